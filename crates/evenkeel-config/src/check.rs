@@ -1,0 +1,236 @@
+//! What no key can tell alone: names that are used and defined, keys that exclude each other.
+
+use crate::diagnostic::{Fault, Problem};
+use crate::scalar::{Address, Name, Whole};
+use crate::sections::{Match, Pool, Root, Route};
+use crate::suggest::closest;
+use crate::tree::{Node, Value};
+use evenkeel_core::address::BindAddress;
+use std::collections::HashMap;
+
+/// Gives names to what has none, and the only pool a route if there are no routes.
+pub(crate) fn complete(root: &mut Root) {
+    if root.routes.is_empty() && root.pools.len() == 1 {
+        let pool = Some(root.pools[0].name.clone());
+        root.routes.push(Route { name: Name("default".to_owned()), pool, ..Route::default() });
+    }
+    let number = |name: &mut Name, kind: &str, index: usize| {
+        if name.0.is_empty() {
+            *name = Name(format!("{kind}-{index}"));
+        }
+    };
+    for (index, listener) in root.listeners.iter_mut().enumerate() {
+        number(&mut listener.name, "listener", index);
+    }
+    for (index, route) in root.routes.iter_mut().enumerate() {
+        number(&mut route.name, "route", index);
+    }
+    for backend in root.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+        if backend.0.name.0.is_empty() && backend.0.address != Address::stand_in() {
+            backend.0.name = Name(backend.0.address.0.default_name());
+        }
+    }
+}
+
+/// Reports every contradiction.
+pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
+    let mut check = Check { tree, problems };
+    check.present(root);
+    let names = |names: Vec<&Name>| names.into_iter().map(|name| name.0.clone()).collect();
+    check.unique("listener", "listeners", names(root.listeners.iter().map(|l| &l.name).collect()));
+    check.unique("route", "routes", names(root.routes.iter().map(|r| &r.name).collect()));
+    check.unique("pool", "pools", names(root.pools.iter().map(|p| &p.name).collect()));
+    for (index, pool) in root.pools.iter().enumerate() {
+        check.pool(pool, &format!("pools[{index}]"));
+    }
+    check.references(root);
+    for (index, route) in root.routes.iter().enumerate() {
+        check.route(route, &format!("routes[{index}]"));
+    }
+    check.binds(root);
+}
+
+/// What is legal but hardly meant.
+pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut check = Check { tree, problems: &mut problems };
+    let after = |index: usize| root.routes.len() - index - 1;
+    let is_open = |route: &Route| {
+        let open = Match { path_prefix: route.r#match.path_prefix.clone(), ..Match::default() };
+        let every_path = open.path_prefix.as_ref().is_none_or(|prefix| prefix.0 == "/");
+        every_path && route.r#match == open
+    };
+    if let Some(index) = root.routes.iter().position(is_open).filter(|index| after(*index) > 0) {
+        let message = format!("matches every request, so the {} after it get none", after(index));
+        let fault = Fault::new(message).hint("move it to the end");
+        check.report(&format!("routes[{index}]"), fault);
+    }
+    for (index, route) in root.routes.iter().enumerate() {
+        if route.strip_prefix && route.r#match.path_prefix.is_none() {
+            let path = format!("routes[{index}].strip_prefix");
+            check.report(&path, "nothing is removed without `match.path_prefix`");
+        }
+    }
+    problems
+}
+
+struct Check<'a> {
+    tree: &'a Node,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn report(&mut self, path: &str, fault: impl Into<Fault>) {
+        let place = self.tree.place_at(path).clone();
+        self.problems.push(Problem { place, path: path.to_owned(), fault: fault.into() });
+    }
+
+    /// True if nothing was written, or an empty list: no problem was reported for it yet.
+    fn is_empty(&self, path: &str) -> bool {
+        self.tree.at(path).is_none_or(|node| node.value == Value::Seq(Vec::new()))
+    }
+
+    fn present(&mut self, root: &Root) {
+        if root.pools.is_empty() && self.is_empty("pools") {
+            let hint = r#"smallest file: backends: ["127.0.0.1:8081", "127.0.0.1:8082"]"#;
+            self.report("pools", Fault::new("`pools` is missing: needs at least one").hint(hint));
+        }
+        if root.listeners.is_empty() && self.is_empty("listeners") {
+            let fault = Fault::new("`listeners` is missing: needs at least one");
+            self.report("listeners", fault.hint(r#"listeners: [{ bind: ":8080" }]"#));
+        }
+        if root.routes.is_empty() && root.pools.len() > 1 && self.is_empty("routes") {
+            let message = "`routes` is missing: with several pools, needs at least one";
+            let fault = Fault::new(message);
+            self.report("routes", fault.hint("routes: [{ pool: NAME }]"));
+        }
+    }
+
+    fn unique(&mut self, kind: &str, list: &str, names: Vec<String>) {
+        let mut first: HashMap<String, usize> = HashMap::with_capacity(names.len());
+        for (index, name) in names.into_iter().enumerate() {
+            let path = format!("{list}[{index}].name");
+            if kind == "pool" && name.contains('/') {
+                self.report(&path, format!("{name:?}: a pool's name cannot hold /"));
+            }
+            if name.is_empty() {
+                continue;
+            }
+            if let Some(before) = first.get(&name) {
+                let place = self.tree.place_at(&format!("{list}[{before}].name"));
+                let place = place.phrase();
+                let message = format!("a second {kind} named {name:?}; the first is on {place}");
+                self.report(&path, message);
+            } else {
+                first.insert(name, index);
+            }
+        }
+    }
+
+    fn pool(&mut self, pool: &Pool, path: &str) {
+        let backends = format!("{path}.backends");
+        let elsewhere = self.tree.at(&format!("{path}.discovery")).is_some();
+        if pool.backends.is_empty() && !elsewhere && pool.autoscale.0.is_none() {
+            let written =
+                self.tree.at(path).is_some_and(|node| matches!(node.value, Value::Map(_)));
+            if written && self.is_empty(&backends) {
+                let fault = Fault::new("needs at least one backend");
+                self.report(&backends, fault.hint(r#"backends: ["127.0.0.1:8081"]"#));
+            }
+        }
+        let names = pool.backends.iter().map(|backend| backend.0.name.0.clone()).collect();
+        self.unique("backend", &backends, names);
+        if let Some(scale) = &pool.autoscale.0
+            && scale.min.0 > scale.max.0
+        {
+            let message = format!("{} is below `min`, {}", scale.max.0, scale.min.0);
+            self.report(&format!("{path}.autoscale.max"), message);
+        }
+    }
+
+    /// Every pool that is named must exist.
+    fn references(&mut self, root: &Root) {
+        let mut named: Vec<(String, &Name)> = Vec::new();
+        for (index, listener) in root.listeners.iter().enumerate() {
+            let path = format!("listeners[{index}]");
+            named.extend(listener.pool.iter().map(|pool| (format!("{path}.pool"), pool)));
+            for (index, sni) in listener.sni_routes.iter().enumerate() {
+                named.push((format!("{path}.sni_routes[{index}].pool"), &sni.pool));
+            }
+        }
+        for (index, route) in root.routes.iter().enumerate() {
+            let path = format!("routes[{index}]");
+            named.extend(route.pool.iter().map(|pool| (format!("{path}.pool"), pool)));
+            for (index, arm) in route.split.iter().enumerate() {
+                named.push((format!("{path}.split[{index}].pool"), &arm.pool));
+            }
+            let mirror = route.mirror.iter();
+            named.extend(mirror.map(|mirror| (format!("{path}.mirror.pool"), &mirror.pool)));
+        }
+        let known: std::collections::HashSet<&str> =
+            root.pools.iter().map(|pool| pool.name.0.as_str()).collect();
+        let missing =
+            |(_, pool): &(String, &Name)| !pool.0.is_empty() && !known.contains(pool.0.as_str());
+        for (path, pool) in named.into_iter().filter(missing) {
+            let pools = || root.pools.iter().map(|pool| pool.name.0.as_str());
+            let fault = match closest(&pool.0, pools()) {
+                Some(meant) => {
+                    Fault::new(format!("unknown pool {:?}; did you mean `{meant}`?", pool.0))
+                }
+                None => Fault::new(format!("unknown pool {:?}", pool.0))
+                    .hint("every pool is defined under `pools`, with a `name`"),
+            };
+            self.report(&path, fault);
+        }
+    }
+
+    fn route(&mut self, route: &Route, path: &str) {
+        let split = format!("{path}.split");
+        match (&route.pool, route.split.as_slice()) {
+            (Some(_), [_, ..]) => {
+                self.report(&split, "`pool` and `split` exclude each other");
+            }
+            (None, []) => {
+                let written = |key: &str| self.tree.at(&format!("{path}.{key}")).is_some();
+                let is_map = self.tree.at(path).is_some_and(|n| matches!(n.value, Value::Map(_)));
+                if is_map && !written("pool") && self.is_empty(&split) {
+                    let fault = Fault::new("names no pool").hint("pool: NAME");
+                    self.report(&format!("{path}.pool"), fault);
+                }
+            }
+            (None, arms) if arms.iter().all(|arm| arm.weight == Whole(0)) => {
+                self.report(&split, "every weight is 0, so no request could go anywhere");
+            }
+            (Some(_), []) | (None, [_, ..]) => {}
+        }
+        if route.r#match.path.is_some() && route.r#match.path_prefix.is_some() {
+            let path = format!("{path}.match.path_prefix");
+            self.report(&path, "`path` and `path_prefix` exclude each other");
+        }
+    }
+
+    fn binds(&mut self, root: &Root) {
+        let admin = root.admin.bind.0.iter().map(|bind| ("admin.bind".to_owned(), bind));
+        let listener = |(index, bind)| (format!("listeners[{index}].bind"), bind);
+        let listeners = root.listeners.iter().map(|listener| &listener.bind.0).enumerate();
+        let mut first: HashMap<&BindAddress, String> = HashMap::new();
+        for (path, bind) in listeners.map(listener).chain(admin) {
+            if bind.socket_addrs().iter().any(|address| address.port() == 0) {
+                continue;
+            }
+            if let Some(before) = first.get(bind) {
+                let fault = Fault::new(format!("{bind} is already bound by `{before}`"));
+                self.report(&path, fault);
+            } else {
+                first.insert(bind, path);
+            }
+        }
+        let admin = &root.admin;
+        let open = admin.bind.0.as_ref().is_some_and(|bind| !bind.is_loopback());
+        if open && admin.tokens_file.0.is_empty() && !admin.insecure {
+            let message = "an admin listener that other machines can reach needs `tokens_file`";
+            let hint = "bind it to 127.0.0.1, set admin.tokens_file, or set admin.insecure: true";
+            self.report("admin.bind", Fault::new(message).hint(hint));
+        }
+    }
+}

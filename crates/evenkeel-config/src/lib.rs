@@ -1,0 +1,165 @@
+//! READS TEXT. A configuration in YAML or TOML, with the environment and the command line over it,
+//! becomes a checked [`Plan`]; what is wrong with it becomes [`Diagnostics`] with file, line,
+//! column and key.
+//!
+//! The way of a text: `tree_yaml` or `tree_toml` make one spanned tree; `forms` writes the short
+//! form out; `overrides` lays variables and flags over it; `sections` reads every key; `check`
+//! compares keys with each other; `plan` makes domain types of it and `served` refuses what this
+//! version cannot do. Each stage reports everything it finds.
+//!
+//! *Architecture invariant:* nothing behind the tree knows which text form it came from.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod bound;
+mod check;
+mod diagnostic;
+mod environment;
+mod forms;
+mod key;
+mod overrides;
+mod plan;
+mod reader;
+mod reference;
+mod render;
+mod scalar;
+mod schema;
+mod section;
+mod sections;
+mod served;
+mod suggest;
+mod tree;
+mod tree_toml;
+mod tree_yaml;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use environment::{EnvironmentKey, environment};
+pub use overrides::Overrides;
+pub use reference::reference_markdown;
+pub use schema::schema;
+
+use diagnostic::{Fault, Problem, SourceLines};
+use evenkeel_core::plan::Plan;
+use key::Key;
+use sections::Root;
+use tree::{Node, Place, Value};
+
+/// The form of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// YAML 1.2; JSON is a part of it.
+    #[default]
+    Yaml,
+    /// TOML 1.1.
+    Toml,
+}
+
+impl Format {
+    /// The form that a file name's extension stands for.
+    pub fn of_file_name(name: &str) -> Option<Format> {
+        match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" | "json" => Some(Format::Yaml),
+            "toml" => Some(Format::Toml),
+            _ => None,
+        }
+    }
+}
+
+/// A text and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The path as the user gave it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+    /// Its form.
+    pub format: Format,
+}
+
+/// A configuration that was read and found valid: the effective value of every key.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    root: Root,
+    merged: overrides::Merged,
+    lines: SourceLines,
+}
+
+/// Reads a configuration: the file if there is one, the environment over it, flags over that.
+///
+/// # Errors
+/// Everything that is wrong, sorted by position; a text that cannot be parsed is one error.
+pub fn read(source: Option<&Source>, overrides: &Overrides) -> Result<Configuration, Diagnostics> {
+    let lines = match source {
+        Some(source) => SourceLines::new(&source.name, source.text.clone()),
+        None => SourceLines::new(NO_FILE, String::new()),
+    };
+    let tree = match parse(source, &lines) {
+        Ok(tree) => tree,
+        Err(problem) => return Err(lines.diagnostics(vec![problem])),
+    };
+    let mut reader = reader::Reader::default();
+    let merged = overrides::merge(tree, overrides, &mut reader.problems);
+    let root = Root::read(&merged.tree, &mut reader);
+    let mut problems = reader.problems;
+    if let Some(mut root) = root {
+        check::complete(&mut root);
+        check::check(&root, &merged.tree, &mut problems);
+        if problems.is_empty() {
+            return Ok(Configuration { root, merged, lines });
+        }
+    }
+    Err(merged.diagnostics(problems, &lines))
+}
+
+/// Stands for the file's name if there is none.
+const NO_FILE: &str = "command line";
+
+fn parse(source: Option<&Source>, lines: &SourceLines) -> Result<Node, Problem> {
+    let Some(source) = source else {
+        return Ok(Node::new(Value::Null, Place::of(NO_FILE)));
+    };
+    if source.text.len() > bound::MAX_TEXT_BYTES {
+        let fault = Fault::new(format!("longer than {} bytes", bound::MAX_TEXT_BYTES));
+        return Err(Problem { place: Place::in_file(1, 1), path: "syntax".to_owned(), fault });
+    }
+    match source.format {
+        Format::Yaml => tree_yaml::parse(&source.text),
+        Format::Toml => tree_toml::parse(&source.text, lines),
+    }
+}
+
+impl Configuration {
+    /// What is to be served, and warnings about keys that do nothing.
+    ///
+    /// # Errors
+    /// Keys that would change safety or meaning, but are not served by this version.
+    pub fn plan(&self) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
+        let tree = &self.merged.tree;
+        let refused = served::refused(&self.root, tree);
+        if !refused.is_empty() {
+            return Err(self.merged.diagnostics(refused, &self.lines));
+        }
+        let mut warnings = served::without_effect(&self.root, tree);
+        warnings.extend(check::warnings(&self.root, tree));
+        let warnings = self.merged.diagnostics(warnings, &self.lines);
+        Ok((plan::plan(&self.root), warnings.0))
+    }
+
+    /// The effective configuration, defaults included, secrets hidden.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.root.render().unwrap_or_default()
+    }
+
+    /// The same as YAML, which reads back to the same.
+    pub fn to_yaml(&self) -> String {
+        render::yaml(&self.to_json())
+    }
+
+    /// The same as TOML, which reads back to the same.
+    pub fn to_toml(&self) -> String {
+        render::toml(&self.to_json())
+    }
+}
+
+#[cfg(test)]
+mod tests;

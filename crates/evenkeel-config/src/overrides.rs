@@ -1,0 +1,182 @@
+//! What lies over the file: environment variables, then flags. Both become nodes of the tree
+//! whose place is the variable or the flag.
+
+use crate::diagnostic::{Diagnostics, Fault, Problem, SourceLines};
+use crate::forms;
+use crate::tree::{Node, Place, Step, Value, steps};
+use crate::tree_yaml;
+
+/// What lies over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Variables with their values; those that do not start with `EVENKEEL__` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// `--listen`: replaces the bind of the first listener.
+    pub listen: Option<String>,
+    /// `--to`: replaces the backends of the only pool; without a file, makes one.
+    pub to: Vec<String>,
+    /// `--strategy`: replaces the strategy of every pool.
+    pub strategy: Option<String>,
+}
+
+/// Start of the variables that are keys.
+pub(crate) const PREFIX: &str = "EVENKEEL__";
+
+/// The tree of everything that was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Merged {
+    pub(crate) tree: Node,
+    /// The file was in the short form: its errors name the keys that the user wrote.
+    short: bool,
+}
+
+impl Merged {
+    pub(crate) fn diagnostics(
+        &self,
+        mut problems: Vec<Problem>,
+        lines: &SourceLines,
+    ) -> Diagnostics {
+        let in_short_form = |problem: &&mut Problem| self.short && problem.place.line > 0;
+        for problem in problems.iter_mut().filter(in_short_form) {
+            problem.path = forms::written_path(&problem.path);
+        }
+        lines.diagnostics(problems)
+    }
+}
+
+/// Lays `overrides` over the tree of the file.
+pub(crate) fn merge(mut tree: Node, overrides: &Overrides, problems: &mut Vec<Problem>) -> Merged {
+    if tree.value == Value::Null {
+        tree.value = Value::Map(Vec::new());
+    }
+    let is_short = |variable: &Variable| matches!(variable.steps.first(), Some(Step::Key(k)) if forms::is_short(k));
+    let variables = variables(overrides, problems);
+    let (before, after): (Vec<_>, Vec<_>) = variables.into_iter().partition(is_short);
+    apply(&mut tree, before, problems);
+    let full = forms::is_full(&tree);
+    if !overrides.to.is_empty() && !full {
+        apply(&mut tree, vec![Variable::to("backends", &overrides.to)], problems);
+    }
+    let short = forms::expand(&mut tree, problems);
+    apply(&mut tree, after, problems);
+    apply(&mut tree, flags(overrides, &tree, full), problems);
+    Merged { tree, short }
+}
+
+/// One value from outside the file.
+struct Variable {
+    steps: Vec<Step>,
+    value: Node,
+}
+
+impl Variable {
+    fn flag(flag: &str, path: &str, text: &str) -> Variable {
+        let value = Node::new(Value::Str(text.to_owned()), Place::of(flag));
+        Variable { steps: steps(path), value }
+    }
+
+    fn to(path: &str, addresses: &[String]) -> Variable {
+        let place = Place::of("--to");
+        let text = |address: &String| Node::new(Value::Str(address.clone()), place.clone());
+        let value = Node::new(Value::Seq(addresses.iter().map(text).collect()), place.clone());
+        Variable { steps: steps(path), value }
+    }
+}
+
+fn apply(tree: &mut Node, variables: Vec<Variable>, problems: &mut Vec<Problem>) {
+    for Variable { steps, value } in variables {
+        let place = value.place.clone();
+        if let Err(message) = tree.set(&steps, value) {
+            problems.push(Problem { place, path: path_of(&steps), fault: Fault::new(message) });
+        }
+    }
+}
+
+/// The flags as values of the full form; `full` if the file was in it.
+fn flags(overrides: &Overrides, tree: &Node, full: bool) -> Vec<Variable> {
+    let mut flags = Vec::new();
+    if let Some(listen) = &overrides.listen {
+        flags.push(Variable::flag("--listen", "listeners[0].bind", listen));
+    }
+    if full && !overrides.to.is_empty() {
+        flags.push(Variable::to("pools[0].backends", &overrides.to));
+    }
+    let pools = match tree.at("pools").map(|pools| &pools.value) {
+        Some(Value::Seq(pools)) => pools.len(),
+        _ => 0,
+    };
+    if let Some(strategy) = &overrides.strategy {
+        let flag =
+            |index| Variable::flag("--strategy", &format!("pools[{index}].strategy"), strategy);
+        flags.extend((0..pools).map(flag));
+    }
+    flags
+}
+
+/// The variables that are keys, in the order of their paths, so that lists grow from 0.
+fn variables(overrides: &Overrides, problems: &mut Vec<Problem>) -> Vec<Variable> {
+    let mut variables = Vec::new();
+    for (name, text) in &overrides.environment {
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let place = Place::of(name);
+        let steps: Vec<Step> = rest.split("__").map(step).collect();
+        if steps.contains(&Step::Key(String::new())) {
+            let fault = Fault::new("names no key").hint("such as EVENKEEL__POOLS__0__STRATEGY");
+            problems.push(Problem { place, path: path_of(&steps), fault });
+            continue;
+        }
+        match value(text, &place) {
+            Ok(value) => variables.push(Variable { steps, value }),
+            Err(fault) => problems.push(Problem { place, path: path_of(&steps), fault }),
+        }
+    }
+    variables.sort_by(|a, b| a.steps.cmp(&b.steps));
+    variables
+}
+
+fn step(part: &str) -> Step {
+    match part.parse() {
+        Ok(index) => Step::Index(index),
+        Err(_) => Step::Key(part.to_ascii_lowercase()),
+    }
+}
+
+fn path_of(steps: &[Step]) -> String {
+    let mut path = String::new();
+    for step in steps {
+        match step {
+            Step::Index(index) => path += &format!("[{index}]"),
+            Step::Key(key) if path.is_empty() => path += key,
+            Step::Key(key) => path += &format!(".{key}"),
+        }
+    }
+    path
+}
+
+/// A value of a variable: quoted, a flow list or map as in YAML, else one plain scalar.
+fn value(text: &str, place: &Place) -> Result<Node, Fault> {
+    if text.starts_with(['[', '{', '"', '\'']) {
+        let mut node = tree_yaml::parse(text).map_err(|problem| problem.fault)?;
+        relocate(&mut node, place);
+        return Ok(node);
+    }
+    let value = match text {
+        "" => Value::Str(String::new()),
+        plain => tree_yaml::plain(plain),
+    };
+    Ok(Node::new(value, place.clone()))
+}
+
+fn relocate(node: &mut Node, place: &Place) {
+    node.place = place.clone();
+    match &mut node.value {
+        Value::Seq(items) => items.iter_mut().for_each(|item| relocate(item, place)),
+        Value::Map(entries) => {
+            for entry in entries {
+                entry.key_place = place.clone();
+                relocate(&mut entry.value, place);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Str(_) => {}
+    }
+}

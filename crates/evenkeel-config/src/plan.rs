@@ -1,0 +1,159 @@
+//! Checked values as domain types.
+
+use crate::key::Table;
+use crate::scalar::{Cidr, HeaderValue, PathPrefix, RetryOn, RuleHeaderName};
+use crate::sections::{
+    Admission, BackendEntry, HeaderChanges, Level, LineFormat, Listener, Logging, Match, Paths,
+    Pool, Root, Route,
+};
+use evenkeel_core::plan::{
+    AdminPlan, AdminState, BackendPlan, ConnectionsPlan, HeaderRules, Limits, ListenerPlan,
+    LogFormat, LogLevel, LoggingPlan, PathMatch, PathPolicy, Plan, PoolPlan, RetryPlan, RouteMatch,
+    RoutePlan, ShutdownPlan, TimeoutsPlan,
+};
+use std::collections::HashMap;
+
+/// The plan of a configuration without problems.
+pub(crate) fn plan(root: &Root) -> Plan {
+    let pools = root.pools.iter().enumerate();
+    let index: HashMap<&str, usize> = pools.map(|(at, pool)| (pool.name.0.as_str(), at)).collect();
+    Plan {
+        listeners: root.listeners.iter().map(listener).collect(),
+        routes: root.routes.iter().map(|one| route(one, &index)).collect(),
+        pools: root.pools.iter().map(pool).collect(),
+        admin: AdminPlan { bind: root.admin.bind.0.clone() },
+        logging: logging(&root.logging),
+        workers: root.workers.as_count(),
+        shutdown: ShutdownPlan {
+            grace: root.shutdown.grace.0,
+            drain_timeout: root.shutdown.drain_timeout.0,
+        },
+    }
+}
+
+fn listener(listener: &Listener) -> ListenerPlan {
+    let limits = &listener.limits;
+    ListenerPlan {
+        name: listener.name.0.as_str().into(),
+        bind: listener.bind.0.clone(),
+        trusted_proxies: networks(&listener.trusted_proxies),
+        limits: Limits {
+            max_connections: limits.max_connections.as_count(),
+            max_connections_per_ip: limits.max_connections_per_ip.as_count(),
+            request_head_timeout: limits.request_head_timeout.0,
+            idle_timeout: limits.idle_timeout.0,
+            max_request_head_bytes: limits.max_request_head.as_len(),
+            max_request_fields: limits.max_request_fields.as_count(),
+            max_request_body_bytes: limits.max_request_body.0,
+        },
+        paths: match listener.paths {
+            Paths::Lenient => PathPolicy::Lenient,
+            Paths::Strict => PathPolicy::Strict,
+        },
+    }
+}
+
+fn networks(networks: &[Cidr]) -> Vec<ipnet::IpNet> {
+    networks.iter().map(|network| network.0).collect()
+}
+
+/// `index`: every pool's place by name. The check has found every name in it.
+fn route(route: &Route, index: &HashMap<&str, usize>) -> RoutePlan {
+    let plain = route.pool.iter().map(|pool| (pool, 1));
+    let split = route.split.iter().map(|arm| (&arm.pool, arm.weight.as_u32()));
+    let arms = plain.chain(split);
+    RoutePlan {
+        name: route.name.0.as_str().into(),
+        matches: route_match(&route.r#match),
+        split: arms.filter_map(|(pool, n)| Some((*index.get(pool.0.as_str())?, n))).collect(),
+        strip_prefix: route.strip_prefix,
+        request_headers: header_rules(&route.request_headers),
+        response_headers: header_rules(&route.response_headers),
+        allow: networks(&route.allow),
+        deny: networks(&route.deny),
+        timeout: route.timeout.0,
+    }
+}
+
+fn route_match(matches: &Match) -> RouteMatch {
+    let path = match (&matches.path, &matches.path_prefix) {
+        (Some(path), _) => PathMatch::Exact(path.0.clone()),
+        (None, Some(PathPrefix(prefix))) if prefix != "/" => PathMatch::Prefix(prefix.clone()),
+        (None, Some(_) | None) => PathMatch::Any,
+    };
+    let headers = matches.headers.0.iter();
+    RouteMatch {
+        hosts: matches.hosts.iter().map(|host| host.0.clone()).collect(),
+        path,
+        methods: matches.methods.iter().map(|method| method.0.clone()).collect(),
+        headers: headers.map(|(name, value)| (name.0.clone(), value.0.clone())).collect(),
+    }
+}
+
+fn header_rules(changes: &HeaderChanges) -> HeaderRules {
+    let fields = |table: &Table<RuleHeaderName, HeaderValue>| {
+        table.0.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect()
+    };
+    HeaderRules {
+        set: fields(&changes.set),
+        add: fields(&changes.add),
+        remove: changes.remove.iter().map(|name| name.0.clone()).collect(),
+    }
+}
+
+fn pool(pool: &Pool) -> PoolPlan {
+    PoolPlan {
+        name: pool.name.0.as_str().into(),
+        strategy: pool.strategy.name,
+        strategy_text: pool.strategy.text.clone(),
+        backends: pool.backends.iter().map(backend).collect(),
+        retry: RetryPlan {
+            attempts: pool.retry.attempts.as_u32(),
+            on_connect_failure: pool.retry.on.contains(&RetryOn::ConnectFailure),
+            on_reset: pool.retry.on.contains(&RetryOn::Reset),
+            buffer_bytes: pool.retry.buffer.as_len(),
+        },
+        connections: ConnectionsPlan {
+            max_idle: pool.connections.max_idle.as_count(),
+            idle_timeout: pool.connections.idle_timeout.0,
+        },
+        timeouts: TimeoutsPlan {
+            connect: pool.timeouts.connect.0,
+            response_head: pool.timeouts.response_head.0,
+            idle: pool.timeouts.idle.0,
+        },
+    }
+}
+
+fn backend(BackendEntry(backend): &BackendEntry) -> BackendPlan {
+    BackendPlan {
+        name: backend.name.0.as_str().into(),
+        address: backend.address.0.clone(),
+        weight: backend.weight.as_u32(),
+        admin: match backend.admin {
+            Admission::Enabled => AdminState::Enabled,
+            Admission::Draining => AdminState::Draining,
+            Admission::Disabled => AdminState::Disabled,
+        },
+    }
+}
+
+fn logging(logging: &Logging) -> LoggingPlan {
+    LoggingPlan {
+        level: match logging.level {
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        },
+        format: match logging.format {
+            LineFormat::Json => LogFormat::Json,
+            LineFormat::Text => LogFormat::Text,
+            LineFormat::Bracket => LogFormat::Bracket,
+            LineFormat::Logfmt => LogFormat::Logfmt,
+        },
+        file: (!logging.file.0.is_empty()).then(|| logging.file.0.clone().into()),
+        access: logging.access.enabled,
+        access_sample: logging.access.sample.0,
+    }
+}

@@ -1,0 +1,60 @@
+//! "Did you mean": the known name nearest to a mistyped one.
+
+use crate::bound::MAX_CANDIDATES;
+
+/// The candidate with the fewest edits, if it is near enough to be meant.
+pub(crate) fn closest<'a>(
+    typed: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let typed = typed.to_ascii_lowercase();
+    let allowed = (typed.chars().count() / 3).max(1) + 1;
+    let scored = candidates.into_iter().take(MAX_CANDIDATES).filter_map(|candidate| {
+        let apart = candidate.len().abs_diff(typed.len());
+        (apart <= allowed).then(|| (edits(&typed, candidate), candidate))
+    });
+    let nearest = scored.min_by_key(|(distance, _)| *distance)?;
+    (nearest.0 <= allowed && nearest.0 < typed.chars().count()).then_some(nearest.1)
+}
+
+/// Optimal string alignment distance: insertions, deletions, substitutions and swaps of
+/// neighbours (Boytsov, "Indexing methods for approximate dictionary searching", 2011).
+fn edits(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut previous: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut current = vec![i];
+        for j in 1..=b.len() {
+            let substituted = previous[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = substituted.min(previous[j] + 1).min(current[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(before[j - 2] + 1);
+            }
+            current.push(best);
+        }
+        before = std::mem::replace(&mut previous, current);
+    }
+    previous[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_meant_name() {
+        let keys = ["strategy", "name", "backends", "tls", "web"];
+        for (typed, meant) in [
+            ("stratgy", Some("strategy")),
+            ("nme", Some("name")),
+            ("wbe", Some("web")),
+            ("Backend", Some("backends")),
+            ("zzzzzz", None),
+            ("", None),
+            ("x", None),
+        ] {
+            assert_eq!(closest(typed, keys), meant, "{typed}");
+        }
+    }
+}

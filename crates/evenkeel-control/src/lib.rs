@@ -1,0 +1,23 @@
+//! CHANGES THE PLAN while it serves: the operator's listener and the resolution of backend names,
+//! both on one thread of their own.
+//!
+//! Reading order: `control` (the thread), `admin` (what the operator can ask), `origin` (whose
+//! requests are believed), `bind`, then `resolve` (the I/O) over `schedule` (its decisions).
+//!
+//! *Architecture invariant:* nothing here runs on a serving thread, and serving goes on if this
+//! thread dies.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod admin;
+mod bind;
+mod control;
+mod limits;
+mod lookup;
+mod origin;
+mod resolve;
+mod schedule;
+
+pub use admin::Readiness;
+pub use control::{Control, ControlError};
+pub use resolve::ResolveTarget;

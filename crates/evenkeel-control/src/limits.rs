@@ -1,0 +1,37 @@
+//! Every bound of the control plane.
+
+use std::time::Duration;
+
+/// Open connections of the admin listener; further clients wait in the kernel.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// Connections waiting in the kernel to be accepted.
+pub(crate) const ACCEPT_BACKLOG: i32 = 128;
+/// How long accepting rests after an error, e.g. when file descriptors have run out.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request's head.
+pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Number of fields of a request.
+pub(crate) const MAX_FIELDS: usize = 64;
+/// For a request's head, and without a request on a kept-alive connection.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long `stop` waits for the thread.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Look-ups that run at the same time.
+pub(crate) const MAX_LOOKUPS: usize = 16;
+/// One look-up, all its tries and search domains together.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses kept of one name.
+pub(crate) const MAX_ADDRESSES: usize = 1024;
+/// The shortest time between two look-ups of a name that resolves.
+pub(crate) const MIN_TTL: Duration = Duration::from_secs(1);
+/// The longest.
+pub(crate) const MAX_TTL: Duration = Duration::from_secs(300);
+/// How long an answer from the hosts file is believed: it has no TTL, and reading it is cheap.
+pub(crate) const HOSTS_TTL: Duration = Duration::from_secs(5);
+/// After a first failed look-up; doubles with each further one.
+pub(crate) const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest time between two failing look-ups.
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Share by which a wait is stretched at most, so that names do not fall due together for ever.
+pub(crate) const JITTER: f64 = 0.1;

@@ -1,0 +1,225 @@
+//! Where a listener binds and where a backend is reached.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a listener accepts: an IP socket, both IP families of one port, or a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BindAddress {
+    /// `127.0.0.1:8080`, `[::1]:8080`.
+    Ip(SocketAddr),
+    /// `:8080`: every IPv4 and IPv6 address of the machine.
+    AnyIp(u16),
+    /// `unix:/run/x.sock`.
+    Unix(PathBuf),
+}
+
+impl BindAddress {
+    /// Parses `host:port`, `:port`, `[v6]:port` or `unix:/path`; the error says what is wrong.
+    pub fn parse(text: &str) -> Result<BindAddress, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("unix: needs a path, e.g. unix:/run/evenkeel.sock".to_owned());
+            }
+            return Ok(BindAddress::Unix(PathBuf::from(path)));
+        }
+        let (host, port) = split_host_port(text)?;
+        let port = port.ok_or_else(|| format!("{text:?} has no port, e.g. 127.0.0.1:8080"))?;
+        match host {
+            "" | "*" => Ok(BindAddress::AnyIp(port)),
+            "localhost" => Ok(BindAddress::Ip((Ipv4Addr::LOCALHOST, port).into())),
+            host => match host.parse::<IpAddr>() {
+                Ok(ip) => Ok(BindAddress::Ip((ip, port).into())),
+                Err(_) => Err(format!("{host:?} is not an IP address; a listener binds to one")),
+            },
+        }
+    }
+
+    /// True if only programs on this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            BindAddress::Ip(addr) => addr.ip().is_loopback(),
+            BindAddress::AnyIp(_) => false,
+            BindAddress::Unix(_) => true,
+        }
+    }
+
+    /// The socket addresses to bind, IPv6 last; empty for a unix socket.
+    pub fn socket_addrs(&self) -> Vec<SocketAddr> {
+        match self {
+            BindAddress::Ip(addr) => vec![*addr],
+            BindAddress::AnyIp(port) => vec![
+                (Ipv4Addr::UNSPECIFIED, *port).into(),
+                (Ipv6Addr::UNSPECIFIED, *port).into(),
+            ],
+            BindAddress::Unix(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindAddress::Ip(addr) => write!(f, "{addr}"),
+            BindAddress::AnyIp(port) => write!(f, ":{port}"),
+            BindAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What is spoken to a backend below HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain TCP, HTTP/1.1 inside.
+    Http,
+    /// TLS.
+    Https,
+    /// Plain TCP, HTTP/2 by prior knowledge.
+    H2c,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A fixed address.
+    Ip(SocketAddr),
+    /// A name that is resolved, and re-resolved on its TTL.
+    Name(Arc<str>, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// A backend's address as configured: `host:port`, `http://`, `https://`, `h2c://` or `unix:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendAddress {
+    /// What is spoken below HTTP.
+    pub scheme: Scheme,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// As the user spelt it.
+    pub text: Arc<str>,
+}
+
+impl BackendAddress {
+    /// Parses one address; the error says what is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<BackendAddress, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("unix: needs a path, e.g. unix:/run/app.sock".to_owned());
+            }
+            let endpoint = Endpoint::Unix(PathBuf::from(path));
+            return Ok(BackendAddress { scheme: Scheme::Http, endpoint, text: text.into() });
+        }
+        let (scheme, rest) = match text.split_once("://") {
+            None => (Scheme::Http, text),
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
+            Some(("h2c", rest)) => (Scheme::H2c, rest),
+            Some((other, _)) => {
+                return Err(format!(
+                    "invalid scheme {other:?}: expected http, https, h2c or host:port"
+                ));
+            }
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(['/', '?', '#', '@']) {
+            return Err(format!("{text:?} has more than scheme, host and port"));
+        }
+        let (host, port) = split_host_port(rest)?;
+        if host.is_empty() {
+            return Err(format!("{text:?} has no host, e.g. 127.0.0.1:8081"));
+        }
+        let port = match (port, scheme) {
+            (Some(0), _) => return Err(format!("{text:?}: port 0 cannot be connected to")),
+            (Some(port), _) => port,
+            (None, Scheme::Https) => 443,
+            (None, _) if text.contains("://") => 80,
+            (None, _) => return Err(format!("{text:?} has no port, e.g. {rest}:8081")),
+        };
+        let endpoint = match host.parse::<IpAddr>() {
+            Ok(ip) => Endpoint::Ip((ip, port).into()),
+            Err(_) if is_name(host) => Endpoint::Name(host.into(), port),
+            Err(_) => return Err(format!("{host:?} is neither an IP address nor a host name")),
+        };
+        Ok(BackendAddress { scheme, endpoint, text: text.into() })
+    }
+
+    /// `host:port`, or the path of a unix socket: the backend's default name.
+    pub fn default_name(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Ip(addr) => addr.to_string(),
+            Endpoint::Name(host, port) => format!("{host}:{port}"),
+            Endpoint::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+fn is_name(host: &str) -> bool {
+    host.len() <= 253
+        && host.trim_end_matches('.').split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}
+
+/// Splits `host:port`, `host`, `:port` or `[v6]:port`; brackets are removed.
+fn split_host_port(text: &str) -> Result<(&str, Option<u16>), String> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?}: no closing ]"))?;
+        if !after.is_empty() && !after.starts_with(':') {
+            return Err(format!("{text:?}: expected :PORT after ]"));
+        }
+        (host, after.strip_prefix(':'))
+    } else if let Some((host, port)) = text.rsplit_once(':') {
+        if host.contains(':') {
+            return Err(format!("{text:?}: an IPv6 address needs brackets, e.g. [::1]:8080"));
+        }
+        (host, Some(port))
+    } else {
+        (text, None)
+    };
+    let port = match port {
+        None => None,
+        Some(digits) => Some(digits.parse::<u16>().map_err(|_| {
+            format!("port {digits:?} is not a number between 0 and 65535")
+        })?),
+    };
+    Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backend_addresses() {
+        let ok = [
+            ("127.0.0.1:8081", "127.0.0.1:8081"),
+            ("http://127.0.0.1", "127.0.0.1:80"),
+            ("https://example.com", "example.com:443"),
+            ("http://localhost:8081/", "localhost:8081"),
+            ("h2c://[::1]:9000", "[::1]:9000"),
+            ("unix:/run/a.sock", "unix:/run/a.sock"),
+            ("no_such.invalid:80", "no_such.invalid:80"),
+        ];
+        for (text, name) in ok {
+            let address = BackendAddress::parse(text).expect(text);
+            assert_eq!(address.default_name(), name);
+            assert_eq!(&*address.text, text);
+        }
+        for text in ["ftp://x:80", "127.0.0.1:99999", "x", "", ":80", "unix:", "::1:80", "a b:1"] {
+            assert!(BackendAddress::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn bind_addresses() {
+        assert_eq!(BindAddress::parse(":80"), Ok(BindAddress::AnyIp(80)));
+        assert!(BindAddress::parse("[::1]:80").expect("v6").is_loopback());
+        assert!(BindAddress::parse("example.com:80").is_err());
+        assert!(BindAddress::parse("127.0.0.1").is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Header fields as ranges into one buffer, classified once: no header map, no copies.
+
+/// A range of the buffer that a message head was parsed from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// The range of `part` inside `whole`; `part` must be a slice of `whole`.
+    #[inline]
+    pub fn of(whole: &[u8], part: &[u8]) -> Span {
+        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+        Span::new(start, start + part.len())
+    }
+
+    /// From byte positions; heads are far smaller than 4 GiB.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "heads are bounded far below 4 GiB")]
+    pub fn new(start: usize, end: usize) -> Span {
+        debug_assert!(u32::try_from(end).is_ok());
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    /// The bytes; empty if the range does not fit the buffer.
+    #[inline]
+    pub fn of_buf(self, buf: &[u8]) -> &[u8] {
+        buf.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// True if there are no bytes.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+}
+
+/// One field line. Its line begins at `name.start` and ends where the next one begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// The field's name.
+    pub name: Span,
+    /// Its value, without surrounding white space.
+    pub value: Span,
+    /// What it means to a proxy.
+    pub known: Known,
+}
+
+/// The fields that a proxy treats in a special way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Passes unchanged.
+    Other,
+    /// Has `_` in its name: to many programs the same as `-`, so it could alias a trusted field.
+    Underscored,
+    /// `Host`
+    Host,
+    /// `Content-Length`
+    ContentLength,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Connection`
+    Connection,
+    /// `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`-like hop-by-hop fields.
+    HopByHop,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Upgrade`
+    Upgrade,
+    /// `HTTP2-Settings`
+    Http2Settings,
+    /// `Expect`
+    Expect,
+    /// `Via`
+    Via,
+    /// `Forwarded`, `X-Real-IP` and every `X-Forwarded-*` not listed below.
+    ForwardedOther,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// `X-Request-Id`
+    XRequestId,
+    /// `Accept`
+    Accept,
+    /// `Client-Cert` (RFC 9440): identity that only we may state.
+    ClientCert,
+}
+
+/// What a field name means to a proxy; looks at the length first.
+#[inline]
+pub fn classify(name: &[u8]) -> Known {
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    match name.len() {
+        2 if is("te") => Known::Te,
+        3 if is("via") => Known::Via,
+        4 if is("host") => Known::Host,
+        6 if is("accept") => Known::Accept,
+        6 if is("expect") => Known::Expect,
+        7 if is("upgrade") => Known::Upgrade,
+        7 if is("trailer") => Known::Trailer,
+        9 if is("forwarded") || is("x-real-ip") => Known::ForwardedOther,
+        10 if is("connection") => Known::Connection,
+        10 if is("keep-alive") => Known::HopByHop,
+        11 if is("client-cert") => Known::ClientCert,
+        12 if is("x-request-id") => Known::XRequestId,
+        14 if is("content-length") => Known::ContentLength,
+        14 if is("http2-settings") => Known::Http2Settings,
+        15 if is("x-forwarded-for") => Known::XForwardedFor,
+        16 if is("proxy-connection") => Known::HopByHop,
+        16 if is("x-forwarded-host") => Known::XForwardedHost,
+        17 if is("transfer-encoding") => Known::TransferEncoding,
+        17 if is("x-forwarded-proto") => Known::XForwardedProto,
+        17 if is("client-cert-chain") => Known::ClientCert,
+        _ => classify_by_prefix(name),
+    }
+}
+
+#[inline]
+fn classify_by_prefix(name: &[u8]) -> Known {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    let prefixed = name.len() > PREFIX.len()
+        && name[0] | 0x20 == b'x'
+        && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX);
+    if prefixed {
+        Known::ForwardedOther
+    } else if name.contains(&b'_') {
+        Known::Underscored
+    } else {
+        Known::Other
+    }
+}
+
+/// The comma-separated members of a list value, trimmed; empty ones are skipped (RFC 9110 5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// True if `name` is a member of the list value, whatever its case.
+pub fn list_has(value: &[u8], name: &[u8]) -> bool {
+    list(value).any(|member| member.eq_ignore_ascii_case(name))
+}

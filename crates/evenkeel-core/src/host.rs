@@ -1,0 +1,184 @@
+//! The authority a request names: a strict reading of `Host` (RFC 9110 section 7.2, `uri-host
+//! [ ":" port ]` of RFC 3986 section 3.2.2), so that no backend can read it differently.
+
+use std::net::Ipv6Addr;
+
+/// Longest name accepted, in bytes: that of a DNS name in text form, with its trailing dot.
+pub const MAX_HOST_BYTES: usize = 254;
+
+/// Most digits of a port.
+const MAX_PORT_DIGITS: usize = 5;
+
+/// A host and its port, as the client spelt them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Host<'a> {
+    /// Without port and without one trailing dot; an IPv6 address keeps its brackets. Case as
+    /// received.
+    pub name: &'a str,
+    /// The port, if one was written.
+    pub port: Option<u16>,
+}
+
+impl Host<'_> {
+    /// Replaces the content of `buf` by the name in lower case: the key routes are found by.
+    pub fn lower_into(&self, buf: &mut Vec<u8>) {
+        buf.clear();
+        buf.extend(self.name.bytes().map(|byte| byte.to_ascii_lowercase()));
+    }
+}
+
+/// Parses the value of `Host`, or the authority of an absolute target, without surrounding space.
+///
+/// `None` for everything that is not exactly one host with at most one port: empty, lists,
+/// userinfo, escapes, paths, control bytes, bytes beyond ASCII, empty labels, ports over 65535.
+pub fn parse<'a>(value: &'a [u8]) -> Option<Host<'a>> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (name, port) = if text.starts_with('[') {
+        let (address, port) = text.split_at(text.find(']')? + 1);
+        address[1..address.len() - 1].parse::<Ipv6Addr>().ok()?;
+        (address, port)
+    } else {
+        let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        let dotless = name.strip_suffix('.').unwrap_or(name);
+        (is_reg_name(dotless).then_some(dotless)?, port)
+    };
+    Some(Host {
+        name,
+        port: parse_port(port)?,
+    })
+}
+
+/// A registered name (or IPv4 address) without escapes and without empty labels. Of the
+/// sub-delimiters, the comma is refused: it makes a list of the field.
+fn is_reg_name(name: &str) -> bool {
+    let mut label_is_empty = true;
+    for byte in name.bytes() {
+        match byte {
+            b'.' if label_is_empty => return false,
+            b'.' => label_is_empty = true,
+            _ if NAME_BYTES[usize::from(byte)] => label_is_empty = false,
+            _ => return false,
+        }
+    }
+    !label_is_empty && name.len() <= MAX_HOST_BYTES
+}
+
+static NAME_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let bytes = b"-_~!$&'()*+;=\
+        0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let mut at = 0;
+    while at < bytes.len() {
+        allowed[bytes[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
+
+/// Nothing, or `:` and 1 to 5 digits: `Some(None)` and `Some(Some(port))`.
+fn parse_port(text: &str) -> Option<Option<u16>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let digits = text.strip_prefix(':')?;
+    let plain = digits.len() <= MAX_PORT_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn accepted() {
+        let cases = [
+            ("example.com", "example.com", None),
+            ("Example.COM:8080", "Example.COM", Some(8080)),
+            ("a.test.", "a.test", None),
+            ("a.test.:443", "a.test", Some(443)),
+            ("localhost:65535", "localhost", Some(65535)),
+            ("127.0.0.1:00080", "127.0.0.1", Some(80)),
+            ("[::1]", "[::1]", None),
+            ("[2001:DB8::1]:8443", "[2001:DB8::1]", Some(8443)),
+            ("my_app-1~x", "my_app-1~x", None),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example", None),
+        ];
+        for (value, name, port) in cases {
+            assert_eq!(
+                parse(value.as_bytes()),
+                Some(Host { name, port }),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let cases: [&[u8]; 37] = [
+            b"",
+            b".",
+            b"..",
+            b"a..",
+            b"a..b",
+            b".a",
+            b":80",
+            b"a:",
+            b"a:x",
+            b"a:+80",
+            b"a:-1",
+            b"a: 80",
+            b"a:65536",
+            b"a:000080",
+            b"a:99999999999",
+            b"a:80:80",
+            b"::1",
+            b"a,b",
+            b"a, b",
+            b"user@a",
+            b"user:pw@a",
+            b"a/b",
+            b"a?b",
+            b"a#b",
+            b"a\\b",
+            b"a b",
+            b" a",
+            b"a\tb",
+            b"a\0",
+            b"a%2e",
+            b"\"a\"",
+            b"a\xc3\xa9",
+            b"[::1",
+            b"[]",
+            b"[1.2.3.4]",
+            b"[::1%25eth0]",
+            b"[::1]x",
+        ];
+        for value in cases {
+            assert_eq!(parse(value), None, "{}", value.escape_ascii());
+        }
+        assert_eq!(parse(&[b'a'; MAX_HOST_BYTES + 1]), None);
+    }
+
+    #[test]
+    fn lower_case_key() {
+        let mut key = b"old".to_vec();
+        Host {
+            name: "H001.Test",
+            port: None,
+        }
+        .lower_into(&mut key);
+        assert_eq!(key, b"h001.test");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_says_what_was_there(value in "[a-zA-Z0-9.:,@/\\[\\]%é -]{0,20}") {
+            if let Some(host) = parse(value.as_bytes()) {
+                prop_assert!(!host.name.is_empty());
+                prop_assert!(value.starts_with(host.name));
+                prop_assert!(!value.contains([',', '@', '/', '%', ' ']) && value.is_ascii());
+            }
+        }
+    }
+}

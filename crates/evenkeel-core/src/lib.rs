@@ -1,0 +1,24 @@
+//! DECIDES. Everything that must be proved lives here: what a configuration means (`plan`), how it
+//! is compiled for serving (`snapshot`), which bytes are a legal message (`framing`, `path`), where
+//! a request goes (`route`, `strategy`), and what is said when it fails (`failure`).
+//!
+//! *Architecture invariant:* no socket, no clock, no runtime, no global random numbers. `now` and
+//! randomness come in as arguments, so every decision can be replayed.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod backend;
+pub mod chunked;
+pub mod failure;
+pub mod field;
+pub mod framing;
+pub mod headers;
+pub mod host;
+pub mod path;
+pub mod plan;
+pub mod record;
+pub mod request;
+pub mod response;
+pub mod route;
+pub mod snapshot;
+pub mod strategy;

@@ -1,0 +1,270 @@
+//! A checked configuration as domain types: what the text meant, with every default filled in.
+//! The config crate builds it, `snapshot` compiles it for serving; nothing else reads text.
+
+use crate::address::{BackendAddress, BindAddress};
+use crate::strategy::StrategyName;
+use ipnet::IpNet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Where requests come in; at least one.
+    pub listeners: Vec<ListenerPlan>,
+    /// First match wins.
+    pub routes: Vec<RoutePlan>,
+    /// Named sets of backends.
+    pub pools: Vec<PoolPlan>,
+    /// The operator's listener.
+    pub admin: AdminPlan,
+    /// Access records and events.
+    pub logging: LoggingPlan,
+    /// Serving threads; 0 = one per core.
+    pub workers: usize,
+    /// How a stop drains.
+    pub shutdown: ShutdownPlan,
+}
+
+/// One socket that accepts clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListenerPlan {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Where it binds.
+    pub bind: BindAddress,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds of one connection and of all.
+    pub limits: Limits,
+    /// How encoded slashes in a path are treated.
+    pub paths: PathPolicy,
+}
+
+/// Bounds on what clients may use; 0 means unlimited where it says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Open client connections of this listener; 0 = unlimited.
+    pub max_connections: usize,
+    /// Open connections per client address; 0 = unlimited.
+    pub max_connections_per_ip: usize,
+    /// From the first byte of a request (or from accept) to the end of its head.
+    pub request_head_timeout: Duration,
+    /// Without a request, or without a byte moving in a body.
+    pub idle_timeout: Duration,
+    /// Bytes of request line and fields.
+    pub max_request_head_bytes: usize,
+    /// Number of fields.
+    pub max_request_fields: usize,
+    /// Bytes of a request body; 0 = unlimited.
+    pub max_request_body_bytes: u64,
+}
+
+/// How a path with encoded separators is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// `%2F` matches as `/`, and is forwarded as spelt.
+    Lenient,
+    /// Every encoded `/` and `\` is refused.
+    Strict,
+}
+
+/// A test and where requests that pass it go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoutePlan {
+    /// Unique name; `route-N` (from 0) if the user gave none.
+    pub name: Arc<str>,
+    /// What a request must be.
+    pub matches: RouteMatch,
+    /// Pools by share: (index into `Plan::pools`, weight); a plain `pool:` is one with weight 1.
+    pub split: Vec<(usize, u32)>,
+    /// Removes the matched `path_prefix` before forwarding.
+    pub strip_prefix: bool,
+    /// Changes to the request's fields.
+    pub request_headers: HeaderRules,
+    /// Changes to the response's fields.
+    pub response_headers: HeaderRules,
+    /// Client networks let in; empty = all.
+    pub allow: Vec<IpNet>,
+    /// Client networks refused; wins over `allow`.
+    pub deny: Vec<IpNet>,
+    /// Bound of the whole exchange; zero = none.
+    pub timeout: Duration,
+}
+
+/// The test of a route; an empty part matches everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteMatch {
+    /// Exact names, or `*.suffix`; lower case, without port or trailing dot.
+    pub hosts: Vec<String>,
+    /// On the path view.
+    pub path: PathMatch,
+    /// Upper case.
+    pub methods: Vec<String>,
+    /// Lower-case name and exact value; all must hold, each on any of its lines.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The path part of a route's test.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum PathMatch {
+    /// Every path.
+    #[default]
+    Any,
+    /// This path, query ignored.
+    Exact(String),
+    /// Whole segments: `/v1` covers `/v1` and `/v1/x`, not `/v10`. Without a trailing slash.
+    Prefix(String),
+}
+
+/// Changes to a message's fields: remove, then set, then add. Names are lower case.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeaderRules {
+    /// Replaces every field of the name.
+    pub set: Vec<(String, String)>,
+    /// Appends a field.
+    pub add: Vec<(String, String)>,
+    /// Drops every field of the name.
+    pub remove: Vec<String>,
+}
+
+impl HeaderRules {
+    /// True if nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// A named set of backends with its policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolPlan {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// How the next backend is chosen.
+    pub strategy: StrategyName,
+    /// As the user spelt it.
+    pub strategy_text: Arc<str>,
+    /// At least one.
+    pub backends: Vec<BackendPlan>,
+    /// What is tried again.
+    pub retry: RetryPlan,
+    /// Idle connections kept.
+    pub connections: ConnectionsPlan,
+    /// Deadlines towards backends.
+    pub timeouts: TimeoutsPlan,
+}
+
+/// One address that is called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendPlan {
+    /// Unique in its pool; default `host:port`.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub address: BackendAddress,
+    /// Share of new traffic; 0 = none.
+    pub weight: u32,
+    /// The operator's wish.
+    pub admin: AdminState,
+}
+
+/// The operator's wish for a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminState {
+    /// Takes traffic.
+    Enabled,
+    /// Finishes what runs, takes nothing new.
+    Draining,
+    /// Out.
+    Disabled,
+}
+
+/// What is tried again, and how often.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPlan {
+    /// Tries in total, the first included; at least 1.
+    pub attempts: u32,
+    /// Try another backend if the connection could not be made.
+    pub on_connect_failure: bool,
+    /// Try another backend if the connection broke before the response began.
+    pub on_reset: bool,
+    /// Bytes of a request body kept for another try.
+    pub buffer_bytes: usize,
+}
+
+/// Connections to backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionsPlan {
+    /// Idle connections kept per backend and worker.
+    pub max_idle: usize,
+    /// How long one is kept.
+    pub idle_timeout: Duration,
+}
+
+/// Deadlines towards backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeoutsPlan {
+    /// To make a connection.
+    pub connect: Duration,
+    /// From the request sent to the response head.
+    pub response_head: Duration,
+    /// Without a byte moving in a body or tunnel.
+    pub idle: Duration,
+}
+
+/// The operator's listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminPlan {
+    /// Where it binds; `None` turns it off.
+    pub bind: Option<BindAddress>,
+}
+
+/// Access records and events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggingPlan {
+    /// Least severe event that is written; access records are not affected.
+    pub level: LogLevel,
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// File to append to; `None` = stdout.
+    pub file: Option<PathBuf>,
+    /// Whether exchanges are recorded.
+    pub access: bool,
+    /// Share of exchanges recorded, 0 to 1.
+    pub access_sample: f64,
+}
+
+/// Severity, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Details of decisions.
+    Debug,
+    /// What happens.
+    Info,
+    /// What should be looked at.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// Human words.
+    Text,
+    /// `[INFO] …`.
+    Bracket,
+    /// `key=value` pairs.
+    Logfmt,
+}
+
+/// How a stop drains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShutdownPlan {
+    /// Readiness off, still accepting.
+    pub grace: Duration,
+    /// Bound on finishing what is in flight.
+    pub drain_timeout: Duration,
+}

@@ -1,0 +1,623 @@
+//! Lines of the log: one access record per exchange, and events. Pure formatting: who writes them
+//! where is another matter. Whatever the bytes of a request are, one record is one line.
+
+mod escape;
+mod time_stamp;
+
+pub use time_stamp::TimeStamp;
+
+use crate::failure::Failure;
+use crate::plan::{LogFormat, LogLevel};
+use escape::Place;
+use std::io::Write;
+
+/// What is recorded of one exchange. Bytes come from the client as they are; an empty `backend`,
+/// `pool` or `route` means that none was reached.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRecord<'a> {
+    /// When the exchange ended, in nanoseconds since 1970-01-01T00:00:00Z.
+    pub unix_nanos: u64,
+    /// The client, after trusted forwarding fields.
+    pub client_ip: &'a str,
+    /// As sent.
+    pub method: &'a [u8],
+    /// The host asked for.
+    pub host: &'a [u8],
+    /// Path and query, without secrets.
+    pub path: &'a [u8],
+    /// What the client got; 0 if nothing.
+    pub status: u16,
+    /// `host:port` of the last backend tried.
+    pub backend: &'a str,
+    /// Its pool.
+    pub pool: &'a str,
+    /// The route that matched.
+    pub route: &'a str,
+    /// From the first byte of the request to the last of the response.
+    pub latency_nanos: u64,
+    /// Backends tried, repeats included.
+    pub tries: u32,
+    /// Why the backend's own complete answer did not arrive.
+    pub failure: Option<Failure>,
+    /// As the backend saw it.
+    pub request_id: &'a [u8],
+    /// Received from the client.
+    pub bytes_in: u64,
+    /// Sent to the client.
+    pub bytes_out: u64,
+    /// Where the client came in.
+    pub listener: &'a str,
+}
+
+impl AccessRecord<'_> {
+    fn level(&self) -> LogLevel {
+        if self.status >= 500 { LogLevel::Error } else { LogLevel::Info }
+    }
+}
+
+/// The value of an event's field.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EventValue<'a> {
+    /// Any text.
+    Text(&'a str),
+    /// A count, or a number with its unit in the key.
+    Number(u64),
+    /// The same, with a fraction; not-a-number and infinities are written as absent.
+    Float(f64),
+}
+
+/// Something that happened, other than an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// When, in nanoseconds since 1970-01-01T00:00:00Z.
+    pub unix_nanos: u64,
+    /// How bad.
+    pub level: LogLevel,
+    /// Stable name in snake case, as `backend_unhealthy`.
+    pub name: &'static str,
+    /// One sentence for people.
+    pub message: &'a str,
+    /// Further keys in snake case, none of them `timestamp`, `level`, `event` or `message`.
+    pub fields: &'a [(&'static str, EventValue<'a>)],
+}
+
+/// The `event` of an access record.
+const ROUTED: &[u8] = b"request_routed";
+
+/// Appends the record as one line, its `\n` included.
+pub fn write_access(
+    format: LogFormat,
+    record: &AccessRecord<'_>,
+    stamp: &mut TimeStamp,
+    out: &mut Vec<u8>,
+) {
+    let time = stamp.at(record.unix_nanos);
+    match format {
+        LogFormat::Json => access_json(record, time, out),
+        LogFormat::Text => access_text(record, time, out),
+        LogFormat::Bracket => access_bracket(record, time, out),
+        LogFormat::Logfmt => access_logfmt(record, time, out),
+    }
+    out.push(b'\n');
+}
+
+/// Appends the event as one line, its `\n` included.
+pub fn write_event(format: LogFormat, event: &Event<'_>, stamp: &mut TimeStamp, out: &mut Vec<u8>) {
+    let time = stamp.at(event.unix_nanos);
+    match format {
+        LogFormat::Json => event_json(event, time, out),
+        LogFormat::Text => {
+            out.extend_from_slice(time);
+            out.push(b' ');
+            out.extend_from_slice(upper(event.level));
+            out.push(b' ');
+            event_words(event, out);
+        }
+        LogFormat::Bracket => {
+            write_tag(event.level, out);
+            event_words(event, out);
+            pair(out, b" time=", time);
+        }
+        LogFormat::Logfmt => {
+            pair(out, b"timestamp=", time);
+            pair(out, b" level=", lower(event.level));
+            pair(out, b" event=", event.name.as_bytes());
+            pair(out, b" message=", event.message.as_bytes());
+            event_pairs(event, out);
+        }
+    }
+    out.push(b'\n');
+}
+
+fn access_json(record: &AccessRecord<'_>, time: &[u8], out: &mut Vec<u8>) {
+    string(out, b"{\"timestamp\":\"", time);
+    string(out, b",\"level\":\"", lower(record.level()));
+    string(out, b",\"event\":\"", ROUTED);
+    string(out, b",\"client_ip\":\"", record.client_ip.as_bytes());
+    string(out, b",\"method\":\"", record.method);
+    string(out, b",\"host\":\"", record.host);
+    string(out, b",\"path\":\"", record.path);
+    number(out, b",\"status\":", record.status.into());
+    string_or_null(out, b",\"backend\":", record.backend);
+    string_or_null(out, b",\"pool\":", record.pool);
+    string_or_null(out, b",\"route\":", record.route);
+    millis(out, b",\"latency_ms\":", record.latency_nanos);
+    number(out, b",\"tries\":", record.tries.into());
+    string_or_null(out, b",\"failure\":", record.failure.map_or("", Failure::code));
+    string(out, b",\"request_id\":\"", record.request_id);
+    number(out, b",\"bytes_in\":", record.bytes_in);
+    number(out, b",\"bytes_out\":", record.bytes_out);
+    string(out, b",\"listener\":\"", record.listener.as_bytes());
+    out.push(b'}');
+}
+
+fn access_text(record: &AccessRecord<'_>, time: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(time);
+    out.push(b' ');
+    out.extend_from_slice(upper(record.level()));
+    out.push(b' ');
+    out.extend_from_slice(ROUTED);
+    out.push(b' ');
+    word(out, record.method);
+    out.push(b' ');
+    word(out, record.host);
+    escape::write(Place::Word, record.path, out);
+    access_outcome(record, out);
+    access_pairs(record, out);
+}
+
+fn access_bracket(record: &AccessRecord<'_>, time: &[u8], out: &mut Vec<u8>) {
+    write_tag(record.level(), out);
+    word(out, record.method);
+    out.push(b' ');
+    word(out, record.path);
+    access_outcome(record, out);
+    pair_or_dash(out, b" host=", record.host);
+    access_pairs(record, out);
+    pair(out, b" time=", time);
+}
+
+/// ` 200 1.234ms`
+fn access_outcome(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+    number(out, b" ", record.status.into());
+    millis(out, b" ", record.latency_nanos);
+    out.extend_from_slice(b"ms");
+}
+
+/// What follows the words of a text or bracket line.
+fn access_pairs(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+    pair_or_dash(out, b" backend=", record.backend.as_bytes());
+    pair_or_dash(out, b" pool=", record.pool.as_bytes());
+    pair_or_dash(out, b" route=", record.route.as_bytes());
+    pair_or_dash(out, b" client_ip=", record.client_ip.as_bytes());
+    number(out, b" tries=", record.tries.into());
+    pair_or_dash(out, b" failure=", record.failure.map_or("", Failure::code).as_bytes());
+    access_ending(record, out);
+}
+
+fn access_logfmt(record: &AccessRecord<'_>, time: &[u8], out: &mut Vec<u8>) {
+    pair(out, b"timestamp=", time);
+    pair(out, b" level=", lower(record.level()));
+    pair(out, b" event=", ROUTED);
+    pair_or_dash(out, b" client_ip=", record.client_ip.as_bytes());
+    pair_or_dash(out, b" method=", record.method);
+    pair_or_dash(out, b" host=", record.host);
+    pair_or_dash(out, b" path=", record.path);
+    number(out, b" status=", record.status.into());
+    pair_or_dash(out, b" backend=", record.backend.as_bytes());
+    pair_or_dash(out, b" pool=", record.pool.as_bytes());
+    pair_or_dash(out, b" route=", record.route.as_bytes());
+    millis(out, b" latency_ms=", record.latency_nanos);
+    number(out, b" tries=", record.tries.into());
+    pair_or_dash(out, b" failure=", record.failure.map_or("", Failure::code).as_bytes());
+    access_ending(record, out);
+}
+
+fn access_ending(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
+    pair_or_dash(out, b" request_id=", record.request_id);
+    number(out, b" bytes_in=", record.bytes_in);
+    number(out, b" bytes_out=", record.bytes_out);
+    pair_or_dash(out, b" listener=", record.listener.as_bytes());
+}
+
+fn event_json(event: &Event<'_>, time: &[u8], out: &mut Vec<u8>) {
+    string(out, b"{\"timestamp\":\"", time);
+    string(out, b",\"level\":\"", lower(event.level));
+    string(out, b",\"event\":\"", event.name.as_bytes());
+    string(out, b",\"message\":\"", event.message.as_bytes());
+    for (key, value) in event.fields {
+        string(out, b",\"", key.as_bytes());
+        match *value {
+            EventValue::Text(text) => string(out, b":\"", text.as_bytes()),
+            EventValue::Number(count) => number(out, b":", count),
+            EventValue::Float(value) if value.is_finite() => float(out, b":", value),
+            EventValue::Float(_) => out.extend_from_slice(b":null"),
+        }
+    }
+    out.push(b'}');
+}
+
+/// `name: message key=value …`
+fn event_words(event: &Event<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(event.name.as_bytes());
+    out.extend_from_slice(b": ");
+    escape::write(Place::QuotedValue, event.message.as_bytes(), out);
+    event_pairs(event, out);
+}
+
+fn event_pairs(event: &Event<'_>, out: &mut Vec<u8>) {
+    for (key, value) in event.fields {
+        out.push(b' ');
+        out.extend_from_slice(key.as_bytes());
+        match *value {
+            EventValue::Text(text) => pair(out, b"=", text.as_bytes()),
+            EventValue::Number(count) => number(out, b"=", count),
+            EventValue::Float(value) if value.is_finite() => float(out, b"=", value),
+            EventValue::Float(_) => out.extend_from_slice(b"=-"),
+        }
+    }
+}
+
+fn lower(level: LogLevel) -> &'static [u8] {
+    match level {
+        LogLevel::Debug => b"debug",
+        LogLevel::Info => b"info",
+        LogLevel::Warn => b"warn",
+        LogLevel::Error => b"error",
+    }
+}
+
+fn upper(level: LogLevel) -> &'static [u8] {
+    match level {
+        LogLevel::Debug => b"DEBUG",
+        LogLevel::Info => b"INFO",
+        LogLevel::Warn => b"WARN",
+        LogLevel::Error => b"ERROR",
+    }
+}
+
+/// `[INFO] `
+fn write_tag(level: LogLevel, out: &mut Vec<u8>) {
+    out.push(b'[');
+    out.extend_from_slice(upper(level));
+    out.extend_from_slice(b"] ");
+}
+
+// Each of the following appends `lead` as it is, then a value. In JSON the lead of a string ends
+// with its opening quote.
+
+fn string(out: &mut Vec<u8>, lead: &[u8], value: &[u8]) {
+    out.extend_from_slice(lead);
+    escape::write(Place::JsonString, value, out);
+    out.push(b'"');
+}
+
+fn string_or_null(out: &mut Vec<u8>, lead: &[u8], value: &str) {
+    out.extend_from_slice(lead);
+    if value.is_empty() {
+        out.extend_from_slice(b"null");
+    } else {
+        string(out, b"\"", value.as_bytes());
+    }
+}
+
+fn pair(out: &mut Vec<u8>, lead: &[u8], value: &[u8]) {
+    out.extend_from_slice(lead);
+    escape::write_value(value, out);
+}
+
+fn pair_or_dash(out: &mut Vec<u8>, lead: &[u8], value: &[u8]) {
+    if value.is_empty() {
+        out.extend_from_slice(lead);
+        out.push(b'-');
+    } else {
+        pair(out, lead, value);
+    }
+}
+
+fn word(out: &mut Vec<u8>, value: &[u8]) {
+    if value.is_empty() {
+        out.push(b'-');
+    } else {
+        escape::write(Place::Word, value, out);
+    }
+}
+
+fn number(out: &mut Vec<u8>, lead: &[u8], value: u64) {
+    out.extend_from_slice(lead);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Milliseconds, always with three digits after the point, so that it always is a float.
+fn millis(out: &mut Vec<u8>, lead: &[u8], nanos: u64) {
+    let micros = nanos.saturating_add(500) / 1000;
+    number(out, lead, micros / 1000);
+    let part = micros % 1000;
+    let digit = |unit: u64| b'0' + (part / unit % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+}
+
+/// A finite number as Rust's `Debug` prints it (`1.0`, `1e300`), which JSON reads too.
+fn float(out: &mut Vec<u8>, lead: &[u8], value: f64) {
+    out.extend_from_slice(lead);
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{value:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const FORMATS: [LogFormat; 4] =
+        [LogFormat::Json, LogFormat::Text, LogFormat::Bracket, LogFormat::Logfmt];
+
+    const RECORD: AccessRecord<'_> = AccessRecord {
+        unix_nanos: 1_795_197_600_123_456_789,
+        client_ip: "192.0.2.7",
+        method: b"GET",
+        host: b"a.test",
+        path: b"/p3?q=1",
+        status: 200,
+        backend: "127.0.0.1:8081",
+        pool: "web",
+        route: "r-web",
+        latency_nanos: 1_234_499,
+        tries: 1,
+        failure: None,
+        request_id: b"0123456789abcdef",
+        bytes_in: 1000,
+        bytes_out: 2,
+        listener: "main",
+    };
+
+    fn access(format: LogFormat, record: &AccessRecord<'_>) -> String {
+        let mut out = Vec::new();
+        write_access(format, record, &mut TimeStamp::default(), &mut out);
+        String::from_utf8(out).expect("a line is UTF-8")
+    }
+
+    fn event(format: LogFormat, event: &Event<'_>) -> String {
+        let mut out = Vec::new();
+        write_event(format, event, &mut TimeStamp::default(), &mut out);
+        String::from_utf8(out).expect("a line is UTF-8")
+    }
+
+    #[test]
+    fn one_record_in_four_formats() {
+        let cases = [
+            concat!(
+                r#"{"timestamp":"2026-11-20T18:00:00.123Z","level":"info","#,
+                r#""event":"request_routed","#,
+                r#""client_ip":"192.0.2.7","method":"GET","host":"a.test","path":"/p3?q=1","#,
+                r#""status":200,"backend":"127.0.0.1:8081","pool":"web","route":"r-web","#,
+                r#""latency_ms":1.234,"tries":1,"failure":null,"request_id":"0123456789abcdef","#,
+                r#""bytes_in":1000,"bytes_out":2,"listener":"main"}"#,
+            ),
+            concat!(
+                "2026-11-20T18:00:00.123Z INFO request_routed GET a.test/p3?q=1 200 1.234ms ",
+                "backend=127.0.0.1:8081 pool=web route=r-web client_ip=192.0.2.7 tries=1 ",
+                "failure=- request_id=0123456789abcdef bytes_in=1000 bytes_out=2 listener=main",
+            ),
+            concat!(
+                "[INFO] GET /p3?q=1 200 1.234ms host=a.test backend=127.0.0.1:8081 pool=web ",
+                "route=r-web client_ip=192.0.2.7 tries=1 failure=- request_id=0123456789abcdef ",
+                "bytes_in=1000 bytes_out=2 listener=main time=2026-11-20T18:00:00.123Z",
+            ),
+            concat!(
+                "timestamp=2026-11-20T18:00:00.123Z level=info event=request_routed ",
+                "client_ip=192.0.2.7 method=GET host=a.test path=\"/p3?q=1\" status=200 ",
+                "backend=127.0.0.1:8081 pool=web route=r-web latency_ms=1.234 tries=1 failure=- ",
+                "request_id=0123456789abcdef bytes_in=1000 bytes_out=2 listener=main",
+            ),
+        ];
+        for (format, expected) in FORMATS.into_iter().zip(cases) {
+            assert_eq!(access(format, &RECORD), format!("{expected}\n"));
+        }
+    }
+
+    #[test]
+    fn what_is_absent_is_null_or_a_dash() {
+        let record = AccessRecord {
+            status: 503,
+            backend: "",
+            pool: "",
+            route: "",
+            tries: 0,
+            failure: Some(Failure::NoBackend),
+            method: b"",
+            ..RECORD
+        };
+        let line: Value = serde_json::from_str(&access(LogFormat::Json, &record)).expect("JSON");
+        let found = ["level", "backend", "pool", "route", "failure", "method"].map(|k| &line[k]);
+        let nothing = json!(null);
+        let expected =
+            [&json!("error"), &nothing, &nothing, &nothing, &json!("no_backend"), &json!("")];
+        assert_eq!(found, expected);
+        for (format, part) in [
+            (LogFormat::Text, "Z ERROR request_routed - a.test/p3?q=1 503 "),
+            (LogFormat::Bracket, "[ERROR] - /p3?q=1 503 "),
+            (LogFormat::Logfmt, " level=error event=request_routed client_ip=192.0.2.7 method=- "),
+        ] {
+            let line = access(format, &record);
+            assert!(line.contains(part), "{line}");
+            let absent = "backend=- pool=- route=-";
+            assert!(line.contains(absent) && line.contains(" failure=no_backend "), "{line}");
+        }
+    }
+
+    #[test]
+    fn latency_is_rounded_to_microseconds_and_stays_a_float() {
+        for (nanos, expected) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (999_999_500, "1000.000"),
+            (12_500_000, "12.500"),
+            (u64::MAX, "18446744073709.551"),
+        ] {
+            let mut out = Vec::new();
+            millis(&mut out, b"", nanos);
+            assert_eq!(out, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn an_event_in_four_formats() {
+        let fields = [
+            ("backend", EventValue::Text("10.0.0.1:80")),
+            ("error", EventValue::Text("connect: \"refused\"\n")),
+            ("probes", EventValue::Number(3)),
+            ("ratio", EventValue::Float(1.0)),
+            ("nothing", EventValue::Float(f64::NAN)),
+        ];
+        let down = Event {
+            unix_nanos: RECORD.unix_nanos,
+            level: LogLevel::Warn,
+            name: "backend_unhealthy",
+            message: "3 probes failed",
+            fields: &fields,
+        };
+        let cases = [
+            concat!(
+                r#"{"timestamp":"2026-11-20T18:00:00.123Z","level":"warn","#,
+                r#""event":"backend_unhealthy","message":"3 probes failed","#,
+                r#""backend":"10.0.0.1:80","error":"connect: \"refused\"\u000a","probes":3,"#,
+                r#""ratio":1.0,"nothing":null}"#,
+            ),
+            concat!(
+                "2026-11-20T18:00:00.123Z WARN backend_unhealthy: 3 probes failed ",
+                r#"backend=10.0.0.1:80 error="connect: \"refused\"\x0a" "#,
+                "probes=3 ratio=1.0 nothing=-",
+            ),
+            concat!(
+                "[WARN] backend_unhealthy: 3 probes failed backend=10.0.0.1:80 ",
+                r#"error="connect: \"refused\"\x0a" probes=3 ratio=1.0 nothing=- "#,
+                "time=2026-11-20T18:00:00.123Z",
+            ),
+            concat!(
+                "timestamp=2026-11-20T18:00:00.123Z level=warn event=backend_unhealthy ",
+                r#"message="3 probes failed" backend=10.0.0.1:80 "#,
+                r#"error="connect: \"refused\"\x0a" probes=3 ratio=1.0 nothing=-"#,
+            ),
+        ];
+        for (format, expected) in FORMATS.into_iter().zip(cases) {
+            assert_eq!(event(format, &down), format!("{expected}\n"));
+        }
+    }
+
+    fn is_one_safe_line(line: &str) -> bool {
+        let hidden = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
+        line.strip_suffix('\n').is_some_and(|rest| !rest.contains(hidden))
+    }
+
+    /// Splits a logfmt line as a reader would; `None` if it does not parse.
+    fn logfmt_keys(mut line: &str) -> Option<Vec<&str>> {
+        let mut keys = Vec::new();
+        while !line.is_empty() {
+            let (key, after) = line.split_once('=')?;
+            keys.push(key);
+            let end = match after.strip_prefix('"') {
+                None => after.find(' ').unwrap_or(after.len()),
+                Some(quoted) => {
+                    let mut escaped = false;
+                    let close = |c: char| {
+                        let closes = c == '"' && !escaped;
+                        escaped = c == '\\' && !escaped;
+                        closes
+                    };
+                    quoted.find(close)? + 2
+                }
+            };
+            let rest = &after[end..];
+            line = if rest.is_empty() { rest } else { rest.strip_prefix(' ')? };
+        }
+        Some(keys)
+    }
+
+    const NASTY: &[&[u8]] = &[
+        b"\n",
+        b"\r",
+        b"\x1b[",
+        b"\x7f",
+        b"\"",
+        b"\\",
+        b" ",
+        b"=",
+        b"\xc2\x9b",
+        b"\xc3",
+        b"x",
+        b"\xe2\x80\xa8",
+        b"\xf0\x9f\x92\xa5",
+        b" status=200",
+    ];
+
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<Vec<u8>>(),
+            any::<String>().prop_map(String::into_bytes),
+            proptest::collection::vec(proptest::sample::select(NASTY), 0..12)
+                .prop_map(|parts| parts.concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_one_line_that_parses(
+            method in hostile(), host in hostile(), path in hostile(), id in hostile(),
+            nanos: u64, latency_nanos: u64, status: u16,
+        ) {
+            let record = AccessRecord {
+                method: &method, host: &host, path: &path, request_id: &id,
+                unix_nanos: nanos, latency_nanos, status, ..RECORD
+            };
+            for format in FORMATS {
+                let line = access(format, &record);
+                prop_assert!(is_one_safe_line(&line), "{line:?}");
+            }
+            let line: Value = serde_json::from_str(&access(LogFormat::Json, &record))?;
+            prop_assert_eq!(line.as_object().map(serde_json::Map::len), Some(18));
+            for (key, bytes) in
+                [("method", &method), ("host", &host), ("path", &path), ("request_id", &id)]
+            {
+                let expected = String::from_utf8_lossy(bytes);
+                prop_assert_eq!(line[key].as_str(), Some(&*expected));
+            }
+            let line = access(LogFormat::Logfmt, &record);
+            let keys = logfmt_keys(line.trim_end_matches('\n')).unwrap_or_default();
+            prop_assert_eq!(keys.join(" "), concat!(
+                "timestamp level event client_ip method host path status backend pool route ",
+                "latency_ms tries failure request_id bytes_in bytes_out listener",
+            ));
+        }
+
+        #[test]
+        fn any_event_gives_one_line_that_parses(
+            message: String, text: String, count: u64, value: f64,
+        ) {
+            let fields = [
+                ("text", EventValue::Text(&text)),
+                ("count", EventValue::Number(count)),
+                ("value", EventValue::Float(value)),
+            ];
+            let named = Event {
+                unix_nanos: 0,
+                level: LogLevel::Debug,
+                name: "tried",
+                message: &message,
+                fields: &fields,
+            };
+            for format in FORMATS {
+                let line = event(format, &named);
+                prop_assert!(is_one_safe_line(&line), "{line:?}");
+            }
+            let json = event(LogFormat::Json, &named);
+            let line: Value = serde_json::from_str(&json)?;
+            let found = [&line["message"], &line["text"], &line["count"]];
+            prop_assert_eq!(found, [&json!(message), &json!(text), &json!(count)]);
+            let value = if value.is_finite() { format!("{value:?}") } else { "null".to_owned() };
+            prop_assert!(json.ends_with(&format!("\"value\":{value}}}\n")), "{json}");
+        }
+    }
+}

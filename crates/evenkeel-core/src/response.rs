@@ -1,0 +1,193 @@
+//! The head of a backend's response: parsed as strictly as a request's, because a hostile or broken
+//! backend must not be able to confuse a client (RFC 9112 sections 4 and 6.3).
+
+use crate::failure::Failure;
+use crate::field::{Field, Known, Span, classify, list, list_has};
+use crate::framing::{BodyLength, FramingFields, Version};
+use crate::request::{MAX_FIELDS, Parsed, Upgrade, Verb, line_ends_in_crlf};
+use std::mem::MaybeUninit;
+
+/// Bytes of status line and fields that a backend may send.
+pub const MAX_RESPONSE_HEAD_BYTES: usize = 64 * 1024;
+/// Interim (1xx) responses forwarded before the final one.
+pub const MAX_INTERIM_RESPONSES: u32 = 10;
+
+/// One response head, reused like a request head.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    /// 100 to 599.
+    pub status: u16,
+    /// The reason phrase; may be empty.
+    pub reason: Span,
+    /// In the order received.
+    pub fields: Vec<Field>,
+    /// Bytes of the head; the body begins here.
+    pub bytes: usize,
+    /// The one body length.
+    pub body: BodyLength,
+    /// `Content-Length` of an answer that has no body (HEAD, 304).
+    pub announced: Option<u64>,
+    /// The connection may carry another request after this response.
+    pub reusable: bool,
+    /// `Connection` names fields to be removed.
+    pub names_fields: bool,
+}
+
+impl ResponseHead {
+    /// Parses the head at the start of `buf`, the answer to a request of this verb. 101 is legal only if it
+    /// asked to upgrade.
+    pub fn parse(&mut self, buf: &[u8], verb: Verb, upgrade: Upgrade) -> Result<Parsed, Failure> {
+        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut wire = httparse::Response::new(&mut []);
+        let window = &buf[..buf.len().min(MAX_RESPONSE_HEAD_BYTES)];
+        let config = httparse::ParserConfig::default();
+        let parsed = config.parse_response_with_uninit_headers(&mut wire, window, &mut lines);
+        let bytes = match parsed {
+            Ok(httparse::Status::Complete(bytes)) => bytes,
+            Ok(httparse::Status::Partial) if window.len() < MAX_RESPONSE_HEAD_BYTES => {
+                return Ok(Parsed::Partial);
+            }
+            Ok(httparse::Status::Partial) | Err(_) => return Err(Failure::BadResponse),
+        };
+        let version = if wire.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        self.bytes = bytes;
+        self.status = wire.code.unwrap_or(0);
+        self.reason = Span::of(buf, wire.reason.unwrap_or("").as_bytes());
+        if wire.reason.is_none_or(str::is_empty) {
+            self.reason = Span::default();
+        }
+        self.read_fields(buf, wire.headers).ok_or(Failure::BadResponse)?;
+        let status_known = (100..=599).contains(&self.status);
+        if !status_known || !starts_and_ends_well(buf, bytes, self.fields.first()) {
+            return Err(Failure::BadResponse);
+        }
+        if self.status == 101 && upgrade == Upgrade::NotAsked {
+            return Err(Failure::BadResponse);
+        }
+        self.interpret(buf, verb, version)?;
+        Ok(Parsed::Complete)
+    }
+
+    /// True if this is not the final response.
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// True if `Connection` names this field, so that it ends here.
+    pub fn is_named_by_connection(&self, buf: &[u8], name: &[u8]) -> bool {
+        let mut connections = self.fields.iter().filter(|f| f.known == Known::Connection);
+        self.names_fields && connections.any(|f| list_has(f.value.of_buf(buf), name))
+    }
+
+    fn read_fields(&mut self, buf: &[u8], lines: &[httparse::Header<'_>]) -> Option<()> {
+        self.fields.clear();
+        for line in lines {
+            let name = Span::of(buf, line.name.as_bytes());
+            let value = if line.value.is_empty() {
+                Span::new(name.end as usize + 1, name.end as usize + 1)
+            } else {
+                Span::of(buf, line.value)
+            };
+            line_ends_in_crlf(buf, value.end as usize)?;
+            self.fields.push(Field { name, value, known: classify(line.name.as_bytes()) });
+        }
+        Some(())
+    }
+
+    fn interpret(&mut self, buf: &[u8], verb: Verb, version: Version) -> Result<(), Failure> {
+        let mut framing = FramingFields::default();
+        let (mut close, mut keep) = (false, false);
+        self.names_fields = false;
+        for field in &self.fields {
+            if matches!(field.known, Known::ContentLength | Known::TransferEncoding) {
+                framing.observe(field, buf);
+            } else if field.known == Known::Connection {
+                for option in list(field.value.of_buf(buf)) {
+                    close |= option.eq_ignore_ascii_case(b"close");
+                    keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                    self.names_fields = true;
+                }
+            }
+        }
+        let persistent = !close && (version == Version::Http11 || keep);
+        let (body, unambiguous) = framing.of_response(version)?;
+        let bodiless = verb == Verb::Head || matches!(self.status, 100..=199 | 204 | 304);
+        let announces = verb == Verb::Head || self.status == 304;
+        self.announced = if announces { framing.announced() } else { None };
+        self.body = if bodiless { BodyLength::None } else { body };
+        self.reusable = persistent && (unambiguous || bodiless);
+        Ok(())
+    }
+}
+
+/// `HTTP/1.` first, CRLF after the status line and after the head.
+fn starts_and_ends_well(buf: &[u8], bytes: usize, first: Option<&Field>) -> bool {
+    let line_end = memchr::memchr(b'\n', buf).unwrap_or(0);
+    let fields_start = first.map_or(bytes.saturating_sub(2), |f| f.name.start as usize);
+    buf.starts_with(b"HTTP/1.")
+        && line_end >= 1
+        && buf[line_end - 1] == b'\r'
+        && fields_start == line_end + 1
+        && bytes >= 2
+        && &buf[bytes - 2..bytes] == b"\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, verb: Verb) -> Result<(Parsed, ResponseHead), Failure> {
+        let mut head = ResponseHead::default();
+        let parsed = head.parse(text.as_bytes(), verb, Upgrade::NotAsked)?;
+        Ok((parsed, head))
+    }
+
+    #[test]
+    fn lengths() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", BodyLength::Fixed(2), true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", BodyLength::Chunked, true),
+            ("HTTP/1.1 200 OK\r\n\r\n", BodyLength::UntilClose, false),
+            ("HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\n", BodyLength::None, true),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n", BodyLength::Fixed(2), false),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+                BodyLength::Chunked,
+                false,
+            ),
+        ];
+        for (text, body, reusable) in cases {
+            let (parsed, head) = parse(text, Verb::Safe).expect(text);
+            assert_eq!((parsed, head.body, head.reusable), (Parsed::Complete, body, reusable));
+        }
+        let text = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
+        let (_, head) = parse(text, Verb::Head).expect("head");
+        assert_eq!((head.body, head.announced, head.reusable), (BodyLength::None, Some(7), true));
+    }
+
+    #[test]
+    fn refusals() {
+        let cases = [
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 2000 x\r\n\r\n",
+            "HTTP/1.1 099 x\r\n\r\n",
+            "HTTP/1.1 600 x\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+            "HTTP/1.1 101 Switching\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\0\r\n\r\n",
+            "HTTP/1.1 200 OK\na: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        ];
+        for text in cases {
+            assert_eq!(parse(text, Verb::Safe).err(), Some(Failure::BadResponse), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! PLAYS the other side: a test backend whose behaviour is chosen by flags and paths.
+//!
+//! Reading order: `server` (accepts), `connection` (one exchange after another), `request` (what
+//! was asked), `body` (read to the end), `answer` (what is said), `websocket` and `events` (the
+//! two endless answers).
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod answer;
+mod body;
+mod connection;
+mod events;
+mod limits;
+mod refusal;
+mod request;
+mod server;
+mod target;
+mod websocket;
+mod wire;
+
+pub use server::{TestServer, TestServerOptions};

@@ -1,0 +1,113 @@
+//! Byte buffers that outlive a poll: pooled per worker, so that the steady state allocates nothing.
+
+use crate::net::Stream;
+use std::cell::RefCell;
+use std::io;
+use std::io::IoSlice;
+use std::task::{Context, Poll, ready};
+
+/// Free buffers kept per worker.
+const MAX_FREE: usize = 256;
+/// A buffer that grew beyond this is given back to the allocator instead.
+const MAX_KEPT_BYTES: usize = 16 * 1024;
+/// Room that a new buffer starts with: a typical request head.
+const NEW_BUFFER_BYTES: usize = 1024;
+
+/// The free buffers of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    free: RefCell<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    /// An empty buffer.
+    #[inline]
+    pub(crate) fn take(&self) -> Vec<u8> {
+        let free = self.free.borrow_mut().pop();
+        free.unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER_BYTES))
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        let mut free = self.free.borrow_mut();
+        if capacity > 0 && capacity <= MAX_KEPT_BYTES && free.len() < MAX_FREE {
+            buffer.clear();
+            free.push(buffer);
+        }
+    }
+}
+
+/// Bytes on their way out that the kernel has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) written: usize,
+}
+
+impl Outbox {
+    /// True if there is nothing left to write.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written >= self.bytes.len()
+    }
+
+    /// Writes until all is taken; the bytes stay, so that they can be sent again elsewhere.
+    #[inline]
+    pub(crate) fn poll_write<S: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(to.poll_write(cx, &[IoSlice::new(rest)]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.written += taken,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes until all is taken, then forgets the bytes.
+    #[inline]
+    pub(crate) fn poll_flush<S: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut S,
+    ) -> Poll<io::Result<()>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_write(cx, to))?;
+        self.bytes.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes the parts as one message; what the kernel does not take is kept here, as is all of it
+    /// if something was waiting before.
+    #[inline]
+    pub(crate) fn send<S: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut S,
+        parts: [&[u8]; 3],
+    ) -> io::Result<()> {
+        let slices = parts.map(IoSlice::new);
+        let filled = if parts[1].is_empty() && parts[2].is_empty() { 1 } else { 3 };
+        let mut taken = 0;
+        if self.is_empty() && !parts[0].is_empty() {
+            match to.poll_write(cx, &slices[..filled]) {
+                Poll::Ready(written) => taken = written?,
+                Poll::Pending => {}
+            }
+        }
+        for part in parts {
+            let skip = taken.min(part.len());
+            taken -= skip;
+            self.bytes.extend_from_slice(&part[skip..]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! A connection to the backend that was picked: an idle one, or a new one within the deadline.
+
+use crate::idle::BackendConnection;
+use crate::net::{Destination, Net};
+use crate::worker::Worker;
+use evenkeel_core::backend::Backend;
+use std::io;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Addresses of one name that one try may go through.
+const MAX_ADDRESSES_PER_DIAL: usize = 4;
+
+/// Opens a new connection. All addresses of the backend together get `deadline`.
+pub(crate) async fn dial<N: Net>(
+    net: &N,
+    backend: &Backend,
+    deadline: Duration,
+) -> io::Result<BackendConnection<N::Stream>> {
+    let until = Instant::now() + deadline;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address yet");
+    for destination in destinations(backend) {
+        match timeout_at(until, net.connect(&destination)).await {
+            Ok(Ok(stream)) => return Ok(BackendConnection { stream, reused: false }),
+            Ok(Err(error)) => last = error,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+    Err(last)
+}
+
+fn destinations(backend: &Backend) -> Vec<Destination> {
+    if let Some(unix) = Destination::of_unix(&backend.plan.address.endpoint) {
+        return vec![unix];
+    }
+    let addresses = backend.addresses().into_iter().take(MAX_ADDRESSES_PER_DIAL);
+    addresses.map(Destination::Ip).collect()
+}
+
+impl<N: Net> Worker<N> {
+    /// An idle connection that is still good.
+    #[inline]
+    pub(crate) fn idle_connection(
+        &self,
+        backend: &Backend,
+    ) -> Option<BackendConnection<N::Stream>> {
+        self.idle.borrow_mut().take(backend, self.now())
+    }
+}

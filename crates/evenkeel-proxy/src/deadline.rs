@@ -1,0 +1,161 @@
+//! Deadlines of connections, swept every tick instead of armed one by one: moving a deadline is one
+//! store, so a request costs no timer. They fire up to one tick late, never early.
+
+use crate::clock::Nanos;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// Time between two sweeps.
+pub const TICK: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct Slot {
+    at: Nanos,
+    waiting_since: Option<Nanos>,
+    waker: Option<Waker>,
+}
+
+/// The deadlines of one worker's client connections.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<usize>>,
+}
+
+impl Deadlines {
+    /// A deadline for the calling task; gone when dropped.
+    pub(crate) fn register(self: &Rc<Self>, waker: Waker) -> Deadline {
+        let slot = Slot { at: Nanos::NEVER, waiting_since: None, waker: Some(waker) };
+        let mut slots = self.slots.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => index,
+            None => slots.len(),
+        };
+        if index < slots.len() {
+            slots[index] = slot;
+        } else {
+            slots.push(slot);
+        }
+        Deadline { index, deadlines: Rc::clone(self) }
+    }
+
+    /// Wakes the tasks whose time has come.
+    pub(crate) fn sweep(&self, now: Nanos) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.at <= now) {
+            slot.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    /// Wakes every task, so that it looks at what has changed.
+    pub(crate) fn wake_all(&self) {
+        for slot in self.slots.borrow().iter() {
+            slot.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    /// Ends the waiting of up to `count` connections that have waited longest for a request, and at
+    /// least since `before`: how room is made for new ones.
+    pub(crate) fn expire_waiting(&self, count: usize, before: Nanos) {
+        let mut slots = self.slots.borrow_mut();
+        let mut waiting: Vec<(Nanos, usize)> = slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((slot.waiting_since?, index)))
+            .filter(|(since, _)| *since <= before)
+            .collect();
+        waiting.sort_unstable();
+        for (_, index) in waiting.into_iter().take(count) {
+            slots[index].at = Nanos::default();
+            slots[index].waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+}
+
+/// One task's deadline.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    index: usize,
+    deadlines: Rc<Deadlines>,
+}
+
+impl Deadline {
+    /// Moves it.
+    #[inline]
+    pub(crate) fn set(&self, at: Nanos) {
+        self.deadlines.slots.borrow_mut()[self.index].at = at;
+    }
+
+    /// Moves it, and says whether the task merely waits for a request.
+    #[inline]
+    pub(crate) fn set_waiting(&self, at: Nanos, since: Option<Nanos>) {
+        let slot = &mut self.deadlines.slots.borrow_mut()[self.index];
+        slot.at = at;
+        slot.waiting_since = since;
+    }
+
+    /// True if it lies at or before `now`.
+    #[inline]
+    pub(crate) fn has_passed(&self, now: Nanos) -> bool {
+        self.deadlines.slots.borrow()[self.index].at <= now
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        let mut slots = self.deadlines.slots.borrow_mut();
+        let slot = &mut slots[self.index];
+        slot.at = Nanos::NEVER;
+        slot.waiting_since = None;
+        slot.waker = None;
+        self.deadlines.free.borrow_mut().push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn sweep_wakes_only_what_is_due() {
+        let deadlines = Rc::new(Deadlines::default());
+        let count = Arc::new(Count::default());
+        let early = deadlines.register(Arc::clone(&count).into());
+        let late = deadlines.register(Arc::clone(&count).into());
+        early.set(Nanos(10));
+        late.set(Nanos(20));
+        deadlines.sweep(Nanos(9));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        deadlines.sweep(Nanos(10));
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert!(early.has_passed(Nanos(10)) && !late.has_passed(Nanos(10)));
+        drop(early);
+        deadlines.sweep(Nanos(30));
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn the_longest_waiting_go_first() {
+        let deadlines = Rc::new(Deadlines::default());
+        let all: Vec<_> =
+            (0..3).map(|_| deadlines.register(Waker::noop().clone())).collect();
+        for (index, deadline) in all.iter().enumerate() {
+            deadline.set_waiting(Nanos::NEVER, Some(Nanos(100 - index as u64)));
+        }
+        deadlines.expire_waiting(1, Nanos(100));
+        let passed: Vec<_> = all.iter().map(|d| d.has_passed(Nanos(1))).collect();
+        assert_eq!(passed, [false, false, true]);
+    }
+}

@@ -1,0 +1,461 @@
+//! The life of one request, in the order in which it happens:
+//!
+//! ```text
+//! open    one snapshot for the whole exchange; path view, route, access, loop    (core, pure)
+//!         the head for the backend is written to the exchange's own buffer       (core, pure)
+//! run     loop { pick a backend          guard: counts in flight                 (core, pure)
+//!                idle or new connection                                          (connect, idle)
+//!                forward: send, await the response head, stream both bodies      (the only I/O)
+//!                next try? return? fail?                                         (core, pure) }
+//! refuse  failure -> local reply; the record is written when the exchange drops
+//! ```
+
+use crate::buffer::Outbox;
+use crate::connect;
+use crate::forward::{self, Hop, TryError, TryFailure};
+use crate::http1::{Client, Peer};
+use crate::net::{Net, Stream};
+use crate::pump::{Pump, Toward};
+use crate::record::{Part, Record};
+use crate::reply::{self, ReplyForm, ReplyTo};
+use crate::worker::{Scratch, Worker};
+use evenkeel_core::backend::Pick;
+use evenkeel_core::failure::Failure;
+use evenkeel_core::field::Known;
+use evenkeel_core::framing::{BodyLength, Version};
+use evenkeel_core::headers::{self, Forwarding, Persistence, Target, Trailers};
+use evenkeel_core::plan::{ListenerPlan, PathMatch, RoutePlan};
+use evenkeel_core::request::{RequestHead, Upgrade, Verb};
+use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
+use evenkeel_core::snapshot::{MAX_TRIES, Pool, Tried};
+use evenkeel_core::{host, path};
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+/// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
+const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
+
+/// What the connection does after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Wait for the next request.
+    Request,
+    /// End, but let the client read what it was sent.
+    Linger,
+    /// End.
+    Close,
+}
+
+/// One request on its way, independent of the buffer that its head was read into.
+pub(crate) struct Exchange<N: Net> {
+    pub(crate) record: Record<N>,
+    pub(crate) verb: Verb,
+    pub(crate) version: Version,
+    pub(crate) persistence: Persistence,
+    pub(crate) trailers: Trailers,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) expects_continue: bool,
+    form: ReplyForm,
+    /// The head for the backend, and as much of the body as had arrived.
+    pub(crate) request: Outbox,
+    /// The rest of the body; `None` if the request is whole.
+    pub(crate) rest: Option<Box<Pump>>,
+    /// Bytes of a body that had not arrived when the exchange was refused.
+    unread: BodyLength,
+}
+
+/// Decides everything that can be decided from the head: what is refused is returned with the
+/// failure. The number is how many of `bytes` the exchange has taken over.
+pub(crate) fn open<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &Client<N::Stream>,
+    listener: &ListenerPlan,
+    (head, bytes): (&RequestHead, &[u8]),
+) -> (Exchange<N>, Option<Failure>, usize) {
+    let mut exchange = Exchange {
+        record: Record::start(worker, client.listener),
+        verb: head.verb,
+        version: head.version,
+        persistence: if head.keep_alive { Persistence::Keep } else { Persistence::Close },
+        trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
+        upgrade: head.upgrade_asked(),
+        expects_continue: head.expects_continue,
+        form: reply_form(head, bytes),
+        request: Outbox { bytes: worker.buffers.take(), written: 0 },
+        rest: None,
+        unread: BodyLength::None,
+    };
+    let refusal = exchange.admit(worker, client, listener, (head, bytes)).err();
+    let used = match refusal {
+        None => exchange.take_body(head, bytes, listener.limits.max_request_body_bytes),
+        Some(_) => exchange.leave_body(head, bytes),
+    };
+    (exchange, refusal, used)
+}
+
+impl<N: Net> Exchange<N> {
+    fn admit(
+        &mut self,
+        worker: &Worker<N>,
+        client: &Client<N::Stream>,
+        listener: &ListenerPlan,
+        (head, bytes): (&RequestHead, &[u8]),
+    ) -> Result<(), Failure> {
+        let Scratch { path: path_scratch, host: host_lower, .. } =
+            &mut *worker.scratch.borrow_mut();
+        let id = new_request_id(&worker.net);
+        let from = Forwarding {
+            peer: &client.peer.text,
+            trusted: client.peer.trusted,
+            pseudonym: &worker.shared.pseudonym,
+            request_id: &id,
+        };
+        let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
+        self.note_head(client, (head, bytes), &from);
+        let view = path::view(given, listener.paths, path_scratch)?;
+        self.note_path(view.forward);
+        if headers::is_loop(head, bytes, from.pseudonym) {
+            return Err(Failure::Loop);
+        }
+        let snapshot = Rc::clone(self.record.snapshot());
+        host_lower.clear();
+        if let Some(host) = host::parse(head.authority.of_buf(bytes)) {
+            host.lower_into(host_lower);
+        }
+        let fields = Lines { head, bytes };
+        let query = RouteQuery {
+            host: host_lower,
+            path: view.matching,
+            method: head.method.of_buf(bytes),
+            fields: &fields,
+        };
+        let index = snapshot.table.find(&query).ok_or(Failure::NoRoute)?;
+        let route = snapshot.plan.routes.get(index).ok_or(Failure::NoRoute)?;
+        self.record.route = Some(index);
+        let trusted = &listener.trusted_proxies;
+        if !may_use(route, || client_ip(&client.peer, trusted, head, bytes)) {
+            return Err(Failure::Denied);
+        }
+        let body_max = listener.limits.max_request_body_bytes;
+        if matches!(head.body, BodyLength::Fixed(length) if body_max > 0 && length > body_max) {
+            return Err(Failure::BodyTooLarge);
+        }
+        let draw = if route.split.len() > 1 { worker.net.random() } else { 0 };
+        let pool = snapshot.pool_of(route, draw).ok_or(Failure::NoBackend)?;
+        self.record.pool = snapshot.pools.iter().position(|other| Arc::ptr_eq(other, pool));
+        let stripped;
+        let mut path = view.forward;
+        if let (true, PathMatch::Prefix(prefix)) = (route.strip_prefix, &route.matches.path) {
+            stripped = strip_prefix(view.forward, prefix);
+            path = &stripped;
+        }
+        let target = Target {
+            path,
+            fallback_host: pool.backends.first().map_or("", |backend| &backend.label),
+            rules: &route.request_headers,
+        };
+        headers::for_backend(head, bytes, &target, &from, &mut self.request.bytes);
+        Ok(())
+    }
+
+    fn note_head(
+        &mut self,
+        client: &Client<N::Stream>,
+        (head, bytes): (&RequestHead, &[u8]),
+        from: &Forwarding<'_>,
+    ) {
+        self.record.set(Part::RequestId, headers::request_id(head, bytes, from));
+        if self.record.is_wanted() {
+            let snapshot = Rc::clone(self.record.snapshot());
+            let listener = snapshot.plan.listeners.get(client.listener);
+            let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
+            if client.peer.trusted {
+                let ip = client_ip(&client.peer, trusted, head, bytes);
+                let text = ip.map(|ip| ip.to_string()).unwrap_or_default();
+                self.record.set(Part::ClientIp, text.as_bytes());
+            } else {
+                self.record.set(Part::ClientIp, client.peer.text.as_bytes());
+            }
+            self.record.set(Part::Method, head.method.of_buf(bytes));
+            self.record.set(Part::Host, head.authority.of_buf(bytes));
+        }
+    }
+
+    fn note_path(&mut self, path: &[u8]) {
+        if self.record.is_wanted() {
+            self.record.set(Part::Path, path);
+        }
+    }
+
+    /// Takes what has arrived of the body along with the head; the rest is streamed later.
+    fn take_body(&mut self, head: &RequestHead, bytes: &[u8], max_bytes: u64) -> usize {
+        let arrived = &bytes[head.bytes..];
+        match head.body {
+            BodyLength::None | BodyLength::UntilClose => head.bytes,
+            BodyLength::Fixed(length) => {
+                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(arrived.len());
+                self.request.bytes.extend_from_slice(&arrived[..taken]);
+                self.record.bytes_in = taken as u64;
+                let left = length - taken as u64;
+                if left > 0 {
+                    let left = BodyLength::Fixed(left);
+                    self.rest = Some(Box::new(Pump::new(left, left, Toward::Backend, 0)));
+                }
+                head.bytes + taken
+            }
+            BodyLength::Chunked => {
+                let pump = Pump::new(head.body, head.body, Toward::Backend, max_bytes);
+                self.rest = Some(Box::new(pump.with_trailers(self.trailers)));
+                head.bytes
+            }
+        }
+    }
+
+    /// The body of a refused request: what has arrived is forgotten, what is to come is noted.
+    fn leave_body(&mut self, head: &RequestHead, bytes: &[u8]) -> usize {
+        let arrived = bytes.len() - head.bytes;
+        match head.body {
+            BodyLength::None | BodyLength::UntilClose => head.bytes,
+            BodyLength::Fixed(length) => {
+                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(arrived);
+                self.unread = BodyLength::Fixed(length - taken as u64);
+                head.bytes + taken
+            }
+            BodyLength::Chunked => {
+                self.unread = BodyLength::Chunked;
+                head.bytes
+            }
+        }
+    }
+
+    /// The pool that the route chose.
+    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
+        self.record.pool.and_then(|index| self.record.snapshot().pools.get(index)).cloned()
+    }
+
+    /// True once the server drains: this response is the connection's last.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.record.worker().is_draining()
+    }
+
+    /// The route, once one was found.
+    pub(crate) fn route(&self) -> Option<&RoutePlan> {
+        self.record.route.and_then(|index| self.record.snapshot().plan.routes.get(index))
+    }
+
+    /// True if another try loses nothing: either no byte of this one was sent, or the request may be
+    /// repeated and all of it is still here.
+    fn may_repeat(&self, failure: &TryFailure) -> bool {
+        let whole = self.rest.is_none() || !failure.body_moved;
+        whole && (failure.sent == 0 || self.verb.is_idempotent())
+    }
+}
+
+/// The header lines of a request, for route tests.
+struct Lines<'a> {
+    head: &'a RequestHead,
+    bytes: &'a [u8],
+}
+
+impl FieldLookup for Lines<'_> {
+    fn any_value(&self, lower_name: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.head.fields.iter().any(|field| {
+            field.name.of_buf(self.bytes).eq_ignore_ascii_case(lower_name)
+                && test(field.value.of_buf(self.bytes))
+        })
+    }
+}
+
+fn reply_form(head: &RequestHead, bytes: &[u8]) -> ReplyForm {
+    let accept = head.values(bytes, Known::Accept).next();
+    accept.filter(|value| *value != b"*/*").map_or(ReplyForm::Json, ReplyForm::from_accept)
+}
+
+/// 128 random bits as 32 hexadecimal digits.
+pub(crate) fn new_request_id<N: Net>(net: &N) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = u128::from(net.random()) << 64 | u128::from(net.random());
+    let mut id = [0; 32];
+    for (digit, place) in id.iter_mut().zip((0..128).step_by(4)) {
+        *digit = DIGITS[(bits >> place & 0xf) as usize];
+    }
+    id
+}
+
+/// The client behind trusted proxies: the last address in X-Forwarded-For that is not trusted
+/// itself (RFC 7239 7.4 for why not the first).
+fn client_ip(
+    peer: &Peer,
+    trusted: &[ipnet::IpNet],
+    head: &RequestHead,
+    bytes: &[u8],
+) -> Option<IpAddr> {
+    let mut ip = peer.ip;
+    if peer.trusted {
+        let lines: Vec<_> = head.values(bytes, Known::XForwardedFor).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
+            let parsed = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse().ok());
+            let Some(parsed) = parsed else { break };
+            ip = Some(parsed);
+            if !trusted.iter().any(|net| net.contains(&parsed)) {
+                break;
+            }
+        }
+    }
+    ip
+}
+
+fn may_use(route: &RoutePlan, ip: impl FnOnce() -> Option<IpAddr>) -> bool {
+    if route.allow.is_empty() && route.deny.is_empty() {
+        return true;
+    }
+    let Some(ip) = ip() else { return false };
+    let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&ip));
+    !within(&route.deny) && (route.allow.is_empty() || within(&route.allow))
+}
+
+/// Forwards the request, trying other backends where that loses nothing.
+pub(crate) async fn run<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    mut exchange: Exchange<N>,
+) -> Next {
+    let Some(pool) = exchange.pool() else {
+        return Box::pin(refuse(worker, client, exchange, Failure::NoBackend)).await;
+    };
+    let mut tried = Tried::default();
+    let mut failure = Failure::NoBackend;
+    let most = pool.plan.retry.attempts.clamp(1, MAX_TRIES);
+    while exchange.record.tries < most {
+        let Some(pick) = pool.pick(&tried) else { break };
+        exchange.record.tries += 1;
+        exchange.record.backend = Some(Arc::clone(&pick.label));
+        let outcome = match worker.idle_connection(&pick) {
+            Some(connection) => {
+                let hop = Hop { pool: &pool, pick: &pick, connection };
+                forward::run(worker, client, &mut exchange, hop).await
+            }
+            None => dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await,
+        };
+        let outcome = match outcome {
+            Err(failed) if failed.is_stale() && exchange.may_repeat(&failed) => {
+                // The idle connection had died: that says nothing about the backend.
+                exchange.request.written = 0;
+                dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(next) => return next,
+            Err(failed) => {
+                failure = failed.error.into();
+                let retry = &pool.plan.retry;
+                let listed = match failed.error {
+                    TryError::Connect => retry.on_connect_failure,
+                    TryError::Reset => retry.on_reset,
+                    TryError::BadResponse
+                    | TryError::Timeout
+                    | TryError::ClientGone
+                    | TryError::BadRequestBody
+                    | TryError::BodyTooLarge
+                    | TryError::BodyTimeout => false,
+                };
+                if !listed || !exchange.may_repeat(&failed) {
+                    break;
+                }
+                tried.push(pick.slot);
+                exchange.request.written = 0;
+            }
+        }
+    }
+    Box::pin(refuse(worker, client, exchange, failure)).await
+}
+
+async fn dial_and_forward<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    (pool, pick): (&Pool, &Pick),
+) -> Result<Next, TryFailure> {
+    let deadline = pool.plan.timeouts.connect;
+    let dialled = Box::pin(connect::dial(&worker.net, pick, deadline)).await;
+    let connection = dialled.map_err(|_| TryFailure::connect())?;
+    forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
+}
+
+/// Sends the local reply of a failure, and settles what is left of the request's body.
+pub(crate) async fn refuse<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    mut exchange: Exchange<N>,
+    failure: Failure,
+) -> Next {
+    exchange.record.failure = Some(failure);
+    exchange.record.status = failure.status();
+    if failure.status() == 0 {
+        return Next::Close;
+    }
+    let unread = match &exchange.rest {
+        Some(_) => BodyLength::Chunked,
+        None => exchange.unread,
+    };
+    let short = match unread {
+        BodyLength::None => true,
+        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES && !exchange.expects_continue,
+        BodyLength::Chunked | BodyLength::UntilClose => false,
+    };
+    if !short || worker.is_draining() || failure == Failure::BadRequest {
+        exchange.persistence = Persistence::Close;
+    }
+    let to = ReplyTo {
+        form: exchange.form,
+        version: exchange.version,
+        persistence: exchange.persistence,
+        request_id: exchange.record.get(Part::RequestId),
+        omit_body: exchange.verb == Verb::Head,
+    };
+    let mut reply = Outbox::default();
+    reply::write(failure, &to, &mut reply.bytes);
+    exchange.record.bytes_out = reply.bytes.len() as u64;
+    let idle = exchange.record.snapshot().plan.listeners.get(client.listener);
+    let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();
+    client.deadline.set_waiting(worker.now().after(idle), None);
+    let written = poll_fn(|cx| match reply.poll_flush(cx, &mut client.stream) {
+        Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(false),
+        flushed => flushed.map(|result| result.is_ok()),
+    });
+    if !written.await {
+        return Next::Close;
+    }
+    match (exchange.persistence, unread) {
+        (Persistence::Close, _) => Next::Linger,
+        (Persistence::Keep, BodyLength::Fixed(left)) if left > 0 => {
+            discard(worker, client, left).await
+        }
+        (Persistence::Keep, _) => Next::Request,
+    }
+}
+
+/// Reads the rest of a body and forgets it.
+async fn discard<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    mut left: u64,
+) -> Next {
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let window = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
+        let read = poll_fn(|cx| match client.stream.poll_read(cx, &mut buffer[..window]) {
+            Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(None),
+            read => read.map(Result::ok),
+        });
+        match read.await {
+            Some(length) if length > 0 => left -= length as u64,
+            _ => return Next::Close,
+        }
+    }
+    Next::Request
+}

@@ -1,0 +1,492 @@
+//! One try: send the request to one backend, await its response head, pass the response on. The
+//! only place where both sides of an exchange meet the network.
+
+use crate::buffer::Outbox;
+use crate::exchange::{Exchange, Next};
+use crate::http1::Client;
+use crate::idle::BackendConnection;
+use crate::net::{Net, Peek, Stream};
+use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
+use crate::tunnel;
+use crate::worker::{Scratch, Worker};
+use evenkeel_core::backend::Pick;
+use evenkeel_core::failure::Failure;
+use evenkeel_core::framing::{BodyLength, Version};
+use evenkeel_core::headers::{self, ClientSide, Persistence};
+use evenkeel_core::plan::HeaderRules;
+use evenkeel_core::request::Parsed;
+use evenkeel_core::response::{MAX_INTERIM_RESPONSES, ResponseHead};
+use evenkeel_core::snapshot::Pool;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Most that is read at once while a response head is awaited.
+const RESPONSE_READ_BYTES: usize = 128 * 1024;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+static NO_RULES: HeaderRules =
+    HeaderRules { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
+
+/// What went wrong in one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TryError {
+    /// No connection.
+    Connect,
+    /// The connection broke.
+    Reset,
+    /// What came back is not HTTP.
+    BadResponse,
+    /// No response head in time.
+    Timeout,
+    /// The client left.
+    ClientGone,
+    /// The request's body is not legal.
+    BadRequestBody,
+    /// The request's body is over the limit.
+    BodyTooLarge,
+    /// The request's body stalled.
+    BodyTimeout,
+}
+
+impl From<TryError> for Failure {
+    fn from(error: TryError) -> Failure {
+        match error {
+            TryError::Connect => Failure::ConnectFailure,
+            TryError::Reset => Failure::Reset,
+            TryError::BadResponse => Failure::BadResponse,
+            TryError::Timeout => Failure::ResponseTimeout,
+            TryError::ClientGone => Failure::ClientGone,
+            TryError::BadRequestBody => Failure::BadRequest,
+            TryError::BodyTooLarge => Failure::BodyTooLarge,
+            TryError::BodyTimeout => Failure::BodyTimeout,
+        }
+    }
+}
+
+/// What went wrong, and what had happened by then: decides whether another try is safe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TryFailure {
+    pub(crate) error: TryError,
+    /// Bytes of the request that the kernel took.
+    pub(crate) sent: usize,
+    /// Body bytes were taken from the client that are not kept for another try.
+    pub(crate) body_moved: bool,
+    /// The connection had been idle, and broke without a byte of response.
+    stale: bool,
+}
+
+impl TryFailure {
+    pub(crate) fn connect() -> TryFailure {
+        TryFailure {
+            error: TryError::Connect,
+            sent: 0,
+            body_moved: false,
+            stale: false,
+        }
+    }
+
+    /// True if the connection had died while it was idle: nothing is known against the backend.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale
+    }
+}
+
+/// The backend of one try.
+pub(crate) struct Hop<'a, S> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) pick: &'a Pick,
+    pub(crate) connection: BackendConnection<S>,
+}
+
+/// One try in progress.
+struct Try<S> {
+    connection: BackendConnection<S>,
+    /// Beginning of a response head that is not whole yet.
+    partial: Vec<u8>,
+    /// Interim responses on their way to the client.
+    interim: Outbox,
+    interim_count: u32,
+    continue_sent: bool,
+    watching_client: bool,
+    send_failed: bool,
+    reusable: bool,
+}
+
+/// What the response head led to.
+enum Answer {
+    /// All of it is with the client.
+    Whole,
+    /// Bodies are still moving.
+    Bodies(Box<Pump>),
+    /// The connection is a tunnel now; the pump toward the client holds what must go first.
+    Tunnel(Box<Pump>),
+}
+
+/// Sends the request and passes the response on.
+pub(crate) async fn run<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    hop: Hop<'_, N::Stream>,
+) -> Result<Next, TryFailure> {
+    let mut this = Try {
+        connection: hop.connection,
+        partial: Vec::new(),
+        interim: Outbox::default(),
+        interim_count: 0,
+        continue_sent: !exchange.expects_continue,
+        watching_client: true,
+        send_failed: false,
+        reusable: false,
+    };
+    let timeouts = &hop.pool.plan.timeouts;
+    let uploading = exchange.rest.is_some();
+    let patience = if uploading { timeouts.idle } else { timeouts.response_head };
+    client.deadline.set_waiting(worker.now().after(patience), None);
+    let answer = poll_fn(|cx| {
+        let before = exchange.rest.as_ref().map_or(0, |rest| rest.moved);
+        let answer = this.poll_answer(cx, worker, client, exchange);
+        if answer.is_pending() && uploading {
+            this.extend_deadline(worker, client, exchange, (before, hop.pool));
+        }
+        answer
+    });
+    let answer = answer.await.map_err(|error| this.failure(exchange, error))?;
+    let whole = match answer {
+        Answer::Whole => true,
+        Answer::Bodies(pump) => {
+            Box::pin(this.stream_bodies(worker, client, exchange, (pump, hop.pool))).await
+        }
+        Answer::Tunnel(down) => {
+            let ends = (&mut client.stream, &mut client.carry, &mut this.connection.stream);
+            let moved = Box::pin(tunnel::run(worker, ends, down, (&client.deadline, hop.pool)));
+            (exchange.record.bytes_in, exchange.record.bytes_out) = moved.await;
+            return Ok(Next::Close);
+        }
+    };
+    if !whole {
+        return Ok(Next::Close);
+    }
+    if this.reusable && !worker.is_draining() {
+        let bounds = &hop.pool.plan.connections;
+        worker.idle.borrow_mut().give(hop.pick, bounds, this.connection, worker.now());
+    }
+    Ok(match (exchange.persistence, &exchange.rest) {
+        (Persistence::Keep, None) => Next::Request,
+        (Persistence::Keep | Persistence::Close, _) => Next::Linger,
+    })
+}
+
+impl<S: Stream> Try<S> {
+    fn failure<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> TryFailure {
+        let heard = !self.partial.is_empty() || self.interim_count > 0;
+        TryFailure {
+            error,
+            sent: exchange.request.written,
+            body_moved: exchange.rest.as_ref().is_some_and(|rest| rest.moved > 0),
+            stale: error == TryError::Reset && self.connection.reused && !heard,
+        }
+    }
+
+    /// While a body goes up, the deadline moves with it; once it is up, the response's own runs.
+    fn extend_deadline<N: Net>(
+        &self,
+        worker: &Worker<N>,
+        client: &Client<S>,
+        exchange: &Exchange<N>,
+        (before, pool): (u64, &Pool),
+    ) {
+        match &exchange.rest {
+            Some(rest) if rest.moved > before => {
+                client.deadline.set(worker.now().after(pool.plan.timeouts.idle));
+            }
+            Some(_) => {}
+            None if before < u64::MAX && self.watching_client => {
+                client.deadline.set(worker.now().after(pool.plan.timeouts.response_head));
+            }
+            None => {}
+        }
+    }
+
+    fn poll_answer<N: Net<Stream = S>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        client: &mut Client<S>,
+        exchange: &mut Exchange<N>,
+    ) -> Poll<Result<Answer, TryError>> {
+        self.send(cx, worker, client, exchange)?;
+        loop {
+            let mut scratch = worker.scratch.borrow_mut();
+            let start = self.partial.len();
+            scratch.bytes[..start].copy_from_slice(&self.partial);
+            let window = &mut scratch.bytes[start..RESPONSE_READ_BYTES];
+            let read = match self.connection.stream.poll_read(cx, window) {
+                Poll::Ready(Ok(length)) if length > 0 => length,
+                Poll::Ready(_) => return Poll::Ready(Err(TryError::Reset)),
+                Poll::Pending => {
+                    drop(scratch);
+                    return self.poll_waiting(cx, worker, client, exchange);
+                }
+            };
+            self.partial.clear();
+            match self.read_head(cx, &mut scratch, start + read, (client, exchange)) {
+                Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Sends what is there of the request. A backend that stops reading may still answer, so a
+    /// failed write is no verdict yet.
+    fn send<N: Net<Stream = S>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        client: &mut Client<S>,
+        exchange: &mut Exchange<N>,
+    ) -> Result<(), TryError> {
+        if self.send_failed {
+            return Ok(());
+        }
+        let flushed = self.interim.poll_flush(cx, &mut client.stream);
+        if matches!(flushed, Poll::Ready(Err(_))) {
+            return Err(TryError::ClientGone);
+        }
+        match exchange.request.poll_write(cx, &mut self.connection.stream) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Err(_)) => {
+                self.send_failed = true;
+                return Ok(());
+            }
+            Poll::Ready(Ok(())) => {}
+        }
+        let Some(rest) = &mut exchange.rest else { return Ok(()) };
+        if !self.continue_sent {
+            self.continue_sent = true;
+            if client.carry.is_empty() {
+                let sent = self.interim.send(cx, &mut client.stream, [CONTINUE, &[], &[]]);
+                sent.map_err(|_| TryError::ClientGone)?;
+            }
+        }
+        let from = (&mut client.stream, &mut client.carry);
+        let polled = rest.poll(cx, worker, from, &mut self.connection.stream);
+        exchange.record.bytes_in = exchange.record.bytes_in.max(rest.moved);
+        match polled {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                exchange.rest = None;
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Write(_))) => {
+                self.send_failed = true;
+                rest.release(worker);
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Read(_) | PumpError::Truncated)) => {
+                Err(TryError::ClientGone)
+            }
+            Poll::Ready(Err(PumpError::BadChunk)) => Err(TryError::BadRequestBody),
+            Poll::Ready(Err(PumpError::TooLarge)) => Err(TryError::BodyTooLarge),
+            Poll::Ready(Err(PumpError::TooSlow)) => Err(TryError::BodyTimeout),
+        }
+    }
+
+    /// Nothing to read from the backend: time may be up, or the client may have left.
+    fn poll_waiting<N: Net>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        client: &mut Client<S>,
+        exchange: &Exchange<N>,
+    ) -> Poll<Result<Answer, TryError>> {
+        if client.deadline.has_passed(worker.tick()) {
+            let uploading = exchange.rest.is_some() && exchange.request.is_empty();
+            let stalled = exchange.rest.as_ref().is_some_and(|rest| rest.outbox.is_empty());
+            let client_stalls = uploading && stalled && !self.send_failed;
+            let error = if client_stalls { TryError::BodyTimeout } else { TryError::Timeout };
+            return Poll::Ready(Err(error));
+        }
+        if self.watching_client && exchange.rest.is_none() {
+            while client.stream.poll_readable(cx).is_ready() {
+                match client.stream.peek() {
+                    Peek::Gone => return Poll::Ready(Err(TryError::ClientGone)),
+                    Peek::Nothing | Peek::Bytes | Peek::End => {
+                        self.watching_client = false;
+                        break;
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Parses what has come; passes interim responses on, keeps a partial head, delivers a final
+    /// one. `None`: more must be read.
+    fn read_head<N: Net<Stream = S>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        length: usize,
+        (client, exchange): (&mut Client<S>, &mut Exchange<N>),
+    ) -> Result<Option<Answer>, TryError> {
+        let mut start = 0;
+        let mut head = std::mem::take(&mut scratch.response);
+        let result = loop {
+            let bytes = &scratch.bytes[start..length];
+            match head.parse(bytes, exchange.verb, exchange.upgrade) {
+                Err(_) => break Err(TryError::BadResponse),
+                Ok(Parsed::Partial) => {
+                    self.partial.extend_from_slice(bytes);
+                    break Ok(None);
+                }
+                Ok(Parsed::Complete) if head.is_interim() => {
+                    let forwarded = self.pass_interim(cx, &head, bytes, (client, exchange));
+                    if let Err(error) = forwarded {
+                        break Err(error);
+                    }
+                    start += head.bytes;
+                }
+                Ok(Parsed::Complete) => {
+                    let answer =
+                        self.deliver(cx, scratch, (&head, start..length), (client, exchange));
+                    break answer.map(Some);
+                }
+            }
+        };
+        scratch.response = head;
+        result
+    }
+
+    /// 103 and its like go to clients that know them; 100 ends here, we have answered that.
+    fn pass_interim<N: Net>(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead,
+        bytes: &[u8],
+        (client, exchange): (&mut Client<S>, &Exchange<N>),
+    ) -> Result<(), TryError> {
+        self.interim_count += 1;
+        if self.interim_count > MAX_INTERIM_RESPONSES {
+            return Err(TryError::BadResponse);
+        }
+        if head.status == 100 || exchange.version == Version::Http10 {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        headers::for_client(head, bytes, &client_side(exchange), &mut out);
+        let sent = self.interim.send(cx, &mut client.stream, [&out, &[], &[]]);
+        sent.map_err(|_| TryError::ClientGone)
+    }
+
+    /// Writes the final head, and what has come of the body, to the client.
+    fn deliver<N: Net<Stream = S>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        (head, range): (&ResponseHead, std::ops::Range<usize>),
+        (client, exchange): (&mut Client<S>, &mut Exchange<N>),
+    ) -> Result<Answer, TryError> {
+        let Scratch { bytes, out, tail, .. } = scratch;
+        let (head_bytes, body) = bytes[range].split_at_mut(head.bytes);
+        let to_client = headers::body_for_client(head.body, exchange.version);
+        let ends = to_client == BodyLength::UntilClose || head.status == 101;
+        if ends || exchange.rest.is_some() || self.send_failed || exchange.is_draining() {
+            exchange.persistence = Persistence::Close;
+        }
+        out.clear();
+        tail.clear();
+        headers::for_client(head, head_bytes, &client_side(exchange), out);
+        exchange.record.status = head.status;
+        let (from, to) = match head.status {
+            101 => (BodyLength::UntilClose, BodyLength::UntilClose),
+            _ => (head.body, to_client),
+        };
+        let mut pump = Pump::new(from, to, Toward::Client, 0).with_trailers(exchange.trailers);
+        pump.outbox = std::mem::take(&mut self.interim);
+        let framed = pump.frame(body, out, tail).map_err(|_| TryError::BadResponse)?;
+        pump.excess |= framed.consumed < body.len();
+        let piece = &body[framed.body];
+        let sent = if piece.len() < COPY_BELOW_BYTES {
+            out.extend_from_slice(piece);
+            out.append(tail);
+            pump.outbox.send(cx, &mut client.stream, [out, &[], &[]])
+        } else {
+            pump.outbox.send(cx, &mut client.stream, [out, piece, tail])
+        };
+        sent.map_err(|_| TryError::ClientGone)?;
+        exchange.record.bytes_out = pump.moved;
+        self.reusable = head.reusable && !pump.excess && !self.send_failed;
+        if head.status == 101 {
+            return Ok(Answer::Tunnel(Box::new(pump)));
+        }
+        if pump.is_done() && exchange.rest.is_none() {
+            return Ok(Answer::Whole);
+        }
+        Ok(Answer::Bodies(Box::new(pump)))
+    }
+
+    /// Moves both bodies until the response is with the client. False if it could not be completed:
+    /// the client's connection then ends without the end of the message.
+    async fn stream_bodies<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        client: &mut Client<S>,
+        exchange: &mut Exchange<N>,
+        (mut down, pool): (Box<Pump>, &Pool),
+    ) -> bool {
+        let idle = pool.plan.timeouts.idle;
+        let mut ignored = Vec::new();
+        client.deadline.set(worker.now().after(idle));
+        let ended = poll_fn(|cx| {
+            let before = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
+            if let Err(error) = self.send(cx, worker, client, exchange) {
+                return Poll::Ready(Err(error.into()));
+            }
+            let from = (&mut self.connection.stream, &mut ignored);
+            let polled = down.poll(cx, worker, from, &mut client.stream);
+            exchange.record.bytes_out = down.moved;
+            match polled {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(of_response(&error))),
+                Poll::Pending => {}
+            }
+            let after = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
+            if after > before {
+                client.deadline.set(worker.now().after(idle));
+            } else if client.deadline.has_passed(worker.tick()) {
+                let client_stalls = !down.outbox.is_empty();
+                let failure =
+                    if client_stalls { Failure::ClientGone } else { Failure::ResponseTimeout };
+                return Poll::Ready(Err(failure));
+            }
+            Poll::Pending
+        });
+        let ended = ended.await;
+        self.reusable &= !down.excess && exchange.rest.is_none() && !self.send_failed;
+        down.release(worker);
+        if let Some(rest) = &mut exchange.rest {
+            rest.release(worker);
+        }
+        exchange.record.failure = ended.err();
+        ended.is_ok()
+    }
+}
+
+fn of_response(error: &PumpError) -> Failure {
+    match error {
+        PumpError::Read(_) | PumpError::Truncated => Failure::Reset,
+        PumpError::BadChunk | PumpError::TooLarge => Failure::BadResponse,
+        PumpError::Write(_) | PumpError::TooSlow => Failure::ClientGone,
+    }
+}
+
+fn client_side<N: Net>(exchange: &Exchange<N>) -> ClientSide<'_> {
+    ClientSide {
+        version: exchange.version,
+        persistence: exchange.persistence,
+        trailers: exchange.trailers,
+        rules: exchange.route().map_or(&NO_RULES, |route| &route.response_headers),
+    }
+}

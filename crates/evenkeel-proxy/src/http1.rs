@@ -1,0 +1,335 @@
+//! The client's side of HTTP/1: bytes become request heads, one after the other, in order. Nothing
+//! here knows of routes or backends.
+
+use crate::clock::Nanos;
+use crate::deadline::Deadline;
+use crate::exchange::{self, Exchange, Next};
+use crate::net::{Net, Stream};
+use crate::record::{Part, Record};
+use crate::reply::{self, ReplyForm, ReplyTo};
+use crate::shared::Admission;
+use crate::worker::Worker;
+use evenkeel_core::failure::Failure;
+use evenkeel_core::framing::Version;
+use evenkeel_core::headers::Persistence;
+use evenkeel_core::plan::Limits;
+use evenkeel_core::request::{HeadLimits, Parsed};
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// One read while a request head is awaited; also the most that is read ahead of a request.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
+/// A client that has sent nothing yet is given this long when we drain.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// After a refusal we read on so long, so that the reply is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// And so much.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Where a client comes from; its text is made once per connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) text: Box<str>,
+    pub(crate) trusted: bool,
+}
+
+impl Peer {
+    /// IPv4 addresses mapped into IPv6 count as IPv4.
+    pub(crate) fn new(address: Option<SocketAddr>, trusted: &[ipnet::IpNet]) -> Peer {
+        let ip = address.map(|address| address.ip().to_canonical());
+        let trusted = ip.is_some_and(|ip| trusted.iter().any(|net| net.contains(&ip)));
+        let text = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
+        Peer { ip, text, trusted }
+    }
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub(crate) struct Client<S> {
+    pub(crate) stream: S,
+    /// Bytes read and not consumed: the beginning of a head, or requests sent ahead.
+    pub(crate) carry: Vec<u8>,
+    pub(crate) peer: Peer,
+    pub(crate) listener: usize,
+    pub(crate) deadline: Deadline,
+    served: u32,
+    /// `carry` has grown since it was last parsed.
+    unparsed: bool,
+    parse_again_at: usize,
+    since: Nanos,
+    _admission: Admission,
+}
+
+/// What waiting for a request came to.
+enum Arrival<N: Net> {
+    /// A request whose way is clear.
+    Exchange(Exchange<N>),
+    /// A request that gets a local reply; its exchange says how.
+    Refused(Exchange<N>, Failure),
+    /// Bytes that are no request; answered, then closed.
+    Malformed(Failure),
+    /// The client left, or had nothing to say in time.
+    Gone,
+}
+
+/// Serves one client until either side has had enough.
+pub(crate) async fn serve<N: Net>(
+    worker: Rc<Worker<N>>,
+    stream: N::Stream,
+    peer: Peer,
+    place: (usize, Admission),
+) {
+    let (listener, admission) = place;
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let deadline = worker.deadlines.register(waker);
+    let mut client = Client {
+        stream,
+        carry: Vec::new(),
+        peer,
+        listener,
+        deadline,
+        served: 0,
+        unparsed: false,
+        parse_again_at: 0,
+        since: worker.now(),
+        _admission: admission,
+    };
+    client.await_request(&worker);
+    loop {
+        let next = match poll_fn(|cx| client.poll_request(cx, &worker)).await {
+            Arrival::Exchange(exchange) => exchange::run(&worker, &mut client, exchange).await,
+            Arrival::Refused(exchange, failure) => {
+                Box::pin(exchange::refuse(&worker, &mut client, exchange, failure)).await
+            }
+            Arrival::Malformed(failure) => {
+                Box::pin(refuse_bytes(&worker, &mut client, failure)).await
+            }
+            Arrival::Gone => return,
+        };
+        match next {
+            Next::Request => client.served = client.served.saturating_add(1),
+            Next::Linger => return Box::pin(linger(client.stream)).await,
+            Next::Close => return,
+        }
+        client.await_request(&worker);
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// The deadline of waiting: for the first byte of a request, or for the rest of its head.
+    fn await_request<N: Net>(&mut self, worker: &Worker<N>) {
+        self.since = worker.now();
+        self.unparsed = !self.carry.is_empty();
+        self.parse_again_at = 0;
+        let snapshot = worker.snapshot();
+        let at = snapshot.plan.listeners.get(self.listener).map_or(self.since, |listener| {
+            let limits = &listener.limits;
+            let idle = self.served > 0 && self.carry.is_empty();
+            self.since.after(if idle { limits.idle_timeout } else { limits.request_head_timeout })
+        });
+        self.deadline.set_waiting(at, Some(self.since));
+    }
+
+    /// Reads until a whole head is there, and opens its exchange while its bytes are in place.
+    fn poll_request<N: Net<Stream = S>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Rc<Worker<N>>,
+    ) -> Poll<Arrival<N>> {
+        loop {
+            if std::mem::take(&mut self.unparsed) {
+                let mut carry = std::mem::take(&mut self.carry);
+                let (arrival, used) = self.open(worker, &mut carry);
+                carry.drain(..used);
+                if carry.is_empty() {
+                    carry = Vec::new();
+                }
+                self.carry = carry;
+                if let Some(arrival) = arrival {
+                    return Poll::Ready(arrival);
+                }
+            }
+            let mut scratch = std::mem::take(&mut worker.scratch.borrow_mut().bytes);
+            let read = self.stream.poll_read(cx, &mut scratch[..READ_AHEAD_BYTES]);
+            let arrival = match read {
+                Poll::Ready(Ok(length)) if length > 0 => {
+                    self.take_bytes(worker, &mut scratch[..length])
+                }
+                Poll::Ready(_) => Some(Arrival::Gone),
+                Poll::Pending => {
+                    worker.scratch.borrow_mut().bytes = scratch;
+                    return self.poll_patience(worker);
+                }
+            };
+            worker.scratch.borrow_mut().bytes = scratch;
+            if let Some(arrival) = arrival {
+                return Poll::Ready(arrival);
+            }
+        }
+    }
+
+    /// New bytes: parsed in place if nothing was waiting, else put behind what was.
+    fn take_bytes<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Rc<Worker<N>>,
+        bytes: &mut [u8],
+    ) -> Option<Arrival<N>> {
+        if self.carry.is_empty() {
+            let (arrival, used) = self.open(worker, bytes);
+            if arrival.is_none() {
+                self.begin_head(worker);
+                self.parse_again_at = bytes.len() * 2;
+            }
+            self.carry.extend_from_slice(&bytes[used..]);
+            return arrival;
+        }
+        // A head is parsed again when its end may have come, or when it has doubled: one byte at a
+        // time must not cost a parse each.
+        let seam = self.carry.len().saturating_sub(3);
+        self.carry.extend_from_slice(bytes);
+        let ends = memchr::memmem::find(&self.carry[seam..], b"\n\r\n").is_some()
+            || memchr::memmem::find(&self.carry[seam..], b"\n\n").is_some();
+        self.unparsed = ends || self.carry.len() >= self.parse_again_at;
+        if self.unparsed {
+            self.parse_again_at = self.carry.len() * 2;
+        }
+        None
+    }
+
+    /// The first bytes of a head have come: from now on its own deadline runs.
+    fn begin_head<N: Net>(&mut self, worker: &Worker<N>) {
+        if self.served > 0 {
+            let snapshot = worker.snapshot();
+            let now = worker.now();
+            if let Some(listener) = snapshot.plan.listeners.get(self.listener) {
+                self.deadline
+                    .set_waiting(now.after(listener.limits.request_head_timeout), Some(now));
+            }
+        }
+    }
+
+    /// Opens the exchange of the head at the start of `bytes`, and says how many bytes it used.
+    /// `None` if the head is not whole.
+    fn open<N: Net<Stream = S>>(
+        &self,
+        worker: &Rc<Worker<N>>,
+        bytes: &mut [u8],
+    ) -> (Option<Arrival<N>>, usize) {
+        let snapshot = worker.snapshot();
+        let Some(listener) = snapshot.plan.listeners.get(self.listener) else {
+            return (Some(Arrival::Gone), 0);
+        };
+        let mut head = std::mem::take(&mut worker.scratch.borrow_mut().request);
+        let result = match head.parse(bytes, head_limits(&listener.limits)) {
+            Ok(Parsed::Partial) => (None, 0),
+            Err(failure) => {
+                self.record_malformed(worker, bytes, failure);
+                (Some(Arrival::Malformed(failure)), bytes.len())
+            }
+            Ok(Parsed::Complete) => {
+                let (exchange, refusal, used) =
+                    exchange::open(worker, self, listener, (&head, &*bytes));
+                let arrival = match refusal {
+                    None => Arrival::Exchange(exchange),
+                    Some(failure) => Arrival::Refused(exchange, failure),
+                };
+                (Some(arrival), used)
+            }
+        };
+        worker.scratch.borrow_mut().request = head;
+        result
+    }
+
+    /// Bytes that are no request are recorded as far as they can be told apart.
+    fn record_malformed<N: Net>(&self, worker: &Rc<Worker<N>>, bytes: &[u8], failure: Failure) {
+        let mut record = Record::start(worker, self.listener);
+        record.status = failure.status();
+        record.failure = Some(failure);
+        record.bytes_in = bytes.len() as u64;
+        if record.is_wanted() {
+            let line_end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n'));
+            let line = &bytes[..line_end.unwrap_or(bytes.len()).min(512)];
+            let mut words = line.split(|b| *b == b' ');
+            record.set(Part::RequestId, b"");
+            record.set(Part::ClientIp, self.peer.text.as_bytes());
+            record.set(Part::Method, words.next().unwrap_or_default());
+            record.set(Part::Host, b"");
+            let target = words.next().unwrap_or_default();
+            let path = target.split(|b| *b == b'?').next().unwrap_or_default();
+            record.set(Part::Path, path);
+        }
+    }
+
+    /// Nothing to read now: time may be up, or a drain may have begun.
+    fn poll_patience<N: Net>(&mut self, worker: &Worker<N>) -> Poll<Arrival<N>> {
+        let now = worker.tick();
+        if self.deadline.has_passed(now) {
+            return Poll::Ready(if self.carry.is_empty() {
+                Arrival::Gone
+            } else {
+                Arrival::Malformed(Failure::HeadTimeout)
+            });
+        }
+        let idle = self.carry.is_empty();
+        let patience = self.served == 0 && now < self.since.after(DRAIN_PATIENCE);
+        if worker.is_draining() && idle && !patience {
+            return Poll::Ready(Arrival::Gone);
+        }
+        Poll::Pending
+    }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { max_bytes: limits.max_request_head_bytes, max_fields: limits.max_request_fields }
+}
+
+/// Answers bytes that are no request, then closes: nothing after them can be trusted.
+async fn refuse_bytes<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    failure: Failure,
+) -> Next {
+    let id = exchange::new_request_id(&worker.net);
+    let to = ReplyTo {
+        form: ReplyForm::Json,
+        version: Version::Http11,
+        persistence: Persistence::Close,
+        request_id: &id,
+        omit_body: false,
+    };
+    let mut reply = Vec::new();
+    reply::write(failure, &to, &mut reply);
+    if failure == Failure::HeadTimeout {
+        client.record_malformed(worker, &client.carry, failure);
+    }
+    client.carry = Vec::new();
+    // One attempt: a client that does not even take an error message gets no more of our time.
+    let _ = poll_fn(|cx| {
+        let _ = client.stream.poll_write(cx, &[IoSlice::new(&reply)]);
+        Poll::Ready(())
+    })
+    .await;
+    Next::Linger
+}
+
+/// Ends our half and reads on for a moment: closing with unread bytes would reset the connection
+/// and could take the reply away from the client (RFC 9112 9.6).
+async fn linger<S: Stream>(mut stream: S) {
+    let drain = async {
+        let _ = poll_fn(|cx| stream.poll_shutdown(cx)).await;
+        let mut buffer = [0; 4096];
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await {
+                Ok(length) if length > 0 => read += length,
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}

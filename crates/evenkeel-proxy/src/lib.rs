@@ -1,0 +1,27 @@
+//! SERVES: the only crate with traffic sockets, tasks and time. Rooms in reading order: `server`,
+//! `worker`, `listen`, `http1`, **`exchange`**, `connect`, `idle`, `forward`, `pump`, `tunnel`,
+//! `reply`, `record`, `log`.
+//!
+//! *Architecture invariant:* serving threads never block and share nothing that is written per
+//! request, beyond what a decision needs (a cursor, an in-flight count).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod buffer;
+mod clock;
+mod connect;
+mod deadline;
+mod exchange;
+mod forward;
+mod http1;
+mod idle;
+pub mod listen;
+pub mod log;
+pub mod net;
+mod pump;
+mod record;
+mod reply;
+pub mod server;
+pub mod shared;
+pub mod socket;
+mod tunnel;
+pub mod worker;

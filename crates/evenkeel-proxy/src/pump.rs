@@ -1,0 +1,335 @@
+//! One direction of a body: reads from one side, decodes the received framing, writes our own to the
+//! other. Nothing is read while something is still to be written: that is the back-pressure.
+
+use crate::buffer::Outbox;
+use crate::clock::Nanos;
+use crate::net::{Net, Stream};
+use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
+use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
+use evenkeel_core::framing::BodyLength;
+use evenkeel_core::headers::Trailers;
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+/// First read of a streamed body; grows while the other side keeps up.
+const FIRST_READ_BYTES: usize = 64 * 1024;
+/// Largest read while stalled transfers hold much memory.
+const FRUGAL_READ_BYTES: usize = 16 * 1024;
+/// Bytes that stalled transfers of one worker may hold before reads become small.
+const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
+/// Reads of one poll, so that one fast body does not starve the other connections.
+const READS_PER_POLL: u32 = 8;
+/// A small piece is copied behind its head and sent as one; a larger one is sent in place.
+pub(crate) const COPY_BELOW_BYTES: usize = 4 * 1024;
+/// A client that makes us wait longer than this in all must be faster than the minimum rate.
+const RATE_GRACE_NANOS: u64 = 10_000_000_000;
+/// The minimum rate, in bytes per second of waiting.
+const MIN_BYTES_PER_SECOND: u64 = 250;
+
+/// Why a direction ended early.
+#[derive(Debug)]
+pub(crate) enum PumpError {
+    /// The reading side broke.
+    Read(io::Error),
+    /// The writing side broke.
+    Write(io::Error),
+    /// The reading side ended before its message did.
+    Truncated,
+    /// The chunked coding is not legal.
+    BadChunk,
+    /// More body than the limit allows.
+    TooLarge,
+    /// The client moves fewer bytes than the minimum rate.
+    TooSlow,
+}
+
+#[derive(Debug)]
+enum Source {
+    Fixed(u64),
+    Chunked(ChunkDecoder),
+    UntilClose,
+}
+
+/// Which side is the client: only clients are held to the minimum rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Toward {
+    /// A request body on its way up.
+    Backend,
+    /// A response body on its way down.
+    Client,
+    /// A tunnel: no rate is asked for.
+    Tunnel,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    source: Source,
+    chunked_out: bool,
+    toward: Toward,
+    pass_trailers: Trailers,
+    trailers: Vec<u8>,
+    pub(crate) outbox: Outbox,
+    ended: bool,
+    read_bytes: usize,
+    held: usize,
+    waiting_since: Option<Nanos>,
+    waited: u64,
+    max_bytes: u64,
+    /// Body bytes that came from the source.
+    pub(crate) moved: u64,
+    /// Bytes came after the end of the message.
+    pub(crate) excess: bool,
+}
+
+/// What framing one piece of received bytes gave.
+pub(crate) struct Framed {
+    /// Body bytes, inside the piece.
+    pub(crate) body: Range<usize>,
+    /// Bytes of the piece that belong to this message.
+    pub(crate) consumed: usize,
+}
+
+impl Pump {
+    /// A direction that reads `from` and writes `to`; `max_bytes` of body, 0 = unlimited.
+    pub(crate) fn new(from: BodyLength, to: BodyLength, toward: Toward, max_bytes: u64) -> Pump {
+        let source = match from {
+            BodyLength::None => Source::Fixed(0),
+            BodyLength::Fixed(length) => Source::Fixed(length),
+            BodyLength::Chunked => Source::Chunked(ChunkDecoder::default()),
+            BodyLength::UntilClose => Source::UntilClose,
+        };
+        Pump {
+            ended: matches!(source, Source::Fixed(0)),
+            source,
+            chunked_out: to == BodyLength::Chunked,
+            toward,
+            pass_trailers: Trailers::Drop,
+            trailers: Vec::new(),
+            outbox: Outbox::default(),
+            read_bytes: FIRST_READ_BYTES,
+            held: 0,
+            waiting_since: None,
+            waited: 0,
+            max_bytes,
+            moved: 0,
+            excess: false,
+        }
+    }
+
+    /// Both ends raw: whatever comes is passed on until the source ends.
+    pub(crate) fn raw() -> Pump {
+        Pump::new(BodyLength::UntilClose, BodyLength::UntilClose, Toward::Tunnel, 0)
+    }
+
+    /// The same direction as one of a tunnel: no minimum rate.
+    pub(crate) fn into_tunnel(mut self: Box<Self>) -> Box<Pump> {
+        self.toward = Toward::Tunnel;
+        self
+    }
+
+    /// Says whether trailers pass.
+    pub(crate) fn with_trailers(mut self, trailers: Trailers) -> Pump {
+        self.pass_trailers = trailers;
+        self
+    }
+
+    /// True once the whole message was read and written.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended && self.outbox.is_empty()
+    }
+
+    /// True once the whole message was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Frames a piece: body bytes are moved to the front of what it returns, our framing is appended
+    /// to `before` (goes in front of the body) and `after`.
+    pub(crate) fn frame(
+        &mut self,
+        piece: &mut [u8],
+        before: &mut Vec<u8>,
+        after: &mut Vec<u8>,
+    ) -> Result<Framed, PumpError> {
+        let framed = match &mut self.source {
+            Source::Fixed(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                *left -= taken as u64;
+                self.ended = *left == 0;
+                Framed { body: 0..taken, consumed: taken }
+            }
+            Source::UntilClose => Framed { body: 0..piece.len(), consumed: piece.len() },
+            Source::Chunked(decoder) => {
+                let decoded = decoder.decode_in_place(piece, &mut self.trailers);
+                let decoded = decoded.map_err(|_| PumpError::BadChunk)?;
+                self.ended = decoded.ended;
+                Framed { body: 0..decoded.body_len, consumed: decoded.consumed }
+            }
+        };
+        self.moved += framed.body.len() as u64;
+        if self.max_bytes > 0 && self.moved > self.max_bytes {
+            return Err(PumpError::TooLarge);
+        }
+        if self.chunked_out && !framed.body.is_empty() {
+            let mut line = [0; 18];
+            let length = write_chunk_head(framed.body.len(), &mut line);
+            before.extend_from_slice(&line[..length]);
+            after.extend_from_slice(b"\r\n");
+        }
+        if self.ended {
+            self.write_end(after);
+        }
+        Ok(framed)
+    }
+
+    fn write_end(&mut self, after: &mut Vec<u8>) {
+        if self.chunked_out {
+            after.extend_from_slice(b"0\r\n");
+            if self.pass_trailers == Trailers::Pass {
+                after.extend_from_slice(&self.trailers);
+            }
+            after.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Moves bytes until the message is done, the source has nothing, or the target takes nothing.
+    /// Bytes after the message are put into `carry` (they belong to the next one).
+    pub(crate) fn poll<N: Net, F: Stream, T: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        from: (&mut F, &mut Vec<u8>),
+        to: &mut T,
+    ) -> Poll<Result<(), PumpError>> {
+        let (from, carry) = from;
+        for _ in 0..READS_PER_POLL {
+            let flushed = self.outbox.poll_flush(cx, to);
+            self.note_waiting(worker, Side::Target, flushed.is_pending())?;
+            ready!(flushed).map_err(PumpError::Write)?;
+            self.account(worker);
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            let length = if carry.is_empty() {
+                let window = self.read_window(worker);
+                let read = from.poll_read(cx, &mut scratch.bytes[..window]);
+                self.note_waiting(worker, Side::Source, read.is_pending())?;
+                ready!(read).map_err(PumpError::Read)?
+            } else {
+                let length = carry.len().min(SCRATCH_BYTES);
+                scratch.bytes[..length].copy_from_slice(&carry[..length]);
+                carry.drain(..length);
+                length
+            };
+            self.pass(cx, &mut scratch, length, carry, to)?;
+            self.account(worker);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Frames and sends `length` bytes at the start of the scratch; 0 = the source ended.
+    fn pass<T: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        length: usize,
+        carry: &mut Vec<u8>,
+        to: &mut T,
+    ) -> Result<(), PumpError> {
+        let Scratch { bytes, out, tail, .. } = scratch;
+        out.clear();
+        tail.clear();
+        if length == 0 {
+            if !matches!(self.source, Source::UntilClose) {
+                return Err(PumpError::Truncated);
+            }
+            self.ended = true;
+            self.write_end(tail);
+            return self.outbox.send(cx, to, [tail, &[], &[]]).map_err(PumpError::Write);
+        }
+        let framed = self.frame(&mut bytes[..length], out, tail)?;
+        if framed.consumed < length {
+            self.excess = true;
+            carry.extend_from_slice(&bytes[framed.consumed..length]);
+        }
+        let body = &bytes[framed.body];
+        if body.len() < COPY_BELOW_BYTES && !(out.is_empty() && tail.is_empty()) {
+            out.extend_from_slice(body);
+            out.append(tail);
+            self.outbox.send(cx, to, [out, &[], &[]]).map_err(PumpError::Write)
+        } else if out.is_empty() && tail.is_empty() {
+            self.outbox.send(cx, to, [body, &[], &[]]).map_err(PumpError::Write)
+        } else {
+            self.outbox.send(cx, to, [out, body, tail]).map_err(PumpError::Write)
+        }
+    }
+
+    /// How much to read now. Twice as much as before while the target takes all, the least when it
+    /// falls short, so that stalled transfers hold little.
+    fn read_window<N: Net>(&mut self, worker: &Worker<N>) -> usize {
+        let window = self.read_bytes;
+        self.read_bytes = (self.read_bytes * 2).min(SCRATCH_BYTES);
+        if worker.held_bytes.get() > MAX_HELD_BYTES { FRUGAL_READ_BYTES } else { window }
+    }
+
+    /// Keeps the worker's sum of held bytes true, and reads small again after a short write.
+    fn account<N: Net>(&mut self, worker: &Worker<N>) {
+        let held = self.outbox.bytes.len();
+        if held != self.held {
+            worker.held_bytes.set(worker.held_bytes.get() + held - self.held);
+            self.held = held;
+            if held > 0 {
+                self.read_bytes = FIRST_READ_BYTES;
+            } else if self.outbox.bytes.capacity() > 0 {
+                self.outbox.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// Gives back what this direction holds; call before dropping it.
+    pub(crate) fn release<N: Net>(&mut self, worker: &Worker<N>) {
+        self.outbox = Outbox::default();
+        self.account(worker);
+    }
+
+    /// Measures how long the client makes us wait, and refuses those that drip.
+    fn note_waiting<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        on: Side,
+        pending: bool,
+    ) -> Result<(), PumpError> {
+        let client = match self.toward {
+            Toward::Backend => Side::Source,
+            Toward::Client => Side::Target,
+            Toward::Tunnel => return Ok(()),
+        };
+        if on != client {
+            return Ok(());
+        }
+        match (self.waiting_since, pending) {
+            (None, true) => self.waiting_since = Some(worker.tick()),
+            (Some(since), false) => {
+                self.waited += worker.tick().since(since);
+                self.waiting_since = None;
+                let least = u128::from(self.waited) * u128::from(MIN_BYTES_PER_SECOND);
+                let too_slow = u128::from(self.moved) * 1_000_000_000 < least;
+                if self.waited > RATE_GRACE_NANOS && too_slow {
+                    return Err(PumpError::TooSlow);
+                }
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Target,
+}

@@ -1,0 +1,181 @@
+//! The access record of one exchange: filled in as it goes, written exactly once, when dropped.
+
+use crate::clock::Nanos;
+use crate::log::AccessSink;
+use crate::net::Net;
+use crate::worker::Worker;
+use evenkeel_core::failure::Failure;
+use evenkeel_core::plan::{LogFormat, LoggingPlan};
+use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
+use evenkeel_core::snapshot::Snapshot;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The worker's end of the log.
+#[derive(Debug)]
+pub(crate) struct RecordWriter {
+    pen: Option<RefCell<Pen>>,
+    format: LogFormat,
+    /// Records are written if a draw is at most this.
+    sample_to: u64,
+}
+
+#[derive(Debug)]
+struct Pen {
+    sink: AccessSink,
+    line: Vec<u8>,
+    stamp: TimeStamp,
+}
+
+impl RecordWriter {
+    pub(crate) fn new(sink: Option<AccessSink>, plan: &LoggingPlan) -> RecordWriter {
+        let sink = sink.filter(|_| plan.access && plan.access_sample > 0.0);
+        let pen = sink.map(|sink| {
+            RefCell::new(Pen { sink, line: Vec::with_capacity(1024), stamp: TimeStamp::default() })
+        });
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let sample_to = (plan.access_sample * u64::MAX as f64) as u64;
+        RecordWriter { pen, format: plan.format, sample_to }
+    }
+
+    /// Has the writer thread look, if there is something.
+    pub(crate) fn nudge(&self) {
+        self.pen.iter().for_each(|pen| pen.borrow().sink.nudge());
+    }
+
+    fn draws<N: Net>(&self, net: &N) -> bool {
+        self.pen.is_some() && (self.sample_to == u64::MAX || net.random() <= self.sample_to)
+    }
+
+    fn write(&self, record: &AccessRecord<'_>) {
+        if let Some(pen) = &self.pen {
+            let Pen { sink, line, stamp } = &mut *pen.borrow_mut();
+            line.clear();
+            write_access(self.format, record, stamp, line);
+            sink.push(line);
+        }
+    }
+}
+
+/// Texts of a record, kept one behind the other in a pooled buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `X-Request-Id`.
+    RequestId,
+    /// The client's address.
+    ClientIp,
+    /// The method.
+    Method,
+    /// The host asked for.
+    Host,
+    /// The path as forwarded, without the query.
+    Path,
+}
+
+const PARTS: usize = 5;
+
+/// One exchange, as its access record will tell it.
+pub(crate) struct Record<N: Net> {
+    worker: Rc<Worker<N>>,
+    snapshot: Rc<Arc<Snapshot>>,
+    started: Nanos,
+    wanted: bool,
+    text: Vec<u8>,
+    ends: [u32; PARTS],
+    listener: usize,
+    pub(crate) route: Option<usize>,
+    pub(crate) pool: Option<usize>,
+    pub(crate) backend: Option<Arc<str>>,
+    pub(crate) status: u16,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) tries: u32,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl<N: Net> Record<N> {
+    pub(crate) fn start(worker: &Rc<Worker<N>>, listener: usize) -> Record<N> {
+        Record {
+            snapshot: worker.snapshot(),
+            started: worker.now(),
+            wanted: worker.records.draws(&worker.net),
+            text: worker.buffers.take(),
+            ends: [0; PARTS],
+            listener,
+            route: None,
+            pool: None,
+            backend: None,
+            status: 0,
+            failure: None,
+            tries: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// The configuration of the whole exchange.
+    pub(crate) fn snapshot(&self) -> &Rc<Arc<Snapshot>> {
+        &self.snapshot
+    }
+
+    /// The worker that serves the exchange.
+    pub(crate) fn worker(&self) -> &Worker<N> {
+        &self.worker
+    }
+
+    /// True if the record will be written: its texts are worth keeping.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Adds a text; parts are set in their order, each once.
+    pub(crate) fn set(&mut self, part: Part, text: &[u8]) {
+        self.text.extend_from_slice(text);
+        let end = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.ends[part as usize..].fill(end);
+    }
+
+    /// A text set before; empty if it was not.
+    pub(crate) fn get(&self, part: Part) -> &[u8] {
+        let index = part as usize;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        self.text.get(start..self.ends[index] as usize).unwrap_or_default()
+    }
+
+    fn write(&self) {
+        let plan = &self.snapshot.plan;
+        let route = self.route.and_then(|index| plan.routes.get(index));
+        let pool = self.pool.and_then(|index| plan.pools.get(index));
+        let listener = plan.listeners.get(self.listener);
+        self.worker.records.write(&AccessRecord {
+            unix_nanos: self.worker.net.unix_nanos(),
+            client_ip: std::str::from_utf8(self.get(Part::ClientIp)).unwrap_or_default(),
+            method: self.get(Part::Method),
+            host: self.get(Part::Host),
+            path: self.get(Part::Path),
+            status: self.status,
+            backend: self.backend.as_deref().unwrap_or_default(),
+            pool: pool.map_or("", |pool| &pool.name),
+            route: route.map_or("", |route| &route.name),
+            latency_nanos: self.worker.now().since(self.started),
+            tries: self.tries,
+            failure: self.failure,
+            request_id: self.get(Part::RequestId),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            listener: listener.map_or("", |listener| &listener.name),
+        });
+    }
+}
+
+impl<N: Net> Drop for Record<N> {
+    fn drop(&mut self) {
+        if self.wanted {
+            self.write();
+        }
+        self.worker.buffers.give(std::mem::take(&mut self.text));
+    }
+}

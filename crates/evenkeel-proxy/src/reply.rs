@@ -1,0 +1,132 @@
+//! Answers that we make ourselves, from a `Failure`: one stable code, a sentence, the request's id.
+
+use evenkeel_core::failure::Failure;
+use evenkeel_core::framing::Version;
+use evenkeel_core::headers::{Persistence, write_connection};
+use std::io::Write;
+
+/// The shape of a local reply's body, by the request's `Accept`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReplyForm {
+    /// `{"error": …}`; also for `*/*` and no preference.
+    #[default]
+    Json,
+    /// For terminals that ask for it.
+    Plain,
+    /// For browsers.
+    Html,
+}
+
+impl ReplyForm {
+    /// The form that an `Accept` value asks for: the first of ours that it names.
+    pub(crate) fn from_accept(accept: &[u8]) -> ReplyForm {
+        let named = |form: &[u8]| memchr::memmem::find(accept, form).unwrap_or(usize::MAX);
+        let (html, plain) = (named(b"text/html"), named(b"text/plain"));
+        let json = named(b"application/json");
+        match html.min(plain).min(json) {
+            usize::MAX => ReplyForm::Json,
+            first if first == json => ReplyForm::Json,
+            first if first == html => ReplyForm::Html,
+            _ => ReplyForm::Plain,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            ReplyForm::Json => "application/json",
+            ReplyForm::Plain => "text/plain; charset=utf-8",
+            ReplyForm::Html => "text/html; charset=utf-8",
+        }
+    }
+}
+
+/// What a local reply needs to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyTo<'a> {
+    pub(crate) form: ReplyForm,
+    pub(crate) version: Version,
+    pub(crate) persistence: Persistence,
+    pub(crate) request_id: &'a [u8],
+    /// The answer to HEAD has no body.
+    pub(crate) omit_body: bool,
+}
+
+/// Writes the whole reply, head and body, to `out`.
+pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
+    let body = body(failure, to);
+    let text = |out: &mut Vec<u8>, parts: &[&str]| {
+        parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    };
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", failure.status(), failure.reason());
+    text(out, &["Content-Type: ", to.form.content_type(), "\r\n"]);
+    let _ = write!(out, "Content-Length: {}\r\n", body.len());
+    if let Some(seconds) = failure.retry_after_seconds() {
+        let _ = write!(out, "Retry-After: {seconds}\r\n");
+    }
+    if failure == Failure::MethodRefused {
+        text(out, &["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"]);
+    }
+    text(out, &["Cache-Control: no-store\r\n"]);
+    write_connection(to.version, to.persistence, out);
+    out.extend_from_slice(b"\r\n");
+    if !to.omit_body {
+        out.extend_from_slice(&body);
+    }
+}
+
+fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
+    // Ids are ours or visible ASCII of a trusted peer; quotes and markup are dropped all the same.
+    let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&');
+    let id: String = to.request_id.iter().filter(|b| plain(b)).map(|b| char::from(*b)).collect();
+    let (code, message) = (failure.code(), failure.message());
+    let (status, reason) = (failure.status(), failure.reason());
+    let text = match to.form {
+        ReplyForm::Json => format!(
+            "{{\"error\": \"{code}\", \"message\": \"{message}\", \"request_id\": \"{id}\"}}\n"
+        ),
+        ReplyForm::Plain => format!("{status} {code}: {message}\nrequest id: {id}\n"),
+        ReplyForm::Html => format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <title>{status} {reason}</title></head>\n<body><h1>{status} {reason}</h1>\
+             <p>{message}</p><p><code>{code}</code> · <code>{id}</code></p></body></html>\n"
+        ),
+    };
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn form_follows_accept() {
+        let cases: [(&[u8], ReplyForm); 6] = [
+            (b"*/*", ReplyForm::Json),
+            (b"", ReplyForm::Json),
+            (b"text/plain", ReplyForm::Plain),
+            (b"text/html,application/xhtml+xml,*/*;q=0.8", ReplyForm::Html),
+            (b"application/json, text/plain, */*", ReplyForm::Json),
+            (b"image/png", ReplyForm::Json),
+        ];
+        for (accept, form) in cases {
+            assert_eq!(ReplyForm::from_accept(accept), form);
+        }
+    }
+
+    #[test]
+    fn no_id_can_break_the_body() {
+        let to = ReplyTo {
+            form: ReplyForm::Json,
+            version: Version::Http11,
+            persistence: Persistence::Close,
+            request_id: b"a\"b\\c",
+            omit_body: false,
+        };
+        let mut out = Vec::new();
+        write(Failure::NoBackend, &to, &mut out);
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("\"request_id\": \"abc\""), "{text}");
+        assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
+    }
+}

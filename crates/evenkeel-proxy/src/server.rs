@@ -1,0 +1,162 @@
+//! The server as its owner sees it: start, where it listens, drain, stop.
+
+use crate::listen;
+use crate::log::{EventLog, Log};
+use crate::net::Net;
+use crate::shared::Shared;
+use crate::socket::{self, BoundSocket, Listening, SystemNet};
+use crate::worker::{Worker, pin_to_core};
+use evenkeel_core::address::Endpoint;
+use evenkeel_core::backend::Backend;
+use evenkeel_core::plan::Plan;
+use evenkeel_core::snapshot::Snapshot;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Descriptors kept for the log, the admin listener, configuration and the like.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// How often a drain looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Why a server did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread or runtime could not be made.
+    #[error("cannot start workers: {0}")]
+    Other(#[from] io::Error),
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Vec<(Arc<str>, String)>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds every listener, then starts the workers. On error nothing stays bound.
+    pub fn start(plan: &Plan, log: &Log) -> Result<Server, StartError> {
+        let workers = match plan.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let mut per_worker: Vec<Vec<(usize, BoundSocket)>> =
+            (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for (index, listener) in plan.listeners.iter().enumerate() {
+            let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
+            let sockets = socket::bind(&listener.bind, workers).map_err(failed)?;
+            for socket in sockets.first().into_iter().flatten() {
+                addresses.push((Arc::clone(&listener.name), socket.address().map_err(failed)?));
+            }
+            for (own, sockets) in per_worker.iter_mut().zip(sockets) {
+                own.extend(sockets.into_iter().map(|socket| (index, socket)));
+            }
+        }
+        let tag = fastrand::u32(..);
+        let snapshot = Snapshot::new(plan.clone());
+        let shared = Arc::new(Shared::new(snapshot, max_clients(), tag, log.events()));
+        let pin = plan.workers == 0 || workers > 1;
+        let mut handles = Vec::new();
+        for (index, sockets) in per_worker.into_iter().enumerate() {
+            let (shared, sink) = (Arc::clone(&shared), log.sink());
+            let thread = std::thread::Builder::new().name(format!("ek-worker-{index}"));
+            handles.push(thread.spawn(move || {
+                if pin {
+                    pin_to_core(index);
+                }
+                run_worker(&shared, sink, sockets);
+            })?);
+        }
+        Ok(Server { shared, addresses, workers: handles })
+    }
+
+    /// Listener names and the addresses that they are really bound to.
+    pub fn addresses(&self) -> &[(Arc<str>, String)] {
+        &self.addresses
+    }
+
+    /// Threads that serve.
+    pub fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Open client connections.
+    pub fn client_connections(&self) -> usize {
+        self.shared.client_connections()
+    }
+
+    /// The log that workers tell events to.
+    pub fn events(&self) -> &EventLog {
+        &self.shared.events
+    }
+
+    /// Backends that are given by name, for a resolver to feed.
+    pub fn named_backends(&self) -> Vec<Arc<Backend>> {
+        let snapshot = self.shared.snapshot();
+        let all = snapshot.pools.iter().flat_map(|pool| &pool.backends);
+        let named = all.filter(|b| matches!(b.plan.address.endpoint, Endpoint::Name(..)));
+        named.cloned().collect()
+    }
+
+    /// Stops accepting, finishes what is in flight, closes idle connections. True if all clients
+    /// were done before the deadline.
+    pub fn drain(&self, deadline: Duration) -> bool {
+        self.shared.drain();
+        let until = Instant::now() + deadline;
+        while self.shared.client_connections() > 0 {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::park_timeout(DRAIN_POLL);
+        }
+        true
+    }
+
+    /// Ends the workers, whatever runs, and waits for their threads.
+    pub fn stop(self) {
+        self.shared.stop();
+        for worker in self.workers {
+            // A worker that panicked has ended too.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// Half of the descriptors that we may have: every client can need a backend connection too.
+fn max_clients() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let descriptors = limit.current.unwrap_or(u64::from(u32::MAX));
+    usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX)
+}
+
+fn run_worker(shared: &Arc<Shared>, sink: crate::log::AccessSink, own: Vec<(usize, BoundSocket)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default());
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        let worker = Worker::new(SystemNet::new(), Arc::clone(shared), Some(sink));
+        for (listener, socket) in own {
+            if let Ok(listening) = Listening::register(socket) {
+                let accepting = listen::accept_loop(Rc::clone(&worker), listening, listener);
+                tokio::task::spawn_local(accepting);
+            }
+        }
+        worker.run_ticks().await;
+    });
+}

@@ -1,0 +1,159 @@
+//! What the workers of one server share: the snapshot in force, and the wish to drain or stop.
+
+use crate::log::EventLog;
+use evenkeel_core::snapshot::Snapshot;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// State of one server, shared by its workers and its owner.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: Mutex<Arc<Snapshot>>,
+    generation: AtomicU64,
+    draining: AtomicBool,
+    stopping: AtomicBool,
+    /// Open client connections, per listener and of all.
+    pub(crate) connections: Connections,
+    /// Our name in `Via`.
+    pub(crate) pseudonym: String,
+    /// Where events are told.
+    pub(crate) events: EventLog,
+}
+
+impl Shared {
+    /// Around a first snapshot. `max_clients` bounds all listeners together.
+    pub fn new(snapshot: Snapshot, max_clients: usize, tag: u32, events: EventLog) -> Shared {
+        let listeners = snapshot.plan.listeners.len();
+        Shared {
+            snapshot: Mutex::new(Arc::new(snapshot)),
+            generation: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            connections: Connections::new(listeners, max_clients),
+            pseudonym: format!("evenkeel-{tag:08x}"),
+            events,
+        }
+    }
+
+    /// Counts snapshots.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on responses close their connections and idle ones end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// True once a drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The workers end, whatever runs.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Open client connections.
+    pub fn client_connections(&self) -> usize {
+        self.connections.all.load(Ordering::Acquire)
+    }
+}
+
+/// Counts of open client connections.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    all: AtomicUsize,
+    max: usize,
+    per_listener: Vec<AtomicUsize>,
+    per_ip: Mutex<std::collections::HashMap<IpAddr, usize>>,
+}
+
+/// Why a client is not let in now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The process or the listener is: wait, others will leave.
+    Everyone,
+    /// This address has its share: close.
+    Address,
+}
+
+impl Connections {
+    fn new(listeners: usize, max: usize) -> Connections {
+        Connections {
+            all: AtomicUsize::new(0),
+            max,
+            per_listener: (0..listeners).map(|_| AtomicUsize::new(0)).collect(),
+            per_ip: Mutex::default(),
+        }
+    }
+
+    /// True if one more would be over the process's or the listener's bound (0 = unlimited).
+    pub(crate) fn is_full(&self, listener: usize, max: usize) -> bool {
+        let own = self.per_listener.get(listener).map_or(0, |n| n.load(Ordering::Relaxed));
+        self.all.load(Ordering::Relaxed) >= self.max || (max > 0 && own >= max)
+    }
+
+    /// Lets a client in, unless its address has `max_per_ip` (0 = unlimited) already.
+    pub(crate) fn admit(
+        self_: &Arc<Shared>,
+        listener: usize,
+        ip: Option<IpAddr>,
+        max_per_ip: usize,
+    ) -> Result<Admission, Full> {
+        let this = &self_.connections;
+        let counted = ip.filter(|_| max_per_ip > 0);
+        if let Some(ip) = counted {
+            let mut per_ip = this.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = per_ip.entry(ip).or_insert(0);
+            if *count >= max_per_ip {
+                return Err(Full::Address);
+            }
+            *count += 1;
+        }
+        this.all.fetch_add(1, Ordering::AcqRel);
+        if let Some(own) = this.per_listener.get(listener) {
+            own.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Admission { shared: Arc::clone(self_), listener, counted })
+    }
+}
+
+/// One client's place; freed on drop.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    shared: Arc<Shared>,
+    listener: usize,
+    counted: Option<IpAddr>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let connections = &self.shared.connections;
+        if let Some(ip) = self.counted {
+            let mut per_ip = connections.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = per_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    per_ip.remove(&ip);
+                }
+            }
+        }
+        if let Some(own) = connections.per_listener.get(self.listener) {
+            own.fetch_sub(1, Ordering::Relaxed);
+        }
+        connections.all.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,326 @@
+//! Real sockets: options, listening, connecting. With `worker` the only room that may use `unsafe`,
+//! for the option that no library wraps.
+
+use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
+use evenkeel_core::address::BindAddress;
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use std::cell::RefCell;
+use std::io;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Connections that the kernel may hold for us until we accept them.
+const BACKLOG: i32 = 4096;
+/// Seconds that the kernel waits for a client's first bytes before it shows us the connection.
+const DEFER_ACCEPT_SECONDS: libc::c_int = 2;
+/// A backend that acknowledges nothing for so long is gone.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A TCP or unix stream, registered once with the runtime.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Stream for Socket {
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut target = ReadBuf::new(buf);
+        ready!(match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut target),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut target),
+        })?;
+        Poll::Ready(Ok(target.filled().len()))
+    }
+
+    #[inline]
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match (self, parts) {
+            (Socket::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+            (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let readable = match self {
+            Socket::Tcp(stream) => stream.poll_read_ready(cx),
+            Socket::Unix(stream) => stream.poll_read_ready(cx),
+        };
+        readable.map(|_| ())
+    }
+
+    fn peek(&mut self) -> Peek {
+        let mut byte = [MaybeUninit::uninit()];
+        match SockRef::from(&self.fd()).peek(&mut byte) {
+            Ok(0) => Peek::End,
+            Ok(_) => Peek::Bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peek::Nothing,
+            Err(_) => Peek::Gone,
+        }
+    }
+
+    fn reset(self) {
+        // Best effort: without the option the peer sees an early end instead, an error all the same
+        // for every message with a length.
+        let _ = SockRef::from(&self.fd()).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// The machine's own network.
+#[derive(Debug)]
+pub struct SystemNet {
+    random: RefCell<fastrand::Rng>,
+}
+
+impl SystemNet {
+    /// With a seed of the operating system.
+    pub fn new() -> SystemNet {
+        SystemNet { random: RefCell::new(fastrand::Rng::new()) }
+    }
+}
+
+impl Default for SystemNet {
+    fn default() -> SystemNet {
+        SystemNet::new()
+    }
+}
+
+impl Net for SystemNet {
+    type Stream = Socket;
+
+    fn connect<'a>(&'a self, to: &'a Destination) -> LocalFuture<'a, io::Result<Socket>> {
+        Box::pin(async move {
+            match to {
+                Destination::Ip(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT));
+                    Ok(Socket::Tcp(stream))
+                }
+                Destination::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+            }
+        })
+    }
+
+    #[inline]
+    fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    #[inline]
+    fn unix_nanos(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A bound listening socket that is not registered with a runtime yet, so that it can be handed to
+/// the worker that will serve it.
+#[derive(Debug)]
+pub enum BoundSocket {
+    /// TCP, one socket per worker and address.
+    Tcp(StdTcpListener),
+    /// Unix, one socket shared by all workers.
+    Unix(StdUnixListener),
+}
+
+impl BoundSocket {
+    /// The address as text, with the real port.
+    pub fn address(&self) -> io::Result<String> {
+        match self {
+            BoundSocket::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
+            BoundSocket::Unix(listener) => {
+                let address = listener.local_addr()?;
+                let path = address.as_pathname().unwrap_or(Path::new(""));
+                Ok(format!("unix:{}", path.display()))
+            }
+        }
+    }
+}
+
+/// The sockets of one listener: `sockets[worker]` are those that this worker accepts from.
+pub type WorkerSockets = Vec<Vec<BoundSocket>>;
+
+/// Binds a listener for so many workers. Nothing is left bound on error.
+pub fn bind(bind: &BindAddress, workers: usize) -> io::Result<WorkerSockets> {
+    let mut sockets: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
+    if let BindAddress::Unix(path) = bind {
+        let listener = bind_unix(path)?;
+        for own in &mut sockets {
+            own.push(BoundSocket::Unix(listener.try_clone()?));
+        }
+        return Ok(sockets);
+    }
+    let mut port = None;
+    for (index, wanted) in bind.socket_addrs().into_iter().enumerate() {
+        let mut address = wanted;
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        // Without SO_REUSEPORT first: only this shows that someone else holds the port.
+        let probe = match tcp_socket(address, Sharing::Alone) {
+            Err(error) if index > 0 && is_family_missing(&error) => continue,
+            probe => probe?,
+        };
+        let address = probe.local_addr()?.as_socket().unwrap_or(address);
+        port = Some(address.port());
+        drop(probe);
+        for own in &mut sockets {
+            own.push(BoundSocket::Tcp(tcp_socket(address, Sharing::Workers)?.into()));
+        }
+    }
+    Ok(sockets)
+}
+
+fn is_family_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    Workers,
+}
+
+fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<RawSocket> {
+    let domain = Domain::for_address(address);
+    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::Workers {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    if sharing == Sharing::Workers {
+        // Accepted connections inherit it.
+        socket.set_tcp_nodelay(true)?;
+        defer_accept(&socket)?;
+    }
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// A client that speaks first is shown to us when it has spoken: one wake-up instead of two.
+#[expect(unsafe_code, reason = "no library wraps TCP_DEFER_ACCEPT")]
+fn defer_accept(socket: &RawSocket) -> io::Result<()> {
+    let seconds = DEFER_ACCEPT_SECONDS;
+    // SAFETY: the descriptor is open for the whole call, and the pointer and length describe
+    // `seconds`, a live c_int, which is what this option takes.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Binds a unix socket; a file left behind by a dead process is replaced, a live one is not.
+fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
+    let listener = match StdUnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if StdUnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            StdUnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A listening socket on a worker's runtime.
+#[derive(Debug)]
+pub enum Listening {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// Registers a bound socket with the runtime of the calling thread.
+    pub fn register(socket: BoundSocket) -> io::Result<Listening> {
+        Ok(match socket {
+            BoundSocket::Tcp(listener) => Listening::Tcp(TcpListener::from_std(listener)?),
+            BoundSocket::Unix(listener) => Listening::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+}
+
+impl Accept for Listening {
+    type Stream = Socket;
+
+    fn poll_accept(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        Poll::Ready(match self {
+            Listening::Tcp(listener) => {
+                ready!(listener.poll_accept(cx)).map(|(s, peer)| (Socket::Tcp(s), Some(peer)))
+            }
+            Listening::Unix(listener) => {
+                ready!(listener.poll_accept(cx)).map(|(s, _)| (Socket::Unix(s), None))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_shared_by_our_workers_but_not_with_others() {
+        let any = BindAddress::parse("127.0.0.1:0").expect("valid");
+        let sockets = bind(&any, 2).expect("free port");
+        assert_eq!(sockets.len(), 2);
+        let address = sockets[0][0].address().expect("bound");
+        assert_eq!(address, sockets[1][0].address().expect("bound"));
+        let again = BindAddress::parse(&address).expect("valid");
+        let error = bind(&again, 1).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

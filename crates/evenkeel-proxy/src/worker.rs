@@ -1,0 +1,159 @@
+//! One worker: a pinned thread with its own single-threaded runtime and its own sockets. What its
+//! connections share lives here, and nothing of it is shared with other workers per request.
+
+use crate::buffer::BufferPool;
+use crate::clock::{Clock, Nanos};
+use crate::deadline::{Deadlines, TICK};
+use crate::idle::IdleConnections;
+use crate::log::AccessSink;
+use crate::net::Net;
+use crate::record::RecordWriter;
+use crate::shared::Shared;
+use evenkeel_core::path::PathScratch;
+use evenkeel_core::request::RequestHead;
+use evenkeel_core::response::ResponseHead;
+use evenkeel_core::snapshot::Snapshot;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The shared read buffer; also the largest single read.
+pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
+/// Sweeps of idle connections happen every so many ticks.
+const TICKS_PER_IDLE_SWEEP: u32 = 10;
+/// Waiting connections ended per tick when descriptors run out.
+const SHED_PER_TICK: usize = 64;
+/// A connection is shed only after it has waited so long for its request.
+const SHED_AFTER: Duration = Duration::from_millis(200);
+
+/// Parsers and buffers that are valid within one poll only.
+pub(crate) struct Scratch {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) request: RequestHead,
+    pub(crate) response: ResponseHead,
+    pub(crate) path: PathScratch,
+    pub(crate) host: Vec<u8>,
+}
+
+/// What the connections of one thread share.
+pub struct Worker<N: Net> {
+    pub(crate) net: N,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) records: RecordWriter,
+    /// Accepting is held back for want of room.
+    pub(crate) pressed: Cell<bool>,
+    /// Bytes that stalled transfers hold in memory.
+    pub(crate) held_bytes: Cell<usize>,
+    clock: Clock,
+    tick: Cell<Nanos>,
+    draining: Cell<bool>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    generation: Cell<u64>,
+}
+
+impl<N: Net> Worker<N> {
+    /// Must be called on the worker's own runtime.
+    pub fn new(net: N, shared: Arc<Shared>, access: Option<AccessSink>) -> Rc<Worker<N>> {
+        let generation = shared.generation();
+        let snapshot = shared.snapshot();
+        let records = RecordWriter::new(access, &snapshot.plan.logging);
+        Rc::new(Worker {
+            net,
+            scratch: RefCell::new(Scratch {
+                bytes: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+                out: Vec::with_capacity(8 * 1024),
+                tail: Vec::new(),
+                request: RequestHead::default(),
+                response: ResponseHead::default(),
+                path: PathScratch::default(),
+                host: Vec::new(),
+            }),
+            buffers: BufferPool::default(),
+            idle: RefCell::new(IdleConnections::new()),
+            deadlines: Rc::default(),
+            records,
+            pressed: Cell::new(false),
+            held_bytes: Cell::new(0),
+            clock: Clock::start(),
+            tick: Cell::new(Nanos::default()),
+            draining: Cell::new(false),
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            generation: Cell::new(generation),
+            shared,
+        })
+    }
+
+    /// The time now.
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+
+    /// The time of the last tick: free to ask, at most one tick old.
+    #[inline]
+    pub(crate) fn tick(&self) -> Nanos {
+        self.tick.get()
+    }
+
+    /// True once the server drains.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The configuration for one whole exchange.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        if self.generation.get() != self.shared.generation() {
+            self.generation.set(self.shared.generation());
+            *self.snapshot.borrow_mut() = Rc::new(self.shared.snapshot());
+        }
+        Rc::clone(&self.snapshot.borrow())
+    }
+
+    /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.
+    pub async fn run_ticks(self: Rc<Self>) {
+        let mut ticks = 0u32;
+        while !self.shared.is_stopping() {
+            tokio::time::sleep(TICK).await;
+            let now = self.now();
+            self.tick.set(now);
+            if self.shared.is_draining() {
+                if !self.draining.replace(true) {
+                    self.idle.borrow_mut().clear();
+                }
+                self.deadlines.wake_all();
+            }
+            if self.pressed.replace(false) {
+                let before = Nanos(now.since(Nanos::default().after(SHED_AFTER)));
+                self.deadlines.expire_waiting(SHED_PER_TICK, before);
+                self.idle.borrow_mut().clear();
+            }
+            self.deadlines.sweep(now);
+            ticks = ticks.wrapping_add(1);
+            if ticks.is_multiple_of(TICKS_PER_IDLE_SWEEP) {
+                self.idle.borrow_mut().sweep(now);
+            }
+            self.records.nudge();
+        }
+    }
+}
+
+/// Keeps the calling thread on one core, so that its caches stay warm. Best effort.
+pub(crate) fn pin_to_core(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap_or(set);
+    let cores: Vec<usize> =
+        (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+    if let Some(core) = core.checked_rem(cores.len()).and_then(|index| cores.get(index)) {
+        set.set(*core);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+}

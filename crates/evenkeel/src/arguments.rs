@@ -1,0 +1,249 @@
+//! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
+//! dash.
+
+use crate::amount;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const AFTER_HELP: &str = "\
+Without -c the configuration is looked for: $EVENKEEL_CONFIG, then config.yaml|yml|toml and \
+evenkeel.yaml|yml|toml in the working directory, in config/, configs/ and /etc/evenkeel/, then \
+beside the executable. Long flags also take one dash (-listen).
+
+Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not start, \
+3 a check did not hold.
+
+Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
+log file.";
+
+/// A load balancer for HTTP.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evenkeel",
+    version = env!("EVENKEEL_VERSION"),
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    /// What to do; nothing = `run`.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// The flags of `run` when no command is named.
+    #[command(flatten)]
+    pub(crate) run: RunArguments,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the balancer (also: `evenkeel` alone).
+    Run(RunArguments),
+    /// Run three demo backends and a balancer in one process, and print what to try.
+    Demo(DemoArguments),
+    /// Validate a configuration: every error as FILE:LINE:COL: key.path: message.
+    Check(ReadArguments),
+    /// Print the effective configuration, defaults included.
+    Config(ReadArguments),
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// List the environment variables that are read.
+    Env(EnvArguments),
+    /// Print a completion script for a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page (roff).
+    Man,
+    /// Run a backend to play with: `/`, `/echo`, `/events`, `/ws`.
+    Testserver(TestserverArguments),
+    /// Print a part of the reference as Markdown.
+    #[command(hide = true)]
+    Docs {
+        /// Which part.
+        topic: Topic,
+    },
+}
+
+/// Which configuration, and what goes over it.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RunArguments {
+    /// The configuration file; `-` reads YAML from stdin.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen, e.g. `:8080`; replaces the first listener of a file.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// A backend, e.g. `127.0.0.1:8081` (repeat it for more); without -c no file is read.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Vec<String>,
+    /// How the next backend is chosen, e.g. `round_robin`.
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<String>,
+}
+
+/// Where the demo listens.
+#[derive(Args, Debug)]
+pub(crate) struct DemoArguments {
+    /// Where the balancer listens; default 127.0.0.1:8080, or a free port if that is taken.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// Print an access record for every request.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// Which configuration to read, and how to answer.
+#[derive(Args, Debug)]
+pub(crate) struct ReadArguments {
+    /// The configuration file; `-` reads YAML from stdin.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How to answer.
+#[derive(Args, Debug)]
+pub(crate) struct EnvArguments {
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the test backend behaves.
+#[derive(Args, Debug)]
+pub(crate) struct TestserverArguments {
+    /// Where to listen; port 0 = a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081", value_parser = socket_address)]
+    pub(crate) listen: SocketAddr,
+    /// The name it answers with, in `X-Backend`; default `testserver-PORT`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Wait before every answer, e.g. `200ms`.
+    #[arg(long, default_value = "0s", value_parser = amount::duration)]
+    pub(crate) delay: Duration,
+    /// Share of requests answered with an error: `0.5` or `50%`.
+    #[arg(long, value_name = "P", default_value = "0", value_parser = amount::share)]
+    pub(crate) fail_rate: f64,
+    /// The status of every answer that does not fail.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..600))]
+    pub(crate) status: u16,
+    /// Bytes of the body; 0 = a short text with the name.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) body_size: usize,
+}
+
+/// A part of the reference.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Topic {
+    /// Every configuration key.
+    Config,
+    /// Every command and flag.
+    Cli,
+    /// Every environment variable.
+    Environment,
+}
+
+/// The tree of commands, complete with help and version.
+pub(crate) fn command_tree() -> clap::Command {
+    let mut tree = Arguments::command();
+    tree.build();
+    tree
+}
+
+/// Turns `-flag` and `-flag=value` into `--flag…` where `flag` is the long name of one; what follows
+/// a `--` stays as it is.
+pub(crate) fn with_two_dashes(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut known = BTreeSet::new();
+    collect_long_flags(&command_tree(), &mut known);
+    let mut flags_ended = false;
+    words
+        .map(|word| {
+            flags_ended |= word == "--";
+            match word.to_str() {
+                Some(text) if !flags_ended && is_long_flag(text, &known) => format!("-{text}").into(),
+                Some(_) | None => word,
+            }
+        })
+        .collect()
+}
+
+fn collect_long_flags(command: &clap::Command, known: &mut BTreeSet<String>) {
+    known.extend(command.get_arguments().filter_map(|flag| Some(flag.get_long()?.to_owned())));
+    for child in command.get_subcommands() {
+        collect_long_flags(child, known);
+    }
+}
+
+fn is_long_flag(word: &str, known: &BTreeSet<String>) -> bool {
+    let Some(flag) = word.strip_prefix('-') else { return false };
+    let name = flag.split_once('=').map_or(flag, |(name, _)| name);
+    name.len() >= 2 && known.contains(name)
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    let bind = evenkeel_core::address::BindAddress::parse(text)?;
+    bind.socket_addrs().first().copied().ok_or_else(|| "expected HOST:PORT".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn long_flags_take_one_dash() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["run", "-listen", ":80", "-to=a:1"], &["run", "--listen", ":80", "--to=a:1"]),
+            (&["run", "--listen", ":80"], &["run", "--listen", ":80"]),
+            (&["-to", "-c", "x"], &["--to", "-c", "x"]),
+            (&["-cfile.yaml", "-config", "x"], &["-cfile.yaml", "--config", "x"]),
+            (&["testserver", "-fail-rate", "1"], &["testserver", "--fail-rate", "1"]),
+            (&["-help", "-version", "-V"], &["--help", "--version", "-V"]),
+            (&["-nonsense", "-", "-t"], &["-nonsense", "-", "-t"]),
+            (&["--", "-to"], &["--", "-to"]),
+        ];
+        for (typed, wanted) in cases {
+            let words = with_two_dashes(typed.iter().map(OsString::from));
+            assert_eq!(words, *wanted, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        let bare = Arguments::try_parse_from(["evenkeel", "--listen", ":80", "--to", "a:1"]);
+        let bare = bare.expect("flags of run without its name");
+        assert!(bare.command.is_none());
+        assert_eq!(bare.run.listen.as_deref(), Some(":80"));
+        assert_eq!(bare.run.to, ["a:1"]);
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        let cases: &[&[&str]] = &[
+            &["frobnicate"],
+            &["run", "--nonsense"],
+            &["run", "--to"],
+            &["testserver", "--delay", "3"],
+            &["testserver", "--fail-rate", "2"],
+            &["testserver", "--status", "99"],
+            &["testserver", "--listen", "nowhere"],
+            &["completions", "tcsh"],
+        ];
+        for words in cases {
+            let words = ["evenkeel"].iter().chain(*words);
+            assert!(Arguments::try_parse_from(words.clone()).is_err(), "{words:?}");
+        }
+    }
+}

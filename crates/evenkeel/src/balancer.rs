@@ -1,0 +1,177 @@
+//! A running balancer: started in order, stopped in order.
+
+use crate::check::summary;
+use crate::load::Loaded;
+use crate::signals::{Request, Signals};
+use crate::system;
+use crate::trouble::Trouble;
+use crate::wiring::{self, Field, ServerReadiness, ToldName};
+use evenkeel_control::{Control, ControlError, ResolveTarget};
+use evenkeel_core::plan::{LogLevel, ShutdownPlan};
+use evenkeel_core::record::EventValue;
+use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::server::{Server, StartError};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a start waits for names to resolve; later ones join when they do.
+const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Listeners, workers, admin listener and log of one process.
+pub(crate) struct Balancer {
+    log: Log,
+    server: Arc<Server>,
+    control: Control,
+    shutdown: ShutdownPlan,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Every exchange ended by itself.
+    Drained,
+    /// `drain_timeout` was over first.
+    TimeOver,
+    /// Nobody wanted to wait.
+    AtOnce,
+}
+
+impl Balancer {
+    /// Starts log, listeners, workers, admin listener and name resolution, in this order; ready
+    /// when it returns.
+    pub(crate) fn start(loaded: &Loaded) -> Result<Balancer, Trouble> {
+        system::raise_file_limit();
+        let plan = &loaded.plan;
+        let options = LogOptions {
+            format: plan.logging.format,
+            level: plan.logging.level,
+            file: plan.logging.file.clone(),
+        };
+        let log = Log::start(options).map_err(cannot_log)?;
+        let server = Server::start(plan, &log).map_err(cannot_serve)?;
+        let readiness = Arc::new(ServerReadiness(server.state()));
+        let control =
+            Control::start(plan.admin.bind.as_ref(), readiness).map_err(cannot_control)?;
+        control.resolve(targets(&server, &log));
+        control.resolve_first(FIRST_RESOLVE_TIMEOUT);
+        server.state().set_ready(true);
+        let shutdown = plan.shutdown.clone();
+        let balancer = Balancer { log, server: Arc::new(server), control, shutdown };
+        balancer.announce(loaded);
+        system::notify_ready();
+        Ok(balancer)
+    }
+
+    /// The listeners by name, with the addresses they really have.
+    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, String)> {
+        self.server.addresses()
+    }
+
+    /// Where the admin listener really is; `None` if it is turned off or a unix socket.
+    pub(crate) fn admin_address(&self) -> Option<String> {
+        Some(self.control.local_addr()?.to_string())
+    }
+
+    /// Serves until a stop is asked for, then drains; a second request to stop ends the wait.
+    pub(crate) async fn serve(self, signals: &mut Signals) {
+        self.until_stop(signals).await;
+        let ended = tokio::select! {
+            ended = self.drain() => ended,
+            () = self.until_stop(signals) => Ended::AtOnce,
+        };
+        let message = match ended {
+            Ended::Drained => "every exchange has ended",
+            Ended::TimeOver => "drain_timeout is over; what was left is cut off",
+            Ended::AtOnce => "asked again to stop; what was left is cut off",
+        };
+        self.server.stop();
+        self.tell((LogLevel::Info, "stopped"), message, &[]);
+        self.control.stop();
+        self.log.close();
+    }
+
+    async fn until_stop(&self, signals: &mut Signals) {
+        loop {
+            match signals.next().await {
+                Request::Stop => return,
+                Request::ReopenLog => self.log.reopen(),
+                Request::Reload => {
+                    let event = (LogLevel::Warn, "reload_unsupported");
+                    self.tell(event, "SIGHUP does nothing; restart to read the file again", &[]);
+                }
+                Request::Handover => {
+                    let event = (LogLevel::Warn, "handover_unsupported");
+                    self.tell(event, "SIGUSR2 does nothing; restart for a new binary", &[]);
+                }
+            }
+        }
+    }
+
+    /// Readiness off, `grace` still accepting, then no more than `drain_timeout` for the rest.
+    async fn drain(&self) -> Ended {
+        self.server.state().set_ready(false);
+        system::notify_stopping();
+        let seconds = EventValue::Float(self.shutdown.drain_timeout.as_secs_f64());
+        let fields = [("drain_timeout_seconds", seconds)];
+        self.tell((LogLevel::Info, "draining"), "no longer ready; ending what runs", &fields);
+        tokio::time::sleep(self.shutdown.grace).await;
+        let (server, deadline) = (Arc::clone(&self.server), self.shutdown.drain_timeout);
+        let (done, drained) = oneshot::channel();
+        std::thread::spawn(move || done.send(server.drain(deadline)));
+        if drained.await.unwrap_or(false) { Ended::Drained } else { Ended::TimeOver }
+    }
+
+    /// The first lines of the log: what serves, and what should be looked at.
+    fn announce(&self, loaded: &Loaded) {
+        let addresses = self.addresses();
+        let listeners: Vec<_> =
+            addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        let listeners = listeners.join(" ");
+        let workers = u64::try_from(self.server.workers()).unwrap_or(u64::MAX);
+        let admin = self.admin_address().unwrap_or_default();
+        let fields = [
+            ("version", EventValue::Text(env!("CARGO_PKG_VERSION"))),
+            ("listeners", EventValue::Text(&listeners)),
+            ("admin", EventValue::Text(&admin)),
+            ("workers", EventValue::Number(workers)),
+            ("config_file", EventValue::Text(loaded.file.as_deref().unwrap_or_default())),
+        ];
+        self.tell((LogLevel::Info, "started"), &summary(&loaded.plan), &fields);
+        for warning in &loaded.warnings {
+            let fields = [("path", EventValue::Text(&warning.path))];
+            self.tell((LogLevel::Warn, "config_warning"), &warning.message, &fields);
+        }
+    }
+
+    fn tell(&self, event: (LogLevel, &'static str), message: &str, fields: &[Field<'_>]) {
+        wiring::tell(&self.log.events(), event, message, fields);
+    }
+}
+
+fn targets(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
+    let names = server.names().into_iter();
+    let told = names.map(|target| -> Arc<dyn ResolveTarget> {
+        Arc::new(ToldName::new(target, log.events()))
+    });
+    told.collect()
+}
+
+fn cannot_log(error: io::Error) -> Trouble {
+    Trouble::CannotStart(format!("cannot open the log: {error}"))
+}
+
+fn cannot_serve(error: StartError) -> Trouble {
+    match error {
+        StartError::Bind { address, source } => system::cannot_listen(&address, &source),
+        StartError::Other(error) => Trouble::CannotStart(format!("cannot serve: {error}")),
+    }
+}
+
+fn cannot_control(error: ControlError) -> Trouble {
+    match error {
+        ControlError::Bind { address, source } => system::cannot_listen(&address, &source),
+        ControlError::Thread(error) => Trouble::CannotStart(format!("cannot serve: {error}")),
+    }
+}

@@ -1,0 +1,95 @@
+//! `check` and `config`: what a configuration says, and whether it holds.
+
+use crate::arguments::{ReadArguments, RunArguments};
+use crate::load::{Loaded, load};
+use crate::output::{self, Tone, print};
+use crate::trouble::Trouble;
+use evenkeel_config::Diagnostic;
+use evenkeel_core::plan::Plan;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// Validates the configuration.
+pub(crate) fn check(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
+    match (read(arguments), arguments.json) {
+        (Ok(loaded), true) => print_json(&json!({
+            "valid": true,
+            "errors": [],
+            "warnings": finding_list(&loaded.warnings),
+        })),
+        (Ok(loaded), false) => {
+            warn(&loaded);
+            let file = loaded.file.as_deref().unwrap_or("the configuration");
+            print(format_args!("{file}: valid ({})\n", summary(&loaded.plan)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Err(trouble), true) => print_trouble(trouble),
+        (Err(trouble), false) => Err(trouble),
+    }
+}
+
+/// Prints the effective configuration.
+pub(crate) fn config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
+    match (read(arguments), arguments.json) {
+        (Ok(loaded), true) => print_json(&loaded.configuration.to_json()),
+        (Ok(loaded), false) => {
+            warn(&loaded);
+            print(loaded.configuration.to_yaml())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Err(trouble), true) => print_trouble(trouble),
+        (Err(trouble), false) => Err(trouble),
+    }
+}
+
+fn read(arguments: &ReadArguments) -> Result<Loaded, Trouble> {
+    load(&RunArguments { config: arguments.config.clone(), ..RunArguments::default() })
+}
+
+fn warn(loaded: &Loaded) {
+    loaded.warnings.iter().for_each(|finding| output::say(Tone::Warning, finding));
+}
+
+fn print_json(answer: &Value) -> Result<ExitCode, Trouble> {
+    print(format_args!("{answer:#}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Answers with what is wrong as JSON, and keeps the exit code that it would have had.
+fn print_trouble(trouble: Trouble) -> Result<ExitCode, Trouble> {
+    let errors = match &trouble {
+        Trouble::Invalid(findings) => finding_list(&findings.0),
+        Trouble::Mistake(message) => json!([{ "message": message }]),
+        Trouble::CannotStart(_) | Trouble::Unwritable(_) => return Err(trouble),
+    };
+    print_json(&json!({ "valid": false, "errors": errors, "warnings": [] }))?;
+    Ok(trouble.exit_code())
+}
+
+fn finding_list<'a>(findings: impl IntoIterator<Item = &'a Diagnostic>) -> Value {
+    findings.into_iter().map(finding_json).collect()
+}
+
+fn finding_json(finding: &Diagnostic) -> Value {
+    json!({
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "path": finding.path,
+        "message": finding.message,
+        "hint": finding.hint,
+    })
+}
+
+/// `1 listener, 2 routes, 1 pool, 3 backends`.
+pub(crate) fn summary(plan: &Plan) -> String {
+    let backends = plan.pools.iter().map(|pool| pool.backends.len()).sum();
+    let counts = [
+        ("listener", plan.listeners.len()),
+        ("route", plan.routes.len()),
+        ("pool", plan.pools.len()),
+        ("backend", backends),
+    ];
+    let counts = counts.map(|(noun, n)| format!("{n} {noun}{}", if n == 1 { "" } else { "s" }));
+    counts.join(", ")
+}

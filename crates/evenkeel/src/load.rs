@@ -1,0 +1,129 @@
+//! From arguments to a checked plan: which file, which text, what goes over it.
+
+use crate::arguments::RunArguments;
+use crate::lookup;
+use crate::output::{self, Tone};
+use crate::trouble::Trouble;
+use evenkeel_config::{Configuration, Diagnostic, Format, Overrides, Source};
+use evenkeel_core::plan::Plan;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A configuration larger than this is a mistake, e.g. a device or a log file.
+const MAX_CONFIGURATION_BYTES: u64 = 64 << 20;
+/// How stdin is named on the command line and in messages.
+const STDIN_ARGUMENT: &str = "-";
+const STDIN_NAME: &str = "<stdin>";
+/// The prefix of environment variables that stand for configuration keys.
+const KEY_PREFIX: &str = "EVENKEEL__";
+
+const NO_FILE: &str = "\
+no configuration file found: looked for config.yaml|yml|toml and evenkeel.yaml|yml|toml here, in \
+config/, configs/, /etc/evenkeel/ and beside the program
+  name one:           evenkeel run -c FILE
+  start without one:  evenkeel run --listen :8080 --to 127.0.0.1:8081 --to 127.0.0.1:8082
+  look around:        evenkeel demo";
+
+/// A configuration that holds.
+pub(crate) struct Loaded {
+    /// As written, with defaults filled in.
+    pub(crate) configuration: Configuration,
+    /// What it means.
+    pub(crate) plan: Plan,
+    /// What holds but should be looked at.
+    pub(crate) warnings: Vec<Diagnostic>,
+    /// The name of the file; `None` if there is none.
+    pub(crate) file: Option<String>,
+}
+
+/// Finds, reads and checks the configuration that the arguments ask for.
+pub(crate) fn load(arguments: &RunArguments) -> Result<Loaded, Trouble> {
+    let source = match chosen_file(arguments)? {
+        Some(file) => Some(read(&file)?),
+        None => None,
+    };
+    let overrides = Overrides {
+        environment: environment()?,
+        listen: arguments.listen.clone(),
+        to: arguments.to.clone(),
+        strategy: arguments.strategy.clone(),
+    };
+    check(source, &overrides)
+}
+
+/// Checks a text with what goes over it.
+pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loaded, Trouble> {
+    let configuration =
+        evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
+    let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
+    Ok(Loaded { configuration, plan, warnings, file: source.map(|source| source.name) })
+}
+
+/// The variables that stand for configuration keys.
+pub(crate) fn environment() -> Result<Vec<(String, String)>, Trouble> {
+    let keys = std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(KEY_PREFIX.as_bytes()));
+    keys.map(|(name, value)| match (name.into_string(), value.into_string()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Ok(name), Err(_)) => Err(Trouble::Mistake(format!("{name} is not valid UTF-8"))),
+        (Err(name), _) => {
+            Err(Trouble::Mistake(format!("{} is not valid UTF-8", name.to_string_lossy())))
+        }
+    })
+    .collect()
+}
+
+/// The file to read: the one named, none if `--to` says it all, or the first one found.
+fn chosen_file(arguments: &RunArguments) -> Result<Option<PathBuf>, Trouble> {
+    if let Some(file) = &arguments.config {
+        return Ok(Some(file.clone()));
+    }
+    let named = std::env::var_os("EVENKEEL_CONFIG").filter(|name| !name.is_empty());
+    if !arguments.to.is_empty() {
+        return without_file(named.as_deref()).map(|()| None);
+    }
+    if let Some(named) = named {
+        return Ok(Some(named.into()));
+    }
+    let found = lookup::find().ok_or_else(|| Trouble::Mistake(NO_FILE.to_owned()))?;
+    if !found.passed_over.is_empty() {
+        let rest: Vec<_> = found.passed_over.iter().map(|file| file.display().to_string()).collect();
+        let (file, rest) = (found.file.display(), rest.join(", "));
+        output::say(Tone::Warning, format_args!("reading {file}; not read: {rest}"));
+    }
+    Ok(Some(found.file))
+}
+
+fn without_file(named: Option<&OsStr>) -> Result<(), Trouble> {
+    if std::env::var_os("EVENKEEL_REQUIRE_CONFIG").is_some_and(|value| value == "1") {
+        let text = "EVENKEEL_REQUIRE_CONFIG=1 and --to without a file: name one with -c FILE";
+        return Err(Trouble::Mistake(text.to_owned()));
+    }
+    if let Some(named) = named {
+        let named = named.to_string_lossy();
+        let text = format!("EVENKEEL_CONFIG ({named}) is not read: --to without -c needs no file");
+        output::say(Tone::Warning, text);
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Source, Trouble> {
+    let stdin = file == Path::new(STDIN_ARGUMENT);
+    let name = if stdin { STDIN_NAME.to_owned() } else { file.display().to_string() };
+    let text = if stdin { read_text(io::stdin()) } else { File::open(file).and_then(read_text) };
+    let text = text
+        .map_err(|error| Trouble::Mistake(format!("cannot read the configuration {name}: {error}")))?;
+    let format = Format::of_file_name(&name).unwrap_or(Format::Yaml);
+    Ok(Source { name, text, format })
+}
+
+fn read_text(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    let read = from.take(MAX_CONFIGURATION_BYTES + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_CONFIGURATION_BYTES) {
+        return Ok(text);
+    }
+    Err(io::Error::other(format!("longer than {MAX_CONFIGURATION_BYTES} bytes")))
+}

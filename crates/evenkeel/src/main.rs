@@ -1,0 +1,64 @@
+//! THE PROGRAM: arguments, signals, output. What it does with them is in the other crates.
+//!
+//! Reading order: `arguments` (what can be typed), `load` (which configuration), `run` and
+//! `balancer` (serving, from start to drain), `demo`, `check`, `reference`.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod amount;
+mod arguments;
+mod balancer;
+mod check;
+mod demo;
+mod load;
+mod lookup;
+mod output;
+mod port_owner;
+mod reference;
+mod run;
+mod signals;
+mod system;
+mod testserver;
+mod trouble;
+mod wiring;
+
+use arguments::{Arguments, Command, Topic};
+use clap::Parser;
+use output::print;
+use std::process::ExitCode;
+use trouble::Trouble;
+
+fn main() -> ExitCode {
+    let words = arguments::with_two_dashes(std::env::args_os());
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(answer) => {
+            // Help and version are answers too; a reader that left needs none.
+            let _ = answer.print();
+            return ExitCode::from(u8::from(answer.use_stderr()));
+        }
+    };
+    answer(arguments).unwrap_or_else(|trouble| {
+        trouble.say();
+        trouble.exit_code()
+    })
+}
+
+fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
+    match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+        Command::Run(arguments) => run::run(&arguments)?,
+        Command::Demo(arguments) => demo::run(&arguments)?,
+        Command::Check(arguments) => return check::check(&arguments),
+        Command::Config(arguments) => return check::config(&arguments),
+        Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,
+        Command::Env(arguments) if arguments.json => print(reference::environment_json())?,
+        Command::Env(_) => print(reference::environment_text())?,
+        Command::Completions { shell } => print(reference::completions(shell))?,
+        Command::Man => print(reference::manual())?,
+        Command::Testserver(arguments) => testserver::run(&arguments)?,
+        Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
+        Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
+        Command::Docs { topic: Topic::Environment } => print(reference::environment_markdown())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! What people and pipes read: colour only on a terminal, and never with NO_COLOR.
+
+use crate::trouble::Trouble;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+/// Select Graphic Rendition codes of ECMA-48.
+const BOLD_RED: &str = "\x1b[1;31m";
+const BOLD_YELLOW: &str = "\x1b[1;33m";
+const BOLD_GREEN: &str = "\x1b[1;32m";
+const PLAIN: &str = "\x1b[0m";
+
+/// How a line is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Something stopped us.
+    Error,
+    /// Something to look at.
+    Warning,
+    /// A word to the person at the terminal.
+    Hint,
+}
+
+impl Tone {
+    fn label(self) -> &'static str {
+        match self {
+            Tone::Error => "error",
+            Tone::Warning => "warning",
+            Tone::Hint => "hint",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Tone::Error => BOLD_RED,
+            Tone::Warning => BOLD_YELLOW,
+            Tone::Hint => BOLD_GREEN,
+        }
+    }
+}
+
+/// Writes text to stdout, whole.
+pub(crate) fn print(text: impl Display) -> Result<(), Trouble> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(Trouble::Unwritable)
+}
+
+/// Writes a labelled line to stderr. Nobody is left to be told if that fails.
+pub(crate) fn say(tone: Tone, text: impl Display) {
+    let mut stderr = io::stderr().lock();
+    let line = labelled(tone, &text.to_string(), in_colour(&stderr));
+    let _ = stderr.write_all(line.as_bytes());
+}
+
+/// Writes findings to stderr as they are, so that each starts with the name of its file.
+pub(crate) fn say_findings(findings: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{findings}");
+}
+
+/// True if somebody may be sitting in front of stderr.
+pub(crate) fn someone_reads() -> bool {
+    io::stderr().is_terminal()
+}
+
+fn in_colour(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
+fn labelled(tone: Tone, text: &str, colour: bool) -> String {
+    let text = text.trim_end();
+    let label = tone.label();
+    if colour {
+        format!("{}{label}:{PLAIN} {text}\n", tone.colour())
+    } else {
+        format!("{label}: {text}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels() {
+        assert_eq!(labelled(Tone::Error, "no\n", false), "error: no\n");
+        assert_eq!(labelled(Tone::Warning, "no", true), "\x1b[1;33mwarning:\x1b[0m no\n");
+    }
+}

@@ -1,0 +1,31 @@
+//! `run`: the balancer in the foreground.
+
+use crate::arguments::RunArguments;
+use crate::balancer::Balancer;
+use crate::load::load;
+use crate::output::{self, Tone};
+use crate::signals::Signals;
+use crate::system::runtime;
+use crate::trouble::Trouble;
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
+    let loaded = load(arguments)?;
+    loaded.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
+    runtime()?.block_on(async {
+        let mut signals = Signals::install()?;
+        let balancer = Balancer::start(&loaded)?;
+        if output::someone_reads() {
+            output::say(Tone::Hint, hint(&balancer));
+        }
+        balancer.serve(&mut signals).await;
+        Ok(())
+    })
+}
+
+fn hint(balancer: &Balancer) -> String {
+    let addresses: Vec<_> = balancer.addresses().into_iter().map(|(_, address)| address).collect();
+    let admin = balancer.admin_address().map(|address| format!("; admin on http://{address}/"));
+    let admin = admin.unwrap_or_default();
+    format!("serving on {}{admin}; Ctrl-C to stop", addresses.join(", "))
+}

@@ -1,0 +1,64 @@
+//! What is asked of the operating system when serving starts and ends.
+
+use crate::port_owner;
+use crate::trouble::Trouble;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use std::io;
+use tokio::runtime::{Builder, Runtime};
+
+/// Raises the limit of open files to the hard limit: each exchange needs two. A refusal is no
+/// reason not to start.
+pub(crate) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// The small runtime of the main thread: it waits for signals, and serves nothing.
+pub(crate) fn runtime() -> Result<Runtime, Trouble> {
+    let built = Builder::new_current_thread().enable_all().build();
+    built.map_err(|error| Trouble::CannotStart(format!("cannot start a runtime: {error}")))
+}
+
+/// Tells systemd that we serve. Without systemd, and if it does not listen, nothing happens.
+pub(crate) fn notify_ready() {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd that we stop.
+pub(crate) fn notify_stopping() {
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}
+
+/// Why we do not listen on `address`, and what could be done about it.
+pub(crate) fn cannot_listen(address: &str, error: &io::Error) -> Trouble {
+    let kind = error.kind();
+    let reason = if kind == io::ErrorKind::AddrInUse {
+        match port_owner::owner_of(address) {
+            Some(owner) => format!("{owner} listens there; stop it or choose another address"),
+            None => "the address is in use; choose another one".to_owned(),
+        }
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("{error}; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+    } else {
+        error.to_string()
+    };
+    Trouble::CannotStart(format!("cannot listen on {address}: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_port_names_its_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let error = std::net::TcpListener::bind(&address).expect_err("it is taken");
+        let Trouble::CannotStart(text) = cannot_listen(&address, &error) else {
+            panic!("the machine refused");
+        };
+        assert!(text.contains(&address), "{text}");
+        assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
+    }
+}

@@ -1,0 +1,74 @@
+//! Arguments, and the commands that print a part of the reference.
+
+use crate::program::Shell;
+
+#[test]
+fn answers_exit_0_and_say_what_was_asked() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--help"], "testserver"),
+        (&["-help"], "testserver"),
+        (&["run", "--help"], "--to"),
+        (&["--version"], "evenkeel 0."),
+        (&["-version"], "commit"),
+        (&["completions", "bash"], "_evenkeel"),
+        (&["completions", "zsh"], "#compdef evenkeel"),
+        (&["completions", "fish"], "complete -c evenkeel"),
+        (&["man"], ".TH evenkeel 1"),
+        (&["docs", "cli"], "## `evenkeel run`"),
+        (&["docs", "config"], "unhealthy_threshold"),
+        (&["docs", "environment"], "EVENKEEL__"),
+    ];
+    let shell = Shell::new();
+    for (words, expected) in cases {
+        let answer = shell.run(words);
+        assert_eq!(answer.code, 0, "{words:?}: {answer:?}");
+        assert!(answer.stdout.contains(expected), "{words:?}: {answer:?}");
+        assert_eq!(answer.stderr, "", "{words:?}");
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_1_and_say_so_on_stderr() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["frobnicate"], "frobnicate"),
+        (&["run", "--nonsense"], "--nonsense"),
+        (&["run", "--to"], "--to"),
+        (&["completions", "tcsh"], "tcsh"),
+        (&["testserver", "--delay", "3"], "unit"),
+        (&["testserver", "--fail-rate", "2"], "share"),
+        (&["testserver", "--name", "a\tb", "--listen", "127.0.0.1:0"], "ASCII"),
+        (&["demo", "--listen", "nowhere"], "nowhere"),
+    ];
+    let shell = Shell::new();
+    for (words, expected) in cases {
+        let answer = shell.run(words);
+        assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
+        assert!(answer.stderr.contains(expected), "{words:?}: {answer:?}");
+        assert_eq!(answer.stdout, "", "{words:?}");
+    }
+}
+
+#[test]
+fn schema_is_json_that_knows_the_keys() {
+    let schema = Shell::new().run(&["schema"]).json();
+    assert!(schema["$schema"].is_string());
+    let text = schema.to_string();
+    for key in ["unhealthy_threshold", "circuit_breaker", "trusted_proxies", "drain_timeout"] {
+        assert!(text.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn env_lists_every_variable() {
+    let shell = Shell::new();
+    let text = shell.run(&["env"]).stdout;
+    let list = shell.run(&["env", "--json"]).json();
+    let names: Vec<_> = list.as_array().expect("a list").iter().map(|v| &v["name"]).collect();
+    for name in ["EVENKEEL_CONFIG", "EVENKEEL_REQUIRE_CONFIG", "NO_COLOR"] {
+        assert!(names.iter().any(|n| **n == name), "{name}");
+        assert!(text.contains(name), "{name}");
+    }
+    let keys = names.iter().filter(|n| n.as_str().is_some_and(|n| n.starts_with("EVENKEEL__")));
+    assert!(keys.count() > 50, "{names:?}");
+    assert!(text.contains("EVENKEEL__SHUTDOWN__DRAIN_TIMEOUT=30s\n"), "{text}");
+}

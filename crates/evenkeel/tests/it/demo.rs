@@ -1,0 +1,22 @@
+//! `demo`: everything in one process.
+
+use crate::program::{Shell, backend_of, get};
+use rustix::process::Signal;
+use std::collections::BTreeSet;
+
+#[test]
+fn three_backends_answer_until_ctrl_c() {
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
+    let mut demo = shell.start(&["demo", "--listen", "127.0.0.1:0"]);
+    let line = demo.line_with("curl -i http://");
+    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
+    let names: BTreeSet<String> =
+        (0..6).map(|_| backend_of(&get(address, "/")).to_owned()).collect();
+    assert_eq!(names, ["fast", "slow", "steady"].map(str::to_owned).into());
+    let ready = demo.line_with("/readyz");
+    let admin = ready.split("http://").nth(1).expect("an address").trim_end_matches("/readyz");
+    assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    demo.signal(Signal::INT);
+    let answer = demo.end();
+    assert_eq!(answer.code, 0, "{answer:?}");
+}

@@ -1,0 +1,10 @@
+//! The program as its users meet it: the binary is started, typed at and looked at from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod configuration;
+mod demo;
+mod lookup;
+mod program;
+mod serving;
+mod testserver;
