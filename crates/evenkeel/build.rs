@@ -39,5 +39,9 @@ fn features() -> String {
         .filter(|name| name != "default")
         .collect();
     names.sort();
-    if names.is_empty() { "no features".to_owned() } else { format!("features: {}", names.join(" ")) }
+    if names.is_empty() {
+        "no features".to_owned()
+    } else {
+        format!("features: {}", names.join(" "))
+    }
 }

@@ -37,9 +37,9 @@ pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
     let mut check = Check { tree, problems };
     check.present(root);
     let names = |names: Vec<&Name>| names.into_iter().map(|name| name.0.clone()).collect();
-    check.unique("listener", "listeners", names(root.listeners.iter().map(|l| &l.name).collect()));
-    check.unique("route", "routes", names(root.routes.iter().map(|r| &r.name).collect()));
-    check.unique("pool", "pools", names(root.pools.iter().map(|p| &p.name).collect()));
+    check.unique("listeners", names(root.listeners.iter().map(|l| &l.name).collect()));
+    check.unique("routes", names(root.routes.iter().map(|r| &r.name).collect()));
+    check.unique("pools", names(root.pools.iter().map(|p| &p.name).collect()));
     for (index, pool) in root.pools.iter().enumerate() {
         check.pool(pool, &format!("pools[{index}]"));
     }
@@ -106,7 +106,9 @@ impl Check<'_> {
         }
     }
 
-    fn unique(&mut self, kind: &str, list: &str, names: Vec<String>) {
+    /// The names of the items of `list` differ; an empty one is already reported.
+    fn unique(&mut self, list: &str, names: Vec<String>) {
+        let kind = list.rsplit('.').next().unwrap_or(list).trim_end_matches('s');
         let mut first: HashMap<String, usize> = HashMap::with_capacity(names.len());
         for (index, name) in names.into_iter().enumerate() {
             let path = format!("{list}[{index}].name");
@@ -139,7 +141,7 @@ impl Check<'_> {
             }
         }
         let names = pool.backends.iter().map(|backend| backend.0.name.0.clone()).collect();
-        self.unique("backend", &backends, names);
+        self.unique(&backends, names);
         if let Some(scale) = &pool.autoscale.0
             && scale.min.0 > scale.max.0
         {

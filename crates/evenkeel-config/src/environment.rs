@@ -3,7 +3,6 @@
 use crate::key::{Key, KeyShape, Shape};
 use crate::overrides::PREFIX;
 use crate::sections::Root;
-use serde_json::Value as Json;
 
 /// One variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +39,8 @@ fn collect(keys: Vec<KeyShape>, prefix: &str, found: &mut Vec<EnvironmentKey>) {
             Some((section, prefix)) => collect(section.keys, &prefix, found),
             None => {
                 let default = default.filter(|_| !required);
-                let default = default.map_or_else(String::new, |default| match default {
-                    Json::String(text) => text,
-                    other => other.to_string(),
+                let default = default.map_or_else(String::new, |default| {
+                    default.as_str().map_or_else(|| default.to_string(), str::to_owned)
                 });
                 found.push(EnvironmentKey { name, default, doc });
             }

@@ -59,11 +59,6 @@ pub(crate) fn expand(root: &mut Node, problems: &mut Vec<Problem>) -> bool {
     let listen = take("listen");
     let strategy = take("strategy");
     let backends = take("backends");
-    if backends.is_none() {
-        let fault = Fault::new("`backends` is missing").hint(r#"backends: ["127.0.0.1:8081"]"#);
-        let path = "backends".to_owned();
-        problems.push(Problem { place: short[0].key_place.clone(), path, fault });
-    }
     let text = |value: &str| Node::new(Value::Str(value.to_owned()), place.clone());
     let section = |keys: [(&str, Option<Node>); 3]| {
         let entries = keys.into_iter().filter_map(|(key, value)| Some(entry(key, value?)));

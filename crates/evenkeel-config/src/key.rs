@@ -88,7 +88,15 @@ pub(crate) trait Scalar: Sized {
 
     /// JSON Schema of what may be written.
     fn schema() -> Json;
+
+    /// True of a free key whose value is not shown.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
+
+/// Shown in place of a secret.
+pub(crate) const REDACTED: &str = "<redacted>";
 
 impl<T: Scalar> Key for T {
     fn read(node: &Node, reader: &mut Reader) -> Option<T> {
@@ -207,7 +215,11 @@ impl<K: Scalar + Ord, V: Scalar> Key for Table<K, V> {
 
     fn render(&self) -> Option<Json> {
         let text = |key: &K| key.json().as_str().unwrap_or_default().to_owned();
-        let rows = self.0.iter().map(|(key, value)| (text(key), value.json()));
+        let shown = |key: &K, value: &V| match key.is_secret() {
+            true => Json::from(REDACTED),
+            false => value.json(),
+        };
+        let rows = self.0.iter().map(|(key, value)| (text(key), shown(key, value)));
         Some(Json::Object(rows.collect::<Map<_, _>>()))
     }
 

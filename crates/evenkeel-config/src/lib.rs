@@ -160,6 +160,3 @@ impl Configuration {
         render::toml(&self.to_json())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -59,7 +59,16 @@ pub(crate) fn merge(mut tree: Node, overrides: &Overrides, problems: &mut Vec<Pr
     }
     let short = forms::expand(&mut tree, problems);
     apply(&mut tree, after, problems);
-    apply(&mut tree, flags(overrides, &tree, full), problems);
+    let pools = match tree.at("pools").map(|pools| &pools.value) {
+        Some(Value::Seq(pools)) => pools.len(),
+        _ => 0,
+    };
+    if full && pools > 1 && !overrides.to.is_empty() {
+        let fault = Fault::new(format!("the file has {pools} pools, so it is not clear which"));
+        let place = Place::of("--to");
+        problems.push(Problem { place, path: "pools".to_owned(), fault });
+    }
+    apply(&mut tree, flags(overrides, pools, full), problems);
     Merged { tree, short }
 }
 
@@ -93,7 +102,7 @@ fn apply(tree: &mut Node, variables: Vec<Variable>, problems: &mut Vec<Problem>)
 }
 
 /// The flags as values of the full form; `full` if the file was in it.
-fn flags(overrides: &Overrides, tree: &Node, full: bool) -> Vec<Variable> {
+fn flags(overrides: &Overrides, pools: usize, full: bool) -> Vec<Variable> {
     let mut flags = Vec::new();
     if let Some(listen) = &overrides.listen {
         flags.push(Variable::flag("--listen", "listeners[0].bind", listen));
@@ -101,10 +110,6 @@ fn flags(overrides: &Overrides, tree: &Node, full: bool) -> Vec<Variable> {
     if full && !overrides.to.is_empty() {
         flags.push(Variable::to("pools[0].backends", &overrides.to));
     }
-    let pools = match tree.at("pools").map(|pools| &pools.value) {
-        Some(Value::Seq(pools)) => pools.len(),
-        _ => 0,
-    };
     if let Some(strategy) = &overrides.strategy {
         let flag =
             |index| Variable::flag("--strategy", &format!("pools[{index}].strategy"), strategy);

@@ -2,7 +2,7 @@
 //! reference are derived from it.
 
 use crate::diagnostic::Fault;
-use crate::key::{Key, SectionShape, map_entries};
+use crate::key::{Atom, SectionShape, map_entries};
 use crate::reader::Reader;
 use crate::suggest::closest;
 use crate::tree::{Entry, Node, Value};
@@ -211,13 +211,10 @@ macro_rules! choice {
 pub(crate) use choice;
 
 /// Finds a word in a closed set. YAML 1.1 habits turn `off` into `false`: both are taken.
-pub(crate) fn choose<T: Copy>(
-    atom: crate::key::Atom<'_>,
-    all: &[(T, &'static str)],
-) -> Result<T, Fault> {
+pub(crate) fn choose<T: Copy>(atom: Atom<'_>, all: &[(T, &'static str)]) -> Result<T, Fault> {
     let typed = match atom {
-        crate::key::Atom::Bool(false) if all.iter().any(|(_, word)| *word == "off") => "off",
-        other => other.text(),
+        Atom::Bool(false) if all.iter().any(|(_, word)| *word == "off") => "off",
+        Atom::Bool(_) | Atom::Number(_) | Atom::Str(_) => atom.text(),
     };
     let wanted = typed.to_ascii_lowercase().replace('-', "_");
     if let Some((value, _)) = all.iter().find(|(_, word)| *word == wanted) {

@@ -6,7 +6,7 @@ use crate::diagnostic::{Fault, Problem};
 use crate::scalar::RetryOn;
 use crate::sections::{
     AcceptProxy, AffinityType, Family, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol,
-    RetryMethods, Root, Route, SendProxy,
+    PoolTls, RetryMethods, Root, Route, SendProxy, UdpLimits,
 };
 use crate::tree::Node;
 use evenkeel_core::address::Scheme;
@@ -71,9 +71,9 @@ impl Found<'_> {
         self.report(path, format!("`{key}` is not served by this version"));
     }
 
-    fn refuse_value(&mut self, path: &str, value: &str) {
-        let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
-        self.report(path, format!("`{key}: {value}` is not served by this version"));
+    fn refuse_value(&mut self, path: String, value: &str) {
+        let key = path.rsplit_once('.').map_or(path.as_str(), |(_, key)| key);
+        self.report(&path, format!("`{key}: {value}` is not served by this version"));
     }
 
     fn warn(&mut self, path: &str) {
@@ -86,10 +86,10 @@ impl Found<'_> {
 
 fn refused_of_listener(listener: &Listener, path: &str, found: &mut Found<'_>) {
     if listener.protocol != ListenerProtocol::Http {
-        found.refuse_value(&format!("{path}.protocol"), listener.protocol.as_str());
+        found.refuse_value(format!("{path}.protocol"), listener.protocol.as_str());
     }
     if listener.proxy_protocol != AcceptProxy::Off {
-        found.refuse_value(&format!("{path}.proxy_protocol"), listener.proxy_protocol.as_str());
+        found.refuse_value(format!("{path}.proxy_protocol"), listener.proxy_protocol.as_str());
     }
     let keys = [
         ("tls", listener.tls.is_some()),
@@ -97,7 +97,7 @@ fn refused_of_listener(listener: &Listener, path: &str, found: &mut Found<'_>) {
         ("mounts", !listener.mounts.is_empty()),
         ("sni_routes", !listener.sni_routes.is_empty()),
         ("pool", listener.pool.is_some()),
-        ("udp", found.tree.at(&format!("{path}.udp")).is_some()),
+        ("udp", listener.udp != UdpLimits::default()),
     ];
     for (key, _) in keys.into_iter().filter(|(_, used)| *used) {
         found.refuse(&format!("{path}.{key}"));
@@ -113,24 +113,24 @@ fn refused_of_route(route: &Route, path: &str, found: &mut Found<'_>) {
 
 fn refused_of_pool(pool: &Pool, path: &str, found: &mut Found<'_>) {
     if pool.strategy.name != StrategyName::RoundRobin {
-        found.refuse_value(&format!("{path}.strategy"), &pool.strategy.text);
+        found.refuse_value(format!("{path}.strategy"), &pool.strategy.text);
     }
     if pool.protocol != PoolProtocol::Http1 {
-        found.refuse_value(&format!("{path}.protocol"), pool.protocol.as_str());
+        found.refuse_value(format!("{path}.protocol"), pool.protocol.as_str());
     }
     if pool.proxy_protocol != SendProxy::Off {
-        found.refuse_value(&format!("{path}.proxy_protocol"), pool.proxy_protocol.as_str());
+        found.refuse_value(format!("{path}.proxy_protocol"), pool.proxy_protocol.as_str());
     }
     if pool.affinity.r#type != AffinityType::None {
         found.refuse(&format!("{path}.affinity"));
     }
     if pool.retry.methods != RetryMethods::Idempotent {
-        found.refuse_value(&format!("{path}.retry.methods"), pool.retry.methods.as_str());
+        found.refuse_value(format!("{path}.retry.methods"), pool.retry.methods.as_str());
     }
     let keys = [
         ("discovery", pool.discovery.0 != json!({})),
         ("autoscale", pool.autoscale.0.is_some()),
-        ("tls", found.tree.at(&format!("{path}.tls")).is_some()),
+        ("tls", pool.tls != PoolTls::default()),
         ("retry.per_try_timeout", pool.retry.per_try_timeout.0 > Duration::ZERO),
         ("connections.max", pool.connections.max.0 > 0),
         ("connections.max_connecting", pool.connections.max_connecting.0 > 0),

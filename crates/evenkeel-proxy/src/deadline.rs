@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 /// Time between two sweeps.
-pub const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct Slot {

@@ -279,12 +279,12 @@ impl<S: Stream> Try<S> {
                 exchange.rest = None;
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Write(_))) => {
+            Poll::Ready(Err(PumpError::Write)) => {
                 self.send_failed = true;
                 rest.release(worker);
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Read(_) | PumpError::Truncated)) => {
+            Poll::Ready(Err(PumpError::Read | PumpError::Truncated)) => {
                 Err(TryError::ClientGone)
             }
             Poll::Ready(Err(PumpError::BadChunk)) => Err(TryError::BadRequestBody),
@@ -476,9 +476,9 @@ impl<S: Stream> Try<S> {
 
 fn of_response(error: &PumpError) -> Failure {
     match error {
-        PumpError::Read(_) | PumpError::Truncated => Failure::Reset,
+        PumpError::Read | PumpError::Truncated => Failure::Reset,
         PumpError::BadChunk | PumpError::TooLarge => Failure::BadResponse,
-        PumpError::Write(_) | PumpError::TooSlow => Failure::ClientGone,
+        PumpError::Write | PumpError::TooSlow => Failure::ClientGone,
     }
 }
 

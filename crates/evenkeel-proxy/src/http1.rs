@@ -49,7 +49,6 @@ impl Peer {
 }
 
 /// One client connection.
-#[derive(Debug)]
 pub(crate) struct Client<S> {
     pub(crate) stream: S,
     /// Bytes read and not consumed: the beginning of a head, or requests sent ahead.

@@ -3,7 +3,7 @@
 
 use crate::http1::{self, Peer};
 use crate::net::{Accept, Net};
-use crate::shared::{Connections, Full};
+use crate::shared::Connections;
 use crate::worker::Worker;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
@@ -45,12 +45,12 @@ where
                 let max_per_ip = plan.limits.max_connections_per_ip;
                 let admitted = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip);
                 match admitted {
-                    Ok(place) => {
+                    Some(place) => {
                         let client =
                             http1::serve(Rc::clone(&worker), stream, peer, (listener, place));
                         tokio::task::spawn_local(client);
                     }
-                    Err(Full::Address | Full::Everyone) => drop(stream),
+                    None => drop(stream),
                 }
                 turn += 1;
                 if turn % ACCEPTS_PER_TURN == 0 {

@@ -8,7 +8,6 @@ use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
-use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
@@ -31,9 +30,9 @@ const MIN_BYTES_PER_SECOND: u64 = 250;
 #[derive(Debug)]
 pub(crate) enum PumpError {
     /// The reading side broke.
-    Read(io::Error),
+    Read,
     /// The writing side broke.
-    Write(io::Error),
+    Write,
     /// The reading side ended before its message did.
     Truncated,
     /// The chunked coding is not legal.
@@ -140,11 +139,6 @@ impl Pump {
         self.ended && self.outbox.is_empty()
     }
 
-    /// True once the whole message was read.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
     /// Frames a piece: body bytes are moved to the front of what it returns, our framing is appended
     /// to `before` (goes in front of the body) and `after`.
     pub(crate) fn frame(
@@ -207,7 +201,7 @@ impl Pump {
         for _ in 0..READS_PER_POLL {
             let flushed = self.outbox.poll_flush(cx, to);
             self.note_waiting(worker, Side::Target, flushed.is_pending())?;
-            ready!(flushed).map_err(PumpError::Write)?;
+            ready!(flushed).map_err(|_| PumpError::Write)?;
             self.account(worker);
             if self.ended {
                 return Poll::Ready(Ok(()));
@@ -217,7 +211,7 @@ impl Pump {
                 let window = self.read_window(worker);
                 let read = from.poll_read(cx, &mut scratch.bytes[..window]);
                 self.note_waiting(worker, Side::Source, read.is_pending())?;
-                ready!(read).map_err(PumpError::Read)?
+                ready!(read).map_err(|_| PumpError::Read)?
             } else {
                 let length = carry.len().min(SCRATCH_BYTES);
                 scratch.bytes[..length].copy_from_slice(&carry[..length]);
@@ -249,7 +243,7 @@ impl Pump {
             }
             self.ended = true;
             self.write_end(tail);
-            return self.outbox.send(cx, to, [tail, &[], &[]]).map_err(PumpError::Write);
+            return self.outbox.send(cx, to, [tail, &[], &[]]).map_err(|_| PumpError::Write);
         }
         let framed = self.frame(&mut bytes[..length], out, tail)?;
         if framed.consumed < length {
@@ -260,11 +254,11 @@ impl Pump {
         if body.len() < COPY_BELOW_BYTES && !(out.is_empty() && tail.is_empty()) {
             out.extend_from_slice(body);
             out.append(tail);
-            self.outbox.send(cx, to, [out, &[], &[]]).map_err(PumpError::Write)
+            self.outbox.send(cx, to, [out, &[], &[]]).map_err(|_| PumpError::Write)
         } else if out.is_empty() && tail.is_empty() {
-            self.outbox.send(cx, to, [body, &[], &[]]).map_err(PumpError::Write)
+            self.outbox.send(cx, to, [body, &[], &[]]).map_err(|_| PumpError::Write)
         } else {
-            self.outbox.send(cx, to, [out, body, tail]).map_err(PumpError::Write)
+            self.outbox.send(cx, to, [out, body, tail]).map_err(|_| PumpError::Write)
         }
     }
 

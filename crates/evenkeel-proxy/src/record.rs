@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The worker's end of the log.
-#[derive(Debug)]
 pub(crate) struct RecordWriter {
     pen: Option<RefCell<Pen>>,
     format: LogFormat,
@@ -21,7 +20,6 @@ pub(crate) struct RecordWriter {
     sample_to: u64,
 }
 
-#[derive(Debug)]
 struct Pen {
     sink: AccessSink,
     line: Vec<u8>,

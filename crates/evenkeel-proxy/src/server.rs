@@ -1,8 +1,7 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
 use crate::listen;
-use crate::log::{EventLog, Log};
-use crate::net::Net;
+use crate::log::Log;
 use crate::shared::Shared;
 use crate::socket::{self, BoundSocket, Listening, SystemNet};
 use crate::worker::{Worker, pin_to_core};
@@ -12,7 +11,7 @@ use evenkeel_core::plan::Plan;
 use evenkeel_core::snapshot::Snapshot;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -39,11 +38,11 @@ pub enum StartError {
 }
 
 /// A running server.
-#[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
     addresses: Vec<(Arc<str>, String)>,
-    workers: Vec<JoinHandle<()>>,
+    workers: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -81,7 +80,7 @@ impl Server {
                 run_worker(&shared, sink, sockets);
             })?);
         }
-        Ok(Server { shared, addresses, workers: handles })
+        Ok(Server { shared, addresses, workers, threads: Mutex::new(handles) })
     }
 
     /// Listener names and the addresses that they are really bound to.
@@ -89,19 +88,14 @@ impl Server {
         &self.addresses
     }
 
+    /// Readiness, drain and counts, for whoever watches.
+    pub fn state(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     /// Threads that serve.
     pub fn worker_count(&self) -> usize {
-        self.workers.len()
-    }
-
-    /// Open client connections.
-    pub fn client_connections(&self) -> usize {
-        self.shared.client_connections()
-    }
-
-    /// The log that workers tell events to.
-    pub fn events(&self) -> &EventLog {
-        &self.shared.events
+        self.workers
     }
 
     /// Backends that are given by name, for a resolver to feed.
@@ -127,11 +121,13 @@ impl Server {
     }
 
     /// Ends the workers, whatever runs, and waits for their threads.
-    pub fn stop(self) {
+    pub fn stop(&self) {
         self.shared.stop();
-        for worker in self.workers {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             // A worker that panicked has ended too.
-            let _ = worker.join();
+            let _ = thread.join();
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// State of one server, shared by its workers and its owner.
-#[derive(Debug)]
 pub struct Shared {
     snapshot: Mutex<Arc<Snapshot>>,
     generation: AtomicU64,
@@ -81,15 +80,6 @@ pub(crate) struct Connections {
     per_ip: Mutex<std::collections::HashMap<IpAddr, usize>>,
 }
 
-/// Why a client is not let in now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// The process or the listener is: wait, others will leave.
-    Everyone,
-    /// This address has its share: close.
-    Address,
-}
-
 impl Connections {
     fn new(listeners: usize, max: usize) -> Connections {
         Connections {
@@ -106,20 +96,20 @@ impl Connections {
         self.all.load(Ordering::Relaxed) >= self.max || (max > 0 && own >= max)
     }
 
-    /// Lets a client in, unless its address has `max_per_ip` (0 = unlimited) already.
+    /// Lets a client in; `None` if its address has `max_per_ip` (0 = unlimited) already.
     pub(crate) fn admit(
-        self_: &Arc<Shared>,
+        shared: &Arc<Shared>,
         listener: usize,
         ip: Option<IpAddr>,
         max_per_ip: usize,
-    ) -> Result<Admission, Full> {
-        let this = &self_.connections;
+    ) -> Option<Admission> {
+        let this = &shared.connections;
         let counted = ip.filter(|_| max_per_ip > 0);
         if let Some(ip) = counted {
             let mut per_ip = this.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
             let count = per_ip.entry(ip).or_insert(0);
             if *count >= max_per_ip {
-                return Err(Full::Address);
+                return None;
             }
             *count += 1;
         }
@@ -127,12 +117,11 @@ impl Connections {
         if let Some(own) = this.per_listener.get(listener) {
             own.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Admission { shared: Arc::clone(self_), listener, counted })
+        Some(Admission { shared: Arc::clone(shared), listener, counted })
     }
 }
 
 /// One client's place; freed on drop.
-#[derive(Debug)]
 pub(crate) struct Admission {
     shared: Arc<Shared>,
     listener: usize,

@@ -168,7 +168,9 @@ pub(crate) fn with_two_dashes(words: impl Iterator<Item = OsString>) -> Vec<OsSt
         .map(|word| {
             flags_ended |= word == "--";
             match word.to_str() {
-                Some(text) if !flags_ended && is_long_flag(text, &known) => format!("-{text}").into(),
+                Some(text) if !flags_ended && is_long_flag(text, &known) => {
+                    format!("-{text}").into()
+                }
                 Some(_) | None => word,
             }
         })

@@ -5,7 +5,7 @@ use crate::load::Loaded;
 use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
-use crate::wiring::{self, Field, ServerReadiness, ToldName};
+use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::{Control, ControlError, ResolveTarget};
 use evenkeel_core::plan::{LogLevel, ShutdownPlan};
 use evenkeel_core::record::EventValue;
@@ -13,17 +13,19 @@ use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::oneshot;
+use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
 const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a drain looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Listeners, workers, admin listener and log of one process.
 pub(crate) struct Balancer {
     log: Log,
-    server: Arc<Server>,
+    server: Server,
     control: Control,
+    phase: Arc<PhaseSign>,
     shutdown: ShutdownPlan,
 }
 
@@ -51,21 +53,22 @@ impl Balancer {
         };
         let log = Log::start(options).map_err(cannot_log)?;
         let server = Server::start(plan, &log).map_err(cannot_serve)?;
-        let readiness = Arc::new(ServerReadiness(server.state()));
+        let phase = Arc::new(PhaseSign::new());
+        let readiness = Arc::clone(&phase);
         let control =
             Control::start(plan.admin.bind.as_ref(), readiness).map_err(cannot_control)?;
-        control.resolve(targets(&server, &log));
+        control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
-        server.state().set_ready(true);
+        phase.turn(Phase::Ready);
         let shutdown = plan.shutdown.clone();
-        let balancer = Balancer { log, server: Arc::new(server), control, shutdown };
+        let balancer = Balancer { log, server, control, phase, shutdown };
         balancer.announce(loaded);
         system::notify_ready();
         Ok(balancer)
     }
 
     /// The listeners by name, with the addresses they really have.
-    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, String)> {
+    pub(crate) fn addresses(&self) -> &[(Arc<str>, String)] {
         self.server.addresses()
     }
 
@@ -86,10 +89,11 @@ impl Balancer {
             Ended::TimeOver => "drain_timeout is over; what was left is cut off",
             Ended::AtOnce => "asked again to stop; what was left is cut off",
         };
-        self.server.stop();
-        self.tell((LogLevel::Info, "stopped"), message, &[]);
-        self.control.stop();
-        self.log.close();
+        let Balancer { log, server, control, .. } = self;
+        server.stop();
+        wiring::tell(&log.events(), (LogLevel::Info, "stopped"), message, &[]);
+        control.stop();
+        log.close();
     }
 
     async fn until_stop(&self, signals: &mut Signals) {
@@ -111,16 +115,20 @@ impl Balancer {
 
     /// Readiness off, `grace` still accepting, then no more than `drain_timeout` for the rest.
     async fn drain(&self) -> Ended {
-        self.server.state().set_ready(false);
+        self.phase.turn(Phase::Draining);
         system::notify_stopping();
         let seconds = EventValue::Float(self.shutdown.drain_timeout.as_secs_f64());
         let fields = [("drain_timeout_seconds", seconds)];
         self.tell((LogLevel::Info, "draining"), "no longer ready; ending what runs", &fields);
         tokio::time::sleep(self.shutdown.grace).await;
-        let (server, deadline) = (Arc::clone(&self.server), self.shutdown.drain_timeout);
-        let (done, drained) = oneshot::channel();
-        std::thread::spawn(move || done.send(server.drain(deadline)));
-        if drained.await.unwrap_or(false) { Ended::Drained } else { Ended::TimeOver }
+        let until = Instant::now() + self.shutdown.drain_timeout;
+        while !self.server.drain(Duration::ZERO) {
+            if Instant::now() >= until {
+                return Ended::TimeOver;
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        Ended::Drained
     }
 
     /// The first lines of the log: what serves, and what should be looked at.
@@ -129,7 +137,7 @@ impl Balancer {
         let listeners: Vec<_> =
             addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
         let listeners = listeners.join(" ");
-        let workers = u64::try_from(self.server.workers()).unwrap_or(u64::MAX);
+        let workers = u64::try_from(self.server.worker_count()).unwrap_or(u64::MAX);
         let admin = self.admin_address().unwrap_or_default();
         let fields = [
             ("version", EventValue::Text(env!("CARGO_PKG_VERSION"))),
@@ -150,12 +158,10 @@ impl Balancer {
     }
 }
 
-fn targets(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
-    let names = server.names().into_iter();
-    let told = names.map(|target| -> Arc<dyn ResolveTarget> {
-        Arc::new(ToldName::new(target, log.events()))
-    });
-    told.collect()
+fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
+    let backends = server.named_backends().into_iter();
+    let named = backends.filter_map(|backend| NamedBackend::new(backend, log.events()));
+    named.map(|backend| Arc::new(backend) as Arc<dyn ResolveTarget>).collect()
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

@@ -1,7 +1,7 @@
 //! `check` and `config`: what a configuration says, and whether it holds.
 
 use crate::arguments::{ReadArguments, RunArguments};
-use crate::load::{Loaded, load};
+use crate::load::{effective, load};
 use crate::output::{self, Tone, print};
 use crate::trouble::Trouble;
 use evenkeel_config::Diagnostic;
@@ -11,14 +11,14 @@ use std::process::ExitCode;
 
 /// Validates the configuration.
 pub(crate) fn check(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
-    match (read(arguments), arguments.json) {
+    match (load(&arguments.into()), arguments.json) {
         (Ok(loaded), true) => print_json(&json!({
             "valid": true,
             "errors": [],
             "warnings": finding_list(&loaded.warnings),
         })),
         (Ok(loaded), false) => {
-            warn(&loaded);
+            loaded.warnings.iter().for_each(|finding| output::say(Tone::Warning, finding));
             let file = loaded.file.as_deref().unwrap_or("the configuration");
             print(format_args!("{file}: valid ({})\n", summary(&loaded.plan)))?;
             Ok(ExitCode::SUCCESS)
@@ -28,13 +28,12 @@ pub(crate) fn check(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     }
 }
 
-/// Prints the effective configuration.
+/// Prints the effective configuration, whether or not this version can serve it.
 pub(crate) fn config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
-    match (read(arguments), arguments.json) {
-        (Ok(loaded), true) => print_json(&loaded.configuration.to_json()),
-        (Ok(loaded), false) => {
-            warn(&loaded);
-            print(loaded.configuration.to_yaml())?;
+    match (effective(&arguments.into()), arguments.json) {
+        (Ok(configuration), true) => print_json(&configuration.to_json()),
+        (Ok(configuration), false) => {
+            print(configuration.to_yaml())?;
             Ok(ExitCode::SUCCESS)
         }
         (Err(trouble), true) => print_trouble(trouble),
@@ -42,12 +41,10 @@ pub(crate) fn config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     }
 }
 
-fn read(arguments: &ReadArguments) -> Result<Loaded, Trouble> {
-    load(&RunArguments { config: arguments.config.clone(), ..RunArguments::default() })
-}
-
-fn warn(loaded: &Loaded) {
-    loaded.warnings.iter().for_each(|finding| output::say(Tone::Warning, finding));
+impl From<&ReadArguments> for RunArguments {
+    fn from(arguments: &ReadArguments) -> RunArguments {
+        RunArguments { config: arguments.config.clone(), ..RunArguments::default() }
+    }
 }
 
 fn print_json(answer: &Value) -> Result<ExitCode, Trouble> {

@@ -148,7 +148,8 @@ fn things_to_try(balancer: &Balancer, backends: &[SocketAddr]) -> String {
         })
         .collect();
     let admin_line = admin.as_ref().map(|at| format!("  admin     http://{at}/\n"));
-    let ready = admin.map(|at| format!("  curl -i http://{at}/readyz\n      may it get traffic?\n"));
+    let ready =
+        admin.map(|at| format!("  curl -i http://{at}/readyz\n      may it get traffic?\n"));
     format!(
         "\
 evenkeel demo: a balancer and three backends in this one process

@@ -28,8 +28,6 @@ config/, configs/, /etc/evenkeel/ and beside the program
 
 /// A configuration that holds.
 pub(crate) struct Loaded {
-    /// As written, with defaults filled in.
-    pub(crate) configuration: Configuration,
     /// What it means.
     pub(crate) plan: Plan,
     /// What holds but should be looked at.
@@ -40,6 +38,26 @@ pub(crate) struct Loaded {
 
 /// Finds, reads and checks the configuration that the arguments ask for.
 pub(crate) fn load(arguments: &RunArguments) -> Result<Loaded, Trouble> {
+    let (source, overrides) = written(arguments)?;
+    check(source, &overrides)
+}
+
+/// Finds and reads the configuration without asking whether this version can serve it.
+pub(crate) fn effective(arguments: &RunArguments) -> Result<Configuration, Trouble> {
+    let (source, overrides) = written(arguments)?;
+    evenkeel_config::read(source.as_ref(), &overrides).map_err(Trouble::Invalid)
+}
+
+/// Checks a text with what goes over it.
+pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loaded, Trouble> {
+    let configuration =
+        evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
+    let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
+    Ok(Loaded { plan, warnings, file: source.map(|source| source.name) })
+}
+
+/// The text that the arguments ask for, and what goes over it.
+fn written(arguments: &RunArguments) -> Result<(Option<Source>, Overrides), Trouble> {
     let source = match chosen_file(arguments)? {
         Some(file) => Some(read(&file)?),
         None => None,
@@ -50,15 +68,7 @@ pub(crate) fn load(arguments: &RunArguments) -> Result<Loaded, Trouble> {
         to: arguments.to.clone(),
         strategy: arguments.strategy.clone(),
     };
-    check(source, &overrides)
-}
-
-/// Checks a text with what goes over it.
-pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loaded, Trouble> {
-    let configuration =
-        evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
-    let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
-    Ok(Loaded { configuration, plan, warnings, file: source.map(|source| source.name) })
+    Ok((source, overrides))
 }
 
 /// The variables that stand for configuration keys.
@@ -89,7 +99,8 @@ fn chosen_file(arguments: &RunArguments) -> Result<Option<PathBuf>, Trouble> {
     }
     let found = lookup::find().ok_or_else(|| Trouble::Mistake(NO_FILE.to_owned()))?;
     if !found.passed_over.is_empty() {
-        let rest: Vec<_> = found.passed_over.iter().map(|file| file.display().to_string()).collect();
+        let rest: Vec<_> =
+            found.passed_over.iter().map(|file| file.display().to_string()).collect();
         let (file, rest) = (found.file.display(), rest.join(", "));
         output::say(Tone::Warning, format_args!("reading {file}; not read: {rest}"));
     }
@@ -113,8 +124,9 @@ fn read(file: &Path) -> Result<Source, Trouble> {
     let stdin = file == Path::new(STDIN_ARGUMENT);
     let name = if stdin { STDIN_NAME.to_owned() } else { file.display().to_string() };
     let text = if stdin { read_text(io::stdin()) } else { File::open(file).and_then(read_text) };
-    let text = text
-        .map_err(|error| Trouble::Mistake(format!("cannot read the configuration {name}: {error}")))?;
+    let text = text.map_err(|error| {
+        Trouble::Mistake(format!("cannot read the configuration {name}: {error}"))
+    })?;
     let format = Format::of_file_name(&name).unwrap_or(Format::Yaml);
     Ok(Source { name, text, format })
 }

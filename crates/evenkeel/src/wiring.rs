@@ -1,13 +1,14 @@
 //! Between the server and its control plane, which do not know each other: readiness and names.
 
 use evenkeel_control::{Readiness, ResolveTarget};
+use evenkeel_core::address::Endpoint;
+use evenkeel_core::backend::Backend;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
-use evenkeel_proxy::server::{NameTarget, ServerState};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A key and its value in an event.
@@ -25,55 +26,105 @@ pub(crate) fn tell(
     log.emit(&Event { unix_nanos, level, name, message, fields });
 }
 
-/// What the admin listener is told about readiness.
-pub(crate) struct ServerReadiness(pub(crate) Arc<ServerState>);
+/// Where a balancer is between start and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not everything that serving needs is there.
+    Starting,
+    /// Traffic is welcome.
+    Ready,
+    /// Traffic should go elsewhere.
+    Draining,
+}
 
-impl Readiness for ServerReadiness {
+/// The phase, as the admin listener tells it.
+pub(crate) struct PhaseSign(Mutex<Phase>);
+
+impl PhaseSign {
+    pub(crate) fn new() -> PhaseSign {
+        PhaseSign(Mutex::new(Phase::Starting))
+    }
+
+    pub(crate) fn turn(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
+
+impl Readiness for PhaseSign {
     fn not_ready(&self) -> Option<String> {
-        let why = match (self.0.is_draining(), self.0.is_ready()) {
-            (true, _) => "draining",
-            (false, false) => "starting",
-            (false, true) => return None,
+        let why = match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Phase::Starting => "starting",
+            Phase::Ready => return None,
+            Phase::Draining => "draining",
         };
         Some(why.to_owned())
     }
 }
 
-/// A backend given by name, with its failures told in the log: the first of a row only.
-pub(crate) struct ToldName {
-    target: Arc<dyn NameTarget>,
+/// A backend given by name. Changes and failures are told in the log, of a row of failures the
+/// first only.
+pub(crate) struct NamedBackend {
+    backend: Arc<Backend>,
+    host: Arc<str>,
+    port: u16,
     log: EventLog,
     failing: AtomicBool,
 }
 
-impl ToldName {
-    pub(crate) fn new(target: Arc<dyn NameTarget>, log: EventLog) -> ToldName {
-        ToldName { target, log, failing: AtomicBool::new(false) }
+impl NamedBackend {
+    /// `None` if the backend has a fixed address.
+    pub(crate) fn new(backend: Arc<Backend>, log: EventLog) -> Option<NamedBackend> {
+        match &backend.plan.address.endpoint {
+            Endpoint::Ip(_) | Endpoint::Unix(_) => None,
+            Endpoint::Name(host, port) => {
+                let (host, port) = (Arc::clone(host), *port);
+                Some(NamedBackend { backend, host, port, log, failing: AtomicBool::new(false) })
+            }
+        }
     }
 }
 
-impl ResolveTarget for ToldName {
+impl ResolveTarget for NamedBackend {
     fn name(&self) -> (&str, u16) {
-        self.target.name()
+        (&self.host, self.port)
     }
 
     fn publish(&self, addresses: &[SocketAddr]) {
+        self.backend.publish(addresses);
         self.failing.store(false, Ordering::Relaxed);
+        let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let list = list.join(" ");
         let fields = [
-            ("name", EventValue::Text(self.target.name().0)),
-            ("addresses", EventValue::Number(addresses.len() as u64)),
+            ("backend", EventValue::Text(&self.backend.label)),
+            ("addresses", EventValue::Text(&list)),
         ];
-        tell(&self.log, (LogLevel::Info, "name_resolved"), "addresses have changed", &fields);
-        self.target.publish(addresses);
+        tell(&self.log, (LogLevel::Info, "name_resolved"), "the name has new addresses", &fields);
     }
 
     fn failed(&self, error: &str) {
         if self.failing.swap(true, Ordering::Relaxed) {
             return;
         }
-        let fields =
-            [("name", EventValue::Text(self.target.name().0)), ("error", EventValue::Text(error))];
+        let fields = [
+            ("backend", EventValue::Text(&self.backend.label)),
+            ("error", EventValue::Text(error)),
+        ];
         let message = "the name does not resolve; what was known stays in use";
         tell(&self.log, (LogLevel::Warn, "name_unresolved"), message, &fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_only_between_start_and_drain() {
+        let sign = PhaseSign::new();
+        assert_eq!(sign.not_ready().as_deref(), Some("starting"));
+        sign.turn(Phase::Ready);
+        assert_eq!(sign.not_ready(), None);
+        sign.turn(Phase::Draining);
+        assert_eq!(sign.not_ready().as_deref(), Some("draining"));
     }
 }

@@ -42,6 +42,10 @@ const FIXED_FIELDS: &[&str] = &[
     "upgrade",
 ];
 
+/// Fields whose values are credentials.
+const SECRET_FIELDS: &[&str] =
+    &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
+
 /// `tchar` of RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     let symbol = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
@@ -87,6 +91,10 @@ impl Scalar for RuleHeaderName {
 
     fn schema() -> Json {
         HeaderName::schema()
+    }
+
+    fn is_secret(&self) -> bool {
+        SECRET_FIELDS.contains(&self.0.as_str())
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) use net::{Address, Bind, BindOrOff, Cidr};
 pub(crate) use number::Whole;
 pub(crate) use path::{ExactPath, PathPrefix};
 pub(crate) use ratio::Ratio;
-pub(crate) use size::{Size, parse_size};
+pub(crate) use size::Size;
 pub(crate) use strategy::Strategy;
 pub(crate) use text::{Name, RateKey, RetryOn, Secret, Text};
 

@@ -25,7 +25,10 @@ impl<const MIN: u64, const MAX: u64> Scalar for Whole<MIN, MAX> {
 
     fn parse(atom: Atom<'_>) -> Result<Self, Fault> {
         let text = atom.text().trim();
-        let hint = format!("a whole number from {MIN} to {MAX}");
+        let hint = match MIN == MAX {
+            true => format!("only {MIN} is known"),
+            false => format!("a whole number from {MIN} to {MAX}"),
+        };
         let (digits, radix) = match text.get(..2) {
             Some("0x") => (&text[2..], 16),
             Some("0o") => (&text[2..], 8),

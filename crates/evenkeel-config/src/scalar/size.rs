@@ -23,7 +23,7 @@ const UNITS: &[(&str, u64)] = &[
 ];
 
 /// Bytes of a text such as `32KiB`.
-pub(crate) fn parse_size(text: &str) -> Result<u64, Fault> {
+fn parse_size(text: &str) -> Result<u64, Fault> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);

@@ -2,7 +2,7 @@
 
 use crate::bound::MAX_NAME_BYTES;
 use crate::diagnostic::Fault;
-use crate::key::{Atom, Scalar};
+use crate::key::{Atom, REDACTED, Scalar};
 use crate::scalar::HeaderName;
 use serde_json::{Value as Json, json};
 
@@ -88,7 +88,7 @@ impl Scalar for Secret {
     }
 
     fn json(&self) -> Json {
-        Json::String(if self.0.is_empty() { "" } else { "<redacted>" }.to_owned())
+        Json::String(if self.0.is_empty() { "" } else { REDACTED }.to_owned())
     }
 
     fn schema() -> Json {

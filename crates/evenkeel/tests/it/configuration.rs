@@ -24,10 +24,7 @@ fn a_valid_file_is_summed_up() {
     shell.write("good.yaml", GOOD);
     let answer = shell.run(&["check", "-c", "good.yaml"]);
     assert_eq!(answer.code, 0, "{answer:?}");
-    assert_eq!(
-        answer.stdout,
-        "good.yaml: valid (1 listener, 1 route, 1 pool, 2 backends)\n"
-    );
+    assert_eq!(answer.stdout, "good.yaml: valid (1 listener, 1 route, 1 pool, 2 backends)\n");
     let json = shell.run(&["check", "-c", "good.yaml", "--json"]).json();
     assert_eq!(json["valid"], true);
     assert_eq!(json["errors"], serde_json::json!([]));

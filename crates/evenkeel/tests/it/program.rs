@@ -6,13 +6,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longer than anything here should take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lines that may wait to be looked at; a command that says more than that waits.
+const MAX_LINES: usize = 10_000;
 
 /// What a command left behind.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Shell {
         // A command that does not read its stdin closes it.
         let _ = stdin.write_all(self.stdin.as_bytes());
         drop(stdin);
-        let (to, lines) = channel();
+        let (to, lines) = sync_channel(MAX_LINES);
         read_lines(child.stdout.take().expect("piped"), to.clone(), Line::Stdout);
         read_lines(child.stderr.take().expect("piped"), to, Line::Stderr);
         Program { child, lines, deadline: Instant::now() + PATIENCE, seen: String::new() }
@@ -95,7 +98,7 @@ enum Line {
     Stderr(String),
 }
 
-fn read_lines(from: impl Read + Send + 'static, to: Sender<Line>, kind: fn(String) -> Line) {
+fn read_lines(from: impl Read + Send + 'static, to: SyncSender<Line>, kind: fn(String) -> Line) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines() {
             let line = line.expect("UTF-8");
@@ -177,8 +180,8 @@ impl Program {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
             Ok(line) => Some(line),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
                 panic!("nothing for {PATIENCE:?}; it said:\n{}", self.seen)
             }
         }

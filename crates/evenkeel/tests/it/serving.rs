@@ -31,8 +31,7 @@ fn balances_without_a_file() {
     let words = ["-listen", "127.0.0.1:0", "-to", &a, "--to", &to_b, "--strategy", "rr"];
     let mut balancer = shell().start(&words);
     let address = balancer.address();
-    let names: Vec<_> =
-        (0..6).map(|_| backend_of(&get(&address, "/")).to_owned()).collect();
+    let names: Vec<_> = (0..6).map(|_| backend_of(&get(&address, "/")).to_owned()).collect();
     assert!(names == ["a", "b", "a", "b", "a", "b"] || names == ["b", "a", "b", "a", "b", "a"]);
     balancer.signal(Signal::INT);
     assert_eq!(balancer.end().code, 0);
@@ -139,7 +138,7 @@ fn wait_for(word: &str, file: &std::path::Path) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !std::fs::read_to_string(file).is_ok_and(|text| text.contains(word)) {
         assert!(Instant::now() < deadline, "no {word:?} in {}", file.display());
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 

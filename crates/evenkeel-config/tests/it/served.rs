@@ -1,0 +1,116 @@
+//! From values to a plan, and what a plan refuses or warns about.
+
+use super::*;
+
+#[test]
+fn a_plan_has_what_the_text_says() {
+    let (plan, warnings) = yaml(
+        r#"
+listeners: [{ bind: ":80", paths: strict }, { bind: "unix:/run/x.sock" }]
+routes:
+  - match: { hosts: [A.test], path_prefix: /v1/, methods: [get], headers: { X-B: "1" } }
+    split: [{ pool: b, weight: 3 }, { pool: a }]
+    strip_prefix: true
+    response_headers: { add: { X-Add: "2" }, remove: [X-Gone] }
+    deny: ["10.0.0.0/8"]
+    timeout: 1m
+  - { name: rest, pool: a, match: { path: /x } }
+pools:
+  - { name: a, backends: ["127.0.0.1:1"] }
+  - name: b
+    backends: [{ address: "b.test:1", weight: 0, admin: draining }]
+    retry: { attempts: 1, on: [connect_failure] }
+    timeouts: { connect: 250ms }
+workers: 2
+logging: { level: warn, format: text, file: x.log, access: { enabled: false, sample: 50% } }
+shutdown: { grace: 1s }
+"#,
+    )
+    .unwrap_or_else(|e| panic!("{e}"))
+    .plan()
+    .unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(warnings, []);
+    let route = &plan.routes[0];
+    assert_eq!(&*route.name, "route-0");
+    assert_eq!(route.split, [(1, 3), (0, 1)]);
+    assert_eq!(route.matches.path, evenkeel_core::plan::PathMatch::Prefix("/v1".to_owned()));
+    assert_eq!(route.matches.headers, [("x-b".to_owned(), "1".to_owned())]);
+    assert_eq!(route.response_headers.add, [("x-add".to_owned(), "2".to_owned())]);
+    assert_eq!(route.timeout.as_secs(), 60);
+    assert_eq!(&*plan.listeners[1].name, "listener-1");
+    assert_eq!(plan.pools[1].backends[0].admin, evenkeel_core::plan::AdminState::Draining);
+    assert_eq!((plan.pools[1].retry.attempts, plan.pools[1].retry.on_reset), (1, false));
+    assert_eq!(plan.pools[1].timeouts.connect.as_millis(), 250);
+    assert_eq!((plan.workers, plan.logging.access_sample), (2, 0.5));
+}
+
+#[test]
+fn what_is_not_served_is_refused_with_its_place() {
+    let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
+    let route = |key: &str| GOOD.replace("pools:", &format!("    {key}\npools:"));
+    let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
+    for (text, line, path) in [
+        (listener("tls: { certificates: [{ cert: c, key: k }] }"), 5, "listeners[0].tls"),
+        (listener("protocol: tcp"), 5, "listeners[0].protocol"),
+        (listener("proxy_protocol: required"), 5, "listeners[0].proxy_protocol"),
+        (listener("redirect: { port: 443 }"), 5, "listeners[0].redirect"),
+        (listener("mounts: [{ path: /h, serve: health }]"), 5, "listeners[0].mounts"),
+        (route("rate_limit: { requests: 1 }"), 7, "routes[0].rate_limit"),
+        (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
+        (GOOD.replace("round_robin", "p2c"), 9, "pools[0].strategy"),
+        (GOOD.replace("127.0.0.1:8081", "https://a"), 10, "pools[0].backends[0]"),
+        (GOOD.replace("127.0.0.1:8081", "h2c://a"), 10, "pools[0].backends[0]"),
+        (pool("protocol: h2"), 11, "pools[0].protocol"),
+        (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
+        (pool("tls: { ca_file: x }"), 11, "pools[0].tls"),
+        (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
+        (pool("autoscale: { driver: { type: exec } }"), 11, "pools[0].autoscale"),
+        (pool("retry: { per_try_timeout: 1s }"), 11, "pools[0].retry.per_try_timeout"),
+        (pool("retry: { methods: all }"), 11, "pools[0].retry.methods"),
+        (pool("connections: { max: 1 }"), 11, "pools[0].connections.max"),
+        (pool("affinity: { type: cookie }"), 11, "pools[0].affinity"),
+        (GOOD.to_owned() + "admin: { bind: \":9900\", tokens_file: t }\n", 11, "admin.tokens_file"),
+    ] {
+        let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
+        let Diagnostics(found) = configuration.plan().expect_err(path);
+        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+        assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
+        assert!(found[0].message.contains("is not served by this version"));
+        assert!(!configuration.to_yaml().is_empty());
+    }
+}
+
+#[test]
+fn what_does_nothing_is_warned_about_only_if_written() {
+    let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
+    for (text, line, path) in [
+        (pool("health: { interval: 1s }"), 11, "pools[0].health"),
+        (pool("circuit_breaker: {}"), 11, "pools[0].circuit_breaker"),
+        (pool("fail_open: true"), 11, "pools[0].fail_open"),
+        (pool("retry: { budget: 10% }"), 11, "pools[0].retry.budget"),
+        (GOOD.to_owned() + "state_dir: x\n", 11, "state_dir"),
+        (GOOD.to_owned() + "metrics: { families: [gobalance] }\n", 11, "metrics.families"),
+        (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
+        (
+            GOOD.replace("- pool: web", "- { pool: web, strip_prefix: true }"),
+            6,
+            "routes[0].strip_prefix",
+        ),
+    ] {
+        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_eq!((warnings[0].line, warnings[0].path.as_str()), (line, path));
+    }
+    for text in [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }")] {
+        assert_eq!(yaml(&text).expect("valid").plan().expect("served").1, []);
+    }
+}
+
+#[test]
+fn the_effective_configuration_means_the_same() {
+    let first = yaml(GOOD).expect("valid");
+    for again in [yaml(&first.to_yaml()), toml(&first.to_toml())] {
+        let again = again.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(again.plan().expect("served").0, first.plan().expect("served").0);
+    }
+}
