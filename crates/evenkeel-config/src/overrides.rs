@@ -49,13 +49,13 @@ pub(crate) fn merge(mut tree: Node, overrides: &Overrides, problems: &mut Vec<Pr
     if tree.value == Value::Null {
         tree.value = Value::Map(Vec::new());
     }
-    let is_short = |variable: &Variable| matches!(variable.steps.first(), Some(Step::Key(k)) if forms::is_short(k));
     let variables = variables(overrides, problems);
-    let (before, after): (Vec<_>, Vec<_>) = variables.into_iter().partition(is_short);
+    let (before, after): (Vec<_>, Vec<_>) =
+        variables.into_iter().partition(Variable::is_short_form);
     apply(&mut tree, before, problems);
     let full = forms::is_full(&tree);
     if !overrides.to.is_empty() && !full {
-        apply(&mut tree, vec![Variable::to("backends", &overrides.to)], problems);
+        apply(&mut tree, vec![Variable::backends("backends", &overrides.to)], problems);
     }
     let short = forms::expand(&mut tree, problems);
     apply(&mut tree, after, problems);
@@ -79,17 +79,24 @@ struct Variable {
 }
 
 impl Variable {
-    fn flag(flag: &str, path: &str, text: &str) -> Variable {
-        let value = Node::new(Value::Str(text.to_owned()), Place::of(flag));
+    fn at(path: &str, value: Node) -> Variable {
         Variable { steps: steps(path), value }
     }
 
-    fn to(path: &str, addresses: &[String]) -> Variable {
+    /// The addresses of `--to` as a list of backends.
+    fn backends(path: &str, addresses: &[String]) -> Variable {
         let place = Place::of("--to");
-        let text = |address: &String| Node::new(Value::Str(address.clone()), place.clone());
-        let value = Node::new(Value::Seq(addresses.iter().map(text).collect()), place.clone());
-        Variable { steps: steps(path), value }
+        let items = addresses.iter().map(|address| text(&place, address)).collect();
+        Variable::at(path, Node::new(Value::Seq(items), place))
     }
+
+    fn is_short_form(&self) -> bool {
+        matches!(self.steps.first(), Some(Step::Key(key)) if forms::is_short(key))
+    }
+}
+
+fn text(place: &Place, text: &str) -> Node {
+    Node::new(Value::Str(text.to_owned()), place.clone())
 }
 
 fn apply(tree: &mut Node, variables: Vec<Variable>, problems: &mut Vec<Problem>) {
@@ -105,14 +112,16 @@ fn apply(tree: &mut Node, variables: Vec<Variable>, problems: &mut Vec<Problem>)
 fn flags(overrides: &Overrides, pools: usize, full: bool) -> Vec<Variable> {
     let mut flags = Vec::new();
     if let Some(listen) = &overrides.listen {
-        flags.push(Variable::flag("--listen", "listeners[0].bind", listen));
+        let value = text(&Place::of("--listen"), listen);
+        flags.push(Variable::at("listeners[0].bind", value));
     }
     if full && !overrides.to.is_empty() {
-        flags.push(Variable::to("pools[0].backends", &overrides.to));
+        flags.push(Variable::backends("pools[0].backends", &overrides.to));
     }
     if let Some(strategy) = &overrides.strategy {
-        let flag =
-            |index| Variable::flag("--strategy", &format!("pools[{index}].strategy"), strategy);
+        let place = Place::of("--strategy");
+        let path = |index| format!("pools[{index}].strategy");
+        let flag = |index| Variable::at(&path(index), text(&place, strategy));
         flags.extend((0..pools).map(flag));
     }
     flags

@@ -12,6 +12,7 @@ use evenkeel_core::plan::{
     RoutePlan, ShutdownPlan, TimeoutsPlan,
 };
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The plan of a configuration without problems.
 pub(crate) fn plan(root: &Root) -> Plan {
@@ -31,6 +32,13 @@ pub(crate) fn plan(root: &Root) -> Plan {
     }
 }
 
+/// What `0s` stands for where it turns a bound off: longer than any process lives.
+const UNBOUNDED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+fn bound(configured: Duration) -> Duration {
+    if configured.is_zero() { UNBOUNDED } else { configured }
+}
+
 fn listener(listener: &Listener) -> ListenerPlan {
     let limits = &listener.limits;
     ListenerPlan {
@@ -40,8 +48,8 @@ fn listener(listener: &Listener) -> ListenerPlan {
         limits: Limits {
             max_connections: limits.max_connections.as_count(),
             max_connections_per_ip: limits.max_connections_per_ip.as_count(),
-            request_head_timeout: limits.request_head_timeout.0,
-            idle_timeout: limits.idle_timeout.0,
+            request_head_timeout: bound(limits.request_head_timeout.0),
+            idle_timeout: bound(limits.idle_timeout.0),
             max_request_head_bytes: limits.max_request_head.as_len(),
             max_request_fields: limits.max_request_fields.as_count(),
             max_request_body_bytes: limits.max_request_body.0,
@@ -118,9 +126,9 @@ fn pool(pool: &Pool) -> PoolPlan {
             idle_timeout: pool.connections.idle_timeout.0,
         },
         timeouts: TimeoutsPlan {
-            connect: pool.timeouts.connect.0,
-            response_head: pool.timeouts.response_head.0,
-            idle: pool.timeouts.idle.0,
+            connect: bound(pool.timeouts.connect.0),
+            response_head: bound(pool.timeouts.response_head.0),
+            idle: bound(pool.timeouts.idle.0),
         },
     }
 }

@@ -173,7 +173,9 @@ pub(crate) use section;
 macro_rules! choice {
     (
         $(#[doc = $about:literal])+
-        $name:ident ($word:literal) { $($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)* }
+        $name:ident ($word:literal) {
+            $($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)*
+        }
     ) => {
         $(#[doc = $about])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,10 +21,7 @@ fn timed(rounds: u64, threads: usize, round: &(impl Fn() + Sync)) -> Duration {
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
         let own = run();
-        let slowest = others
-            .into_iter()
-            .filter_map(|other| other.join().ok())
-            .max();
+        let slowest = others.into_iter().filter_map(|other| other.join().ok()).max();
         slowest.map_or(own, |slowest| slowest.max(own))
     })
 }

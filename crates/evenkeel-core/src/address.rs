@@ -50,10 +50,9 @@ impl BindAddress {
     pub fn socket_addrs(&self) -> Vec<SocketAddr> {
         match self {
             BindAddress::Ip(addr) => vec![*addr],
-            BindAddress::AnyIp(port) => vec![
-                (Ipv4Addr::UNSPECIFIED, *port).into(),
-                (Ipv6Addr::UNSPECIFIED, *port).into(),
-            ],
+            BindAddress::AnyIp(port) => {
+                vec![(Ipv4Addr::UNSPECIFIED, *port).into(), (Ipv6Addr::UNSPECIFIED, *port).into()]
+            }
             BindAddress::Unix(_) => Vec::new(),
         }
     }
@@ -168,7 +167,8 @@ fn is_name(host: &str) -> bool {
 /// Splits `host:port`, `host`, `:port` or `[v6]:port`; brackets are removed.
 fn split_host_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or_else(|| format!("{text:?}: no closing ]"))?;
+        let (host, after) =
+            rest.split_once(']').ok_or_else(|| format!("{text:?}: no closing ]"))?;
         if !after.is_empty() && !after.starts_with(':') {
             return Err(format!("{text:?}: expected :PORT after ]"));
         }
@@ -183,9 +183,11 @@ fn split_host_port(text: &str) -> Result<(&str, Option<u16>), String> {
     };
     let port = match port {
         None => None,
-        Some(digits) => Some(digits.parse::<u16>().map_err(|_| {
-            format!("port {digits:?} is not a number between 0 and 65535")
-        })?),
+        Some(digits) => Some(
+            digits
+                .parse::<u16>()
+                .map_err(|_| format!("port {digits:?} is not a number between 0 and 65535"))?,
+        ),
     };
     Ok((host, port))
 }

@@ -96,8 +96,8 @@ impl Backend {
         }
     }
 
-    /// Learns from an idle connection that the backend closed after `idle`. One observation may be a
-    /// restart; two alike are an idle timer.
+    /// Learns from an idle connection that the backend closed after `idle`. One observation may be
+    /// a restart; two alike are an idle timer.
     pub fn observe_idle_close(&self, idle: Duration) {
         let ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         if ms < MIN_IDLE_CLOSE_MS {

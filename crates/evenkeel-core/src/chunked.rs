@@ -168,9 +168,7 @@ impl ChunkDecoder {
                 return Ok(ChunkStep::NeedMore);
             };
             *pos += 1;
-            self.state = self
-                .read(point, byte, trailers)
-                .unwrap_or_else(State::Failed);
+            self.state = self.read(point, byte, trailers).unwrap_or_else(State::Failed);
         }
     }
 
@@ -190,18 +188,10 @@ impl ChunkDecoder {
                     body_len += len;
                 }
                 ChunkStep::NeedMore => {
-                    return Ok(Decoded {
-                        body_len,
-                        consumed,
-                        ended: false,
-                    });
+                    return Ok(Decoded { body_len, consumed, ended: false });
                 }
                 ChunkStep::End => {
-                    return Ok(Decoded {
-                        body_len,
-                        consumed,
-                        ended: true,
-                    });
+                    return Ok(Decoded { body_len, consumed, ended: true });
                 }
             }
         }
@@ -239,11 +229,7 @@ impl ChunkDecoder {
             Point::BodyLf => (b'\n', State::At(Point::Size)),
             Point::EndLf => (b'\n', State::Done),
         };
-        if byte == wanted {
-            Ok(next)
-        } else {
-            Err(ChunkError::LineEnd)
-        }
+        if byte == wanted { Ok(next) } else { Err(ChunkError::LineEnd) }
     }
 
     fn size(&mut self, byte: u8) -> Result<State, ChunkError> {
@@ -270,10 +256,7 @@ impl ChunkDecoder {
 
     /// `*( ";" token [ "=" ( token / quoted-string ) ] )`, validated and dropped.
     fn extension(&mut self, at: Extension, byte: u8) -> Result<State, ChunkError> {
-        let may_end = matches!(
-            at,
-            Extension::Name | Extension::Token | Extension::QuotedEnd
-        );
+        let may_end = matches!(at, Extension::Name | Extension::Token | Extension::QuotedEnd);
         let next = match (at, byte) {
             (_, b'\r') if may_end => return Ok(State::At(Point::SizeLf)),
             (_, b'\n') if may_end => return Err(ChunkError::LineEnd),
@@ -389,12 +372,7 @@ mod tests {
             (b"5\r\nhello\r\n0\r\n\r\nGET", "hello", "", 3),
             (b"000\r\n\r\n", "", "", 0),
             (b"0000000000000005\r\nhello\r\n0\r\n\r\n", "hello", "", 0),
-            (
-                b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n",
-                "01234567890123456789a",
-                "",
-                0,
-            ),
+            (b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", "01234567890123456789a", "", 0),
             (b"2\r\n\r\n\r\n0\r\n\r\n", "\r\n", "", 0),
             (b"5;a;b=c\r\nhello\r\n0\r\n\r\n", "hello", "", 0),
             (quoted, "hello", "", 0),
@@ -445,10 +423,7 @@ mod tests {
             (b"ffffffffffffffff1\r\n", SizeTooLarge),
             (b"ffffffffffffffff\r\n", SizeTooLarge),
             (b"8000000000000000\r\n", SizeTooLarge),
-            (
-                b"0000000000000000000000000000000000000000\r\n",
-                SizeTooLarge,
-            ),
+            (b"0000000000000000000000000000000000000000\r\n", SizeTooLarge),
             (b"00000000000000005\r\n", SizeTooLarge),
             // Extensions.
             (b"5;\n", Extension),
@@ -490,10 +465,7 @@ mod tests {
         assert!(body(&[chunk(256)]).is_ok());
         assert_eq!(body(&[chunk(257)]), Err(ChunkError::ExtensionTooLong));
         assert!(body(&vec![chunk(256); 64]).is_ok());
-        assert_eq!(
-            body(&vec![chunk(256); 65]),
-            Err(ChunkError::ExtensionTooLong)
-        );
+        assert_eq!(body(&vec![chunk(256); 65]), Err(ChunkError::ExtensionTooLong));
 
         let trailer = |bytes: usize| format!("0\r\nA:{}\r\n\r\n", "b".repeat(bytes - 4));
         let whole = decode(trailer(16 * 1024).as_bytes(), &[]);
@@ -508,25 +480,13 @@ mod tests {
         let mut trailers = Vec::new();
         let mut ended = ChunkDecoder::default();
         let mut pos = 0;
-        assert_eq!(
-            ended.step(b"0\r\n\r\n5\r\n", &mut pos, &mut trailers),
-            Ok(ChunkStep::End)
-        );
-        assert_eq!(
-            ended.step(b"0\r\n\r\n5\r\n", &mut pos, &mut trailers),
-            Ok(ChunkStep::End)
-        );
+        assert_eq!(ended.step(b"0\r\n\r\n5\r\n", &mut pos, &mut trailers), Ok(ChunkStep::End));
+        assert_eq!(ended.step(b"0\r\n\r\n5\r\n", &mut pos, &mut trailers), Ok(ChunkStep::End));
         assert_eq!(pos, 5);
 
         let mut failed = ChunkDecoder::default();
-        assert_eq!(
-            failed.step(b"x", &mut 0, &mut trailers),
-            Err(ChunkError::Size)
-        );
-        assert_eq!(
-            failed.step(b"0\r\n\r\n", &mut 0, &mut trailers),
-            Err(ChunkError::Size)
-        );
+        assert_eq!(failed.step(b"x", &mut 0, &mut trailers), Err(ChunkError::Size));
+        assert_eq!(failed.step(b"0\r\n\r\n", &mut 0, &mut trailers), Err(ChunkError::Size));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+// tidy: allow-file(line_width) because a table is read across
 //! THE table from failure to status, code, side and resend safety. Every way in which an exchange
 //! can fail is one variant; no other place maps errors to statuses.
 

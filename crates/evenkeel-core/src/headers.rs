@@ -70,7 +70,7 @@ pub fn for_backend(
         push(out, &[b"Host: ", target.fallback_host.as_bytes(), b"\r\n"]);
     }
     let keep = |field: &Field| keeps_request_field(head, buf, field, from.trusted);
-    copy_fields(&head.fields, buf, head.bytes, target.rules, keep, out);
+    copy_fields(&head.fields, &buf[..head.bytes], target.rules, keep, out);
     write_forwarding(head, buf, from, out);
     write_framing(head.body, out);
     if !head.upgrade.is_empty() {
@@ -107,8 +107,7 @@ fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: b
 fn write_forwarding(head: &RequestHead, buf: &[u8], from: &Forwarding<'_>, out: &mut Vec<u8>) {
     let kept = |known: Known| {
         let mut fields = head.fields.iter().filter(|f| f.known == known);
-        from.trusted
-            && fields.any(|f| !head.is_named_by_connection(buf, f.name.of_buf(buf)))
+        from.trusted && fields.any(|f| !head.is_named_by_connection(buf, f.name.of_buf(buf)))
     };
     if !from.peer.is_empty() {
         out.extend_from_slice(b"X-Forwarded-For: ");
@@ -197,7 +196,7 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
         | Known::Accept
         | Known::ClientCert => !head.is_named_by_connection(buf, field.name.of_buf(buf)),
     };
-    copy_fields(&head.fields, buf, head.bytes, to.rules, keep, out);
+    copy_fields(&head.fields, &buf[..head.bytes], to.rules, keep, out);
     if let Some(length) = head.announced {
         write_framing(BodyLength::Fixed(length), out);
     } else if head.status >= 200 {
@@ -218,7 +217,9 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
 pub fn write_connection(version: Version, persistence: Persistence, out: &mut Vec<u8>) {
     match (version, persistence) {
         (_, Persistence::Close) => out.extend_from_slice(b"Connection: close\r\n"),
-        (Version::Http10, Persistence::Keep) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (Version::Http10, Persistence::Keep) => {
+            out.extend_from_slice(b"Connection: keep-alive\r\n")
+        }
         (Version::Http11, Persistence::Keep) => {}
     }
 }
@@ -243,24 +244,23 @@ fn write_added(rules: &HeaderRules, out: &mut Vec<u8>) {
 /// Copies the kept field lines; neighbours that are kept are copied as one range.
 fn copy_fields(
     fields: &[Field],
-    buf: &[u8],
-    head_bytes: usize,
+    head: &[u8],
     rules: &HeaderRules,
     keep: impl Fn(&Field) -> bool,
     out: &mut Vec<u8>,
 ) {
     let unruled = rules.is_empty();
-    let end = head_bytes.saturating_sub(2);
+    let end = head.len().saturating_sub(2);
     let mut run = fields.first().map_or(end, |f| f.name.start as usize);
     for field in fields {
-        let ruled = !unruled && is_replaced(rules, field.name.of_buf(buf));
+        let ruled = !unruled && is_replaced(rules, field.name.of_buf(head));
         if ruled || !keep(field) {
             let start = field.name.start as usize;
-            out.extend_from_slice(buf.get(run..start).unwrap_or_default());
-            run = line_end(field, buf);
+            out.extend_from_slice(head.get(run..start).unwrap_or_default());
+            run = line_end(field, head);
         }
     }
-    out.extend_from_slice(buf.get(run..end).unwrap_or_default());
+    out.extend_from_slice(head.get(run..end).unwrap_or_default());
 }
 
 /// One past the CRLF of a field's line; the parser has proved that it is there.

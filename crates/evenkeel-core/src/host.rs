@@ -42,10 +42,7 @@ pub fn parse<'a>(value: &'a [u8]) -> Option<Host<'a>> {
         let dotless = name.strip_suffix('.').unwrap_or(name);
         (is_reg_name(dotless).then_some(dotless)?, port)
     };
-    Some(Host {
-        name,
-        port: parse_port(port)?,
-    })
+    Some(Host { name, port: parse_port(port)? })
 }
 
 /// A registered name (or IPv4 address) without escapes and without empty labels. Of the
@@ -105,11 +102,7 @@ mod tests {
             ("xn--bcher-kva.example", "xn--bcher-kva.example", None),
         ];
         for (value, name, port) in cases {
-            assert_eq!(
-                parse(value.as_bytes()),
-                Some(Host { name, port }),
-                "{value}"
-            );
+            assert_eq!(parse(value.as_bytes()), Some(Host { name, port }), "{value}");
         }
     }
 
@@ -163,11 +156,7 @@ mod tests {
     #[test]
     fn lower_case_key() {
         let mut key = b"old".to_vec();
-        Host {
-            name: "H001.Test",
-            port: None,
-        }
-        .lower_into(&mut key);
+        Host { name: "H001.Test", port: None }.lower_into(&mut key);
         assert_eq!(key, b"h001.test");
     }
 

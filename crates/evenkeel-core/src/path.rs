@@ -40,34 +40,22 @@ pub fn view<'a>(
     scratch: &'a mut PathScratch,
 ) -> Result<PathView<'a>, Failure> {
     if path == b"*" {
-        return Ok(PathView {
-            matching: path,
-            forward: path,
-        });
+        return Ok(PathView { matching: path, forward: path });
     }
     let found = scan(path);
     if !path.starts_with(b"/") || found & REFUSED != 0 {
         return Err(Failure::BadRequest);
     }
     if found == 0 {
-        return Ok(PathView {
-            matching: path,
-            forward: path,
-        });
+        return Ok(PathView { matching: path, forward: path });
     }
     resolve(path, policy, &mut scratch.forward)?;
     let forward: &[u8] = &scratch.forward;
     if memchr(b'%', forward).is_none() && memmem::find(forward, b"//").is_none() {
-        return Ok(PathView {
-            matching: forward,
-            forward,
-        });
+        return Ok(PathView { matching: forward, forward });
     }
     unify(forward, &mut scratch.matching);
-    Ok(PathView {
-        matching: &scratch.matching,
-        forward,
-    })
+    Ok(PathView { matching: &scratch.matching, forward })
 }
 
 /// The matching view of a path as an operator writes it: spaces and letters beyond ASCII may stand
@@ -146,11 +134,7 @@ fn resolve(path: &[u8], policy: PathPolicy, out: &mut Vec<u8>) -> Result<(), Fai
         unescape(segment, policy, out)?;
         let written = &out[start + 1..];
         if is_dot_segment(written) {
-            let keep = if written.len() == 2 {
-                memrchr(b'/', &out[..start])
-            } else {
-                Some(start)
-            };
+            let keep = if written.len() == 2 { memrchr(b'/', &out[..start]) } else { Some(start) };
             out.truncate(keep.unwrap_or(0));
             if next.is_empty() {
                 out.push(b'/');

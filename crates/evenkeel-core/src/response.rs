@@ -34,8 +34,8 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `buf`, the answer to a request of this verb. 101 is legal only if it
-    /// asked to upgrade.
+    /// Parses the head at the start of `buf`, the answer to a request of this verb. 101 is legal
+    /// only if it asked to upgrade.
     pub fn parse(&mut self, buf: &[u8], verb: Verb, upgrade: Upgrade) -> Result<Parsed, Failure> {
         let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut wire = httparse::Response::new(&mut []);

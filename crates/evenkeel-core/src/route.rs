@@ -109,9 +109,7 @@ impl RouteTable {
     fn first_of(&self, routes: Option<&Vec<usize>>, bound: usize, query: &RouteQuery<'_>) -> usize {
         let routes = routes.map_or(&[][..], Vec::as_slice);
         let mut earlier = routes.iter().copied().take_while(|&route| route < bound);
-        earlier
-            .find(|&route| mismatch(&self.tests[route], query).is_none())
-            .unwrap_or(bound)
+        earlier.find(|&route| mismatch(&self.tests[route], query).is_none()).unwrap_or(bound)
     }
 }
 
@@ -123,11 +121,7 @@ fn canonical_path(test: PathMatch) -> PathMatch {
         PathMatch::Prefix(text) => {
             let mut prefix = path::canonical(&text).unwrap_or(text);
             prefix.truncate(prefix.trim_end_matches('/').len());
-            if prefix.is_empty() {
-                PathMatch::Any
-            } else {
-                PathMatch::Prefix(prefix)
-            }
+            if prefix.is_empty() { PathMatch::Any } else { PathMatch::Prefix(prefix) }
         }
     }
 }
@@ -143,15 +137,9 @@ fn mismatch(test: &RouteMatch, query: &RouteQuery<'_>) -> Option<&'static str> {
     }
     let mut headers = test.headers.iter();
     let all_hold = headers.all(|(name, wanted)| {
-        query
-            .fields
-            .any_value(name.as_bytes(), &mut |value| value == wanted.as_bytes())
+        query.fields.any_value(name.as_bytes(), &mut |value| value == wanted.as_bytes())
     });
-    if all_hold {
-        None
-    } else {
-        Some("a header is missing or has another value")
-    }
+    if all_hold { None } else { Some("a header is missing or has another value") }
 }
 
 fn path_matches(test: &PathMatch, path: &[u8]) -> bool {

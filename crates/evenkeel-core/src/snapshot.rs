@@ -64,8 +64,8 @@ impl Pool {
         Pool { plan, backends, eligible, round_robin: RoundRobin::default() }
     }
 
-    /// The backend for the next try: in turn among the eligible ones that were not tried yet. `None`
-    /// if there is no such backend.
+    /// The backend for the next try: in turn among the eligible ones that were not tried yet.
+    /// `None` if there is no such backend.
     #[inline]
     pub fn pick(&self, tried: &Tried) -> Option<Pick> {
         for _ in 0..self.eligible.len() {

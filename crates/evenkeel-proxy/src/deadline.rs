@@ -149,8 +149,7 @@ mod tests {
     #[test]
     fn the_longest_waiting_go_first() {
         let deadlines = Rc::new(Deadlines::default());
-        let all: Vec<_> =
-            (0..3).map(|_| deadlines.register(Waker::noop().clone())).collect();
+        let all: Vec<_> = (0..3).map(|_| deadlines.register(Waker::noop().clone())).collect();
         for (index, deadline) in all.iter().enumerate() {
             deadline.set_waiting(Nanos::NEVER, Some(Nanos(100 - index as u64)));
         }

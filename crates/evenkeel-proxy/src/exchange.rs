@@ -11,13 +11,15 @@
 //! ```
 
 use crate::buffer::Outbox;
+use crate::clock::Nanos;
 use crate::connect;
-use crate::forward::{self, Hop, TryError, TryFailure};
+use crate::forward::{self, Hop};
 use crate::http1::{Client, Peer};
 use crate::net::{Net, Stream};
 use crate::pump::{Pump, Toward};
 use crate::record::{Part, Record};
 use crate::reply::{self, ReplyForm, ReplyTo};
+use crate::try_failure::{TryError, TryFailure};
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::backend::Pick;
 use evenkeel_core::failure::Failure;
@@ -34,6 +36,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
@@ -120,7 +123,7 @@ impl<N: Net> Exchange<N> {
         if headers::is_loop(head, bytes, from.pseudonym) {
             return Err(Failure::Loop);
         }
-        let snapshot = Rc::clone(self.record.snapshot());
+        let snapshot = self.record.snapshot().clone();
         host_lower.clear();
         if let Some(host) = host::parse(head.authority.of_buf(bytes)) {
             host.lower_into(host_lower);
@@ -169,7 +172,7 @@ impl<N: Net> Exchange<N> {
     ) {
         self.record.set(Part::RequestId, headers::request_id(head, bytes, from));
         if self.record.is_wanted() {
-            let snapshot = Rc::clone(self.record.snapshot());
+            let snapshot = self.record.snapshot().clone();
             let listener = snapshot.plan.listeners.get(client.listener);
             let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
             if client.peer.trusted {
@@ -236,9 +239,23 @@ impl<N: Net> Exchange<N> {
         self.record.pool.and_then(|index| self.record.snapshot().pools.get(index)).cloned()
     }
 
+    /// The worker that serves it.
+    pub(crate) fn worker(&self) -> &Worker<N> {
+        self.record.worker()
+    }
+
+    /// `patience` from now, but never beyond the route's own bound on the whole exchange.
+    pub(crate) fn until(&self, patience: Duration) -> Nanos {
+        let at = self.worker().now().after(patience);
+        match self.route().map(|route| route.timeout) {
+            Some(timeout) if !timeout.is_zero() => at.min(self.record.started().after(timeout)),
+            Some(_) | None => at,
+        }
+    }
+
     /// True once the server drains: this response is the connection's last.
     pub(crate) fn is_draining(&self) -> bool {
-        self.record.worker().is_draining()
+        self.worker().is_draining()
     }
 
     /// The route, once one was found.
@@ -246,10 +263,11 @@ impl<N: Net> Exchange<N> {
         self.record.route.and_then(|index| self.record.snapshot().plan.routes.get(index))
     }
 
-    /// True if another try loses nothing: either no byte of this one was sent, or the request may be
-    /// repeated and all of it is still here.
-    fn may_repeat(&self, failure: &TryFailure) -> bool {
-        let whole = self.rest.is_none() || !failure.body_moved;
+    /// True if another try loses nothing: either no byte of this one was sent, or the request may
+    /// be repeated and all of it is still here.
+    fn may_repeat(&self, failure: &TryFailure, pool: &Pool) -> bool {
+        let kept = self.record.bytes_in <= pool.plan.retry.buffer_bytes as u64;
+        let whole = kept && !failure.body_moved;
         whole && (failure.sent == 0 || self.verb.is_idempotent())
     }
 }
@@ -341,7 +359,7 @@ pub(crate) async fn run<N: Net>(
             None => dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await,
         };
         let outcome = match outcome {
-            Err(failed) if failed.is_stale() && exchange.may_repeat(&failed) => {
+            Err(failed) if failed.is_stale() && exchange.may_repeat(&failed, &pool) => {
                 // The idle connection had died: that says nothing about the backend.
                 exchange.request.written = 0;
                 dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await
@@ -363,7 +381,7 @@ pub(crate) async fn run<N: Net>(
                     | TryError::BodyTooLarge
                     | TryError::BodyTimeout => false,
                 };
-                if !listed || !exchange.may_repeat(&failed) {
+                if !listed || !exchange.may_repeat(&failed, &pool) {
                     break;
                 }
                 tried.push(pick.slot);
@@ -425,7 +443,8 @@ pub(crate) async fn refuse<N: Net>(
     client.deadline.set_waiting(worker.now().after(idle), None);
     let written = poll_fn(|cx| match reply.poll_flush(cx, &mut client.stream) {
         Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(false),
-        flushed => flushed.map(|result| result.is_ok()),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
     });
     if !written.await {
         return Next::Close;
@@ -450,7 +469,8 @@ async fn discard<N: Net>(
         let window = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
         let read = poll_fn(|cx| match client.stream.poll_read(cx, &mut buffer[..window]) {
             Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(None),
-            read => read.map(Result::ok),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(read) => Poll::Ready(read.ok()),
         });
         match read.await {
             Some(length) if length > 0 => left -= length as u64,

@@ -2,11 +2,13 @@
 //! only place where both sides of an exchange meet the network.
 
 use crate::buffer::Outbox;
+use crate::clock::Nanos;
 use crate::exchange::{Exchange, Next};
 use crate::http1::Client;
 use crate::idle::BackendConnection;
 use crate::net::{Net, Peek, Stream};
 use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
+use crate::try_failure::{TryError, TryFailure};
 use crate::tunnel;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::backend::Pick;
@@ -20,76 +22,17 @@ use evenkeel_core::snapshot::Pool;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Most that is read at once while a response head is awaited.
 const RESPONSE_READ_BYTES: usize = 128 * 1024;
+/// A response this small waits for its last byte before its head goes out: one write instead of
+/// two, and a backend that dies between them costs nothing that can be repeated.
+const HOLD_BELOW_BYTES: u64 = 16 * 1024;
+/// But not longer than this.
+const HOLD_TIME: Duration = Duration::from_millis(100);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-static NO_RULES: HeaderRules =
-    HeaderRules { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
-
-/// What went wrong in one try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TryError {
-    /// No connection.
-    Connect,
-    /// The connection broke.
-    Reset,
-    /// What came back is not HTTP.
-    BadResponse,
-    /// No response head in time.
-    Timeout,
-    /// The client left.
-    ClientGone,
-    /// The request's body is not legal.
-    BadRequestBody,
-    /// The request's body is over the limit.
-    BodyTooLarge,
-    /// The request's body stalled.
-    BodyTimeout,
-}
-
-impl From<TryError> for Failure {
-    fn from(error: TryError) -> Failure {
-        match error {
-            TryError::Connect => Failure::ConnectFailure,
-            TryError::Reset => Failure::Reset,
-            TryError::BadResponse => Failure::BadResponse,
-            TryError::Timeout => Failure::ResponseTimeout,
-            TryError::ClientGone => Failure::ClientGone,
-            TryError::BadRequestBody => Failure::BadRequest,
-            TryError::BodyTooLarge => Failure::BodyTooLarge,
-            TryError::BodyTimeout => Failure::BodyTimeout,
-        }
-    }
-}
-
-/// What went wrong, and what had happened by then: decides whether another try is safe.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TryFailure {
-    pub(crate) error: TryError,
-    /// Bytes of the request that the kernel took.
-    pub(crate) sent: usize,
-    /// Body bytes were taken from the client that are not kept for another try.
-    pub(crate) body_moved: bool,
-    /// The connection had been idle, and broke without a byte of response.
-    stale: bool,
-}
-
-impl TryFailure {
-    pub(crate) fn connect() -> TryFailure {
-        TryFailure {
-            error: TryError::Connect,
-            sent: 0,
-            body_moved: false,
-            stale: false,
-        }
-    }
-
-    /// True if the connection had died while it was idle: nothing is known against the backend.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.stale
-    }
-}
+static NO_RULES: HeaderRules = HeaderRules { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
 /// The backend of one try.
 pub(crate) struct Hop<'a, S> {
@@ -106,6 +49,8 @@ struct Try<S> {
     /// Interim responses on their way to the client.
     interim: Outbox,
     interim_count: u32,
+    /// Until when a small response waits for its last byte.
+    held_until: Option<Nanos>,
     continue_sent: bool,
     watching_client: bool,
     send_failed: bool,
@@ -134,20 +79,20 @@ pub(crate) async fn run<N: Net>(
         partial: Vec::new(),
         interim: Outbox::default(),
         interim_count: 0,
+        held_until: None,
         continue_sent: !exchange.expects_continue,
         watching_client: true,
         send_failed: false,
         reusable: false,
     };
     let timeouts = &hop.pool.plan.timeouts;
-    let uploading = exchange.rest.is_some();
-    let patience = if uploading { timeouts.idle } else { timeouts.response_head };
-    client.deadline.set_waiting(worker.now().after(patience), None);
+    let patience = if exchange.rest.is_some() { timeouts.idle } else { timeouts.response_head };
+    client.deadline.set_waiting(exchange.until(patience), None);
     let answer = poll_fn(|cx| {
-        let before = exchange.rest.as_ref().map_or(0, |rest| rest.moved);
+        let before = exchange.rest.as_ref().map(|rest| rest.moved);
         let answer = this.poll_answer(cx, worker, client, exchange);
-        if answer.is_pending() && uploading {
-            this.extend_deadline(worker, client, exchange, (before, hop.pool));
+        if answer.is_pending() {
+            this.extend_deadline(client, exchange, (before, hop.pool));
         }
         answer
     });
@@ -191,20 +136,17 @@ impl<S: Stream> Try<S> {
     /// While a body goes up, the deadline moves with it; once it is up, the response's own runs.
     fn extend_deadline<N: Net>(
         &self,
-        worker: &Worker<N>,
         client: &Client<S>,
         exchange: &Exchange<N>,
-        (before, pool): (u64, &Pool),
+        (before, pool): (Option<u64>, &Pool),
     ) {
-        match &exchange.rest {
-            Some(rest) if rest.moved > before => {
-                client.deadline.set(worker.now().after(pool.plan.timeouts.idle));
+        let timeouts = &pool.plan.timeouts;
+        match (before, &exchange.rest) {
+            (Some(_), None) => client.deadline.set(exchange.until(timeouts.response_head)),
+            (Some(before), Some(rest)) if rest.moved > before => {
+                client.deadline.set(exchange.until(timeouts.idle));
             }
-            Some(_) => {}
-            None if before < u64::MAX && self.watching_client => {
-                client.deadline.set(worker.now().after(pool.plan.timeouts.response_head));
-            }
-            None => {}
+            (Some(_), Some(_)) | (None, _) => {}
         }
     }
 
@@ -224,6 +166,7 @@ impl<S: Stream> Try<S> {
             let read = match self.connection.stream.poll_read(cx, window) {
                 Poll::Ready(Ok(length)) if length > 0 => length,
                 Poll::Ready(_) => return Poll::Ready(Err(TryError::Reset)),
+                Poll::Pending if self.held_until.is_some_and(|until| until <= worker.tick()) => 0,
                 Poll::Pending => {
                     drop(scratch);
                     return self.poll_waiting(cx, worker, client, exchange);
@@ -284,9 +227,7 @@ impl<S: Stream> Try<S> {
                 rest.release(worker);
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Read | PumpError::Truncated)) => {
-                Err(TryError::ClientGone)
-            }
+            Poll::Ready(Err(PumpError::Read | PumpError::Truncated)) => Err(TryError::ClientGone),
             Poll::Ready(Err(PumpError::BadChunk)) => Err(TryError::BadRequestBody),
             Poll::Ready(Err(PumpError::TooLarge)) => Err(TryError::BodyTooLarge),
             Poll::Ready(Err(PumpError::TooSlow)) => Err(TryError::BodyTimeout),
@@ -308,15 +249,12 @@ impl<S: Stream> Try<S> {
             let error = if client_stalls { TryError::BodyTimeout } else { TryError::Timeout };
             return Poll::Ready(Err(error));
         }
-        if self.watching_client && exchange.rest.is_none() {
-            while client.stream.poll_readable(cx).is_ready() {
-                match client.stream.peek() {
-                    Peek::Gone => return Poll::Ready(Err(TryError::ClientGone)),
-                    Peek::Nothing | Peek::Bytes | Peek::End => {
-                        self.watching_client = false;
-                        break;
-                    }
-                }
+        let watching = self.watching_client && exchange.rest.is_none();
+        if watching && client.stream.poll_readable(cx).is_ready() {
+            // Bytes are the next request, an end may be half of a close: both can wait.
+            self.watching_client = false;
+            if client.stream.peek() == Peek::Gone {
+                return Poll::Ready(Err(TryError::ClientGone));
             }
         }
         Poll::Pending
@@ -348,6 +286,10 @@ impl<S: Stream> Try<S> {
                     }
                     start += head.bytes;
                 }
+                Ok(Parsed::Complete) if self.holds(&head, bytes.len(), (client, exchange)) => {
+                    self.partial.extend_from_slice(bytes);
+                    break Ok(None);
+                }
                 Ok(Parsed::Complete) => {
                     let answer =
                         self.deliver(cx, scratch, (&head, start..length), (client, exchange));
@@ -357,6 +299,27 @@ impl<S: Stream> Try<S> {
         };
         scratch.response = head;
         result
+    }
+
+    /// True if this response is small and should wait for its last byte.
+    fn holds<N: Net<Stream = S>>(
+        &mut self,
+        head: &ResponseHead,
+        arrived: usize,
+        (client, exchange): (&Client<S>, &Exchange<N>),
+    ) -> bool {
+        let BodyLength::Fixed(length) = head.body else { return false };
+        let missing = (arrived - head.bytes) as u64 <= length.saturating_sub(1);
+        if !missing || length > HOLD_BELOW_BYTES || exchange.rest.is_some() {
+            return false;
+        }
+        let worker = exchange.worker();
+        let until = *self.held_until.get_or_insert_with(|| {
+            let until = worker.now().after(HOLD_TIME);
+            client.deadline.set(until);
+            until
+        });
+        worker.tick() < until
     }
 
     /// 103 and its like go to clients that know them; 100 ends here, we have answered that.
@@ -438,7 +401,7 @@ impl<S: Stream> Try<S> {
     ) -> bool {
         let idle = pool.plan.timeouts.idle;
         let mut ignored = Vec::new();
-        client.deadline.set(worker.now().after(idle));
+        client.deadline.set(exchange.until(idle));
         let ended = poll_fn(|cx| {
             let before = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
             if let Err(error) = self.send(cx, worker, client, exchange) {
@@ -454,7 +417,7 @@ impl<S: Stream> Try<S> {
             }
             let after = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
             if after > before {
-                client.deadline.set(worker.now().after(idle));
+                client.deadline.set(exchange.until(idle));
             } else if client.deadline.has_passed(worker.tick()) {
                 let client_stalls = !down.outbox.is_empty();
                 let failure =

@@ -23,5 +23,6 @@ mod reply;
 pub mod server;
 pub mod shared;
 pub mod socket;
+mod try_failure;
 mod tunnel;
 pub mod worker;

@@ -76,8 +76,8 @@ enum Next<S> {
     Stop,
 }
 
-/// The next client. A drain wakes this through the worker's clockwork; what the kernel has queued is
-/// still let in.
+/// The next client. A drain wakes this through the worker's clockwork; what the kernel has queued
+/// is still let in.
 async fn next<N, A>(worker: &Worker<N>, socket: &mut A) -> Next<N::Stream>
 where
     N: Net,
@@ -118,9 +118,6 @@ fn tell<N: Net>(worker: &Worker<N>, listener: &str, error: &io::Error) {
         level: LogLevel::Warn,
         name: "accept_failed",
         message: "new clients wait: no descriptors or memory to let them in",
-        fields: &[
-            ("listener", EventValue::Text(listener)),
-            ("error", EventValue::Text(&text)),
-        ],
+        fields: &[("listener", EventValue::Text(listener)), ("error", EventValue::Text(&text))],
     });
 }

@@ -1,5 +1,5 @@
-//! One direction of a body: reads from one side, decodes the received framing, writes our own to the
-//! other. Nothing is read while something is still to be written: that is the back-pressure.
+//! One direction of a body: reads from one side, decodes the received framing, writes our own to
+//! the other. Nothing is read while something is still to be written: that is the back-pressure.
 
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
@@ -139,8 +139,8 @@ impl Pump {
         self.ended && self.outbox.is_empty()
     }
 
-    /// Frames a piece: body bytes are moved to the front of what it returns, our framing is appended
-    /// to `before` (goes in front of the body) and `after`.
+    /// Frames a piece: body bytes are moved to the front of what it returns, our framing is
+    /// appended to `before` (goes in front of the body) and `after`.
     pub(crate) fn frame(
         &mut self,
         piece: &mut [u8],
@@ -218,7 +218,7 @@ impl Pump {
                 carry.drain(..length);
                 length
             };
-            self.pass(cx, &mut scratch, length, carry, to)?;
+            self.pass(cx, (&mut scratch, length), carry, to)?;
             self.account(worker);
         }
         cx.waker().wake_by_ref();
@@ -229,8 +229,7 @@ impl Pump {
     fn pass<T: Stream>(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &mut Scratch,
-        length: usize,
+        (scratch, length): (&mut Scratch, usize),
         carry: &mut Vec<u8>,
         to: &mut T,
     ) -> Result<(), PumpError> {

@@ -3,11 +3,10 @@
 use crate::clock::Nanos;
 use crate::log::AccessSink;
 use crate::net::Net;
-use crate::worker::Worker;
+use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
 use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
-use evenkeel_core::snapshot::Snapshot;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -76,7 +75,7 @@ const PARTS: usize = 5;
 /// One exchange, as its access record will tell it.
 pub(crate) struct Record<N: Net> {
     worker: Rc<Worker<N>>,
-    snapshot: Rc<Arc<Snapshot>>,
+    snapshot: LocalSnapshot,
     started: Nanos,
     wanted: bool,
     text: Vec<u8>,
@@ -114,8 +113,13 @@ impl<N: Net> Record<N> {
     }
 
     /// The configuration of the whole exchange.
-    pub(crate) fn snapshot(&self) -> &Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> &LocalSnapshot {
         &self.snapshot
+    }
+
+    /// When the request's head was complete.
+    pub(crate) fn started(&self) -> Nanos {
+        self.started
     }
 
     /// The worker that serves the exchange.

@@ -22,6 +22,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 const BACKLOG: i32 = 4096;
 /// Seconds that the kernel waits for a client's first bytes before it shows us the connection.
 const DEFER_ACCEPT_SECONDS: libc::c_int = 2;
+const DEFER_ACCEPT_LEN: libc::socklen_t = 4;
+const _: () = assert!(size_of::<libc::c_int>() == DEFER_ACCEPT_LEN as usize);
 /// A backend that acknowledges nothing for so long is gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -249,7 +251,7 @@ fn defer_accept(socket: &RawSocket) -> io::Result<()> {
             libc::IPPROTO_TCP,
             libc::TCP_DEFER_ACCEPT,
             (&raw const seconds).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            DEFER_ACCEPT_LEN,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -38,6 +38,20 @@ pub(crate) struct Scratch {
     pub(crate) host: Vec<u8>,
 }
 
+/// A snapshot as one worker holds it: cloned per exchange without touching a counter that other
+/// workers touch too.
+#[derive(Clone, Debug)]
+#[expect(clippy::redundant_allocation, reason = "the outer count is this thread's own")]
+pub(crate) struct LocalSnapshot(Rc<Arc<Snapshot>>);
+
+impl std::ops::Deref for LocalSnapshot {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// What the connections of one thread share.
 pub struct Worker<N: Net> {
     pub(crate) net: N,
@@ -54,7 +68,7 @@ pub struct Worker<N: Net> {
     clock: Clock,
     tick: Cell<Nanos>,
     draining: Cell<bool>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<LocalSnapshot>,
     generation: Cell<u64>,
 }
 
@@ -84,7 +98,7 @@ impl<N: Net> Worker<N> {
             clock: Clock::start(),
             tick: Cell::new(Nanos::default()),
             draining: Cell::new(false),
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(LocalSnapshot(Rc::new(snapshot))),
             generation: Cell::new(generation),
             shared,
         })
@@ -110,12 +124,12 @@ impl<N: Net> Worker<N> {
 
     /// The configuration for one whole exchange.
     #[inline]
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> LocalSnapshot {
         if self.generation.get() != self.shared.generation() {
             self.generation.set(self.shared.generation());
-            *self.snapshot.borrow_mut() = Rc::new(self.shared.snapshot());
+            *self.snapshot.borrow_mut() = LocalSnapshot(Rc::new(self.shared.snapshot()));
         }
-        Rc::clone(&self.snapshot.borrow())
+        self.snapshot.borrow().clone()
     }
 
     /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.

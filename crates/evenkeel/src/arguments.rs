@@ -20,6 +20,9 @@ Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not 
 Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
 log file.";
 
+/// Where the test backend listens unless told otherwise: where the examples look for it.
+const DEFAULT_TESTSERVER: &str = "127.0.0.1:8081";
+
 /// A load balancer for HTTP.
 #[derive(Debug, Parser)]
 #[command(
@@ -121,7 +124,8 @@ pub(crate) struct EnvArguments {
 #[derive(Args, Debug)]
 pub(crate) struct TestserverArguments {
     /// Where to listen; port 0 = a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081", value_parser = socket_address)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_TESTSERVER)]
+    #[arg(value_parser = socket_address)]
     pub(crate) listen: SocketAddr,
     /// The name it answers with, in `X-Backend`; default `testserver-PORT`.
     #[arg(long)]
@@ -158,8 +162,8 @@ pub(crate) fn command_tree() -> clap::Command {
     tree
 }
 
-/// Turns `-flag` and `-flag=value` into `--flag…` where `flag` is the long name of one; what follows
-/// a `--` stays as it is.
+/// Turns `-flag` and `-flag=value` into `--flag…` where `flag` is the long name of one; what
+/// follows a `--` stays as it is.
 pub(crate) fn with_two_dashes(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut known = BTreeSet::new();
     collect_long_flags(&command_tree(), &mut known);

@@ -97,7 +97,10 @@ fn chosen_file(arguments: &RunArguments) -> Result<Option<PathBuf>, Trouble> {
     if let Some(named) = named {
         return Ok(Some(named.into()));
     }
-    let found = lookup::find().ok_or_else(|| Trouble::Mistake(NO_FILE.to_owned()))?;
+    let Some(found) = lookup::find() else {
+        let complete = !file_required() && environment()?.iter().any(|(name, _)| is_backend(name));
+        return if complete { Ok(None) } else { Err(Trouble::Mistake(NO_FILE.to_owned())) };
+    };
     if !found.passed_over.is_empty() {
         let rest: Vec<_> =
             found.passed_over.iter().map(|file| file.display().to_string()).collect();
@@ -108,7 +111,7 @@ fn chosen_file(arguments: &RunArguments) -> Result<Option<PathBuf>, Trouble> {
 }
 
 fn without_file(named: Option<&OsStr>) -> Result<(), Trouble> {
-    if std::env::var_os("EVENKEEL_REQUIRE_CONFIG").is_some_and(|value| value == "1") {
+    if file_required() {
         let text = "EVENKEEL_REQUIRE_CONFIG=1 and --to without a file: name one with -c FILE";
         return Err(Trouble::Mistake(text.to_owned()));
     }
@@ -118,6 +121,15 @@ fn without_file(named: Option<&OsStr>) -> Result<(), Trouble> {
         output::say(Tone::Warning, text);
     }
     Ok(())
+}
+
+fn file_required() -> bool {
+    std::env::var_os("EVENKEEL_REQUIRE_CONFIG").is_some_and(|value| value == "1")
+}
+
+/// A variable that names backends makes a configuration without a file.
+fn is_backend(name: &str) -> bool {
+    ["EVENKEEL__BACKENDS", "EVENKEEL__POOLS"].iter().any(|key| name.starts_with(key))
 }
 
 fn read(file: &Path) -> Result<Source, Trouble> {

@@ -1,6 +1,7 @@
 //! What people and pipes read: colour only on a terminal, and never with NO_COLOR.
 
 use crate::trouble::Trouble;
+use evenkeel_config::Diagnostic;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -17,8 +18,8 @@ pub(crate) enum Tone {
     Error,
     /// Something to look at.
     Warning,
-    /// A word to the person at the terminal.
-    Hint,
+    /// We serve.
+    Ready,
 }
 
 impl Tone {
@@ -26,7 +27,7 @@ impl Tone {
         match self {
             Tone::Error => "error",
             Tone::Warning => "warning",
-            Tone::Hint => "hint",
+            Tone::Ready => "ready",
         }
     }
 
@@ -34,7 +35,7 @@ impl Tone {
         match self {
             Tone::Error => BOLD_RED,
             Tone::Warning => BOLD_YELLOW,
-            Tone::Hint => BOLD_GREEN,
+            Tone::Ready => BOLD_GREEN,
         }
     }
 }
@@ -52,9 +53,12 @@ pub(crate) fn say(tone: Tone, text: impl Display) {
     let _ = stderr.write_all(line.as_bytes());
 }
 
-/// Writes findings to stderr as they are, so that each starts with the name of its file.
-pub(crate) fn say_findings(findings: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{findings}");
+/// Writes findings to stderr, an empty line between two.
+pub(crate) fn say_findings(findings: &[Diagnostic]) {
+    let mut stderr = io::stderr().lock();
+    let colour = in_colour(&stderr);
+    let findings: Vec<_> = findings.iter().map(|f| painted(&f.to_string(), colour)).collect();
+    let _ = stderr.write_all(findings.join("\n").as_bytes());
 }
 
 /// True if somebody may be sitting in front of stderr.
@@ -77,6 +81,22 @@ fn labelled(tone: Tone, text: &str, colour: bool) -> String {
     }
 }
 
+/// A finding as it is, so that it starts with the name of its file; in colour its first line stands
+/// out, and the hint.
+fn painted(finding: &str, colour: bool) -> String {
+    let mut text = String::with_capacity(finding.len());
+    for (index, line) in finding.lines().enumerate() {
+        let hint = line.strip_prefix("hint:").filter(|_| colour);
+        match hint {
+            Some(hint) => text.push_str(&format!("{BOLD_GREEN}hint:{PLAIN}{hint}")),
+            None if index == 0 && colour => text.push_str(&format!("{BOLD_RED}{line}{PLAIN}")),
+            None => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +105,14 @@ mod tests {
     fn labels() {
         assert_eq!(labelled(Tone::Error, "no\n", false), "error: no\n");
         assert_eq!(labelled(Tone::Warning, "no", true), "\x1b[1;33mwarning:\x1b[0m no\n");
+    }
+
+    #[test]
+    fn findings_keep_their_text() {
+        let finding = "a.yaml:1:1: x: no\n1 | x\nhint: y";
+        assert_eq!(painted(finding, false), format!("{finding}\n"));
+        let colourful = painted(finding, true);
+        assert!(colourful.starts_with("\x1b[1;31ma.yaml:1:1: x: no\x1b[0m\n1 | x\n"));
+        assert!(colourful.ends_with("\x1b[1;32mhint:\x1b[0m y\n"));
     }
 }

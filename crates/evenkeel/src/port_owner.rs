@@ -33,13 +33,22 @@ struct Listening {
     inode: u64,
 }
 
+impl Listening {
+    /// Nobody else can listen on `wanted`: same port, and the same address or one that covers it.
+    fn blocks(&self, wanted: SocketAddr) -> bool {
+        let (held, wanted_ip) = (self.address.ip().to_canonical(), wanted.ip().to_canonical());
+        let covered = held == wanted_ip || held.is_unspecified() || wanted_ip.is_unspecified();
+        self.address.port() == wanted.port() && covered
+    }
+}
+
 /// Who listens where `address` would; `None` if it cannot be told (another user's process, or not
 /// Linux).
 pub(crate) fn owner_of(address: &str) -> Option<Owner> {
     let wanted = BindAddress::parse(address).ok()?.socket_addrs();
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let sockets = tables.iter().flatten().flat_map(|text| listening(text));
-    let in_the_way = sockets.filter(|s| wanted.iter().any(|w| overlaps(*w, s.address)));
+    let in_the_way = sockets.filter(|s| wanted.iter().any(|wanted| s.blocks(*wanted)));
     let names: Vec<String> = in_the_way.map(|s| format!("socket:[{}]", s.inode)).collect();
     if names.is_empty() {
         return None;
@@ -56,12 +65,6 @@ fn owner_in(process: &Path, sockets: &[String]) -> Option<Owner> {
     });
     let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
     holds.then(|| Owner { pid, program: program.trim().to_owned() })
-}
-
-/// Two sockets cannot listen both: same port, and the same address or one that covers it.
-fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
-    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
-    one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
 /// The listening sockets of `/proc/net/tcp` or `tcp6` (proc(5)); lines of another form are skipped.
@@ -102,13 +105,19 @@ mod tests {
 
     const TCP: &str = "\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
-   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0
-   2: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 4713 1 0 20 4 30 10 -1
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+   1000 0 4711 1 0 100 0 0 10 0
+   1: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+   0 0 4712 1 0 100 0 0 10 0
+   2: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000 \
+   1000 0 4713 1 0 20 4 30 10 -1
    3: nonsense";
     const TCP6: &str = "\
-  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 815 1 0 100 0 0 10 0";
+  sl  local_address                         remote_address                        st \
+   tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000000000000000000001000000:1F91 \
+   00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 \
+   0 0 815 1 0 100 0 0 10 0";
 
     #[test]
     #[cfg(target_endian = "little")]
@@ -120,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_addresses() {
+    fn who_blocks_whom() {
         let cases = [
             ("127.0.0.1:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "127.0.0.1:81", false),
@@ -129,9 +138,9 @@ mod tests {
             ("[::]:80", "127.0.0.1:80", true),
             ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
         ];
-        for (one, other, wanted) in cases {
-            let (one, other) = (one.parse().expect(one), other.parse().expect(other));
-            assert_eq!(overlaps(one, other), wanted, "{one} {other}");
+        for (held, wanted, blocked) in cases {
+            let socket = Listening { address: held.parse().expect(held), inode: 1 };
+            assert_eq!(socket.blocks(wanted.parse().expect(wanted)), blocked, "{held} {wanted}");
         }
     }
 

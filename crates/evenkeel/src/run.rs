@@ -16,14 +16,14 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
         let mut signals = Signals::install()?;
         let balancer = Balancer::start(&loaded)?;
         if output::someone_reads() {
-            output::say(Tone::Hint, hint(&balancer));
+            output::say(Tone::Ready, invitation(&balancer));
         }
         balancer.serve(&mut signals).await;
         Ok(())
     })
 }
 
-fn hint(balancer: &Balancer) -> String {
+fn invitation(balancer: &Balancer) -> String {
     let addresses: Vec<_> =
         balancer.addresses().iter().map(|(_, address)| address.as_str()).collect();
     let admin = balancer.admin_address().map(|address| format!("; admin on http://{address}/"));

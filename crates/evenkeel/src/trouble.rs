@@ -34,7 +34,7 @@ impl Trouble {
     pub(crate) fn say(&self) {
         match self {
             Trouble::Mistake(text) | Trouble::CannotStart(text) => output::say(Tone::Error, text),
-            Trouble::Invalid(findings) => output::say_findings(findings),
+            Trouble::Invalid(findings) => output::say_findings(&findings.0),
             Trouble::Unwritable(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Trouble::Unwritable(error) => {
                 output::say(Tone::Error, format_args!("cannot write the answer: {error}"));

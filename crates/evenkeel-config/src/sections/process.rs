@@ -5,14 +5,16 @@ use crate::section::{choice, section};
 use evenkeel_core::address::BindAddress;
 use std::net::Ipv4Addr;
 
-/// Port of the admin listener.
-const ADMIN_PORT: u16 = 9900;
+/// Where the admin listener binds unless told otherwise.
+fn admin_bind() -> BindOrOff {
+    BindOrOff(Some(BindAddress::Ip((Ipv4Addr::LOCALHOST, 9900).into())))
+}
 
 section! {
     /// The operator's listener.
     Admin {
         /// Where it binds; `""` turns it off.
-        bind: BindOrOff = BindOrOff(Some(BindAddress::Ip((Ipv4Addr::LOCALHOST, ADMIN_PORT).into())));
+        bind: BindOrOff = admin_bind();
         /// File with tokens; demanded if `bind` is not loopback.
         tokens_file: Text = Text::default();
         /// Serve a bind that is not loopback without tokens.

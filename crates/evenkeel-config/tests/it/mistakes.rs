@@ -55,7 +55,7 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
         "pools[0].backends[1].name",
         "a second backend named \"a:1\"",
     ),
-    (Swap("version: 1", "version: 2"), 1, "version", "out of range"),
+    (Swap("version: 1", "version: 2"), 1, "version", "only 1 is known"),
     (Swap("- pool: web", "- { pool: web, split: [{ pool: web }] }"), 6, "routes[0].split", "excl"),
     (Swap("- pool: web", "- split: [{ pool: web, weight: 0 }]"), 6, "routes[0].split", "is 0"),
     (Swap("- pool: web", "- { name: x }"), 6, "routes[0].pool", "names no pool"),

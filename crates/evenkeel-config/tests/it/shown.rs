@@ -97,3 +97,11 @@ fn defaults_are_those_of_the_documentation() {
         serde_json::from_str(include_str!("defaults.json")).expect("JSON");
     assert_eq!(shown, expected);
 }
+
+#[test]
+fn credentials_are_hidden() {
+    let header = "- { pool: web, request_headers: { set: { Authorization: hunter2, x-a: b } } }";
+    let shown = yaml(&GOOD.replace("- pool: web", header)).expect("valid").to_json();
+    let set = &shown["routes"][0]["request_headers"]["set"];
+    assert_eq!(set, &serde_json::json!({ "authorization": "<redacted>", "x-a": "b" }));
+}

@@ -11,10 +11,7 @@ struct Lines<'a>(&'a [(&'a str, &'a str)]);
 
 impl FieldLookup for Lines<'_> {
     fn any_value(&self, lower_name: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        let mut lines = self
-            .0
-            .iter()
-            .filter(|(name, _)| name.as_bytes() == lower_name);
+        let mut lines = self.0.iter().filter(|(name, _)| name.as_bytes() == lower_name);
         lines.any(|(_, value)| test(value.as_bytes()))
     }
 }
@@ -35,24 +32,15 @@ fn route(matches: RouteMatch) -> RoutePlan {
 
 fn hosts(names: &[&str]) -> RouteMatch {
     let hosts = names.iter().map(|&name| name.to_owned()).collect();
-    RouteMatch {
-        hosts,
-        ..RouteMatch::default()
-    }
+    RouteMatch { hosts, ..RouteMatch::default() }
 }
 
 fn prefix(text: &str) -> RouteMatch {
-    RouteMatch {
-        path: PathMatch::Prefix(text.to_owned()),
-        ..RouteMatch::default()
-    }
+    RouteMatch { path: PathMatch::Prefix(text.to_owned()), ..RouteMatch::default() }
 }
 
 fn exact(text: &str) -> RouteMatch {
-    RouteMatch {
-        path: PathMatch::Exact(text.to_owned()),
-        ..RouteMatch::default()
-    }
+    RouteMatch { path: PathMatch::Exact(text.to_owned()), ..RouteMatch::default() }
 }
 
 fn table(tests: Vec<RouteMatch>) -> RouteTable {
@@ -62,12 +50,7 @@ fn table(tests: Vec<RouteMatch>) -> RouteTable {
 
 fn query<'a>(host: &'a str, path: &'a str) -> RouteQuery<'a> {
     let (host, path) = (host.as_bytes(), path.as_bytes());
-    RouteQuery {
-        host,
-        path,
-        method: b"GET",
-        fields: &Lines(&[]),
-    }
+    RouteQuery { host, path, method: b"GET", fields: &Lines(&[]) }
 }
 
 #[test]
@@ -98,10 +81,7 @@ fn hosts_exact_and_below_a_suffix() {
 
 #[test]
 fn first_in_order_wins_whatever_the_kind_of_host() {
-    let on_a = |test: RouteMatch, names: &[&str]| RouteMatch {
-        hosts: hosts(names).hosts,
-        ..test
-    };
+    let on_a = |test: RouteMatch, names: &[&str]| RouteMatch { hosts: hosts(names).hosts, ..test };
     let table = table(vec![
         on_a(prefix("/late"), &["a.test"]),
         on_a(prefix("/x"), &["*.test"]),
@@ -159,53 +139,20 @@ fn reasons_in_order() {
     let both: &[(&str, &str)] = &[("x-role", "user"), ("x-role", "admin")];
     let joined: &[(&str, &str)] = &[("x-role", "user, admin")];
     let cases = [
-        (
-            "a.test",
-            "/v1",
-            "GET",
-            both,
-            Some("the host is none of its hosts"),
-        ),
+        ("a.test", "/v1", "GET", both, Some("the host is none of its hosts")),
         ("b.a.test", "/v2", "GET", both, Some("the path differs")),
-        (
-            "b.a.test",
-            "/v1",
-            "get",
-            both,
-            Some("the method is none of its methods"),
-        ),
-        (
-            "b.a.test",
-            "/v1",
-            "GET",
-            joined,
-            Some("a header is missing or has another value"),
-        ),
+        ("b.a.test", "/v1", "get", both, Some("the method is none of its methods")),
+        ("b.a.test", "/v1", "GET", joined, Some("a header is missing or has another value")),
         ("b.a.test", "/v1", "GET", both, None),
         ("c.b.a.test", "/v1/x", "HEAD", both, None),
     ];
     for (host, path, method, lines, reason) in cases {
         let fields = Lines(lines);
-        let query = RouteQuery {
-            method: method.as_bytes(),
-            fields: &fields,
-            ..query(host, path)
-        };
-        assert_eq!(
-            table.why_not(0, &query),
-            reason,
-            "{host} {path} {method} {lines:?}"
-        );
-        assert_eq!(
-            table.find(&query).is_some(),
-            reason.is_none(),
-            "{host} {path} {method}"
-        );
+        let query = RouteQuery { method: method.as_bytes(), fields: &fields, ..query(host, path) };
+        assert_eq!(table.why_not(0, &query), reason, "{host} {path} {method} {lines:?}");
+        assert_eq!(table.find(&query).is_some(), reason.is_none(), "{host} {path} {method}");
     }
-    assert_eq!(
-        table.why_not(1, &query("a.test", "/")),
-        Some("there is no such route")
-    );
+    assert_eq!(table.why_not(1, &query("a.test", "/")), Some("there is no such route"));
 }
 
 #[test]
@@ -273,14 +220,7 @@ fn naive_find(tests: &[RouteMatch], query: &RouteQuery<'_>) -> Option<usize> {
 }
 
 fn any_test() -> impl Strategy<Value = RouteMatch> {
-    let names = vec![
-        "a.test",
-        "b.a.test",
-        "*.test",
-        "*.a.test",
-        "*.b.a.test",
-        "other",
-    ];
+    let names = vec!["a.test", "b.a.test", "*.test", "*.a.test", "*.b.a.test", "other"];
     let hosts = subsequence(names, 0..=3);
     let path = prop_oneof![
         Just(PathMatch::Any),

@@ -68,3 +68,13 @@ fn a_file_can_be_required() {
         assert_eq!(shell.run(words).code, 1, "{words:?}");
     }
 }
+
+#[test]
+fn the_environment_may_say_it_all() {
+    let shell = Shell::new().set("EVENKEEL__BACKENDS", "[\"127.0.0.1:8081\"]");
+    let answer = check(&shell);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    assert!(answer.stdout.contains("1 backend)"), "{answer:?}");
+    let answer = check(&shell.set("EVENKEEL_REQUIRE_CONFIG", "1"));
+    assert_eq!(answer.code, 1, "{answer:?}");
+}

@@ -1,0 +1,136 @@
+//! Plans for tests: a listener on a free port, one route for everything, one pool.
+
+use evenkeel_core::address::{BackendAddress, BindAddress};
+use evenkeel_core::plan::{
+    AdminPlan, AdminState, BackendPlan, ConnectionsPlan, HeaderRules, Limits, ListenerPlan,
+    LogFormat, LogLevel, LoggingPlan, PathPolicy, Plan, PoolPlan, RetryPlan, RouteMatch, RoutePlan,
+    ShutdownPlan, TimeoutsPlan,
+};
+use evenkeel_core::strategy::StrategyName;
+use std::time::Duration;
+
+/// A plan under construction; every closure gets the first of its kind.
+#[derive(Clone, Debug)]
+pub struct PlanBuilder {
+    plan: Plan,
+}
+
+impl PlanBuilder {
+    /// One listener, one route for everything, one pool of these backends.
+    pub fn to(addresses: &[&str]) -> PlanBuilder {
+        let plan = Plan {
+            listeners: vec![listener("127.0.0.1:0")],
+            routes: vec![route("all", RouteMatch::default(), 0)],
+            pools: vec![pool("web", addresses)],
+            admin: AdminPlan { bind: None },
+            logging: LoggingPlan {
+                level: LogLevel::Info,
+                format: LogFormat::Json,
+                file: None,
+                access: true,
+                access_sample: 1.0,
+            },
+            workers: 1,
+            shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(5) },
+        };
+        PlanBuilder { plan }
+    }
+
+    /// Adjusts anything.
+    pub fn plan(mut self, adjust: impl FnOnce(&mut Plan)) -> PlanBuilder {
+        adjust(&mut self.plan);
+        self
+    }
+
+    /// Adjusts the listener.
+    pub fn listener(self, adjust: impl FnOnce(&mut ListenerPlan)) -> PlanBuilder {
+        self.plan(|plan| adjust(&mut plan.listeners[0]))
+    }
+
+    /// Adjusts the listener's limits.
+    pub fn limits(self, adjust: impl FnOnce(&mut Limits)) -> PlanBuilder {
+        self.listener(|listener| adjust(&mut listener.limits))
+    }
+
+    /// Adjusts the route.
+    pub fn route(self, adjust: impl FnOnce(&mut RoutePlan)) -> PlanBuilder {
+        self.plan(|plan| adjust(&mut plan.routes[0]))
+    }
+
+    /// Adjusts the pool.
+    pub fn pool(self, adjust: impl FnOnce(&mut PoolPlan)) -> PlanBuilder {
+        self.plan(|plan| adjust(&mut plan.pools[0]))
+    }
+
+    /// The plan.
+    pub fn build(self) -> Plan {
+        self.plan
+    }
+}
+
+/// A listener with the defaults of the configuration.
+///
+/// # Panics
+/// If the address cannot be parsed.
+pub fn listener(bind: &str) -> ListenerPlan {
+    ListenerPlan {
+        name: "main".into(),
+        bind: BindAddress::parse(bind).expect("an address"),
+        trusted_proxies: Vec::new(),
+        limits: Limits {
+            max_connections: 10_000,
+            max_connections_per_ip: 0,
+            request_head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            max_request_head_bytes: 32 * 1024,
+            max_request_fields: 100,
+            max_request_body_bytes: 0,
+        },
+        paths: PathPolicy::Lenient,
+    }
+}
+
+/// A route to one pool.
+pub fn route(name: &str, matches: RouteMatch, pool: usize) -> RoutePlan {
+    RoutePlan {
+        name: name.into(),
+        matches,
+        split: vec![(pool, 1)],
+        strip_prefix: false,
+        request_headers: HeaderRules::default(),
+        response_headers: HeaderRules::default(),
+        allow: Vec::new(),
+        deny: Vec::new(),
+        timeout: Duration::ZERO,
+    }
+}
+
+/// A round-robin pool with the defaults of the configuration.
+///
+/// # Panics
+/// If an address cannot be parsed.
+pub fn pool(name: &str, addresses: &[&str]) -> PoolPlan {
+    let backend = |text: &&str| {
+        let address = BackendAddress::parse(text).expect("an address");
+        let name = address.default_name().into();
+        BackendPlan { name, address, weight: 1, admin: AdminState::Enabled }
+    };
+    PoolPlan {
+        name: name.into(),
+        strategy: StrategyName::RoundRobin,
+        strategy_text: "round_robin".into(),
+        backends: addresses.iter().map(backend).collect(),
+        retry: RetryPlan {
+            attempts: 3,
+            on_connect_failure: true,
+            on_reset: true,
+            buffer_bytes: 64 * 1024,
+        },
+        connections: ConnectionsPlan { max_idle: 64, idle_timeout: Duration::from_secs(30) },
+        timeouts: TimeoutsPlan {
+            connect: Duration::from_secs(3),
+            response_head: Duration::from_secs(60),
+            idle: Duration::from_secs(300),
+        },
+    }
+}

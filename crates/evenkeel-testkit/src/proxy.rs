@@ -1,0 +1,125 @@
+//! The proxy under test: a real server in this process, on a free port, with its log in a file.
+
+use crate::client::Client;
+use crate::wire::PATIENCE;
+use evenkeel_core::plan::Plan;
+use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::server::Server;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Panics of any thread of this process that serves, until someone asks.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Pause between two looks at the log file.
+const LOG_POLL: Duration = Duration::from_millis(5);
+
+/// A running proxy; dropping it stops it and fails the test if a worker panicked.
+pub struct Proxy {
+    server: Option<Server>,
+    log: Option<Log>,
+    log_file: PathBuf,
+    addresses: Vec<String>,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    /// Starts serving.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(plan: &Plan) -> Proxy {
+        watch_for_panics();
+        let directory = TempDir::new().expect("a temporary directory");
+        let log_file = directory.path().join("access.log");
+        let log = Log::start(LogOptions {
+            format: plan.logging.format,
+            level: plan.logging.level,
+            file: Some(log_file.clone()),
+        });
+        let log = log.expect("a log file");
+        let server = Server::start(plan, &log).expect("the proxy starts");
+        let addresses = server.addresses().iter().map(|(_, address)| address.clone()).collect();
+        Proxy { server: Some(server), log: Some(log), log_file, addresses, _directory: directory }
+    }
+
+    /// Where the first listener accepts: `host:port` or `unix:/path`.
+    pub fn address(&self) -> &str {
+        self.addresses.first().map_or("", String::as_str)
+    }
+
+    /// A new client connection to the first listener.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// The server itself.
+    ///
+    /// # Panics
+    /// Never: it is there until the proxy is dropped.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("running until dropped")
+    }
+
+    /// Waits until no client is connected; false if some stay.
+    pub fn wait_for_no_clients(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while self.server().state().client_connections() > 0 {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::park_timeout(LOG_POLL);
+        }
+        true
+    }
+
+    /// The access records, once there are `count`.
+    ///
+    /// # Panics
+    /// If they do not come, or a line is not JSON.
+    pub fn wait_for_records(&self, count: usize) -> Vec<Value> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let text = std::fs::read_to_string(&self.log_file).unwrap_or_default();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            let line = |line: &str| serde_json::from_str::<Value>(line).expect("a JSON line");
+            let records: Vec<_> =
+                whole.lines().map(line).filter(|r| r["event"] == "request_routed").collect();
+            if records.len() >= count {
+                return records;
+            }
+            assert!(Instant::now() < until, "{} of {count} records: {text}", records.len());
+            std::thread::park_timeout(LOG_POLL);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+        drop(self.log.take());
+        let panics = std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner));
+        if !std::thread::panicking() {
+            assert!(panics.is_empty(), "a worker panicked: {panics:?}");
+        }
+    }
+}
+
+/// The runtime contains a panic within its task, so only a hook sees it.
+fn watch_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            if thread.name().is_some_and(|name| name.starts_with("ek-worker")) {
+                PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+            }
+            usual(panic);
+        }));
+    });
+}
