@@ -31,6 +31,7 @@ use evenkeel_core::request::{RequestHead, Upgrade, Verb};
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
 use evenkeel_core::snapshot::{MAX_TRIES, Pool, Tried};
 use evenkeel_core::{host, path};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -41,6 +42,9 @@ use std::time::Duration;
 /// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 
+/// Finished exchanges kept per worker.
+const MAX_FREE_EXCHANGES: usize = 256;
+
 /// What the connection does after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -50,6 +54,42 @@ pub(crate) enum Next {
     Linger,
     /// End.
     Close,
+}
+
+/// Finished exchanges whose memory is used again; a connection that waits holds none.
+pub(crate) struct ExchangePool<N: Net>(RefCell<Vec<Box<Exchange<N>>>>);
+
+impl<N: Net> ExchangePool<N> {
+    pub(crate) fn new() -> ExchangePool<N> {
+        ExchangePool(RefCell::new(Vec::new()))
+    }
+
+    fn take(&self, exchange: Exchange<N>) -> Box<Exchange<N>> {
+        match self.0.borrow_mut().pop() {
+            Some(mut place) => {
+                *place = exchange;
+                place
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// Ends an exchange: its record is written, its buffers are free.
+    pub(crate) fn give(&self, mut exchange: Box<Exchange<N>>) {
+        exchange.record.finish();
+        let request = std::mem::take(&mut exchange.request.bytes);
+        exchange.worker().buffers.give(request);
+        exchange.rest = None;
+        let mut free = self.0.borrow_mut();
+        if free.len() < MAX_FREE_EXCHANGES {
+            free.push(exchange);
+        }
+    }
+
+    /// Forgets all of them; they hold on to their worker.
+    pub(crate) fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
 }
 
 /// One request on its way, independent of the buffer that its head was read into.
@@ -77,7 +117,7 @@ pub(crate) fn open<N: Net>(
     client: &Client<N::Stream>,
     listener: &ListenerPlan,
     (head, bytes): (&RequestHead, &[u8]),
-) -> (Exchange<N>, Option<Failure>, usize) {
+) -> (Box<Exchange<N>>, Option<Failure>, usize) {
     let mut exchange = Exchange {
         record: Record::start(worker, client.listener),
         verb: head.verb,
@@ -96,7 +136,7 @@ pub(crate) fn open<N: Net>(
         None => exchange.take_body(head, bytes, listener.limits.max_request_body_bytes),
         Some(_) => exchange.leave_body(head, bytes),
     };
-    (exchange, refusal, used)
+    (worker.exchanges.take(exchange), refusal, used)
 }
 
 impl<N: Net> Exchange<N> {
@@ -339,7 +379,7 @@ fn may_use(route: &RoutePlan, ip: impl FnOnce() -> Option<IpAddr>) -> bool {
 pub(crate) async fn run<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
-    mut exchange: Exchange<N>,
+    exchange: &mut Exchange<N>,
 ) -> Next {
     let Some(pool) = exchange.pool() else {
         return Box::pin(refuse(worker, client, exchange, Failure::NoBackend)).await;
@@ -354,15 +394,15 @@ pub(crate) async fn run<N: Net>(
         let outcome = match worker.idle_connection(&pick) {
             Some(connection) => {
                 let hop = Hop { pool: &pool, pick: &pick, connection };
-                forward::run(worker, client, &mut exchange, hop).await
+                forward::run(worker, client, exchange, hop).await
             }
-            None => dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await,
+            None => dial_and_forward(worker, client, exchange, (&pool, &pick)).await,
         };
         let outcome = match outcome {
             Err(failed) if failed.is_stale() && exchange.may_repeat(&failed, &pool) => {
                 // The idle connection had died: that says nothing about the backend.
                 exchange.request.written = 0;
-                dial_and_forward(worker, client, &mut exchange, (&pool, &pick)).await
+                dial_and_forward(worker, client, exchange, (&pool, &pick)).await
             }
             outcome => outcome,
         };
@@ -408,7 +448,7 @@ async fn dial_and_forward<N: Net>(
 pub(crate) async fn refuse<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
-    mut exchange: Exchange<N>,
+    exchange: &mut Exchange<N>,
     failure: Failure,
 ) -> Next {
     exchange.record.failure = Some(failure);

@@ -67,9 +67,9 @@ pub(crate) struct Client<S> {
 /// What waiting for a request came to.
 enum Arrival<N: Net> {
     /// A request whose way is clear.
-    Exchange(Exchange<N>),
+    Exchange(Box<Exchange<N>>),
     /// A request that gets a local reply; its exchange says how.
-    Refused(Exchange<N>, Failure),
+    Refused(Box<Exchange<N>>, Failure),
     /// Bytes that are no request; answered, then closed.
     Malformed(Failure),
     /// The client left, or had nothing to say in time.
@@ -101,9 +101,16 @@ pub(crate) async fn serve<N: Net>(
     client.await_request(&worker);
     loop {
         let next = match poll_fn(|cx| client.poll_request(cx, &worker)).await {
-            Arrival::Exchange(exchange) => exchange::run(&worker, &mut client, exchange).await,
-            Arrival::Refused(exchange, failure) => {
-                Box::pin(exchange::refuse(&worker, &mut client, exchange, failure)).await
+            Arrival::Exchange(mut exchange) => {
+                let next = exchange::run(&worker, &mut client, &mut exchange).await;
+                worker.exchanges.give(exchange);
+                next
+            }
+            Arrival::Refused(mut exchange, failure) => {
+                let refused = exchange::refuse(&worker, &mut client, &mut exchange, failure);
+                let next = Box::pin(refused).await;
+                worker.exchanges.give(exchange);
+                next
             }
             Arrival::Malformed(failure) => {
                 Box::pin(refuse_bytes(&worker, &mut client, failure)).await

@@ -1,4 +1,5 @@
-//! The access record of one exchange: filled in as it goes, written exactly once, when dropped.
+//! The access record of one exchange: filled in as it goes, written exactly once, at the latest
+//! when dropped.
 
 use crate::clock::Nanos;
 use crate::log::AccessSink;
@@ -75,6 +76,7 @@ const PARTS: usize = 5;
 /// One exchange, as its access record will tell it.
 pub(crate) struct Record<N: Net> {
     worker: Rc<Worker<N>>,
+    open: bool,
     snapshot: LocalSnapshot,
     started: Nanos,
     wanted: bool,
@@ -94,6 +96,7 @@ pub(crate) struct Record<N: Net> {
 impl<N: Net> Record<N> {
     pub(crate) fn start(worker: &Rc<Worker<N>>, listener: usize) -> Record<N> {
         Record {
+            open: true,
             snapshot: worker.snapshot(),
             started: worker.now(),
             wanted: worker.records.draws(&worker.net),
@@ -173,11 +176,20 @@ impl<N: Net> Record<N> {
     }
 }
 
+impl<N: Net> Record<N> {
+    /// Ends the record: it is written now, if it is wanted, and never again.
+    pub(crate) fn finish(&mut self) {
+        if std::mem::take(&mut self.open) {
+            if self.wanted {
+                self.write();
+            }
+            self.worker.buffers.give(std::mem::take(&mut self.text));
+        }
+    }
+}
+
 impl<N: Net> Drop for Record<N> {
     fn drop(&mut self) {
-        if self.wanted {
-            self.write();
-        }
-        self.worker.buffers.give(std::mem::take(&mut self.text));
+        self.finish();
     }
 }

@@ -4,6 +4,7 @@
 use crate::buffer::BufferPool;
 use crate::clock::{Clock, Nanos};
 use crate::deadline::{Deadlines, TICK};
+use crate::exchange::ExchangePool;
 use crate::idle::IdleConnections;
 use crate::log::AccessSink;
 use crate::net::Net;
@@ -58,6 +59,7 @@ pub struct Worker<N: Net> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) buffers: BufferPool,
+    pub(crate) exchanges: ExchangePool<N>,
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
@@ -90,6 +92,7 @@ impl<N: Net> Worker<N> {
                 host: Vec::new(),
             }),
             buffers: BufferPool::default(),
+            exchanges: ExchangePool::new(),
             idle: RefCell::new(IdleConnections::new()),
             deadlines: Rc::default(),
             records,
@@ -157,6 +160,7 @@ impl<N: Net> Worker<N> {
             }
             self.records.nudge();
         }
+        self.exchanges.clear();
     }
 }
 

@@ -173,17 +173,23 @@ impl Backend {
     /// # Panics
     /// If what arrived is not legal HTTP.
     pub fn requests(&self) -> Vec<(usize, Message)> {
-        let mut requests = Vec::new();
-        for (index, bytes) in self.received().into_iter().enumerate() {
-            let mut rest = bytes.as_slice();
-            while let Reading::Whole(message, used) =
-                message::read(rest, Kind::Request).expect("the proxy sends legal requests")
-            {
-                requests.push((index, message));
-                rest = &rest[used..];
-            }
-        }
-        requests
+        let split = |(index, bytes): (usize, Vec<u8>)| {
+            let own = whole_requests(&bytes).into_iter();
+            own.map(|request| (index, request)).collect::<Vec<_>>()
+        };
+        self.received().into_iter().enumerate().flat_map(split).collect()
+    }
+
+    /// Now, to ask later what came since.
+    pub fn mark(&self) -> Mark {
+        Mark(self.seen.lock().received.iter().map(Vec::len).collect())
+    }
+
+    /// The bytes that came since, of each connection that got any.
+    pub fn bytes_since(&self, mark: &Mark) -> Vec<Vec<u8>> {
+        let lengths = mark.0.iter().copied().chain(std::iter::repeat(0));
+        let news = self.received().into_iter().zip(lengths).map(|(bytes, from)| bytes[from..].to_vec());
+        news.filter(|bytes| !bytes.is_empty()).collect()
     }
 
     /// The targets of all requests, in the order of the connections.
@@ -223,6 +229,59 @@ impl Drop for Backend {
         if let Some(accepting) = self.accepting.take().filter(|_| woken) {
             let _ = accepting.join();
         }
+    }
+}
+
+/// A moment in the life of a backend.
+#[derive(Clone, Debug)]
+pub struct Mark(Vec<usize>);
+
+/// The whole requests at the start of `bytes`; one that is cut at the end is left out.
+///
+/// # Panics
+/// If the bytes are not legal HTTP.
+pub fn whole_requests(bytes: &[u8]) -> Vec<Message> {
+    let mut requests = Vec::new();
+    let mut rest = bytes;
+    while let Reading::Whole(message, used) =
+        message::read(rest, Kind::Request).expect("the proxy sends legal requests")
+    {
+        requests.push(message);
+        rest = &rest[used..];
+    }
+    requests
+}
+
+/// An address where every connection is refused, kept from everybody else while this lives.
+#[derive(Debug)]
+pub struct RefusingAddress {
+    _bound: socket2::Socket,
+    address: String,
+}
+
+impl RefusingAddress {
+    /// Takes a free port and never listens on it.
+    ///
+    /// # Panics
+    /// If no port is to be had.
+    pub fn new() -> RefusingAddress {
+        let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let bound = bound.expect("a socket");
+        let any: std::net::SocketAddr = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+        bound.bind(&any.into()).expect("a free port");
+        let own = bound.local_addr().expect("bound").as_socket().expect("an IP socket");
+        RefusingAddress { _bound: bound, address: own.to_string() }
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Default for RefusingAddress {
+    fn default() -> RefusingAddress {
+        RefusingAddress::new()
     }
 }
 

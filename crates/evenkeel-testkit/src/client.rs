@@ -106,8 +106,14 @@ impl Client {
                     self.unread.clear();
                     Ok(message)
                 }
-                _ if self.unread.is_empty() => Err(NoResponse::Nothing(ending)),
-                _ => Err(NoResponse::Cut(ending, self.unread.clone())),
+                Reading::Whole(..) | Reading::Partial | Reading::UntilClose(_)
+                    if self.unread.is_empty() =>
+                {
+                    Err(NoResponse::Nothing(ending))
+                }
+                Reading::Whole(..) | Reading::Partial | Reading::UntilClose(_) => {
+                    Err(NoResponse::Cut(ending, self.unread.clone()))
+                }
             };
         }
     }

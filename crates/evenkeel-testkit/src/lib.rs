@@ -8,7 +8,9 @@
 
 pub mod backend;
 pub mod client;
+pub mod memory;
 pub mod message;
 pub mod plan;
 pub mod proxy;
+pub mod simulation;
 pub mod wire;

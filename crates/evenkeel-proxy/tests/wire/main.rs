@@ -1,0 +1,22 @@
+//! The proxy on real sockets: what a client sends, what a backend then sees, what comes back. Each
+//! case names the section of the RFC that decides it.
+//!
+//! Modules by what they are about: `framing`, `chunks`, `heads` and `pipelining` for requests;
+//! `responses`, `upgrade`, `bodies` and `connections` for what follows; `trust` and `routing` for
+//! what is decided; `retries`, `exhaustion` and `draining` for when things go wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
+
+mod arena;
+mod bodies;
+mod chunks;
+mod connections;
+mod draining;
+mod exhaustion;
+mod framing;
+mod heads;
+mod pipelining;
+mod responses;
+mod retries;
+mod routing;
+mod trust;
+mod upgrade;

@@ -1,0 +1,232 @@
+//! Changing protocols (RFC 9110 7.8, RFC 6455): a connection becomes a tunnel when the backend says
+//! 101 to a client that asked, and not a byte earlier.
+
+use crate::arena::{Arena, BAD_RESPONSE, each, forwarded, is_refusal};
+use evenkeel_testkit::backend::{Backend, OK};
+use evenkeel_testkit::wire::Ending;
+use std::time::Duration;
+
+const ASK: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Switches for `/ws` and then echoes bytes; answers 200 to everything else.
+fn switching(first: &'static [u8]) -> Backend {
+    Backend::start(move |conversation| {
+        while let Some(request) = conversation.request() {
+            if request.target() != "/ws" {
+                conversation.send(OK);
+                continue;
+            }
+            conversation.send(&[SWITCH, first].concat());
+            loop {
+                let bytes = conversation.take_bytes();
+                if bytes.is_empty() {
+                    conversation.send(b"bye");
+                    return;
+                }
+                if !conversation.send(&bytes) {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn s9_bytes_before_a_101_are_http() {
+    // RFC 9110 7.8: the backend stays with HTTP, so what follows is a request of its own, routed and
+    // judged as such.
+    let arena = Arena::with(|plan| {
+        plan.plan(|plan| {
+            let mut admin = plan.routes[0].clone();
+            admin.name = "admin".into();
+            admin.matches.path = evenkeel_core::plan::PathMatch::Prefix("/admin".to_owned());
+            admin.deny = vec!["127.0.0.0/8".parse().expect("a network")];
+            plan.routes.insert(0, admin);
+        })
+    });
+    let mut client = arena.connect();
+    client.send(
+        "GET /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n\
+         GET /admin HTTP/1.1\r\nHost: x\r\n\r\n",
+    );
+    assert_eq!(arena.answer(&mut client).expect("the first").status(), 200);
+    let second = arena.answer(&mut client).expect("the second");
+    is_refusal(&second, crate::arena::DENIED).expect("403");
+    assert_eq!(arena.backend.targets(), ["/a"]);
+    arena.settles();
+}
+
+#[test]
+fn s9_bytes_sent_ahead_wait_for_the_verdict() {
+    // RFC 9110 7.8: while the backend has not decided, not a byte after the request goes to it.
+    let backend = Backend::start(|conversation| {
+        if conversation.request().is_some() {
+            conversation.send(b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+        }
+        while conversation.request().is_some() && conversation.send(OK) {}
+    });
+    let arena = Arena::before(backend, |plan| plan);
+    let mut client = arena.connect();
+    client.send(format!("{ASK}\x81\x85garbage, no request at all"));
+    assert_eq!(arena.answer(&mut client).expect("426").status(), 426);
+    let refused = arena.answer(&mut client).ok().map(|response| response.status());
+    assert!(matches!(refused, Some(400) | None), "{refused:?}");
+    assert_eq!(arena.backend.targets(), ["/ws"]);
+    arena.settles();
+}
+
+#[test]
+fn s10_no_tunnel_without_101() {
+    // RFC 6455 4.2: a handshake that failed leaves an HTTP connection.
+    let backend = Backend::by_request(|request| match request.target() {
+        "/ws" => b"HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\n\
+            Content-Length: 0\r\n\r\n"
+            .to_vec(),
+        _ => OK.to_vec(),
+    });
+    let arena = Arena::before(backend, |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK.replace("Version: 13", "Version: 1"));
+    assert_eq!(arena.answer(&mut client).expect("426").status(), 426);
+    client.send("GET /second HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(arena.answer(&mut client).expect("200").status(), 200);
+    let targets = arena.backend.targets();
+    assert_eq!(targets, ["/ws", "/second"]);
+    arena.settles();
+}
+
+#[test]
+fn s10_r8_101_that_nobody_asked_for() {
+    let backend = Backend::by_request(|request| match request.target() {
+        "/ws" => [SWITCH, b"evil"].concat(),
+        _ => OK.to_vec(),
+    });
+    let arena = Arena::before(backend, |plan| plan);
+    let cases = [
+        ("RFC 9110 15.2.2 no Upgrade", ""),
+        ("RFC 9110 7.8 Upgrade without Connection", "Upgrade: websocket\r\n"),
+        ("RFC 9110 7.8 Connection without Upgrade", "Connection: upgrade\r\n"),
+        ("RFC 9113 3.1 S11 h2c", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+    ];
+    each(cases, |fields| {
+        let mut client = arena.connect();
+        client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        is_refusal(&arena.answer(&mut client)?, BAD_RESPONSE)?;
+        let mark = arena.backend.mark();
+        arena.after(&mark).map(|_| ())
+    });
+}
+
+#[test]
+fn s11_questions_that_are_not_passed_on() {
+    let arena = Arena::new();
+    let body = "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0";
+    let cases = [
+        ("RFC 9113 3.1 h2c", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+        ("RFC 9113 3.1 H2C", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\n\
+            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+        ("RFC 9113 3.1 h2c in a list", "Connection: Upgrade\r\nUpgrade: websocket, h2c"),
+        ("RFC 9110 7.8 not named by Connection", "Upgrade: websocket"),
+        ("RFC 9110 7.8 empty", "Connection: Upgrade\r\nUpgrade:"),
+    ];
+    each(cases, |fields| {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+        arena.forwards(bytes.as_bytes(), &forwarded("GET / HTTP/1.1", &[]), b"")
+    });
+    let two_lines = [(
+        "RFC 9113 3.1 h2c in a second line",
+        "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket",
+    )];
+    each(two_lines, |fields| {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+        arena.forwards(bytes.as_bytes(), &forwarded("GET / HTTP/1.1", &[]), b"")
+    });
+    let http10 = [("RFC 9110 7.8 HTTP/1.0", body)];
+    each(http10, |fields| {
+        let bytes = format!("GET / HTTP/1.0\r\nHost: x\r\n{fields}\r\n\r\n");
+        let shape = forwarded("GET / HTTP/1.1", &["content-length: 0"]);
+        arena.forwards(bytes.as_bytes(), &shape, b"")
+    });
+}
+
+#[test]
+fn h14_a_websocket_is_a_transparent_tunnel() {
+    // RFC 6455 5: frames are bytes to us, masked or not, legal or not, in whatever pieces.
+    let arena = Arena::before(switching(b"\x81\x05hello"), |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK);
+    let switched = client.response().expect("101");
+    assert_eq!(switched.status(), 101, "{}", switched.start_line);
+    assert_eq!(switched.value("upgrade"), Some("websocket"));
+    assert_eq!(switched.value("connection"), Some("Upgrade"));
+    assert_eq!(switched.value("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    arena.count_answers(1);
+    client.read_until(b"\x81\x05hello");
+    let frames: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    client.send_in_slices(b"\x81\x85\x01\x02\x03\x04masked", 1);
+    client.read_until(b"masked");
+    client.send(&frames);
+    client.read_until(&frames[frames.len() - 256..]);
+    let (_, request) = &arena.backend.requests()[0];
+    assert_eq!(request.value("connection"), Some("Upgrade"));
+    assert_eq!(request.value("upgrade"), Some("websocket"));
+    assert_eq!(request.value("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    let received = arena.backend.received().remove(0);
+    assert!(received.ends_with(&frames), "byte for byte");
+    client.half_close();
+    let (rest, ending) = client.read_to_close();
+    assert!(rest.ends_with(b"bye"), "the other half still works");
+    assert_eq!(ending, Ending::Fin);
+    assert!(arena.proxy.wait_for_no_clients());
+    let record = &arena.proxy.wait_for_records(1)[0];
+    assert_eq!(record["status"], 101, "{record}");
+}
+
+#[test]
+fn h14_bytes_sent_with_the_question_reach_the_tunnel() {
+    let arena = Arena::before(switching(b""), |plan| plan);
+    let mut client = arena.connect();
+    client.send(format!("{ASK}early"));
+    assert_eq!(client.response().expect("101").status(), 101);
+    client.read_until(b"early");
+    client.send("later");
+    client.read_until(b"later");
+}
+
+#[test]
+fn h14_an_idle_tunnel_ends() {
+    let arena = Arena::before(switching(b""), |plan| {
+        plan.pool(|pool| pool.timeouts.idle = Duration::from_millis(200))
+    });
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    let (_, ending) = client.read_to_close();
+    assert_ne!(ending, Ending::StillOpen);
+    assert!(arena.backend.wait_for_end(0));
+    assert!(arena.proxy.wait_for_no_clients());
+}
+
+#[test]
+fn h14_a_stalled_reader_holds_the_sender() {
+    // No buffering: what the client does not read, the backend cannot send.
+    let backend = Backend::start(|conversation| {
+        conversation.request();
+        conversation.send(SWITCH);
+        conversation.bound_waits(Duration::from_millis(300));
+        let all = vec![0; 32 * 1024 * 1024];
+        let taken = conversation.send(&all);
+        conversation.reset();
+        assert!(!taken, "32 MiB were buffered for a client that does not read");
+    });
+    let arena = Arena::before(backend, |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    assert!(arena.backend.wait_for_end(0), "the backend gave up sending");
+    arena.backend.check_scripts();
+}

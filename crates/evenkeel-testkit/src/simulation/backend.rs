@@ -1,0 +1,319 @@
+//! A scripted backend: reads requests strictly, and answers as its manners have it.
+
+use super::client::chunked;
+use super::inbox::{self, Fault, Framing, Head, Inbox};
+use super::journal::{Sighting, Stage};
+use super::world::{Backend, Manners};
+use crate::memory::{MemoryListener, ScriptStream, chance};
+use evenkeel_proxy::net::Peek;
+use fastrand::Rng;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long a backend that closes waits for the other side to do so too.
+const LINGER: Duration = Duration::from_secs(1);
+/// What is no response.
+const GARBAGE: &[&[u8]] = &[
+    b"SSH-2.0-OpenSSH_9.9\r\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\n bait: 1\r\n\r\n",
+    b"\0\0\0\0\0\0\0\0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbait",
+];
+
+/// What is done about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Answer,
+    AnswerEarly,
+    Silence,
+    Break,
+    CutHead,
+    CutBody,
+    Garbage,
+}
+
+/// Serves one backend for as long as the world lasts.
+pub(super) async fn play(
+    stage: Rc<Stage>,
+    plan: Backend,
+    mut listener: MemoryListener,
+    mut rng: Rng,
+) {
+    let plan = Rc::new(plan);
+    while let Ok(stream) = listener.accept().await {
+        let stream = ScriptStream::new(stream);
+        let connection = Connection {
+            stage: Rc::clone(&stage),
+            plan: Rc::clone(&plan),
+            inbox: Inbox::new(stream.clone()),
+            stream,
+            rng: rng.fork(),
+        };
+        tokio::task::spawn_local(connection.serve());
+    }
+}
+
+struct Connection {
+    stage: Rc<Stage>,
+    plan: Rc<Backend>,
+    inbox: Inbox,
+    stream: ScriptStream,
+    rng: Rng,
+}
+
+/// A response, encoded.
+struct Response {
+    bytes: Vec<u8>,
+    head_bytes: usize,
+    closes: bool,
+    ends_by_close: bool,
+}
+
+impl Connection {
+    async fn serve(mut self) {
+        let mut served = 0;
+        while let Some(head) = self.next_head(served).await {
+            served += 1;
+            if !self.exchange(&head).await {
+                return;
+            }
+        }
+    }
+
+    fn manners(&self) -> &Manners {
+        &self.plan.manners
+    }
+
+    fn note(&self, text: &str) {
+        self.stage.note(&format!("backend {}: {text}", self.plan.address));
+    }
+
+    /// The next request's head, unless either side closes first.
+    async fn next_head(&mut self, served: u32) -> Option<Head> {
+        let idle = self.manners().idle_close_ms.clone().filter(|_| served > 0);
+        let head = match idle.map(|range| Duration::from_millis(self.rng.u64(range))) {
+            None => self.inbox.head().await,
+            Some(limit) => match timeout(limit, self.inbox.head()).await {
+                Ok(head) => head,
+                Err(_) if self.inbox.rest().is_empty() => {
+                    self.note("closes an idle connection");
+                    if self.rng.bool() { self.stream.reset() } else { self.stream.close() }
+                    return None;
+                }
+                Err(_) => self.inbox.head().await,
+            },
+        };
+        head.map_err(|fault| self.judge(&fault)).ok()
+    }
+
+    fn judge(&self, fault: &Fault) {
+        match fault {
+            Fault::Ended => {}
+            Fault::Cut | Fault::Reset => self.note(&format!("request {fault:?}")),
+            Fault::Malformed(what) => {
+                self.stage.breach(&format!("backend got what is no request: {what}"));
+            }
+        }
+    }
+
+    /// One request and what is done about it. True if the connection stays.
+    async fn exchange(&mut self, head: &Head) -> bool {
+        let (id, is_head, framing) = match self.sight(head) {
+            Ok(seen) => seen,
+            Err(fault) => {
+                self.judge(&fault);
+                return false;
+            }
+        };
+        let turn = self.decide();
+        if turn != Turn::Answer {
+            self.note(&format!("{id}: {turn:?}"));
+        }
+        let reads_first = match turn {
+            Turn::Answer => true,
+            Turn::AnswerEarly => false,
+            Turn::Silence | Turn::Break | Turn::CutHead | Turn::CutBody | Turn::Garbage => {
+                self.rng.bool()
+            }
+        };
+        if reads_first && !self.read_body(head, &id, framing).await {
+            return false;
+        }
+        let late = self.rng.u64(self.manners().late_ms.clone());
+        sleep(Duration::from_millis(late)).await;
+        let response = self.respond(&id, is_head);
+        match turn {
+            Turn::Answer => self.answer(&response, &id).await,
+            Turn::AnswerEarly => {
+                self.answer(&response, &id).await
+                    && self.read_body(head, &id, framing).await
+            }
+            Turn::Silence => {
+                while self.inbox.fill().await.is_ok() {}
+                false
+            }
+            Turn::Break => self.depart(),
+            Turn::CutHead => {
+                let cut = self.rng.usize(1..response.head_bytes);
+                self.cut(&response.bytes[..cut], Cut::Any).await
+            }
+            Turn::CutBody => {
+                let (from, to) = (response.head_bytes, response.bytes.len());
+                let cut = if from < to { self.rng.usize(from..to) } else { from / 2 };
+                let how = if response.ends_by_close { Cut::Reset } else { Cut::Any };
+                self.cut(&response.bytes[..cut], how).await
+            }
+            Turn::Garbage => {
+                let garbage = GARBAGE[self.rng.usize(0..GARBAGE.len())];
+                self.cut(garbage, Cut::Any).await
+            }
+        }
+    }
+
+    /// Notes a request: id, whether it is HEAD, framing.
+    fn sight(&self, head: &Head) -> Result<(String, bool, Framing), Fault> {
+        let (method, target) = head.method_and_target()?;
+        let id = head.value("x-sim-id").unwrap_or_default();
+        let path = target.rsplit('/').next().unwrap_or_default();
+        self.note(&format!("{id}: {method}"));
+        if path != id || head.value("host").as_deref() != Some("sim.test") {
+            self.stage.breach(&format!("backend got a request of its own: {target} {id}"));
+        }
+        let sighting = Sighting { id: id.clone(), backend: self.plan.address };
+        self.stage.journal.borrow_mut().sightings.push(sighting);
+        Ok((id, method == "HEAD", head.framing()?.unwrap_or(Framing::Nothing)))
+    }
+
+    fn decide(&mut self) -> Turn {
+        let (faulty, early) = (self.manners().faulty, self.manners().early);
+        if self.manners().silent {
+            return Turn::Silence;
+        }
+        if self.manners().breaks {
+            return Turn::Break;
+        }
+        if chance(&mut self.rng, faulty) {
+            let wrong =
+                [Turn::Silence, Turn::Break, Turn::CutHead, Turn::CutBody, Turn::Garbage];
+            return wrong[self.rng.usize(0..wrong.len())];
+        }
+        if chance(&mut self.rng, early) { Turn::AnswerEarly } else { Turn::Answer }
+    }
+
+    /// Reads the request's body and compares it. False if the request did not come whole.
+    async fn read_body(&mut self, head: &Head, id: &str, framing: Framing) -> bool {
+        match self.inbox.body(framing).await {
+            Ok(body) => {
+                if head.number("x-sim-hash") != Some(inbox::hash(&body)) {
+                    let length = body.len();
+                    self.stage.breach(&format!("I5: {id}: {length} bytes are not its body"));
+                }
+                if !self.inbox.rest().is_empty() {
+                    self.stage.breach(&format!("bytes behind {id} before its answer"));
+                }
+                true
+            }
+            Err(fault) => {
+                self.judge(&fault);
+                false
+            }
+        }
+    }
+
+    fn respond(&mut self, id: &str, is_head: bool) -> Response {
+        let manners = self.plan.manners.clone();
+        let rng = &mut self.rng;
+        let interim = if chance(rng, manners.interim) { rng.usize(1..=2) } else { 0 };
+        let status = [200, 200, 200, 200, 200, 404, 204, 304][rng.usize(0..8)];
+        let bodiless = is_head || matches!(status, 204 | 304);
+        let body = inbox::body_of(id, rng.usize(manners.size));
+        let hash = inbox::hash(&body);
+        let ends_by_close = !bodiless && chance(rng, manners.until_close);
+        let closes = ends_by_close || chance(rng, manners.closes);
+        let mut text = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(interim);
+        text.push_str(&format!(
+            "HTTP/1.1 {status} Fine\r\nX-Echo-Id: {id}\r\nX-Body-Hash: {hash}\r\n"
+        ));
+        if closes && !ends_by_close {
+            text.push_str("Connection: close\r\n");
+        }
+        let length = body.len();
+        let encoded = if ends_by_close || status == 204 {
+            body
+        } else if rng.bool() {
+            text.push_str(&format!("Content-Length: {length}\r\n"));
+            body
+        } else {
+            text.push_str("Transfer-Encoding: chunked\r\n");
+            chunked(&body, rng.usize(1..=length.max(1)))
+        };
+        text.push_str("\r\n");
+        let mut bytes = text.into_bytes();
+        let head_bytes = bytes.len();
+        if !bodiless {
+            bytes.extend(encoded);
+        }
+        Response { bytes, head_bytes, closes, ends_by_close }
+    }
+
+    /// Writes a whole response. True if the connection stays.
+    async fn answer(&mut self, response: &Response, id: &str) -> bool {
+        let ahead = self.stream.peek() == Peek::Bytes && self.inbox.rest().is_empty();
+        let (last, before) = response.bytes.split_last().map_or((&0, &[][..]), |split| split);
+        let written = self.write(before).await && self.write(&[*last]).await;
+        if !written {
+            self.note(&format!("{id}: could not answer"));
+            return false;
+        }
+        self.note(&format!("{id}: answered{}", if ahead { ", body unread" } else { "" }));
+        if response.closes {
+            self.stream.shutdown().await;
+            let _ = timeout(LINGER, async { while self.inbox.fill().await.is_ok() {} }).await;
+            return false;
+        }
+        true
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> bool {
+        let piece = self.rng.usize(self.plan.manners.piece.clone()).max(1);
+        for piece in bytes.chunks(piece) {
+            if self.stream.write_all(piece).await.is_err() {
+                return false;
+            }
+            let pause = self.rng.u64(self.plan.manners.pause_ms.clone());
+            if pause > 0 {
+                sleep(Duration::from_millis(pause)).await;
+            }
+        }
+        true
+    }
+
+    /// Writes a part of a response, and leaves.
+    async fn cut(&mut self, bytes: &[u8], how: Cut) -> bool {
+        let _ = self.write(bytes).await;
+        match how {
+            Cut::Reset => {
+                self.stream.reset();
+                false
+            }
+            Cut::Any => self.depart(),
+        }
+    }
+
+    fn depart(&mut self) -> bool {
+        if self.rng.bool() { self.stream.reset() } else { self.stream.close() }
+        false
+    }
+}
+
+/// How a response is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// Where the end of the connection would look like the end of the body.
+    Reset,
+    Any,
+}

@@ -1,0 +1,83 @@
+//! Joins what clients, backends and the proxy's own records say.
+
+use super::journal::{AccessLine, Journal, Outcome};
+use super::world::{Method, Promise, Request, World};
+use std::collections::BTreeMap;
+
+/// All breaches that only the whole story shows.
+pub(super) fn check(world: &World, journal: &Journal, lines: &[AccessLine]) -> Vec<String> {
+    let requests = world.clients.iter().flat_map(|client| &client.requests);
+    let requests: BTreeMap<&str, &Request> =
+        requests.map(|request| (request.id.as_str(), request)).collect();
+    let mut breaches = Vec::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for sighting in &journal.sightings {
+        *seen.entry(&sighting.id).or_default() += 1;
+        if !requests.contains_key(sighting.id.as_str()) {
+            breaches.push(format!("backends saw {:?}, which nobody sent", sighting.id));
+        }
+    }
+    for (id, request) in requests {
+        let outcomes = journal.outcomes.get(id).map_or(&[][..], Vec::as_slice);
+        let times = seen.get(id).copied().unwrap_or(0);
+        if outcomes.len() != 1 {
+            breaches.push(format!("I1: {id} has {} outcomes: {outcomes:?}", outcomes.len()));
+        }
+        breaches.extend(repeats(world, request, times));
+        if let [outcome] = outcomes {
+            breaches.extend(promise(world, request, outcome));
+            let own: Vec<_> = lines.iter().filter(|line| line.id == id).collect();
+            breaches.extend(records(request, (outcome, times), &own));
+        }
+    }
+    breaches
+}
+
+/// I3, I4: how often backends may see a request.
+fn repeats(world: &World, request: &Request, times: usize) -> Option<String> {
+    let attempts = world.plan.pools.get(request.pool).map_or(0, |pool| pool.retry.attempts);
+    let attempts = usize::try_from(attempts).unwrap_or(usize::MAX);
+    let (rule, most) = match request.method {
+        Method::Post => ("I3", 1),
+        // Each try may find one idle connection dead and repeat on a new one.
+        Method::Get | Method::Head | Method::Put => ("I4", attempts.saturating_mul(2)),
+    };
+    let id = &request.id;
+    (times > most).then(|| format!("{rule}: backends saw {id} {times} times, not {most}"))
+}
+
+/// What the faults of the world must not touch.
+fn promise(world: &World, request: &Request, outcome: &Outcome) -> Option<String> {
+    let safe = matches!(request.method, Method::Get | Method::Head);
+    let promised = match world.promise {
+        Promise::All => true,
+        Promise::Safe => safe,
+        Promise::Nothing => false,
+    };
+    let answered = matches!(outcome, Outcome::Answered { local: false, .. });
+    let id = &request.id;
+    (promised && !answered).then(|| format!("lost: {id} ended with {outcome:?}"))
+}
+
+/// I1 as the proxy tells it: one record per exchange, and a true one.
+fn records(
+    request: &Request,
+    (outcome, times): (&Outcome, usize),
+    lines: &[&AccessLine],
+) -> Option<String> {
+    let id = &request.id;
+    let at_least = usize::from(times > 0 || matches!(outcome, Outcome::Answered { .. }));
+    if !(at_least..=1).contains(&lines.len()) {
+        return Some(format!("I1: {id} has {} access records: {lines:?}", lines.len()));
+    }
+    let line = lines.first()?;
+    if let Outcome::Answered { status, local, .. } = outcome {
+        if line.status != *status {
+            return Some(format!("{id}: got {status}, recorded {line:?}"));
+        }
+        if *local != line.failure.is_some() && *local {
+            return Some(format!("{id}: local reply recorded without failure: {line:?}"));
+        }
+    }
+    None
+}
