@@ -98,6 +98,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) verb: Verb,
     pub(crate) version: Version,
     pub(crate) persistence: Persistence,
+    /// The client itself ends after this exchange: it will send nothing more.
+    pub(crate) client_closes: bool,
     pub(crate) trailers: Trailers,
     pub(crate) upgrade: Upgrade,
     pub(crate) expects_continue: bool,
@@ -123,6 +125,7 @@ pub(crate) fn open<N: Net>(
         verb: head.verb,
         version: head.version,
         persistence: if head.keep_alive { Persistence::Keep } else { Persistence::Close },
+        client_closes: !head.keep_alive,
         trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
         upgrade: head.upgrade_asked(),
         expects_continue: head.expects_continue,

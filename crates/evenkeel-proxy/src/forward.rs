@@ -118,6 +118,9 @@ pub(crate) async fn run<N: Net>(
     }
     Ok(match (exchange.persistence, &exchange.rest) {
         (Persistence::Keep, None) => Next::Request,
+        (Persistence::Close, None) if exchange.client_closes && client.carry.is_empty() => {
+            Next::Close
+        }
         (Persistence::Keep | Persistence::Close, _) => Next::Linger,
     })
 }

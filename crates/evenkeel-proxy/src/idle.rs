@@ -7,6 +7,12 @@ use evenkeel_core::backend::Backend;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Beyond the configured number a connection may stay so long: at a high rate it is wanted again in
+/// a moment, and closing it would only cost a new handshake.
+const BURST: Duration = Duration::from_secs(1);
+/// Idle connections of one backend in one worker, burst or not.
+const MAX_BURST: usize = 4096;
+
 /// A connection to a backend.
 #[derive(Debug)]
 pub(crate) struct BackendConnection<S> {
@@ -26,17 +32,21 @@ struct PerBackend<S> {
     backend: Arc<Backend>,
     idle: Vec<Idle<S>>,
     timeout: Duration,
+    /// This worker's share of the pool's `max_idle`.
+    share: usize,
 }
 
 /// All idle connections of one worker, by the backend's slot.
 #[derive(Debug)]
 pub(crate) struct IdleConnections<S> {
     slots: Vec<Option<PerBackend<S>>>,
+    workers: usize,
 }
 
 impl<S: Stream> IdleConnections<S> {
-    pub(crate) fn new() -> IdleConnections<S> {
-        IdleConnections { slots: Vec::new() }
+    /// For one of so many workers.
+    pub(crate) fn new(workers: usize) -> IdleConnections<S> {
+        IdleConnections { slots: Vec::new(), workers: workers.max(1) }
     }
 
     /// The connection that became idle last and is still quiet.
@@ -55,7 +65,7 @@ impl<S: Stream> IdleConnections<S> {
         None
     }
 
-    /// Keeps a connection, unless the backend has `max_idle` already.
+    /// Keeps a connection. More than this worker's share of `max_idle` stay for a moment only.
     #[inline]
     pub(crate) fn give(
         &mut self,
@@ -71,8 +81,9 @@ impl<S: Stream> IdleConnections<S> {
             backend: Arc::clone(backend),
             idle: Vec::new(),
             timeout: bounds.idle_timeout,
+            share: bounds.max_idle.div_ceil(self.workers),
         });
-        if own.idle.len() < bounds.max_idle {
+        if own.share > 0 && own.idle.len() < MAX_BURST {
             own.idle.push(Idle { connection, since: now });
         }
     }
@@ -90,6 +101,10 @@ impl<S: Stream> IdleConnections<S> {
                 }
                 quiet && age < timeout
             });
+            let excess = own.idle.len().saturating_sub(own.share);
+            let old = own.idle.iter().take(excess);
+            let old = old.take_while(|idle| now.duration_since(idle.since) >= BURST).count();
+            own.idle.drain(..old);
         }
     }
 

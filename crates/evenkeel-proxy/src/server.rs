@@ -2,7 +2,7 @@
 
 use crate::listen;
 use crate::log::Log;
-use crate::shared::Shared;
+use crate::shared::{Bounds, Shared};
 use crate::socket::{self, BoundSocket, Listening, SystemNet};
 use crate::worker::{Worker, pin_to_core};
 use evenkeel_core::address::Endpoint;
@@ -66,8 +66,9 @@ impl Server {
             }
         }
         let tag = fastrand::u32(..);
+        let bounds = Bounds { max_clients: max_clients(), workers };
         let snapshot = Snapshot::new(plan.clone());
-        let shared = Arc::new(Shared::new(snapshot, max_clients(), tag, log.events()));
+        let shared = Arc::new(Shared::new(snapshot, bounds, tag, log.events()));
         let pin = plan.workers == 0 || workers > 1;
         let mut handles = Vec::new();
         for (index, sockets) in per_worker.into_iter().enumerate() {

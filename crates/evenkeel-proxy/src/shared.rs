@@ -6,12 +6,23 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Sizes of a server that do not come from its snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Client connections of all listeners together.
+    pub max_clients: usize,
+    /// Threads that serve.
+    pub workers: usize,
+}
+
 /// State of one server, shared by its workers and its owner.
 pub struct Shared {
     snapshot: Mutex<Arc<Snapshot>>,
     generation: AtomicU64,
     draining: AtomicBool,
     stopping: AtomicBool,
+    /// Workers of the server.
+    pub(crate) workers: usize,
     /// Open client connections, per listener and of all.
     pub(crate) connections: Connections,
     /// Our name in `Via`.
@@ -21,15 +32,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Around a first snapshot. `max_clients` bounds all listeners together.
-    pub fn new(snapshot: Snapshot, max_clients: usize, tag: u32, events: EventLog) -> Shared {
+    /// Around a first snapshot. `tag` tells this process from others in `Via`.
+    pub fn new(snapshot: Snapshot, bounds: Bounds, tag: u32, events: EventLog) -> Shared {
         let listeners = snapshot.plan.listeners.len();
         Shared {
             snapshot: Mutex::new(Arc::new(snapshot)),
             generation: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            connections: Connections::new(listeners, max_clients),
+            connections: Connections::new(listeners, bounds.max_clients),
+            workers: bounds.workers,
             pseudonym: format!("evenkeel-{tag:08x}"),
             events,
         }

@@ -93,7 +93,7 @@ impl<N: Net> Worker<N> {
             }),
             buffers: BufferPool::default(),
             exchanges: ExchangePool::new(),
-            idle: RefCell::new(IdleConnections::new()),
+            idle: RefCell::new(IdleConnections::new(shared.workers)),
             deadlines: Rc::default(),
             records,
             pressed: Cell::new(false),

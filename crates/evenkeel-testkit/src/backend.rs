@@ -5,6 +5,7 @@ use crate::wire::{PATIENCE, Wire};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// Bytes taken per read.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A running backend; dropping it ends all its connections.
+/// A running backend; dropping it ends all its connections, and fails the test if a script panicked.
 pub struct Backend {
     address: String,
     seen: Arc<Seen>,
@@ -34,6 +35,8 @@ struct State {
     ended: Vec<bool>,
     open: Vec<Option<Wire>>,
     stopping: bool,
+    /// A script panicked.
+    failed: bool,
 }
 
 impl Seen {
@@ -96,8 +99,9 @@ impl Backend {
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&own));
                 let mut conversation = Conversation::new(wire, seen);
                 std::thread::spawn(move || {
-                    script(&mut conversation);
-                    conversation.finish();
+                    let run = AssertUnwindSafe(|| script(&mut conversation));
+                    let failed = std::panic::catch_unwind(run).is_err();
+                    conversation.finish(failed);
                 });
             }
         });
@@ -188,7 +192,8 @@ impl Backend {
     /// The bytes that came since, of each connection that got any.
     pub fn bytes_since(&self, mark: &Mark) -> Vec<Vec<u8>> {
         let lengths = mark.0.iter().copied().chain(std::iter::repeat(0));
-        let news = self.received().into_iter().zip(lengths).map(|(bytes, from)| bytes[from..].to_vec());
+        let news =
+            self.received().into_iter().zip(lengths).map(|(bytes, from)| bytes[from..].to_vec());
         news.filter(|bytes| !bytes.is_empty()).collect()
     }
 
@@ -228,6 +233,9 @@ impl Drop for Backend {
         let woken = Wire::connect(&self.address).is_ok();
         if let Some(accepting) = self.accepting.take().filter(|_| woken) {
             let _ = accepting.join();
+        }
+        if !std::thread::panicking() {
+            assert!(!self.seen.lock().failed, "a script panicked");
         }
     }
 }
@@ -397,6 +405,15 @@ impl Conversation {
         self.wire.iter().for_each(Wire::shrink_receive_buffer);
     }
 
+    /// From now on nothing is waited for any longer than this.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn bound_waits(&self, patience: Duration) {
+        let wire = self.wire.as_ref().expect("not reset");
+        wire.set_timeouts(patience).expect("a live socket");
+    }
+
     /// Ends our half.
     pub fn half_close(&self) {
         self.wire.iter().for_each(|wire| drop(wire.shutdown(Shutdown::Write)));
@@ -410,8 +427,9 @@ impl Conversation {
         }
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, failed: bool) {
         let mut state = self.seen.lock();
+        state.failed |= failed;
         state.open[self.index] = None;
         state.ended[self.index] = true;
         drop(state);

@@ -159,10 +159,22 @@ impl Client {
 
     /// True if nothing comes and the connection stays open for `quiet`.
     pub fn stays_quiet(&mut self, quiet: Duration) -> bool {
-        self.wire.set_read_timeout(quiet).expect("a live socket");
+        self.wire.set_timeouts(quiet).expect("a live socket");
         let ending = self.fill();
-        self.wire.set_read_timeout(PATIENCE).expect("a live socket");
+        self.wire.set_timeouts(PATIENCE).expect("a live socket");
         ending == Some(Ending::StillOpen) && self.unread.is_empty()
+    }
+
+    /// From now on nothing is waited for any longer than this.
+    pub fn bound_waits(&mut self, patience: Duration) -> &mut Client {
+        self.wire.set_timeouts(patience).expect("a live socket");
+        self
+    }
+
+    /// Makes the kernel hold little for us, so that what we do not read stays with the sender.
+    pub fn shrink_receive_buffer(&mut self) -> &mut Client {
+        self.wire.shrink_receive_buffer();
+        self
     }
 
     /// Ends our half.

@@ -31,7 +31,7 @@ use evenkeel_core::plan::{LogFormat, LogLevel};
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::listen::accept_loop;
 use evenkeel_proxy::log::{Log, LogOptions};
-use evenkeel_proxy::shared::Shared;
+use evenkeel_proxy::shared::{Bounds, Shared};
 use evenkeel_proxy::worker::Worker;
 use fastrand::Rng;
 use journal::{AccessLine, Journal, Stage};
@@ -51,7 +51,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const SETTLE_POLL: Duration = Duration::from_millis(100);
 /// Client connections that the proxy takes at once.
-const MAX_CLIENTS: usize = 10_000;
+const BOUNDS: Bounds = Bounds { max_clients: 10_000, workers: 1 };
 
 thread_local! {
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -62,6 +62,8 @@ thread_local! {
 pub struct Report {
     /// The seed that it was played with.
     pub seed: u64,
+    /// What it was made of.
+    pub world: World,
     /// What happened, line by line; the same for the same seed.
     pub trace: Vec<String>,
     /// What must never happen, and did.
@@ -76,7 +78,16 @@ impl Report {
     /// Everything a reader needs to find the fault.
     pub fn story(&self) -> String {
         let (trace, breaches) = (self.trace.join("\n"), self.breaches.join("\n  "));
-        format!("{trace}\nseed {} breaches:\n  {breaches}", self.seed)
+        let World { shape, backends, clients, .. } = &self.world;
+        let (plan, promise) = (&self.world.plan, self.world.promise);
+        let lines = |all: Vec<String>| all.join("\n");
+        let backends = lines(backends.iter().map(|backend| format!("{backend:?}")).collect());
+        let clients = lines(clients.iter().map(|client| format!("{client:?}")).collect());
+        format!(
+            "{plan:?}\n{shape:?}\npromise: {promise:?}\n{backends}\n{clients}\n{trace}\n\
+             seed {}, breaches:\n  {breaches}",
+            self.seed
+        )
     }
 }
 
@@ -109,9 +120,8 @@ pub fn play(world: &World, seed: u64) -> Report {
     let lines = read_records(&file);
     let found = check::check(world, &journal, &lines);
     journal.breaches.extend(found);
-    let Journal { mut trace, breaches, outcomes, sightings } = journal;
-    trace.insert(0, format!("seed {seed}: {world:#?}"));
-    Report { seed, trace, breaches, outcomes, sightings }
+    let Journal { trace, breaches, outcomes, sightings } = journal;
+    Report { seed, world: world.clone(), trace, breaches, outcomes, sightings }
 }
 
 /// Runs the proxy and everyone else until all is said.
@@ -120,7 +130,7 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     let net = MemoryNet::new(rng.u64(..), world.shape.clone());
     let stage = Rc::new(Stage { net: net.clone(), journal: RefCell::default() });
     let snapshot = Snapshot::new(world.plan.clone());
-    let shared = Arc::new(Shared::new(snapshot, MAX_CLIENTS, rng.u32(..), log.events()));
+    let shared = Arc::new(Shared::new(snapshot, BOUNDS, rng.u32(..), log.events()));
     let worker = Worker::new(net.clone(), Arc::clone(&shared), Some(log.sink()));
     for index in 0..world.plan.listeners.len() {
         let listener = net.bind(listener_address(index), DialShape::smooth());

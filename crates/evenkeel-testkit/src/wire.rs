@@ -40,15 +40,15 @@ impl Wire {
 
     pub(crate) fn from_tcp(stream: TcpStream) -> io::Result<Wire> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Wire::Tcp(stream))
+        let wire = Wire::Tcp(stream);
+        wire.set_timeouts(PATIENCE)?;
+        Ok(wire)
     }
 
     pub(crate) fn from_unix(stream: UnixStream) -> io::Result<Wire> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Wire::Unix(stream))
+        let wire = Wire::Unix(stream);
+        wire.set_timeouts(PATIENCE)?;
+        Ok(wire)
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Wire> {
@@ -65,11 +65,17 @@ impl Wire {
         }
     }
 
-    /// Bounds the next reads.
-    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    /// Bounds the next reads and writes.
+    pub(crate) fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
         match self {
-            Wire::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
-            Wire::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+            Wire::Tcp(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
+            Wire::Unix(stream) => {
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))
+            }
         }
     }
 

@@ -162,7 +162,8 @@ impl Arena {
     pub(crate) fn after(&self, mark: &Mark) -> Result<Vec<Vec<u8>>, String> {
         let mut client = self.connect();
         client.send(GOOD);
-        let good = self.answer(&mut client).map_err(|why| format!("a good request after: {why}"))?;
+        let good =
+            self.answer(&mut client).map_err(|why| format!("a good request after: {why}"))?;
         ensure!(good.status() == 200, "a good request after: {}", good.start_line);
         let requests = self.backend.requests().len();
         let answers = self.answers.get();

@@ -97,10 +97,7 @@ fn s16_request_trailers_are_never_merged() {
         assert_eq!(response.status(), 200);
         let seen = arena.after(&mark)?.concat();
         let request = evenkeel_testkit::backend::whole_requests(&seen).remove(0);
-        assert_eq!(
-            request.shape(),
-            forwarded("POST / HTTP/1.1", &["transfer-encoding: chunked"])
-        );
+        assert_eq!(request.shape(), forwarded("POST / HTTP/1.1", &["transfer-encoding: chunked"]));
         assert!(request.trailers.is_empty(), "{:?}", request.trailers);
         Ok(())
     });

@@ -18,8 +18,10 @@ fn s1_length_and_coding_together() {
         ("RFC 9112 6.3(3) CL.TE", "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n"),
         ("RFC 9112 6.3(3) TE.CL", "Transfer-Encoding: chunked\r\nContent-Length: 6\r\n"),
         ("RFC 9112 6.1 CL: 0 and TE", "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n"),
-        ("RFC 9112 11.2 CL between TEs",
-            "Transfer-Encoding: chunked\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n"),
+        (
+            "RFC 9112 11.2 CL between TEs",
+            "Transfer-Encoding: chunked\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n",
+        ),
     ];
     each(cases, |fields| arena.refuses(&post(fields, "0\r\n\r\nG"), BAD_REQUEST));
 }

@@ -1,8 +1,8 @@
 //! Request lines and fields: one reading or none (RFC 9112 2, 3 and 5, RFC 9110 5 and 7.2).
 
 use crate::arena::{
-    Arena, BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_LARGE, Refusal, URI_TOO_LONG, each,
-    forwarded, forwarded_for, is_refusal,
+    Arena, BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_LARGE, Refusal, URI_TOO_LONG, each, forwarded,
+    forwarded_for, is_refusal,
 };
 use evenkeel_core::plan::RouteMatch;
 use evenkeel_testkit::plan::route;
@@ -22,8 +22,10 @@ fn s12_bare_line_feeds() {
     let cases = [
         ("RFC 9112 2.2 everywhere", "GET / HTTP/1.1\nHost: x\n\n"),
         ("RFC 9112 2.2 after the request line", "GET / HTTP/1.1\nHost: x\r\n\r\n"),
-        ("RFC 9112 2.2 hides a coding",
-            "POST / HTTP/1.1\r\nHost: x\nTransfer-Encoding: chunked\n\n0\r\n\r\n"),
+        (
+            "RFC 9112 2.2 hides a coding",
+            "POST / HTTP/1.1\r\nHost: x\nTransfer-Encoding: chunked\n\n0\r\n\r\n",
+        ),
         ("RFC 9112 2.2 between fields", "GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n"),
         ("RFC 9112 2.2 before the empty line", "GET / HTTP/1.1\r\nHost: x\n\r\n"),
         ("RFC 9112 2.2 as the empty line", "GET / HTTP/1.1\r\nHost: x\r\n\n"),
@@ -60,9 +62,7 @@ fn s17_s18_s19_s20_field_lines() {
     ];
     each(cases, |fields| arena.refuses(&get(fields), BAD_REQUEST));
     let first = [("RFC 9112 2.2 S17 the first line is folded", " Host: x\r\n\r\n")];
-    each(first, |rest| {
-        arena.refuses(format!("GET / HTTP/1.1\r\n{rest}").as_bytes(), BAD_REQUEST)
-    });
+    each(first, |rest| arena.refuses(format!("GET / HTTP/1.1\r\n{rest}").as_bytes(), BAD_REQUEST));
 }
 
 #[test]
@@ -262,9 +262,14 @@ fn s26_heads_beyond_the_limits() {
         ("RFC 6585 5 101 fields", (get(&["A: b"; 100].join("\r\n")), HEAD_TOO_LARGE)),
         ("RFC 6585 5 10,000 fields", (get(&["A: b"; 10_000].join("\r\n")), HEAD_TOO_LARGE)),
         ("RFC 6585 5 one of 64 KiB", (get(&format!("A: {}", "b".repeat(65_536))), HEAD_TOO_LARGE)),
-        ("RFC 6585 5 a name of 40 KiB", (get(&format!("{}: b", "a".repeat(40_960))), HEAD_TOO_LARGE)),
-        ("RFC 6585 5 40 of 1 KiB",
-            (get(&[format!("A: {}", "b".repeat(1024)).as_str(); 40].join("\r\n")), HEAD_TOO_LARGE)),
+        (
+            "RFC 6585 5 a name of 40 KiB",
+            (get(&format!("{}: b", "a".repeat(40_960))), HEAD_TOO_LARGE),
+        ),
+        (
+            "RFC 6585 5 40 of 1 KiB",
+            (get(&[format!("A: {}", "b".repeat(1024)).as_str(); 40].join("\r\n")), HEAD_TOO_LARGE),
+        ),
         ("RFC 9110 15.5.15 target of 9,000", (long_target(9_000), URI_TOO_LONG)),
         ("RFC 9110 15.5.15 target of 64 KiB", (long_target(65_536), URI_TOO_LONG)),
     ];
@@ -306,7 +311,5 @@ fn s26_heads_at_the_limits() {
         ("RFC 6585 5 100 fields", (get(&fields.join("\r\n")), names)),
         ("RFC 6585 5 30,000 bytes", (get(&long), vec![long.as_str()])),
     ];
-    each(cases, |(bytes, seen)| {
-        arena.forwards(bytes, &forwarded("GET / HTTP/1.1", seen), b"")
-    });
+    each(cases, |(bytes, seen)| arena.forwards(bytes, &forwarded("GET / HTTP/1.1", seen), b""));
 }

@@ -70,7 +70,7 @@ fn s9_bytes_sent_ahead_wait_for_the_verdict() {
     });
     let arena = Arena::before(backend, |plan| plan);
     let mut client = arena.connect();
-    client.send(format!("{ASK}\x81\x85garbage, no request at all"));
+    client.send([ASK.as_bytes(), b"\x81\x85garbage, no request at all"].concat());
     assert_eq!(arena.answer(&mut client).expect("426").status(), 426);
     let refused = arena.answer(&mut client).ok().map(|response| response.status());
     assert!(matches!(refused, Some(400) | None), "{refused:?}");
@@ -125,10 +125,16 @@ fn s11_questions_that_are_not_passed_on() {
     let arena = Arena::new();
     let body = "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0";
     let cases = [
-        ("RFC 9113 3.1 h2c", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
-            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
-        ("RFC 9113 3.1 H2C", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\n\
-            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"),
+        (
+            "RFC 9113 3.1 h2c",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+        ),
+        (
+            "RFC 9113 3.1 H2C",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\n\
+            HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
+        ),
         ("RFC 9113 3.1 h2c in a list", "Connection: Upgrade\r\nUpgrade: websocket, h2c"),
         ("RFC 9110 7.8 not named by Connection", "Upgrade: websocket"),
         ("RFC 9110 7.8 empty", "Connection: Upgrade\r\nUpgrade:"),
@@ -228,5 +234,4 @@ fn h14_a_stalled_reader_holds_the_sender() {
     client.send(ASK);
     assert_eq!(client.response().expect("101").status(), 101);
     assert!(arena.backend.wait_for_end(0), "the backend gave up sending");
-    arena.backend.check_scripts();
 }

@@ -9,9 +9,9 @@ fn address() -> SocketAddr {
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true);
-    let runtime = { runtime }.build_local(LocalOptions::default()).expect("a runtime");
-    runtime.block_on(test)
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build_local(LocalOptions::default());
+    runtime.expect("a runtime").block_on(test)
 }
 
 async fn pair(shape: WireShape) -> (MemoryStream, MemoryStream, MemoryNet) {

@@ -101,7 +101,11 @@ impl Connection {
                 Ok(head) => head,
                 Err(_) if self.inbox.rest().is_empty() => {
                     self.note("closes an idle connection");
-                    if self.rng.bool() { self.stream.reset() } else { self.stream.close() }
+                    if self.rng.bool() {
+                        self.stream.reset()
+                    } else {
+                        self.stream.close()
+                    }
                     return None;
                 }
                 Err(_) => self.inbox.head().await,
@@ -149,8 +153,7 @@ impl Connection {
         match turn {
             Turn::Answer => self.answer(&response, &id).await,
             Turn::AnswerEarly => {
-                self.answer(&response, &id).await
-                    && self.read_body(head, &id, framing).await
+                self.answer(&response, &id).await && self.read_body(head, &id, framing).await
             }
             Turn::Silence => {
                 while self.inbox.fill().await.is_ok() {}
@@ -197,8 +200,7 @@ impl Connection {
             return Turn::Break;
         }
         if chance(&mut self.rng, faulty) {
-            let wrong =
-                [Turn::Silence, Turn::Break, Turn::CutHead, Turn::CutBody, Turn::Garbage];
+            let wrong = [Turn::Silence, Turn::Break, Turn::CutHead, Turn::CutBody, Turn::Garbage];
             return wrong[self.rng.usize(0..wrong.len())];
         }
         if chance(&mut self.rng, early) { Turn::AnswerEarly } else { Turn::Answer }
@@ -305,7 +307,11 @@ impl Connection {
     }
 
     fn depart(&mut self) -> bool {
-        if self.rng.bool() { self.stream.reset() } else { self.stream.close() }
+        if self.rng.bool() {
+            self.stream.reset()
+        } else {
+            self.stream.close()
+        }
         false
     }
 }

@@ -185,9 +185,10 @@ fn client(rng: &mut Rng, number: usize, (promise, most): (Promise, usize)) -> Cl
 }
 
 fn request(rng: &mut Rng, id: String, most: usize) -> Request {
-    let method =
-        one_of(rng, &[Method::Get, Method::Get, Method::Head, Method::Post, Method::Put]);
-    let length = rng.usize(0..=one_of(rng, &[10, 1_000, most]).min(most));
+    let method = one_of(rng, &[Method::Get, Method::Get, Method::Head, Method::Post, Method::Put]);
+    let longest = one_of(rng, &[10, 1_000, most]).min(most);
+    let length = rng.usize(0..=longest);
+    let longest_pause = one_of(rng, &[0, 20, 100]);
     let body = match method {
         Method::Get | Method::Head => Body::Nothing,
         Method::Post | Method::Put if rng.bool() => Body::Length(length),
@@ -197,7 +198,7 @@ fn request(rng: &mut Rng, id: String, most: usize) -> Request {
         method,
         body,
         expects: body != Body::Nothing && chance(rng, 15),
-        think_ms: rng.u64(0..=one_of(rng, &[0, 20, 100])),
+        think_ms: rng.u64(0..=longest_pause),
         piece: one_of(rng, &[usize::MAX, 1_000.max(most / 10), 1.max(most / 40)]),
         ..Request::get(&id)
     }

@@ -183,8 +183,8 @@ impl Inbox {
         let mut body = Vec::new();
         loop {
             let line = self.until(b"\r\n").await?;
-            let digits = (1..=16).contains(&line.len())
-                && line.bytes().all(|b| b.is_ascii_hexdigit());
+            let digits =
+                (1..=16).contains(&line.len()) && line.bytes().all(|b| b.is_ascii_hexdigit());
             let size = usize::from_str_radix(&line, 16).ok().filter(|_| digits);
             let Some(size) = size else { return malformed("chunk size", &line) };
             body.extend(self.exactly(size).await?);
