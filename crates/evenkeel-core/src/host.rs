@@ -19,14 +19,6 @@ pub struct Host<'a> {
     pub port: Option<u16>,
 }
 
-impl Host<'_> {
-    /// Replaces the content of `buf` by the name in lower case: the key routes are found by.
-    pub fn lower_into(&self, buf: &mut Vec<u8>) {
-        buf.clear();
-        buf.extend(self.name.bytes().map(|byte| byte.to_ascii_lowercase()));
-    }
-}
-
 /// Parses the value of `Host`, or the authority of an absolute target, without surrounding space.
 ///
 /// `None` for everything that is not exactly one host with at most one port: empty, lists,
@@ -151,13 +143,6 @@ mod tests {
             assert_eq!(parse(value), None, "{}", value.escape_ascii());
         }
         assert_eq!(parse(&[b'a'; MAX_HOST_BYTES + 1]), None);
-    }
-
-    #[test]
-    fn lower_case_key() {
-        let mut key = b"old".to_vec();
-        Host { name: "H001.Test", port: None }.lower_into(&mut key);
-        assert_eq!(key, b"h001.test");
     }
 
     proptest! {

@@ -79,6 +79,8 @@ pub struct RequestHead {
     pub query: Span,
     /// `Host` value, or the authority of an absolute-form target; empty only in HTTP/1.0.
     pub authority: Span,
+    /// The name in the authority: without port and trailing dot, in the client's own case.
+    pub host: Span,
     /// The target carried the authority: `Host` is rewritten from it.
     pub absolute_form: bool,
     /// HTTP/1.0 or 1.1.
@@ -226,14 +228,17 @@ impl RequestHead {
         }
         let host = self.authority.of_buf(buf);
         let has_host = self.fields.iter().any(|f| f.known == Known::Host);
-        if has_host && host::parse(host).is_none() {
-            return Err(Failure::BadRequest);
+        self.host = Span::default();
+        if has_host {
+            let host = host::parse(host).ok_or(Failure::BadRequest)?;
+            self.host = Span::of(buf, host.name.as_bytes());
         }
         let mut rest = Span::of(buf, target);
         self.absolute_form = false;
         if target.first() != Some(&b'/') && target != b"*" {
             let authority = absolute_authority(target).ok_or(Failure::BadRequest)?;
-            host::parse(authority).ok_or(Failure::BadRequest)?;
+            let host = host::parse(authority).ok_or(Failure::BadRequest)?;
+            self.host = Span::of(buf, host.name.as_bytes());
             self.authority = Span::of(buf, authority);
             self.absolute_form = true;
             rest.start = self.authority.end;

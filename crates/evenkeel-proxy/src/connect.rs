@@ -44,6 +44,6 @@ impl<N: Net> Worker<N> {
         &self,
         backend: &Backend,
     ) -> Option<BackendConnection<N::Stream>> {
-        self.idle.borrow_mut().take(backend, self.now())
+        self.idle.borrow_mut().take(backend, self.recent())
     }
 }

@@ -26,11 +26,11 @@ use evenkeel_core::failure::Failure;
 use evenkeel_core::field::Known;
 use evenkeel_core::framing::{BodyLength, Version};
 use evenkeel_core::headers::{self, Forwarding, Persistence, Target, Trailers};
+use evenkeel_core::path;
 use evenkeel_core::plan::{ListenerPlan, PathMatch, RoutePlan};
 use evenkeel_core::request::{RequestHead, Upgrade, Verb};
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
 use evenkeel_core::snapshot::{MAX_TRIES, Pool, Tried};
-use evenkeel_core::{host, path};
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -168,9 +168,8 @@ impl<N: Net> Exchange<N> {
         }
         let snapshot = self.record.snapshot().clone();
         host_lower.clear();
-        if let Some(host) = host::parse(head.authority.of_buf(bytes)) {
-            host.lower_into(host_lower);
-        }
+        host_lower.extend_from_slice(head.host.of_buf(bytes));
+        host_lower.make_ascii_lowercase();
         let fields = Lines { head, bytes };
         let query = RouteQuery {
             host: host_lower,
@@ -287,9 +286,9 @@ impl<N: Net> Exchange<N> {
         self.record.worker()
     }
 
-    /// `patience` from now, but never beyond the route's own bound on the whole exchange.
+    /// `patience` from the time last asked for, but never beyond the route's own bound on the whole exchange.
     pub(crate) fn until(&self, patience: Duration) -> Nanos {
-        let at = self.worker().now().after(patience);
+        let at = self.worker().recent().after(patience);
         match self.route().map(|route| route.timeout) {
             Some(timeout) if !timeout.is_zero() => at.min(self.record.started().after(timeout)),
             Some(_) | None => at,
@@ -444,6 +443,7 @@ async fn dial_and_forward<N: Net>(
     let deadline = pool.plan.timeouts.connect;
     let dialled = Box::pin(connect::dial(&worker.net, pick, deadline)).await;
     let connection = dialled.map_err(|_| TryFailure::connect())?;
+    worker.now();
     forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
 }
 

@@ -114,7 +114,7 @@ pub(crate) async fn run<N: Net>(
     }
     if this.reusable && !worker.is_draining() {
         let bounds = &hop.pool.plan.connections;
-        worker.idle.borrow_mut().give(hop.pick, bounds, this.connection, worker.now());
+        worker.idle.borrow_mut().give(hop.pick, bounds, this.connection, worker.recent());
     }
     Ok(match (exchange.persistence, &exchange.rest) {
         (Persistence::Keep, None) => Next::Request,
@@ -144,6 +144,10 @@ impl<S: Stream> Try<S> {
         (before, pool): (Option<u64>, &Pool),
     ) {
         let timeouts = &pool.plan.timeouts;
+        if before.is_none() {
+            return;
+        }
+        exchange.worker().now();
         match (before, &exchange.rest) {
             (Some(_), None) => client.deadline.set(exchange.until(timeouts.response_head)),
             (Some(before), Some(rest)) if rest.moved > before => {
@@ -294,6 +298,7 @@ impl<S: Stream> Try<S> {
                     break Ok(None);
                 }
                 Ok(Parsed::Complete) => {
+                    exchange.worker().now();
                     let answer =
                         self.deliver(cx, scratch, (&head, start..length), (client, exchange));
                     break answer.map(Some);
@@ -420,6 +425,7 @@ impl<S: Stream> Try<S> {
             }
             let after = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
             if after > before {
+                worker.now();
                 client.deadline.set(exchange.until(idle));
             } else if client.deadline.has_passed(worker.tick()) {
                 let client_stalls = !down.outbox.is_empty();

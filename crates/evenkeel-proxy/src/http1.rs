@@ -129,7 +129,7 @@ pub(crate) async fn serve<N: Net>(
 impl<S: Stream> Client<S> {
     /// The deadline of waiting: for the first byte of a request, or for the rest of its head.
     fn await_request<N: Net>(&mut self, worker: &Worker<N>) {
-        self.since = worker.now();
+        self.since = worker.recent();
         self.unparsed = !self.carry.is_empty();
         self.parse_again_at = 0;
         let snapshot = worker.snapshot();

@@ -11,8 +11,6 @@ use evenkeel_core::headers::Trailers;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
-/// First read of a streamed body; grows while the other side keeps up.
-const FIRST_READ_BYTES: usize = 64 * 1024;
 /// Largest read while stalled transfers hold much memory.
 const FRUGAL_READ_BYTES: usize = 16 * 1024;
 /// Bytes that stalled transfers of one worker may hold before reads become small.
@@ -71,7 +69,6 @@ pub(crate) struct Pump {
     trailers: Vec<u8>,
     pub(crate) outbox: Outbox,
     ended: bool,
-    read_bytes: usize,
     held: usize,
     waiting_since: Option<Nanos>,
     waited: u64,
@@ -107,7 +104,6 @@ impl Pump {
             pass_trailers: Trailers::Drop,
             trailers: Vec::new(),
             outbox: Outbox::default(),
-            read_bytes: FIRST_READ_BYTES,
             held: 0,
             waiting_since: None,
             waited: 0,
@@ -208,7 +204,7 @@ impl Pump {
             }
             let mut scratch = worker.scratch.borrow_mut();
             let length = if carry.is_empty() {
-                let window = self.read_window(worker);
+                let window = Self::read_window(worker);
                 let read = from.poll_read(cx, &mut scratch.bytes[..window]);
                 self.note_waiting(worker, Side::Source, read.is_pending())?;
                 ready!(read).map_err(|_| PumpError::Read)?
@@ -261,23 +257,19 @@ impl Pump {
         }
     }
 
-    /// How much to read now. Twice as much as before while the target takes all, the least when it
-    /// falls short, so that stalled transfers hold little.
-    fn read_window<N: Net>(&mut self, worker: &Worker<N>) -> usize {
-        let window = self.read_bytes;
-        self.read_bytes = (self.read_bytes * 2).min(SCRATCH_BYTES);
-        if worker.held_bytes.get() > MAX_HELD_BYTES { FRUGAL_READ_BYTES } else { window }
+    /// How much to read now: all there is room for, since each read costs two wake-ups, unless
+    /// stalled transfers hold much memory already.
+    fn read_window<N: Net>(worker: &Worker<N>) -> usize {
+        if worker.held_bytes.get() > MAX_HELD_BYTES { FRUGAL_READ_BYTES } else { SCRATCH_BYTES }
     }
 
-    /// Keeps the worker's sum of held bytes true, and reads small again after a short write.
+    /// Keeps the worker's sum of held bytes true.
     fn account<N: Net>(&mut self, worker: &Worker<N>) {
         let held = self.outbox.bytes.len();
         if held != self.held {
             worker.held_bytes.set(worker.held_bytes.get() + held - self.held);
             self.held = held;
-            if held > 0 {
-                self.read_bytes = FIRST_READ_BYTES;
-            } else if self.outbox.bytes.capacity() > 0 {
+            if held == 0 {
                 self.outbox.bytes = Vec::new();
             }
         }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The shared read buffer; also the largest single read.
-pub(crate) const SCRATCH_BYTES: usize = 256 * 1024;
+pub(crate) const SCRATCH_BYTES: usize = 512 * 1024;
 /// Sweeps of idle connections happen every so many ticks.
 const TICKS_PER_IDLE_SWEEP: u32 = 10;
 /// Waiting connections ended per tick when descriptors run out.
@@ -69,6 +69,7 @@ pub struct Worker<N: Net> {
     pub(crate) held_bytes: Cell<usize>,
     clock: Clock,
     tick: Cell<Nanos>,
+    recent: Cell<Nanos>,
     draining: Cell<bool>,
     snapshot: RefCell<LocalSnapshot>,
     generation: Cell<u64>,
@@ -100,6 +101,7 @@ impl<N: Net> Worker<N> {
             held_bytes: Cell::new(0),
             clock: Clock::start(),
             tick: Cell::new(Nanos::default()),
+            recent: Cell::new(Nanos::default()),
             draining: Cell::new(false),
             snapshot: RefCell::new(LocalSnapshot(Rc::new(snapshot))),
             generation: Cell::new(generation),
@@ -110,7 +112,15 @@ impl<N: Net> Worker<N> {
     /// The time now.
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
-        self.clock.now()
+        let now = self.clock.now();
+        self.recent.set(now);
+        now
+    }
+
+    /// The time when anyone here last asked for it: good enough where that was in this same poll.
+    #[inline]
+    pub(crate) fn recent(&self) -> Nanos {
+        self.recent.get()
     }
 
     /// The time of the last tick: free to ask, at most one tick old.

@@ -4,7 +4,7 @@
 #![expect(clippy::panic, reason = "a test ends where it fails")]
 
 use evenkeel_testkit::simulation::{
-    self, Body, Client, Manners, Method, Outcome, Request, World, backend_address,
+    self, Body, Client, Manners, Method, Outcome, Promise, Request, World, backend_address,
 };
 use std::collections::BTreeMap;
 use std::env;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Worlds played without further notice.
 const SEEDS: u64 = 300;
 /// Failing seeds that are told in one run.
-const MAX_TOLD: usize = 10;
+const MAX_TOLD: usize = 20;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
@@ -106,11 +106,13 @@ fn play(world: &World) -> simulation::Report {
     report
 }
 
-fn only_outcome<'a>(report: &'a simulation::Report, id: &str) -> &'a Outcome {
-    match report.outcomes.get(id).map(Vec::as_slice) {
-        Some([outcome]) => outcome,
-        other => panic!("{id} ended as {other:?}\n{}", report.story()),
-    }
+/// Status of the only outcome of a request, whether it is the proxy's own, and when it came.
+fn answer_to(report: &simulation::Report, id: &str) -> (u16, bool, Duration) {
+    let outcomes = report.outcomes.get(id).map(Vec::as_slice);
+    let Some([Outcome::Answered { status, local, at }]) = outcomes else {
+        panic!("{id} ended as {outcomes:?}\n{}", report.story());
+    };
+    (*status, *local, *at)
 }
 
 #[test]
@@ -123,8 +125,8 @@ fn one_of_three_backends_refuses_and_nothing_is_lost() {
     let (first, third) = (backend_address(0, 0), backend_address(0, 2));
     assert_eq!(order, [first, third].repeat(6), "{}", report.story());
     for number in 0..12 {
-        let outcome = only_outcome(&report, &format!("r{number}"));
-        assert!(matches!(outcome, Outcome::Answered { local: false, .. }), "{}", report.story());
+        let (_, local, _) = answer_to(&report, &format!("r{number}"));
+        assert!(!local, "{}", report.story());
     }
 }
 
@@ -132,7 +134,7 @@ fn one_of_three_backends_refuses_and_nothing_is_lost() {
 fn all_backends_hang_and_every_client_is_told_in_time() {
     let limit = Duration::from_secs(2);
     let mut world = World::quiet(3);
-    world.promise = simulation::Promise::Nothing;
+    world.promise = Promise::Nothing;
     world.plan.pools[0].timeouts.response_head = limit;
     for backend in &mut world.backends {
         backend.manners = Manners { silent: true, ..Manners::good() };
@@ -140,21 +142,50 @@ fn all_backends_hang_and_every_client_is_told_in_time() {
     let client = |request| Client::sequential(vec![request]);
     world.clients = gets(9).into_iter().map(client).collect();
     let report = play(&world);
+    let in_time = limit..limit + Duration::from_millis(200);
     for number in 0..9 {
-        match only_outcome(&report, &format!("r{number}")) {
-            Outcome::Answered { status: 504, local: true, at } => {
-                let late = limit + Duration::from_millis(200);
-                assert!((limit..late).contains(at), "{at:?}\n{}", report.story());
-            }
-            other => panic!("{other:?}\n{}", report.story()),
-        }
+        let (status, local, at) = answer_to(&report, &format!("r{number}"));
+        assert_eq!((status, local), (504, true), "{}", report.story());
+        assert!(in_time.contains(&at), "{at:?}\n{}", report.story());
+    }
+}
+
+#[test]
+fn a_connection_that_still_takes_a_request_gets_no_other() {
+    let mut world = World::quiet(1);
+    world.promise = Promise::Nothing;
+    world.shape.capacity = 64..=1_024;
+    world.backends[0].manners = Manners { early: 100, late_ms: 1..=20, ..Manners::good() };
+    for number in 0..4 {
+        let put = |index: usize| Request {
+            method: Method::Put,
+            body: Body::Length(100 * index),
+            ..Request::get(&format!("c{number}r{index}"))
+        };
+        world.clients.push(Client::sequential((0..5).map(put).collect()));
+    }
+    for seed in 0..20 {
+        let report = simulation::play(&world, seed);
+        assert!(report.breaches.is_empty(), "{}", report.story());
+    }
+}
+
+#[test]
+fn an_empty_answer_is_passed_on_at_once() {
+    let mut world = World::quiet(1);
+    world.backends[0].manners.size = 0..=0;
+    world.clients = vec![Client::sequential(gets(20))];
+    let report = play(&world);
+    for number in 0..20 {
+        let (_, local, at) = answer_to(&report, &format!("r{number}"));
+        assert!(!local && at < Duration::from_millis(1), "{at:?}\n{}", report.story());
     }
 }
 
 #[test]
 fn an_upload_below_the_minimum_rate_is_cut_off() {
     let mut world = World::quiet(1);
-    world.promise = simulation::Promise::Nothing;
+    world.promise = Promise::Nothing;
     let drips = Request {
         method: Method::Post,
         body: Body::Length(100_000),
@@ -162,17 +193,17 @@ fn an_upload_below_the_minimum_rate_is_cut_off() {
         pause_ms: 1_000,
         ..Request::get("slow")
     };
-    let walks = Request { id: "fine".to_owned(), pause_ms: 300, ..drips.clone() };
-    let walks = Request { body: Body::Length(10_000), ..walks };
+    let walks = Request {
+        id: "fine".to_owned(),
+        body: Body::Length(10_000),
+        pause_ms: 300,
+        ..drips.clone()
+    };
     world.clients = vec![Client::sequential(vec![drips]), Client::sequential(vec![walks])];
     let report = play(&world);
-    match only_outcome(&report, "slow") {
-        Outcome::Answered { status: 408, local: true, at } => {
-            let (least, most) = (Duration::from_secs(10), Duration::from_secs(15));
-            assert!((least..most).contains(at), "{at:?}\n{}", report.story());
-        }
-        other => panic!("{other:?}\n{}", report.story()),
-    }
-    let outcome = only_outcome(&report, "fine");
-    assert!(matches!(outcome, Outcome::Answered { local: false, .. }), "{}", report.story());
+    let (status, local, at) = answer_to(&report, "slow");
+    assert_eq!((status, local), (408, true), "{}", report.story());
+    let in_time = Duration::from_secs(10)..Duration::from_secs(15);
+    assert!(in_time.contains(&at), "{at:?}\n{}", report.story());
+    assert!(!answer_to(&report, "fine").1, "{}", report.story());
 }

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 /// The answer that tests use where any will do.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// Bytes taken per read.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes taken per read; small, as tests measure the memory of their process.
+const READ_BYTES: usize = 8 * 1024;
 
-/// A running backend; dropping it ends all its connections, and fails the test if a script panicked.
+/// A running backend; dropping it ends all its connections, and fails the test if a script
+/// panicked.
 pub struct Backend {
     address: String,
     seen: Arc<Seen>,

@@ -1,5 +1,5 @@
-//! A second, independent reading of HTTP/1.1 messages, as strict as RFC 9112 allows: the oracle that
-//! tests hold the proxy's output against.
+//! A second, independent reading of HTTP/1.1 messages, as strict as RFC 9112 allows: the oracle
+//! that tests hold the proxy's output against.
 
 /// What a message is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn read_head(head: &[u8], kind: Kind) -> Result<Message, String> {
     let text = latin1(head);
     let mut lines = text.split("\r\n");
     let start_line = lines.next().unwrap_or_default().to_owned();
-    if text.replace("\r\n", "").contains(|c: char| c.is_control() && c != '\t') {
+    if text.replace("\r\n", "").contains(|c: char| c.is_ascii_control() && c != '\t') {
         return Err(format!("control byte in head {text:?}"));
     }
     let well_formed = match kind {

@@ -120,7 +120,7 @@ pub fn play(world: &World, seed: u64) -> Report {
     let lines = read_records(&file);
     let found = check::check(world, &journal, &lines);
     journal.breaches.extend(found);
-    let Journal { trace, breaches, outcomes, sightings } = journal;
+    let Journal { trace, breaches, outcomes, sightings, .. } = journal;
     Report { seed, world: world.clone(), trace, breaches, outcomes, sightings }
 }
 

@@ -1,9 +1,9 @@
-//! The place where cases are fought out: one proxy before one backend, and the rules that hold after
-//! every case.
+//! The place where cases are fought out: one proxy before one backend, and the rules that hold
+//! after every case.
 
 use evenkeel_testkit::backend::{Backend, Mark, OK, whole_requests};
 use evenkeel_testkit::client::Client;
-use evenkeel_testkit::message::Message;
+use evenkeel_testkit::message::{self, Kind, Message, Reading};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::Ending;
@@ -111,8 +111,8 @@ impl Arena {
         Ok(())
     }
 
-    /// As `refuses`, but for bodies that go wrong on the way: the head may have reached the backend,
-    /// never a whole request.
+    /// As `refuses`, but for bodies that go wrong on the way: the head may have reached the
+    /// backend, never a whole request.
     pub(crate) fn aborts(&self, bytes: &[u8], refusal: Refusal) -> Verdict {
         for size in [bytes.len(), 1] {
             let mark = self.backend.mark();
@@ -169,10 +169,7 @@ impl Arena {
         let answers = self.answers.get();
         ensure!(requests <= answers, "{requests} requests for {answers} responses");
         let mut seen = self.backend.bytes_since(mark);
-        for bytes in &mut seen {
-            let good = bytes.windows(10).rposition(|window| window == b"GET /good ");
-            good.iter().for_each(|at| bytes.truncate(*at));
-        }
+        seen.iter_mut().for_each(drop_good_requests);
         seen.retain(|bytes| !bytes.is_empty());
         Ok(seen)
     }
@@ -182,6 +179,18 @@ impl Arena {
         let mark = self.backend.mark();
         if let Err(why) = self.after(&mark) {
             panic!("{why}");
+        }
+    }
+}
+
+/// Leaves what is not a whole good request.
+fn drop_good_requests(bytes: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Ok(Reading::Whole(request, used)) = message::read(&bytes[at..], Kind::Request) {
+        if request.target() == "/good" {
+            bytes.drain(at..at + used);
+        } else {
+            at += used;
         }
     }
 }

@@ -309,7 +309,7 @@ fn s28_a_cut_request_body_cuts_the_request() {
         for bytes in arena.after(&mark)? {
             let whole = evenkeel_testkit::backend::whole_requests(&bytes);
             assert!(whole.is_empty(), "{whole:?}");
-            assert!(!bytes.ends_with(b"0\r\n\r\n"), "{}", bytes.escape_ascii());
+            assert!(!bytes.ends_with(b"\r\n0\r\n\r\n"), "{}", bytes.escape_ascii());
         }
         Ok(())
     });

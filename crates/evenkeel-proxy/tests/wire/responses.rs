@@ -3,7 +3,7 @@
 
 use crate::arena::{Arena, BAD_RESPONSE, GOOD, RESET, RESPONSE_TIMEOUT, Refusal, Verdict, each};
 use crate::arena::{ensure, is_refusal};
-use evenkeel_testkit::backend::{Backend, OK};
+use evenkeel_testkit::backend::{Backend, Gate, Mark, OK};
 use evenkeel_testkit::client::NoResponse;
 use evenkeel_testkit::wire::Ending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,7 +58,8 @@ impl Evil {
         self.says(bytes, then);
         let mark = self.arena.backend.mark();
         let mut client = self.arena.connect();
-        client.send("GET /evil HTTP/1.1\r\nHost: x\r\n\r\n");
+        // Never repeated, so that requests and responses can be counted against each other.
+        client.send("POST /evil HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
         is_refusal(&self.arena.answer(&mut client)?, refusal)?;
         client.send(GOOD);
         let good = self.arena.answer(&mut client)?;
@@ -72,7 +73,9 @@ impl Evil {
         let mark = self.arena.backend.mark();
         let mut client = self.arena.connect();
         client.send(request);
-        match client.final_response() {
+        let came = client.final_response();
+        self.arena.count_answers(1);
+        match came {
             Err(NoResponse::Cut(Ending::StillOpen, _) | NoResponse::Malformed(_)) => {
                 return Err("neither whole nor cut".to_owned());
             }
@@ -80,12 +83,11 @@ impl Evil {
             Ok(response) if response.status() == 502 => {}
             Ok(response) => return Err(format!("a clean end: {response:?}")),
         }
-        self.arena.count_answers(1);
         self.evil_connection_is_retired(&mark)
     }
 
     /// Nothing follows `/evil` on its connection.
-    fn evil_connection_is_retired(&self, mark: &evenkeel_testkit::backend::Mark) -> Verdict {
+    fn evil_connection_is_retired(&self, mark: &Mark) -> Verdict {
         self.arena.after(mark)?;
         let requests = self.arena.backend.requests();
         let last = requests.iter().rposition(|(_, request)| request.target() == "/evil");
@@ -285,7 +287,7 @@ fn r9_no_response_at_all() {
 
 #[test]
 fn r10_a_head_that_trickles_without_end() {
-    // RFC 9110 15.6.5: the deadline is that of the whole head, not of a byte.
+    // RFC 9110 15.6.5: the deadline is that of the whole head, not of a byte; also after an upload.
     let backend = Backend::start(|conversation| {
         while let Some(request) = conversation.request() {
             if request.target() != "/evil" {
@@ -293,7 +295,7 @@ fn r10_a_head_that_trickles_without_end() {
                 continue;
             }
             conversation.send(HEAD.as_bytes());
-            let never = evenkeel_testkit::backend::Gate::default();
+            let never = Gate::default();
             while conversation.send(b"A: b\r\n") {
                 never.wait_at_most(Duration::from_millis(20));
             }
@@ -302,11 +304,45 @@ fn r10_a_head_that_trickles_without_end() {
     let arena = Arena::before(backend, |plan| {
         plan.pool(|pool| pool.timeouts.response_head = Duration::from_millis(300))
     });
-    let mut client = arena.connect();
-    client.send("GET /evil HTTP/1.1\r\nHost: x\r\n\r\n");
-    let response = arena.answer(&mut client).expect("an answer");
-    is_refusal(&response, RESPONSE_TIMEOUT).expect("504");
+    let cases = [
+        ("RFC 9110 15.6.5 no body", ("GET", "Content-Length: 0\r\n", "")),
+        ("RFC 9110 15.6.5 upload", ("POST", "Content-Length: 2\r\n", "ok")),
+        (
+            "RFC 9110 15.6.5 upload with 100",
+            ("POST", "Content-Length: 2\r\nExpect: 100-continue\r\n", "ok"),
+        ),
+    ];
+    each(cases, |(method, fields, body)| {
+        let before = arena.backend.received().concat().len();
+        let mut client = arena.connect();
+        client.send(format!("{method} /evil HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        if fields.contains("100-continue") {
+            client.read_until(b"100 Continue\r\n\r\n");
+        } else {
+            assert!(arena.backend.wait_for_bytes(before + 1), "the head is there");
+        }
+        client.send(body);
+        is_refusal(&arena.answer(&mut client)?, RESPONSE_TIMEOUT)
+    });
     arena.settles();
+}
+
+#[test]
+fn r10_heads_that_are_large_but_legal() {
+    // RFC 9110 5.4: 60 KiB and 200 fields pass.
+    let evil = Evil::new();
+    let long = format!("{HEAD}A: {}\r\nContent-Length: 2\r\n\r\nok", "b".repeat(60 * 1024));
+    let many = format!("{HEAD}{}Content-Length: 2\r\n\r\nok", "A: b\r\n".repeat(200));
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(10);
+    let ten = format!("{interim}{HEAD}Content-Length: 2\r\n\r\nok");
+    for bytes in [long, many, ten] {
+        evil.says(bytes.as_bytes(), Then::Stays);
+        let mut client = evil.arena.connect();
+        client.send("GET /evil HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(evil.arena.answer(&mut client).expect("200").text(), "ok");
+    }
+    evil.arena.settles();
+    assert_eq!(evil.arena.backend.connections(), 1);
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! What is sent again and what never is (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing that a backend may
-//! have begun to work on, unless it may be repeated.
+//! What is sent again and what never is (RFC 9110 9.2.2, RFC 9112 9.3.1): nothing that a backend
+//! may have begun to work on, unless it may be repeated.
 
-use crate::arena::{Arena, CONNECT_FAILURE, GOOD, RESET, RESPONSE_TIMEOUT, each, is_refusal};
+use crate::arena::{
+    Arena, BAD_RESPONSE, CONNECT_FAILURE, GOOD, RESET, RESPONSE_TIMEOUT, Refusal, each, is_refusal,
+};
 use evenkeel_testkit::backend::{Backend, OK, RefusingAddress};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
@@ -83,8 +85,11 @@ fn a_dead_backend_is_passed_over() {
     for request in [GOOD, POST, GOOD, POST] {
         assert_eq!(client.ask(request).text(), "live");
     }
-    assert_eq!(live.requests().len(), 4);
-    let records = proxy.wait_for_records(4);
+    client.send("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+    assert!(live.wait_for_bytes(live.received().concat().len() + 1), "the head is there");
+    assert_eq!(client.ask("ok").text(), "live", "a body that comes later");
+    assert_eq!(live.requests().len(), 5);
+    let records = proxy.wait_for_records(5);
     let tries: Vec<_> = records.iter().filter_map(|record| record["tries"].as_u64()).collect();
     assert!(tries.contains(&2), "{tries:?}");
     assert!(records.iter().all(|record| record["backend"] == live.address()));
@@ -117,7 +122,7 @@ fn breaking() -> Backend {
 fn a_reset_before_the_answer_is_tried_elsewhere_if_it_may() {
     let cases = [
         ("RFC 9110 9.2.2 GET", ("GET /", true)),
-        ("RFC 9110 9.2.2 HEAD is safe", ("OPTIONS /", true)),
+        ("RFC 9110 9.2.2 OPTIONS", ("OPTIONS /", true)),
         ("RFC 9110 9.2.2 PUT", ("PUT /", true)),
         ("RFC 9110 9.2.2 DELETE", ("DELETE /", true)),
         ("RFC 9110 9.2.2 POST", ("POST /", false)),
@@ -138,8 +143,12 @@ fn a_reset_before_the_answer_is_tried_elsewhere_if_it_may() {
                 is_refusal(&response, RESET)?;
             }
         }
-        let seen = bad.requests().len() + good.requests().len();
-        assert_eq!(seen, if *repeated { 3 } else { 2 });
+        let (at_bad, at_good) = (bad.requests().len(), good.requests().len());
+        if *repeated {
+            assert!(at_good == 2 && at_bad >= 1, "{at_good} and {at_bad}");
+        } else {
+            assert_eq!(at_good + at_bad, 2, "each sent once");
+        }
         Ok(())
     });
 }
@@ -149,7 +158,10 @@ fn a_body_on_its_way_is_not_repeated() {
     // RFC 9110 9.2.2: once body bytes went that we do not keep, there is nothing to repeat.
     let bad = Backend::start(|conversation| {
         conversation.head();
-        while conversation.take_bytes().len() < 10_000 {}
+        let mut taken = 0;
+        while taken < 10_000 && conversation.receive() {
+            taken += conversation.take_bytes().len();
+        }
         conversation.reset();
     });
     let good = Backend::named("good");
@@ -202,15 +214,19 @@ fn backends_that_answer_nothing_sensible() {
         conversation.send(b"\0\x01\x02 what is this\r\n\r\n");
         conversation.read_to_end();
     });
+    // A connection that ends while it is made failed as such; one that ends just after, broke.
+    let broken: &[Refusal] = &[RESET, CONNECT_FAILURE];
     let cases = [
-        ("closes at once", (&closing, RESET)),
-        ("resets at once", (&resetting, RESET)),
-        ("speaks first, garbage", (&garbage, crate::arena::BAD_RESPONSE)),
+        ("closes at once", (&closing, broken)),
+        ("resets at once", (&resetting, broken)),
+        ("speaks first, garbage", (&garbage, &[BAD_RESPONSE])),
     ];
-    each(cases, |(backend, refusal)| {
+    each(cases, |(backend, refusals)| {
         let proxy = Proxy::start(&PlanBuilder::to(&[backend.address()]).build());
         for request in [GOOD, POST] {
-            is_refusal(&proxy.connect().ask(request), *refusal)?;
+            let response = proxy.connect().ask(request);
+            let verdicts = refusals.iter().map(|refusal| is_refusal(&response, *refusal));
+            verdicts.reduce(|one, other| one.or(other)).unwrap_or(Ok(()))?;
         }
         Ok(())
     });

@@ -1,8 +1,8 @@
 //! Where a request goes and what is changed on its way.
 
-use crate::arena::{Arena, DENIED, NO_BACKEND, NO_ROUTE, each, is_refusal};
+use crate::arena::{Arena, DENIED, NO_BACKEND, NO_ROUTE, each, ensure, is_refusal};
 use evenkeel_core::plan::{AdminState, HeaderRules, PathMatch, RouteMatch};
-use evenkeel_testkit::backend::Backend;
+use evenkeel_testkit::backend::{Backend, whole_requests};
 use evenkeel_testkit::client::Client;
 use evenkeel_testkit::plan::{PlanBuilder, pool, route};
 use evenkeel_testkit::proxy::Proxy;
@@ -83,21 +83,37 @@ fn header_rules_of_a_route() {
 
 #[test]
 fn header_rules_may_replace_our_own_fields() {
+    // `set` replaces every field of the name, `remove` drops every one, whoever wrote it.
     let arena = Arena::with(|plan| {
         plan.route(|route| {
             route.request_headers.set = vec![
                 ("host".to_owned(), "inner.test".to_owned()),
                 ("x-forwarded-proto".to_owned(), "https".to_owned()),
             ];
+            route.request_headers.remove = vec!["x-forwarded-for".to_owned()];
         })
     });
-    let mut client = arena.connect();
-    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(arena.answer(&mut client).expect("200").status(), 200);
-    let (_, request) = arena.backend.requests().remove(0);
-    assert_eq!(request.values("host"), ["inner.test"]);
-    assert_eq!(request.values("x-forwarded-proto"), ["https"]);
-    arena.settles();
+    let cases = [
+        ("RFC 9112 3.2 origin form", ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "host")),
+        ("RFC 9112 3.2.2 absolute form", ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "host")),
+        ("RFC 9112 3.2 HTTP/1.0 without Host", ("GET / HTTP/1.0\r\n\r\n", "host")),
+        ("set X-Forwarded-Proto", ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "x-forwarded-proto")),
+        ("remove X-Forwarded-For", ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "x-forwarded-for")),
+    ];
+    each(cases, |(bytes, name)| {
+        let mark = arena.backend.mark();
+        let mut client = arena.connect();
+        client.send(bytes);
+        assert_eq!(arena.answer(&mut client)?.status(), 200);
+        let seen = whole_requests(&arena.after(&mark)?.concat());
+        let expected: &[&str] = match *name {
+            "host" => &["inner.test"],
+            "x-forwarded-proto" => &["https"],
+            _ => &[],
+        };
+        ensure!(seen[0].values(name) == expected, "{name}: {:?}", seen[0].values(name));
+        Ok(())
+    });
 }
 
 #[test]

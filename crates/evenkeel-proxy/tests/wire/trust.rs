@@ -102,8 +102,8 @@ fn h2_connection_cannot_delete_what_a_trusted_proxy_said() {
     let arena = Arena::with(trusting);
     let mut client = arena.connect();
     client.send(
-        "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Forwarded-Proto, X-Forwarded-Host, X-Request-Id\r\n\
-         X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: X-Forwarded-Proto, X-Forwarded-Host\r\n\
+         Connection: X-Request-Id\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop\r\n\r\n",
     );
     assert_eq!(arena.answer(&mut client).expect("200").status(), 200);
     let (_, request) = arena.backend.requests().remove(0);
@@ -197,7 +197,7 @@ fn h6_one_path_for_matcher_log_and_backend() {
         ("RFC 3986 5.2.4 %2f before dots", ("/public%2f../admin", Err(BAD_REQUEST))),
         ("RFC 3986 5.2.4 all encoded", ("/public%2f%2e%2e%2fadmin", Err(BAD_REQUEST))),
         ("RFC 3986 7.3 NUL", ("/a%00b", Err(BAD_REQUEST))),
-        ("RFC 3986 5.2.4 above the root", ("/../../good", Ok("/good"))),
+        ("RFC 3986 5.2.4 above the root", ("/../../x", Ok("/x"))),
         ("RFC 3986 2.4 decoded once", ("/%252e%252e/admin", Ok("/%252e%252e/admin"))),
         ("RFC 3986 6.2.2.1 case", ("/ADMIN", Ok("/ADMIN"))),
         ("RFC 3986 3.3 parameter", ("/admin;x", Ok("/admin;x"))),
@@ -237,8 +237,8 @@ fn h6_one_path_for_matcher_log_and_backend() {
 
 #[test]
 fn h6_a_stripped_path_never_gains_a_second_meaning() {
-    // After `/v1` is gone, the rest must not become `//host/…` that a backend reads as an authority,
-    // nor a path that the matcher would have denied.
+    // After `/v1` is gone, the rest is forwarded as it is spelt: it never becomes a target of
+    // another form, and its route was chosen by the whole path.
     let arena = Arena::with(with_admin);
     for (sent, seen) in [("/v1//evil.test/x", "//evil.test/x"), ("/v1/admin", "/admin")] {
         let mut client = arena.connect();

@@ -36,8 +36,8 @@ fn switching(first: &'static [u8]) -> Backend {
 
 #[test]
 fn s9_bytes_before_a_101_are_http() {
-    // RFC 9110 7.8: the backend stays with HTTP, so what follows is a request of its own, routed and
-    // judged as such.
+    // RFC 9110 7.8: the backend stays with HTTP, so what follows is a request of its own,
+    // routed and judged as such.
     let arena = Arena::with(|plan| {
         plan.plan(|plan| {
             let mut admin = plan.routes[0].clone();

@@ -98,6 +98,15 @@ impl Pipe {
         self.writer.take().into_iter().for_each(Waker::wake);
     }
 
+    /// What is still on its way is lost.
+    fn lose_transit(&mut self) {
+        let lost = self.transit.drain(..).map(|(_, piece)| match piece {
+            Piece::Bytes(bytes) => bytes.len(),
+            Piece::End | Piece::Reset => 0,
+        });
+        self.held -= lost.sum::<usize>();
+    }
+
     /// The reader is gone: what it had not read vanishes. True if there was something.
     fn abandon(&mut self) -> bool {
         self.reader_gone = true;
@@ -205,19 +214,19 @@ pub(super) fn leave(wire: &SharedWire, end: usize, how: Piece) {
         let over = this.pipes[1 - end].ending == Ending::Reset;
         this.pipes[end].writer_done = true;
         // Closing with bytes unread is a reset, not an end.
-        match how {
-            _ if over => None,
-            Piece::Reset => Some(Piece::Reset),
-            _ if unread => Some(Piece::Reset),
-            _ if done => None,
-            how => Some(how),
+        if over {
+            None
+        } else if unread || matches!(how, Piece::Reset) {
+            Some(Piece::Reset)
+        } else {
+            Some(how).filter(|_| !done)
         }
     };
     let Some(parting) = parting else { return };
     if matches!(parting, Piece::Reset) {
         let mut this = wire.borrow_mut();
         if this.rng.bool() {
-            this.pipes[end].transit.clear();
+            this.pipes[end].lose_transit();
         }
     }
     send(wire, end, parting);
@@ -263,8 +272,9 @@ async fn carry(wire: SharedWire, end: usize) {
         let Some(at) = next else { break };
         sleep_until(at).await;
         let mut this = wire.borrow_mut();
-        let due = this.pipes[end].transit.front().is_some_and(|(at, _)| *at <= Instant::now());
-        if let (true, Some((_, piece))) = (due, this.pipes[end].transit.pop_front()) {
+        // What it waited for may have been lost to a reset meanwhile.
+        let now = Instant::now();
+        if let Some((_, piece)) = this.pipes[end].transit.pop_front_if(|(at, _)| *at <= now) {
             let bounced = this.deliver(end, piece);
             drop(this);
             bounce(&wire, end, bounced);

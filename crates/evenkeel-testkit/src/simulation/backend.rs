@@ -21,7 +21,7 @@ const GARBAGE: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     b"HTTP/1.1 200 OK\r\n bait: 1\r\n\r\n",
     b"\0\0\0\0\0\0\0\0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbait",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nbait",
 ];
 
 /// What is done about one request.
@@ -33,8 +33,15 @@ enum Turn {
     Break,
     CutHead,
     CutBody,
+    BadChunk,
     Garbage,
 }
+
+/// What goes wrong in some way.
+const WRONG: &[Turn] =
+    &[Turn::Silence, Turn::Break, Turn::CutHead, Turn::CutBody, Turn::BadChunk, Turn::Garbage];
+/// What follows the first lines of a response whose body breaks its own framing.
+const BAD_CHUNK: &str = "Transfer-Encoding: chunked\r\n\r\n4\r\nbait\r\nzz\r\n";
 
 /// Serves one backend for as long as the world lasts.
 pub(super) async fn play(
@@ -52,6 +59,7 @@ pub(super) async fn play(
             inbox: Inbox::new(stream.clone()),
             stream,
             rng: rng.fork(),
+            seen: Vec::new(),
         };
         tokio::task::spawn_local(connection.serve());
     }
@@ -63,10 +71,14 @@ struct Connection {
     inbox: Inbox,
     stream: ScriptStream,
     rng: Rng,
+    /// Ids of its requests, in order.
+    seen: Vec<String>,
 }
 
 /// A response, encoded.
 struct Response {
+    /// Its first lines, up to the framing.
+    start: String,
     bytes: Vec<u8>,
     head_bytes: usize,
     closes: bool,
@@ -119,7 +131,10 @@ impl Connection {
             Fault::Ended => {}
             Fault::Cut | Fault::Reset => self.note(&format!("request {fault:?}")),
             Fault::Malformed(what) => {
-                self.stage.breach(&format!("backend got what is no request: {what}"));
+                let address = self.plan.address;
+                let seen = self.seen.join(", ");
+                let breach = format!("{address} saw {seen}, then what is no request: {what}");
+                self.stage.breach(&breach);
             }
         }
     }
@@ -133,6 +148,7 @@ impl Connection {
                 return false;
             }
         };
+        self.seen.push(id.clone());
         let turn = self.decide();
         if turn != Turn::Answer {
             self.note(&format!("{id}: {turn:?}"));
@@ -140,12 +156,16 @@ impl Connection {
         let reads_first = match turn {
             Turn::Answer => true,
             Turn::AnswerEarly => false,
-            Turn::Silence | Turn::Break | Turn::CutHead | Turn::CutBody | Turn::Garbage => {
-                self.rng.bool()
-            }
+            Turn::Silence | Turn::Break | Turn::CutHead => self.rng.bool(),
+            Turn::CutBody | Turn::BadChunk | Turn::Garbage => self.rng.bool(),
         };
-        if reads_first && !self.read_body(head, &id, framing).await {
-            return false;
+        if reads_first {
+            if !self.read_body(head, &id, framing).await {
+                return false;
+            }
+            if !self.inbox.rest().is_empty() {
+                self.stage.breach(&format!("bytes behind {id} before its answer"));
+            }
         }
         let late = self.rng.u64(self.manners().late_ms.clone());
         sleep(Duration::from_millis(late)).await;
@@ -169,6 +189,10 @@ impl Connection {
                 let cut = if from < to { self.rng.usize(from..to) } else { from / 2 };
                 let how = if response.ends_by_close { Cut::Reset } else { Cut::Any };
                 self.cut(&response.bytes[..cut], how).await
+            }
+            Turn::BadChunk => {
+                let response = format!("{}{BAD_CHUNK}", response.start);
+                self.cut(response.as_bytes(), Cut::Any).await
             }
             Turn::Garbage => {
                 let garbage = GARBAGE[self.rng.usize(0..GARBAGE.len())];
@@ -200,8 +224,7 @@ impl Connection {
             return Turn::Break;
         }
         if chance(&mut self.rng, faulty) {
-            let wrong = [Turn::Silence, Turn::Break, Turn::CutHead, Turn::CutBody, Turn::Garbage];
-            return wrong[self.rng.usize(0..wrong.len())];
+            return WRONG[self.rng.usize(0..WRONG.len())];
         }
         if chance(&mut self.rng, early) { Turn::AnswerEarly } else { Turn::Answer }
     }
@@ -214,13 +237,11 @@ impl Connection {
                     let length = body.len();
                     self.stage.breach(&format!("I5: {id}: {length} bytes are not its body"));
                 }
-                if !self.inbox.rest().is_empty() {
-                    self.stage.breach(&format!("bytes behind {id} before its answer"));
-                }
                 true
             }
             Err(fault) => {
                 self.judge(&fault);
+                self.stage.journal.borrow_mut().cut.push(id.to_owned());
                 false
             }
         }
@@ -240,6 +261,7 @@ impl Connection {
         text.push_str(&format!(
             "HTTP/1.1 {status} Fine\r\nX-Echo-Id: {id}\r\nX-Body-Hash: {hash}\r\n"
         ));
+        let start = text.clone();
         if closes && !ends_by_close {
             text.push_str("Connection: close\r\n");
         }
@@ -259,7 +281,7 @@ impl Connection {
         if !bodiless {
             bytes.extend(encoded);
         }
-        Response { bytes, head_bytes, closes, ends_by_close }
+        Response { start, bytes, head_bytes, closes, ends_by_close }
     }
 
     /// Writes a whole response. True if the connection stays.

@@ -17,6 +17,10 @@ pub(super) fn check(world: &World, journal: &Journal, lines: &[AccessLine]) -> V
             breaches.push(format!("backends saw {:?}, which nobody sent", sighting.id));
         }
     }
+    if world.promise != Promise::Nothing {
+        let cut = journal.cut.iter().map(|id| format!("I5: a backend got a part of {id}"));
+        breaches.extend(cut);
+    }
     for (id, request) in requests {
         let outcomes = journal.outcomes.get(id).map_or(&[][..], Vec::as_slice);
         let times = seen.get(id).copied().unwrap_or(0);
@@ -49,14 +53,15 @@ fn repeats(world: &World, request: &Request, times: usize) -> Option<String> {
 /// What the faults of the world must not touch.
 fn promise(world: &World, request: &Request, outcome: &Outcome) -> Option<String> {
     let safe = matches!(request.method, Method::Get | Method::Head);
-    let promised = match world.promise {
-        Promise::All => true,
-        Promise::Safe => safe,
-        Promise::Nothing => false,
+    let answered = matches!(outcome, Outcome::Answered { .. });
+    let local = matches!(outcome, Outcome::Answered { local: true, .. });
+    let kept = match world.promise {
+        Promise::All => answered && !local,
+        Promise::Safe => answered && !(local && safe),
+        Promise::Nothing => true,
     };
-    let answered = matches!(outcome, Outcome::Answered { local: false, .. });
     let id = &request.id;
-    (promised && !answered).then(|| format!("lost: {id} ended with {outcome:?}"))
+    (!kept).then(|| format!("lost: {id} ended with {outcome:?}"))
 }
 
 /// I1 as the proxy tells it: one record per exchange, and a true one.

@@ -15,6 +15,8 @@ const MAX_CLIENTS: usize = 20;
 const MAX_REQUESTS: usize = 5;
 /// Largest body.
 const MAX_BODY_BYTES: usize = 100_000;
+/// Longest way of a piece.
+const MAX_DELAY_MS: u64 = 5;
 /// A body goes through a connection in at most so many fillings, so that a world ends.
 const MAX_FILLINGS: usize = 60;
 
@@ -58,10 +60,10 @@ pub(super) fn world(seed: u64) -> World {
 fn shape(rng: &mut Rng, promise: Promise) -> WireShape {
     let capacity = one_of(rng, &[64, 512, 4_096, 65_536]);
     let piece = one_of(rng, &[16, 200, 1_460, 65_536]);
-    let delay = one_of(rng, &[0, 0, 1, 5]);
+    let delay = one_of(rng, &[0, 0, 1, MAX_DELAY_MS]);
     let breaks = promise == Promise::Nothing && chance(rng, 30);
     WireShape {
-        capacity: capacity..=capacity * 2,
+        capacity: capacity..=capacity * 8,
         piece: piece..=piece * 2,
         delay_ms: 0..=delay,
         short_write_percent: one_of(rng, &[0, 20, 60]),
@@ -150,7 +152,8 @@ fn manners(rng: &mut Rng, promise: Promise, most: usize) -> Manners {
         closes: one_of(rng, &[0, 0, 30]),
         until_close: one_of(rng, &[0, 0, 20]),
         idle_close_ms: idle_close.then(|| {
-            let least = rng.u64(1..=20);
+            // Later than what was written last has arrived.
+            let least = rng.u64(MAX_DELAY_MS + 1..=40);
             least..=least * 4
         }),
         ..Manners::good()
@@ -175,7 +178,7 @@ fn client(rng: &mut Rng, number: usize, (promise, most): (Promise, usize)) -> Cl
         request.closes = if window > 1 { false } else { chance(rng, 10) };
         if wild && chance(rng, 8) {
             let how = one_of(rng, &[Leave::Reset, Leave::Close, Leave::HalfClose]);
-            request.leaves = Some((how, rng.u8(0..=100)));
+            request.leaves = Some((how, one_of(rng, &[0, 20, 60, 90, 100])));
         }
         request
     });

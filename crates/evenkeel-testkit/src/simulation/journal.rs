@@ -50,6 +50,8 @@ pub(super) struct Journal {
     pub(super) breaches: Vec<String>,
     pub(super) outcomes: BTreeMap<String, Vec<Outcome>>,
     pub(super) sightings: Vec<Sighting>,
+    /// Requests whose body came to a backend in part.
+    pub(super) cut: Vec<String>,
 }
 
 /// Where scripts act and tell what they do.

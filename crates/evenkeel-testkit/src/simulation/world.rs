@@ -160,9 +160,9 @@ pub struct Backend {
 /// What clients that stay may rely on, given the faults of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// Every request gets the backend's answer.
+    /// Every request gets a backend's answer.
     All,
-    /// GET and HEAD do.
+    /// GET and HEAD do; others may get a local reply.
     Safe,
     /// None.
     Nothing,

@@ -1,0 +1,148 @@
+//! What must hold whatever the bytes are: one function for each reader of foreign bytes. The fuzz
+//! targets in `fuzz/` call them, and `tests/corpus.rs` of the proxy replays the corpus through them.
+//!
+//! Each takes any bytes and panics if something does not hold; that is how a fuzzer is told.
+
+mod exchange;
+mod heads;
+mod mutate;
+mod record;
+
+pub use exchange::exchange;
+pub use heads::{request_head, response_head};
+pub use mutate::mutate;
+pub use record::access_record;
+
+use crate::message::{self, Kind, Reading};
+use evenkeel_core::chunked::{ChunkDecoder, ChunkError, ChunkStep};
+use evenkeel_core::path::{self, PathScratch};
+use evenkeel_core::plan::PathPolicy;
+use fastrand::Rng;
+
+/// A function that any bytes may be given to.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the name of their corpus.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("access_record", access_record),
+    ("chunked", chunked),
+    ("exchange", exchange),
+    ("path", path),
+    ("request_head", request_head),
+    ("response_head", response_head),
+];
+
+/// Ways in which a chunked body is split, besides byte by byte.
+const SPLITS: u64 = 4;
+
+/// A request path has one view: it does not change when seen again, and it hides no dot segment.
+///
+/// # Panics
+/// If that does not hold.
+pub fn path(bytes: &[u8]) {
+    let lenient = seen(bytes, PathPolicy::Lenient);
+    let strict = seen(bytes, PathPolicy::Strict);
+    assert!(strict.is_none() || strict == lenient, "strict sees {strict:?}, lenient {lenient:?}");
+    let Some((matching, forward)) = lenient else { return };
+    let again = seen(&forward, PathPolicy::Lenient);
+    assert_eq!(again.as_ref(), Some(&(matching.clone(), forward.clone())), "seen again");
+    assert!(forward.len() <= bytes.len() && matching.len() <= forward.len(), "{forward:?}");
+    if matching == b"*" {
+        return;
+    }
+    assert!(forward.iter().all(u8::is_ascii_graphic), "{}", forward.escape_ascii());
+    for view in [&matching, &forward] {
+        let mut segments = view.split(|byte| *byte == b'/');
+        assert_eq!(segments.next(), Some(&b""[..]), "does not begin with a slash");
+        let dots = segments.find(|segment| matches!(*segment, b"." | b".."));
+        assert_eq!(dots, None, "{}", view.escape_ascii());
+    }
+    assert!(!matching.windows(2).any(|pair| pair == b"//"), "{}", matching.escape_ascii());
+}
+
+fn seen(bytes: &[u8], policy: PathPolicy) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut scratch = PathScratch::default();
+    let view = path::view(bytes, policy, &mut scratch).ok()?;
+    Some((view.matching.to_vec(), view.forward.to_vec()))
+}
+
+/// A chunked body means the same in whatever pieces it arrives, and the same to a second reader.
+///
+/// # Panics
+/// If that does not hold.
+pub fn chunked(bytes: &[u8]) {
+    let whole = Decoding::of(bytes, std::iter::once(bytes.len()));
+    assert_eq!(Decoding::of(bytes, 1..=bytes.len()), whole, "byte by byte");
+    let mut rng = Rng::with_seed(seed_of(bytes));
+    for _ in 0..SPLITS {
+        let mut ends: Vec<_> = (0..rng.usize(1..8)).map(|_| rng.usize(0..=bytes.len())).collect();
+        ends.push(bytes.len());
+        ends.sort_unstable();
+        assert_eq!(Decoding::of(bytes, ends.iter().copied()), whole, "split at {ends:?}");
+    }
+    assert!(whole.body.len() + whole.trailers.len() <= whole.consumed, "more out than in");
+    if whole.verdict != Ok(ChunkStep::End) {
+        return;
+    }
+    let mut message = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let head_bytes = message.len();
+    message.extend_from_slice(bytes);
+    // The second reader knows no extensions, so it may refuse.
+    match message::read(&message, Kind::Request) {
+        Err(_) => {}
+        Ok(Reading::Whole(read, used)) => {
+            assert_eq!(
+                (read.body, used - head_bytes),
+                (whole.body, whole.consumed),
+                "two readings"
+            );
+        }
+        Ok(reading) => panic!("ended, but a second reader says {reading:?}"),
+    }
+}
+
+/// What a decoder made of a body.
+#[derive(Debug, PartialEq, Eq)]
+struct Decoding {
+    body: Vec<u8>,
+    trailers: Vec<u8>,
+    consumed: usize,
+    verdict: Result<ChunkStep, ChunkError>,
+}
+
+impl Decoding {
+    /// Of bytes that arrive in pieces, given by their ends.
+    fn of(bytes: &[u8], ends: impl Iterator<Item = usize>) -> Decoding {
+        let mut decoder = ChunkDecoder::default();
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
+        let (mut start, mut verdict) = (0, Ok(ChunkStep::NeedMore));
+        for end in ends {
+            let piece = &bytes[start..end];
+            let mut at = 0;
+            verdict = loop {
+                match decoder.step(piece, &mut at, &mut trailers) {
+                    Ok(ChunkStep::Data(range)) => body.extend_from_slice(&piece[range]),
+                    verdict => break verdict,
+                }
+            };
+            start += at;
+            if verdict != Ok(ChunkStep::NeedMore) {
+                break;
+            }
+            assert_eq!(at, piece.len(), "wants more and has not read all");
+        }
+        Decoding { body, trailers, consumed: start, verdict }
+    }
+}
+
+/// A seed for what the bytes leave open: the same bytes, the same seed (FNV-1a, 64 bits).
+fn seed_of(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2, and at least one.
+fn is_token(bytes: &[u8]) -> bool {
+    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(token)
+}

@@ -1,0 +1,219 @@
+//! Any bytes of a client through the real proxy, on a network in memory with virtual time, to a
+//! backend that answers every request with its number. Twice: at once, and in small pieces.
+//!
+//! Whatever the client sends, the backend must see whole and strict requests only, as many as the
+//! client gets answers for, and the same ones in pieces as at once.
+
+mod backend;
+
+use super::seed_of;
+use crate::memory::{DialShape, MemoryNet, ScriptStream, WireShape};
+use crate::message::{self, Kind, Message, Reading};
+use crate::plan::{PlanBuilder, route};
+use backend::Seen;
+use evenkeel_core::plan::{LogFormat, LogLevel, PathMatch, Plan, RouteMatch};
+use evenkeel_core::snapshot::Snapshot;
+use evenkeel_proxy::listen::accept_loop;
+use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::shared::{Bounds, Shared};
+use evenkeel_proxy::worker::Worker;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::{sleep, timeout};
+
+/// Longer input is cut off: beyond, a refused body may not be read to its end.
+const MAX_INPUT_BYTES: usize = 40 * 1024;
+/// An input that comes in pieces comes in about so many.
+const PIECES: usize = 64;
+/// Virtual time in which all must have ended.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often the end is looked for.
+const POLL: Duration = Duration::from_millis(100);
+/// What the proxy may hold.
+const BOUNDS: Bounds = Bounds { max_clients: 10, workers: 1 };
+/// Where it listens.
+const LISTENER: [u8; 4] = [10, 0, 0, 1];
+/// Who calls it.
+const CLIENT: [u8; 4] = [192, 0, 2, 7];
+/// Where it calls.
+const BACKEND: &str = "10.1.0.1:8080";
+/// With this the proxy's name in `Via` begins.
+const OUR_NAME: &[u8] = b"evenkeel-";
+/// No request below this path may come through.
+const DENIED: &str = "/admin";
+
+thread_local! {
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static LOG: Log = Log::start(LogOptions {
+        format: LogFormat::Json,
+        level: LogLevel::Error,
+        file: Some("/dev/null".into()),
+    }).expect("a log");
+}
+
+/// The bytes as all that a client sends before it ends its half.
+///
+/// # Panics
+/// If what must hold does not.
+pub fn exchange(bytes: &[u8]) {
+    let bytes = &bytes[..bytes.len().min(MAX_INPUT_BYTES)];
+    let seed = seed_of(bytes);
+    let whole = play(bytes, (seed, WireShape::smooth()));
+    assert!(whole.in_order, "the connection broke");
+    let holds = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    let mut bodies = whole.seen.iter().map(|seen| &seen.body);
+    let inside = bodies.any(|body| holds(body, OUR_NAME)) && !holds(bytes, OUR_NAME);
+    assert!(!inside, "a head of ours within a body: {:?}", whole.seen);
+    let piece = bytes.len() / PIECES + 1;
+    let shape = WireShape {
+        capacity: piece * 4..=piece * 32,
+        piece: piece..=piece * 8,
+        delay_ms: 0..=1,
+        short_write_percent: 30,
+        ..WireShape::smooth()
+    };
+    let pieces = play(bytes, (seed, shape));
+    assert_eq!(pieces.seen, whole.seen, "requests in pieces are others than at once");
+    // Who says that it closes, and then sends more, may lose what it was sent.
+    if pieces.in_order {
+        assert_eq!(pieces.statuses, whole.statuses, "answers in pieces are others than at once");
+    }
+}
+
+/// What came of one connection.
+struct Story {
+    /// Requests at the backend, in order.
+    seen: Vec<Seen>,
+    /// Of all final responses.
+    statuses: Vec<u16>,
+    /// The client's connection ended in order.
+    in_order: bool,
+}
+
+fn play(bytes: &[u8], (seed, shape): (u64, WireShape)) -> Story {
+    watch_for_panics();
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build_local(LocalOptions::default())
+        .expect("a runtime");
+    let (seen, received, in_order) = runtime.block_on(play_all(bytes.to_vec(), seed, shape));
+    drop(runtime);
+    let panics = PANICS.with_borrow_mut(std::mem::take);
+    assert!(panics.is_empty(), "a task panicked: {panics:?}");
+    let responses = read_responses(&received, in_order);
+    let ours = responses.iter().filter_map(|response| response.value("x-number"));
+    let numbers: Vec<usize> = ours.map(|number| number.parse().expect("a number")).collect();
+    let expected: Vec<_> = (0..numbers.len()).collect();
+    assert_eq!(numbers, expected, "answers are not in the order of requests");
+    if in_order {
+        assert_eq!(numbers.len(), seen.len(), "the backend saw {seen:?}");
+    }
+    Story { seen, statuses: responses.iter().map(Message::status).collect(), in_order }
+}
+
+/// Runs proxy, backend and client until the client's connection is over and forgotten.
+async fn play_all(bytes: Vec<u8>, seed: u64, shape: WireShape) -> (Vec<Seen>, Vec<u8>, bool) {
+    let net = MemoryNet::new(seed, shape);
+    let tag = u32::from_le_bytes(LISTENER) ^ 0x5eed;
+    let (events, sink) = LOG.with(|log| (log.events(), log.sink()));
+    let shared = Arc::new(Shared::new(Snapshot::new(plan()), BOUNDS, tag, events));
+    let worker = Worker::new(net.clone(), Arc::clone(&shared), Some(sink));
+    let address = SocketAddr::from((LISTENER, 80));
+    let listener = net.bind(address, DialShape::smooth());
+    tokio::task::spawn_local(accept_loop(Rc::clone(&worker), listener, 0));
+    let ticks = tokio::task::spawn_local(Rc::clone(&worker).run_ticks());
+    let seen = Rc::default();
+    let listener = net.bind(BACKEND.parse().expect("an address"), DialShape::smooth());
+    tokio::task::spawn_local(backend::play(listener, Rc::clone(&seen)));
+    let all = async {
+        let ended = call(&net, address, bytes).await;
+        while shared.client_connections() > 0 {
+            sleep(POLL).await;
+        }
+        ended
+    };
+    let (received, in_order) = timeout(LIMIT, all).await.expect("the exchange does not end");
+    shared.stop();
+    let _ = ticks.await;
+    net.close();
+    (seen.take(), received, in_order)
+}
+
+/// Sends the bytes and reads to the end: what came, and whether it ended in order.
+async fn call(net: &MemoryNet, address: SocketAddr, bytes: Vec<u8>) -> (Vec<u8>, bool) {
+    let stream = net.dial(SocketAddr::from((CLIENT, 0)), address).await.expect("it listens");
+    let stream = ScriptStream::new(stream);
+    let writer = stream.clone();
+    tokio::task::spawn_local(async move {
+        // A proxy that has heard enough may close.
+        if writer.write_all(&bytes).await.is_ok() {
+            writer.shutdown().await;
+        }
+    });
+    let mut received = Vec::new();
+    loop {
+        match stream.read(&mut received).await {
+            Ok(0) => return (received, true),
+            Ok(_) => {}
+            Err(_) => return (received, false),
+        }
+    }
+}
+
+/// One pool behind everything but what is denied.
+fn plan() -> Plan {
+    PlanBuilder::to(&[BACKEND])
+        .plan(|plan| {
+            let path = PathMatch::Prefix(DENIED.to_owned());
+            let mut denied = route("denied", RouteMatch { path, ..RouteMatch::default() }, 0);
+            denied.deny = vec!["0.0.0.0/0".parse().expect("a network")];
+            plan.routes.insert(0, denied);
+        })
+        .build()
+}
+
+/// The final responses. A connection that broke may have cut the last one.
+fn read_responses(mut bytes: &[u8], in_order: bool) -> Vec<Message> {
+    let mut responses = Vec::new();
+    while !bytes.is_empty() {
+        match message::read(bytes, kind_of(bytes)) {
+            Ok(Reading::Whole(response, used)) => {
+                bytes = &bytes[used..];
+                if response.status() >= 200 {
+                    responses.push(response);
+                }
+            }
+            Ok(Reading::Partial) if !in_order => break,
+            other => panic!("{other:?} at the client: {}", bytes.escape_ascii()),
+        }
+    }
+    responses
+}
+
+/// Whether a response is to HEAD: the backend tells, and a local reply is not followed by its body.
+fn kind_of(bytes: &[u8]) -> Kind {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+    let (head, rest) = bytes.split_at(end.map_or(bytes.len(), |end| end + 4));
+    let has = |text: &[u8]| head.windows(text.len()).any(|window| window == text);
+    let local = !has(b"\r\nX-Number: ");
+    let bare = rest.is_empty() || rest.starts_with(b"HTTP/1.1 ");
+    let to_head = has(b"\r\nX-Method: HEAD\r\n") || (local && bare);
+    if to_head { Kind::ResponseToHead } else { Kind::Response }
+}
+
+/// A task's panic ends nothing but the task: remember it for the input that it belongs to.
+fn watch_for_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
+            usual(panic);
+        }));
+    });
+}
