@@ -3,7 +3,7 @@
 //! `EVENKEEL_SEEDS=100000` tries more mutations, `EVENKEEL_SEED=42` one of each corpus.
 #![expect(clippy::panic, reason = "a test ends where it fails")]
 
-use evenkeel_testkit::fuzz::{TARGETS, mutate};
+use evenkeel_testkit::fuzz::{TARGETS, Target, mutate};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,20 +39,20 @@ fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     paths.iter().map(read).collect()
 }
 
-fn run(target: &str, bytes: &[u8], origin: &str) {
-    let Some((_, function)) = TARGETS.iter().find(|(name, _)| *name == target) else {
-        panic!("no target {target}");
-    };
+fn run(function: Target, bytes: &[u8], origin: &str) {
     if catch_unwind(AssertUnwindSafe(|| function(bytes))).is_err() {
-        panic!("{target}, {origin}:\n{}", bytes.escape_ascii());
+        panic!("{origin}:\n\"{}\"", bytes.escape_ascii());
     }
 }
 
 /// Every file as it is, then mutations of small ones.
 fn replay(target: &str) {
+    let Some((_, function)) = TARGETS.iter().find(|(name, _)| *name == target) else {
+        panic!("no target {target}");
+    };
     let files = files(target);
     for (name, bytes) in &files {
-        run(target, bytes, name);
+        run(*function, bytes, &format!("{target}/{name}"));
     }
     let small: Vec<_> = files.iter().filter(|(_, b)| b.len() <= MAX_MUTATED_BYTES).collect();
     let (first, count) = match number("EVENKEEL_SEED") {
@@ -64,7 +64,7 @@ fn replay(target: &str) {
         let (name, bytes) = small[rng.usize(0..small.len())];
         let (_, other) = small[rng.usize(0..small.len())];
         let mutant = mutate(&mut rng, bytes, other);
-        run(target, &mutant, &format!("{name} mutated with EVENKEEL_SEED={seed}"));
+        run(*function, &mutant, &format!("{target}/{name} mutated, EVENKEEL_SEED={seed}"));
     }
 }
 
@@ -109,8 +109,7 @@ fn every_corpus_has_its_target() {
 
 #[test]
 fn a_breach_is_told_with_its_bytes() {
-    let body = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-    run("request_head", body, "a whole head");
-    let broken = catch_unwind(|| run("nothing", body, "no target"));
-    assert!(broken.is_err());
+    let breach = catch_unwind(|| run(|bytes| assert!(bytes.is_empty()), b"\r\n", "a file"));
+    let told = breach.err().and_then(|panic| panic.downcast::<String>().ok());
+    assert_eq!(told.as_deref().map(String::as_str), Some("a file:\n\"\\r\\n\""));
 }

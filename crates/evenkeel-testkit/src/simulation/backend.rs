@@ -87,6 +87,10 @@ struct Response {
 
 impl Connection {
     async fn serve(mut self) {
+        let hasty = self.plan.manners.hasty;
+        if chance(&mut self.rng, hasty) {
+            return self.answer_line().await;
+        }
         let mut served = 0;
         while let Some(head) = self.next_head(served).await {
             served += 1;
@@ -102,6 +106,27 @@ impl Connection {
 
     fn note(&self, text: &str) {
         self.stage.note(&format!("backend {}: {text}", self.plan.address));
+    }
+
+    /// Answers as soon as the request line is there, then closes.
+    async fn answer_line(&mut self) {
+        let line = loop {
+            if let Some(end) = self.inbox.rest().windows(2).position(|window| window == b"\r\n") {
+                break String::from_utf8_lossy(&self.inbox.rest()[..end]).into_owned();
+            }
+            if self.inbox.fill().await.is_err() {
+                return;
+            }
+        };
+        let target = line.split(' ').nth(1).unwrap_or_default();
+        let id = target.rsplit('/').next().unwrap_or_default().to_owned();
+        self.note(&format!("{id}: hasty answer"));
+        let sighting = Sighting { id: id.clone(), backend: self.plan.address };
+        self.stage.journal.borrow_mut().sightings.push(sighting);
+        let response = self.respond(&id, line.starts_with("HEAD "));
+        if self.answer(&response, &id).await {
+            let _ = timeout(LINGER, async { while self.inbox.fill().await.is_ok() {} }).await;
+        }
     }
 
     /// The next request's head, unless either side closes first.

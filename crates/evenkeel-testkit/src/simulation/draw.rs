@@ -148,6 +148,7 @@ fn manners(rng: &mut Rng, promise: Promise, most: usize) -> Manners {
         piece: 1.max(most / 40)..=most.max(100),
         pause_ms: 0..=slow,
         early: if wild { 10 } else { 0 },
+        hasty: if wild { 5 } else { 0 },
         interim: one_of(rng, &[0, 0, 20]),
         closes: one_of(rng, &[0, 0, 30]),
         until_close: one_of(rng, &[0, 0, 20]),

@@ -116,6 +116,8 @@ pub struct Manners {
     pub pause_ms: RangeInclusive<u64>,
     /// Answers before the request's body was read.
     pub early: u8,
+    /// Answers when it has seen the request line, and closes.
+    pub hasty: u8,
     /// Sends 103 first.
     pub interim: u8,
     /// Says `Connection: close`.
@@ -138,6 +140,7 @@ impl Manners {
             piece: 65_536..=65_536,
             pause_ms: 0..=0,
             early: 0,
+            hasty: 0,
             interim: 0,
             closes: 0,
             until_close: 0,
