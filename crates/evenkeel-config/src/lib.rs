@@ -36,12 +36,14 @@ pub use diagnostic::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentKey, environment};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;
+pub use scalar::{parse_duration, parse_ratio};
 pub use schema::schema;
 
 use diagnostic::{Fault, Problem, SourceLines};
 use evenkeel_core::plan::Plan;
 use key::Key;
 use sections::Root;
+use served::Verdict;
 use tree::{Node, Place, Value};
 
 /// The form of a text.
@@ -135,11 +137,11 @@ impl Configuration {
     /// Keys that would change safety or meaning, but are not served by this version.
     pub fn plan(&self) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
         let tree = &self.merged.tree;
-        let refused = served::refused(&self.root, tree);
+        let refused = served::find(Verdict::Refused, &self.root, tree);
         if !refused.is_empty() {
             return Err(self.merged.diagnostics(refused, &self.lines));
         }
-        let mut warnings = served::without_effect(&self.root, tree);
+        let mut warnings = served::find(Verdict::WithoutEffect, &self.root, tree);
         warnings.extend(check::warnings(&self.root, tree));
         let warnings = self.merged.diagnostics(warnings, &self.lines);
         Ok((plan::plan(&self.root), warnings.0))

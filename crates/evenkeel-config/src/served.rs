@@ -1,173 +1,220 @@
-//! What this version reads, but does not serve. Keys that would change safety or meaning are
-//! refused; keys that would only be missing are warned about if they are written. A feature that
-//! comes to be served loses its line here.
+//! What this version reads, but does not serve: one list, which `check` and the reference are
+//! derived from. Keys that would change safety or meaning are refused; keys that would only be
+//! missing are warned about if they are written. A feature that comes to be served loses its line
+//! here.
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::RetryOn;
 use crate::sections::{
-    AcceptProxy, AffinityType, Family, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol,
-    PoolTls, RetryMethods, Root, Route, SendProxy, UdpLimits,
+    AcceptProxy, AffinityType, Backend, Family, HealthType, Listener, ListenerProtocol, Pool,
+    PoolProtocol, PoolTls, RetryMethods, Root, Route, SendProxy, UdpLimits,
 };
-use crate::tree::Node;
+use crate::tree::{Node, Value};
 use evenkeel_core::address::Scheme;
 use evenkeel_core::strategy::StrategyName;
 use serde_json::json;
 use std::time::Duration;
 
-/// Keys that would change safety or meaning.
-pub(crate) fn refused(root: &Root, tree: &Node) -> Vec<Problem> {
-    let mut found = Found { tree, problems: Vec::new() };
-    for (index, listener) in root.listeners.iter().enumerate() {
-        refused_of_listener(listener, &format!("listeners[{index}]"), &mut found);
-    }
-    for (index, route) in root.routes.iter().enumerate() {
-        refused_of_route(route, &format!("routes[{index}]"), &mut found);
-    }
-    for (index, pool) in root.pools.iter().enumerate() {
-        refused_of_pool(pool, &format!("pools[{index}]"), &mut found);
-    }
-    let open = root.admin.bind.0.as_ref().is_some_and(|bind| !bind.is_loopback());
-    if open && !root.admin.insecure {
-        found.refuse("admin.tokens_file");
-    }
-    found.problems
+/// What becomes of a key that is used, but not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It would change safety or meaning: an error.
+    Refused,
+    /// It does nothing: a warning where it is written.
+    WithoutEffect,
 }
 
-/// Keys that are written and do nothing.
-pub(crate) fn without_effect(root: &Root, tree: &Node) -> Vec<Problem> {
-    let mut found = Found { tree, problems: Vec::new() };
+/// A key of section `S` that is not served, or only in part.
+struct Gap<S> {
+    /// Below the section, such as `retry.budget`.
+    key: &'static str,
+    verdict: Verdict,
+    /// What of it is served; empty = nothing.
+    served: &'static str,
+    /// True if the section asks for what is not served.
+    used: fn(&S) -> bool,
+}
+
+const fn refused<S>(key: &'static str, used: fn(&S) -> bool) -> Gap<S> {
+    Gap { key, verdict: Verdict::Refused, served: "", used }
+}
+
+const fn without_effect<S>(key: &'static str, used: fn(&S) -> bool) -> Gap<S> {
+    Gap { key, verdict: Verdict::WithoutEffect, served: "", used }
+}
+
+impl<S> Gap<S> {
+    /// The same with a part that is served.
+    const fn except(self, served: &'static str) -> Gap<S> {
+        Gap { key: self.key, verdict: self.verdict, served, used: self.used }
+    }
+}
+
+const ROOT: &[Gap<Root>] = &[
+    refused("admin.tokens_file", |root: &Root| {
+        let bind = root.admin.bind.0.as_ref();
+        !root.admin.insecure && bind.is_some_and(|bind| !bind.is_loopback())
+    })
+    .except("`admin.bind` on loopback, or `admin.insecure`, needs none"),
+    without_effect("admin.tokens_file", |_| true),
+    without_effect("state_dir", |_| true),
+    without_effect("recorder", |_| true),
+    without_effect("metrics", |root| root.metrics.families != [Family::Native]),
+    without_effect("tracing", |root| !root.tracing.otlp.endpoint.0.is_empty()),
+    without_effect("debug", |root| root.debug.pprof.0.is_some()),
+];
+
+const LISTENER: &[Gap<Listener>] = &[
+    refused("protocol", |it: &Listener| it.protocol != ListenerProtocol::Http)
+        .except("`http` is served"),
+    refused("proxy_protocol", |it: &Listener| it.proxy_protocol != AcceptProxy::Off)
+        .except("`off` is served"),
+    refused("tls", |it| it.tls.is_some()),
+    refused("redirect", |it| it.redirect.is_some()),
+    refused("mounts", |it| !it.mounts.is_empty()),
+    refused("sni_routes", |it| !it.sni_routes.is_empty()),
+    refused("pool", |it| it.pool.is_some()),
+    refused("udp", |it| it.udp != UdpLimits::default()),
+];
+
+const ROUTE: &[Gap<Route>] = &[
+    refused("rate_limit", |it| it.rate_limit.is_some()),
+    refused("mirror", |it| it.mirror.is_some()),
+];
+
+const POOL: &[Gap<Pool>] = &[
+    refused("strategy", |it: &Pool| it.strategy.name != StrategyName::RoundRobin)
+        .except("`round_robin` is served"),
+    refused("protocol", |it: &Pool| it.protocol != PoolProtocol::Http1).except("`http1` is served"),
+    refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
+        .except("`off` is served"),
+    refused("affinity", |it| it.affinity.r#type != AffinityType::None),
+    refused("discovery", |it| it.discovery.0 != json!({})),
+    refused("autoscale", |it| it.autoscale.0.is_some()),
+    refused("tls", |it| it.tls != PoolTls::default()),
+    refused("retry.methods", |it: &Pool| it.retry.methods != RetryMethods::Idempotent)
+        .except("`idempotent` is served"),
+    refused("retry.per_try_timeout", |it| it.retry.per_try_timeout.0 > Duration::ZERO),
+    refused("connections.max", |it| it.connections.max.0 > 0),
+    refused("connections.max_connecting", |it| it.connections.max_connecting.0 > 0),
+    without_effect("health", |it| it.health.r#type != HealthType::None),
+    without_effect("circuit_breaker", |it| it.circuit_breaker.enabled),
+    without_effect("slow_start", |it| it.slow_start.0 > Duration::ZERO),
+    without_effect("fail_open", |_| true),
+    without_effect("hash", |_| true),
+    without_effect("connections.queue", |_| true),
+    without_effect("retry.budget", |_| true),
+    without_effect("retry.budget_floor", |_| true),
+    without_effect("retry.backoff", |_| true),
+    without_effect("retry.on", |it: &Pool| {
+        let served = |on: &RetryOn| matches!(on, RetryOn::ConnectFailure | RetryOn::Reset);
+        !it.retry.on.iter().all(served)
+    })
+    .except("`connect_failure` and `reset` are served"),
+];
+
+const BACKEND: &[Gap<Backend>] =
+    &[refused("address", |it: &Backend| it.address.0.scheme != Scheme::Http)
+        .except("`host:port`, `http://` and `unix:` are served")];
+
+/// One line of the list, for the reference.
+pub(crate) struct Unserved {
+    /// The key as the reference names it, such as `pools[].retry.budget`.
+    pub(crate) path: String,
+    pub(crate) verdict: Verdict,
+    /// What of it is served; empty = nothing.
+    pub(crate) served: &'static str,
+}
+
+/// The whole list.
+pub(crate) fn list() -> Vec<Unserved> {
+    let mut all = Vec::new();
+    describe("", ROOT, &mut all);
+    describe("listeners[].", LISTENER, &mut all);
+    describe("routes[].", ROUTE, &mut all);
+    describe("pools[].", POOL, &mut all);
+    describe("pools[].backends[].", BACKEND, &mut all);
+    all
+}
+
+fn describe<S>(prefix: &str, gaps: &[Gap<S>], all: &mut Vec<Unserved>) {
+    let described = |gap: &Gap<S>| Unserved {
+        path: format!("{prefix}{}", gap.key),
+        verdict: gap.verdict,
+        served: gap.served,
+    };
+    all.extend(gaps.iter().map(described));
+}
+
+/// Every use of a key that gets this verdict.
+pub(crate) fn find(verdict: Verdict, root: &Root, tree: &Node) -> Vec<Problem> {
+    let mut found = Found { verdict, tree, problems: Vec::new() };
+    found.look("", (ROOT, root));
+    for (index, listener) in root.listeners.iter().enumerate() {
+        found.look(&format!("listeners[{index}]"), (LISTENER, listener));
+    }
+    for (index, route) in root.routes.iter().enumerate() {
+        found.look(&format!("routes[{index}]"), (ROUTE, route));
+    }
     for (index, pool) in root.pools.iter().enumerate() {
-        without_effect_of_pool(pool, &format!("pools[{index}]"), &mut found);
-    }
-    for key in ["state_dir", "recorder", "admin.tokens_file"] {
-        found.warn(key);
-    }
-    if !root.tracing.otlp.endpoint.0.is_empty() {
-        found.warn("tracing.otlp.endpoint");
-    }
-    if root.debug.pprof.0.is_some() {
-        found.warn("debug.pprof");
-    }
-    if root.metrics.families != [Family::Native] {
-        found.warn("metrics.families");
+        let path = format!("pools[{index}]");
+        found.look(&path, (POOL, pool));
+        for (index, backend) in pool.backends.iter().enumerate() {
+            found.look(&format!("{path}.backends[{index}]"), (BACKEND, &backend.0));
+        }
     }
     found.problems
 }
 
 struct Found<'a> {
+    verdict: Verdict,
     tree: &'a Node,
     problems: Vec<Problem>,
 }
 
 impl Found<'_> {
-    fn report(&mut self, path: &str, message: String) {
-        let place = self.tree.key_place_at(path).clone();
-        let fault = Fault::new(message);
-        self.problems.push(Problem { place, path: path.to_owned(), fault });
-    }
-
-    fn refuse(&mut self, path: &str) {
-        let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
-        self.report(path, format!("`{key}` is not served by this version"));
-    }
-
-    fn refuse_value(&mut self, path: String, value: &str) {
-        let key = path.rsplit_once('.').map_or(path.as_str(), |(_, key)| key);
-        self.report(&path, format!("`{key}: {value}` is not served by this version"));
-    }
-
-    fn warn(&mut self, path: &str) {
-        if self.tree.at(path).is_some() {
-            let key = path.rsplit_once('.').map_or(path, |(_, key)| key);
-            self.report(path, format!("`{key}` has no effect in this version"));
+    /// Looks for uses in the section at `path`.
+    fn look<S>(&mut self, path: &str, (gaps, section): (&[Gap<S>], &S)) {
+        let used = |gap: &&Gap<S>| gap.verdict == self.verdict && (gap.used)(section);
+        let used: Vec<_> = gaps.iter().filter(used).collect();
+        for gap in used {
+            let dot = if path.is_empty() { "" } else { "." };
+            let full = format!("{path}{dot}{}", gap.key);
+            let written = self.tree.at(&full);
+            let path = match (gap.verdict, written) {
+                (Verdict::WithoutEffect, None) => continue,
+                // An address alone stands for its whole section.
+                (Verdict::Refused, None) if self.tree.at(path).is_some_and(is_text) => path,
+                (Verdict::Refused | Verdict::WithoutEffect, _) => &full,
+            };
+            self.report(path, gap);
         }
     }
-}
 
-fn refused_of_listener(listener: &Listener, path: &str, found: &mut Found<'_>) {
-    if listener.protocol != ListenerProtocol::Http {
-        found.refuse_value(format!("{path}.protocol"), listener.protocol.as_str());
-    }
-    if listener.proxy_protocol != AcceptProxy::Off {
-        found.refuse_value(format!("{path}.proxy_protocol"), listener.proxy_protocol.as_str());
-    }
-    let keys = [
-        ("tls", listener.tls.is_some()),
-        ("redirect", listener.redirect.is_some()),
-        ("mounts", !listener.mounts.is_empty()),
-        ("sni_routes", !listener.sni_routes.is_empty()),
-        ("pool", listener.pool.is_some()),
-        ("udp", listener.udp != UdpLimits::default()),
-    ];
-    for (key, _) in keys.into_iter().filter(|(_, used)| *used) {
-        found.refuse(&format!("{path}.{key}"));
-    }
-}
-
-fn refused_of_route(route: &Route, path: &str, found: &mut Found<'_>) {
-    let keys = [("rate_limit", route.rate_limit.is_some()), ("mirror", route.mirror.is_some())];
-    for (key, _) in keys.into_iter().filter(|(_, used)| *used) {
-        found.refuse(&format!("{path}.{key}"));
-    }
-}
-
-fn refused_of_pool(pool: &Pool, path: &str, found: &mut Found<'_>) {
-    if pool.strategy.name != StrategyName::RoundRobin {
-        found.refuse_value(format!("{path}.strategy"), &pool.strategy.text);
-    }
-    if pool.protocol != PoolProtocol::Http1 {
-        found.refuse_value(format!("{path}.protocol"), pool.protocol.as_str());
-    }
-    if pool.proxy_protocol != SendProxy::Off {
-        found.refuse_value(format!("{path}.proxy_protocol"), pool.proxy_protocol.as_str());
-    }
-    if pool.affinity.r#type != AffinityType::None {
-        found.refuse(&format!("{path}.affinity"));
-    }
-    if pool.retry.methods != RetryMethods::Idempotent {
-        found.refuse_value(format!("{path}.retry.methods"), pool.retry.methods.as_str());
-    }
-    let keys = [
-        ("discovery", pool.discovery.0 != json!({})),
-        ("autoscale", pool.autoscale.0.is_some()),
-        ("tls", pool.tls != PoolTls::default()),
-        ("retry.per_try_timeout", pool.retry.per_try_timeout.0 > Duration::ZERO),
-        ("connections.max", pool.connections.max.0 > 0),
-        ("connections.max_connecting", pool.connections.max_connecting.0 > 0),
-    ];
-    for (key, _) in keys.into_iter().filter(|(_, used)| *used) {
-        found.refuse(&format!("{path}.{key}"));
-    }
-    for (index, backend) in pool.backends.iter().enumerate() {
-        let scheme = match backend.0.address.0.scheme {
-            Scheme::Http => continue,
-            Scheme::Https => "https",
-            Scheme::H2c => "h2c",
+    fn report<S>(&mut self, path: &str, gap: &Gap<S>) {
+        let key = gap.key.rsplit_once('.').map_or(gap.key, |(_, key)| key);
+        let value = match self.tree.at(path).map(|node| &node.value) {
+            Some(Value::Str(text) | Value::Number(text)) if !gap.served.is_empty() => {
+                format!(": {text}")
+            }
+            Some(_) | None => String::new(),
         };
-        let item = format!("{path}.backends[{index}]");
-        let long = format!("{item}.address");
-        let path = if found.tree.at(&long).is_some() { long } else { item };
-        let place = found.tree.place_at(&path).clone();
-        let fault = Fault::new(format!("{scheme}:// is not served by this version"));
-        found.problems.push(Problem { place, path, fault });
+        let message = match gap.verdict {
+            Verdict::Refused => format!("`{key}{value}` is not served by this version"),
+            Verdict::WithoutEffect if gap.served.is_empty() => {
+                format!("`{key}` has no effect in this version")
+            }
+            Verdict::WithoutEffect => format!("`{key}` has only some effect in this version"),
+        };
+        let mut fault = Fault::new(message);
+        if !gap.served.is_empty() {
+            fault = fault.hint(gap.served);
+        }
+        let place = self.tree.key_place_at(path).clone();
+        self.problems.push(Problem { place, path: path.to_owned(), fault });
     }
 }
 
-fn without_effect_of_pool(pool: &Pool, path: &str, found: &mut Found<'_>) {
-    let served = |reason: &RetryOn| matches!(reason, RetryOn::ConnectFailure | RetryOn::Reset);
-    let keys = [
-        ("health", pool.health.r#type != HealthType::None),
-        ("circuit_breaker", pool.circuit_breaker.enabled),
-        ("slow_start", pool.slow_start.0 > Duration::ZERO),
-        ("fail_open", true),
-        ("hash", true),
-        ("connections.queue", true),
-        ("retry.budget", true),
-        ("retry.budget_floor", true),
-        ("retry.backoff", true),
-        ("retry.on", !pool.retry.on.iter().all(served)),
-    ];
-    for (key, _) in keys.into_iter().filter(|(_, used)| *used) {
-        found.warn(&format!("{path}.{key}"));
-    }
+fn is_text(node: &Node) -> bool {
+    matches!(node.value, Value::Str(_))
 }

@@ -19,6 +19,19 @@ const CONFIRM_WITHIN_PERCENT: u64 = 25;
 /// Closes earlier than this are restarts or limits, not an idle timer, in milliseconds.
 const MIN_IDLE_CLOSE_MS: u64 = 100;
 
+/// Two observations must lie so far apart to confirm each other, in milliseconds: a restart closes
+/// everything within a moment.
+const CONFIRM_APART_MS: u64 = 1000;
+
+/// A connection that the backend closed while it was idle.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleClose {
+    /// How long it had been idle.
+    pub idle: Duration,
+    /// When it was seen, on any clock that only moves forward.
+    pub at: Duration,
+}
+
 /// One address that is called, with what is known about it now.
 #[derive(Debug)]
 pub struct Backend {
@@ -32,6 +45,7 @@ pub struct Backend {
     resolved: Mutex<Vec<SocketAddr>>,
     rotation: AtomicUsize,
     idle_close_seen_ms: AtomicU64,
+    idle_close_at_ms: AtomicU64,
     idle_close_ms: AtomicU64,
 }
 
@@ -50,6 +64,7 @@ impl Backend {
             resolved: Mutex::new(fixed),
             rotation: AtomicUsize::new(0),
             idle_close_seen_ms: AtomicU64::new(0),
+            idle_close_at_ms: AtomicU64::new(0),
             idle_close_ms: AtomicU64::new(0),
         }
     }
@@ -96,17 +111,20 @@ impl Backend {
         }
     }
 
-    /// Learns from an idle connection that the backend closed after `idle`. One observation may be
-    /// a restart; two alike are an idle timer.
-    pub fn observe_idle_close(&self, idle: Duration) {
-        let ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        if ms < MIN_IDLE_CLOSE_MS {
+    /// Learns from an idle connection that the backend closed. One observation may be a restart,
+    /// and so may many at one moment; two alike at different times are an idle timer.
+    pub fn observe_idle_close(&self, closed: IdleClose) {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (idle, at) = (ms(closed.idle), ms(closed.at));
+        if idle < MIN_IDLE_CLOSE_MS {
             return;
         }
-        let before = self.idle_close_seen_ms.swap(ms, Ordering::Relaxed);
-        if before > 0 && before.abs_diff(ms) * 100 <= before.saturating_mul(CONFIRM_WITHIN_PERCENT)
-        {
-            self.idle_close_ms.store(before.min(ms), Ordering::Relaxed);
+        let last_at = self.idle_close_at_ms.swap(at, Ordering::Relaxed);
+        let before = self.idle_close_seen_ms.swap(idle, Ordering::Relaxed);
+        let alike = before.abs_diff(idle).saturating_mul(100)
+            <= before.saturating_mul(CONFIRM_WITHIN_PERCENT);
+        if before > 0 && alike && at.abs_diff(last_at) >= CONFIRM_APART_MS {
+            self.idle_close_ms.store(before.min(idle), Ordering::Relaxed);
         }
     }
 
@@ -159,12 +177,15 @@ mod tests {
     fn idle_close_time_needs_two_observations() {
         let backend = Backend::new(plan("127.0.0.1:1"));
         let configured = Duration::from_secs(30);
-        backend.observe_idle_close(Duration::from_secs(4));
-        assert_eq!(backend.idle_timeout(configured), configured);
-        backend.observe_idle_close(Duration::from_millis(4100));
-        assert_eq!(backend.idle_timeout(configured), Duration::from_secs(3));
-        backend.observe_idle_close(Duration::from_millis(10));
-        assert_eq!(backend.idle_timeout(configured), Duration::from_secs(3));
+        let close = |idle_ms, at_ms| {
+            let (idle, at) = (Duration::from_millis(idle_ms), Duration::from_millis(at_ms));
+            backend.observe_idle_close(IdleClose { idle, at });
+            backend.idle_timeout(configured)
+        };
+        assert_eq!(close(4000, 10_000), configured);
+        assert_eq!(close(4100, 10_010), configured, "one restart closes many at once");
+        assert_eq!(close(4000, 15_000), Duration::from_secs(3));
+        assert_eq!(close(10, 20_000), Duration::from_secs(3));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub enum Known {
     TransferEncoding,
     /// `Connection`
     Connection,
-    /// `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`-like hop-by-hop fields.
+    /// `Keep-Alive`, `Proxy-Connection`, `Proxy-Authenticate`, `Proxy-Authorization`.
     HopByHop,
     /// `TE`
     Te,
@@ -90,6 +90,8 @@ pub enum Known {
     XRequestId,
     /// `Accept`
     Accept,
+    /// `Date`
+    Date,
     /// `Client-Cert` (RFC 9440): identity that only we may state.
     ClientCert,
 }
@@ -102,6 +104,7 @@ pub fn classify(name: &[u8]) -> Known {
         2 if is("te") => Known::Te,
         3 if is("via") => Known::Via,
         4 if is("host") => Known::Host,
+        4 if is("date") => Known::Date,
         6 if is("accept") => Known::Accept,
         6 if is("expect") => Known::Expect,
         7 if is("upgrade") => Known::Upgrade,
@@ -115,6 +118,8 @@ pub fn classify(name: &[u8]) -> Known {
         14 if is("http2-settings") => Known::Http2Settings,
         15 if is("x-forwarded-for") => Known::XForwardedFor,
         16 if is("proxy-connection") => Known::HopByHop,
+        18 if is("proxy-authenticate") => Known::HopByHop,
+        19 if is("proxy-authorization") => Known::HopByHop,
         16 if is("x-forwarded-host") => Known::XForwardedHost,
         17 if is("transfer-encoding") => Known::TransferEncoding,
         17 if is("x-forwarded-proto") => Known::XForwardedProto,
@@ -136,6 +141,34 @@ fn classify_by_prefix(name: &[u8]) -> Known {
     } else {
         Known::Other
     }
+}
+
+/// True if a field may follow a body as a trailer: it must not change framing, routing, who is
+/// asking, or what was already decided from the head (RFC 9110 6.5.1).
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    const HEAD_ONLY: [&str; 19] = [
+        "age",
+        "authentication-info",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "cookie",
+        "expires",
+        "if-match",
+        "if-none-match",
+        "location",
+        "max-forwards",
+        "pragma",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "vary",
+        "www-authenticate",
+    ];
+    let head_only = HEAD_ONLY.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()));
+    classify(name) == Known::Other && !head_only
 }
 
 /// The comma-separated members of a list value, trimmed; empty ones are skipped (RFC 9110 5.6.1).

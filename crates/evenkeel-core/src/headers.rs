@@ -64,14 +64,15 @@ pub fn for_backend(
 ) {
     let get = |span: Span| span.of_buf(buf);
     push(out, &[get(head.method), b" ", target.path, get(head.query), b" HTTP/1.1\r\n"]);
+    let mut own = OwnFields { rules: target.rules, out };
     if head.absolute_form {
-        push(out, &[b"Host: ", get(head.authority), b"\r\n"]);
+        own.write("Host", &[get(head.authority)]);
     } else if head.authority.is_empty() {
-        push(out, &[b"Host: ", target.fallback_host.as_bytes(), b"\r\n"]);
+        own.write("Host", &[target.fallback_host.as_bytes()]);
     }
     let keep = |field: &Field| keeps_request_field(head, buf, field, from.trusted);
     copy_fields(&head.fields, &buf[..head.bytes], target.rules, keep, out);
-    write_forwarding(head, buf, from, out);
+    write_forwarding(head, buf, from, &mut OwnFields { rules: target.rules, out });
     write_framing(head.body, out);
     if !head.upgrade.is_empty() {
         push(out, &[b"Connection: Upgrade\r\nUpgrade: ", get(head.upgrade), b"\r\n"]);
@@ -84,7 +85,7 @@ pub fn for_backend(
 
 fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: bool) -> bool {
     let known = match field.known {
-        Known::Other | Known::Accept => true,
+        Known::Other | Known::Accept | Known::Date => true,
         Known::Host => return !head.absolute_form && !head.authority.is_empty(),
         Known::Via => true,
         Known::Underscored | Known::ForwardedOther => trusted,
@@ -104,29 +105,51 @@ fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: b
     known && !head.is_named_by_connection(buf, field.name.of_buf(buf))
 }
 
-fn write_forwarding(head: &RequestHead, buf: &[u8], from: &Forwarding<'_>, out: &mut Vec<u8>) {
+/// Writes fields of ours, except those that the route sets or removes.
+struct OwnFields<'a> {
+    rules: &'a HeaderRules,
+    out: &'a mut Vec<u8>,
+}
+
+impl OwnFields<'_> {
+    #[inline]
+    fn write(&mut self, name: &str, value: &[&[u8]]) {
+        if self.rules.is_empty() || !is_replaced(self.rules, name.as_bytes()) {
+            push(self.out, &[name.as_bytes(), b": "]);
+            push(self.out, value);
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+fn write_forwarding(
+    head: &RequestHead,
+    buf: &[u8],
+    from: &Forwarding<'_>,
+    own: &mut OwnFields<'_>,
+) {
     let kept = |known: Known| {
         let mut fields = head.fields.iter().filter(|f| f.known == known);
         from.trusted && fields.any(|f| !head.is_named_by_connection(buf, f.name.of_buf(buf)))
     };
-    if !from.peer.is_empty() {
-        out.extend_from_slice(b"X-Forwarded-For: ");
-        if from.trusted {
-            for value in head.values(buf, Known::XForwardedFor).filter(|v| !v.is_empty()) {
-                push(out, &[value, b", "]);
-            }
-        }
-        push(out, &[from.peer.as_bytes(), b"\r\n"]);
+    let peer = from.peer.as_bytes();
+    if from.trusted && !peer.is_empty() {
+        let hops = head.values(buf, Known::XForwardedFor).filter(|hop| !hop.is_empty());
+        let mut chain: Vec<&[u8]> = hops.flat_map(|hop| [hop, &b", "[..]]).collect();
+        chain.push(peer);
+        own.write("X-Forwarded-For", &chain);
+    } else if !peer.is_empty() {
+        own.write("X-Forwarded-For", &[peer]);
     }
     if !kept(Known::XForwardedProto) {
-        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+        own.write("X-Forwarded-Proto", &[b"http"]);
     }
     if !head.authority.is_empty() && !kept(Known::XForwardedHost) {
-        push(out, &[b"X-Forwarded-Host: ", head.authority.of_buf(buf), b"\r\n"]);
+        own.write("X-Forwarded-Host", &[head.authority.of_buf(buf)]);
     }
-    push(out, &[b"X-Request-Id: ", request_id(head, buf, from), b"\r\n"]);
+    own.write("X-Request-Id", &[request_id(head, buf, from)]);
     let received: &[u8] = if head.version == Version::Http10 { b"1.0 " } else { b"1.1 " };
-    push(out, &[b"Via: ", received, from.pseudonym.as_bytes(), b"\r\n"]);
+    own.write("Via", &[received, from.pseudonym.as_bytes()]);
 }
 
 /// What happens to the client's connection after a response.
@@ -156,6 +179,8 @@ pub struct ClientSide<'a> {
     pub persistence: Persistence,
     /// Whether trailers follow the body.
     pub trailers: Trailers,
+    /// `Date` for a final response that has none (RFC 9110 6.6.1).
+    pub date: &'a str,
     /// The route's changes.
     pub rules: &'a HeaderRules,
 }
@@ -194,9 +219,13 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
         | Known::XForwardedHost
         | Known::XRequestId
         | Known::Accept
+        | Known::Date
         | Known::ClientCert => !head.is_named_by_connection(buf, field.name.of_buf(buf)),
     };
     copy_fields(&head.fields, &buf[..head.bytes], to.rules, keep, out);
+    if head.status >= 200 && !head.fields.iter().any(|field| field.known == Known::Date) {
+        OwnFields { rules: to.rules, out }.write("Date", &[to.date.as_bytes()]);
+    }
     if let Some(length) = head.announced {
         write_framing(BodyLength::Fixed(length), out);
     } else if head.status >= 200 {

@@ -165,13 +165,13 @@ impl RequestHead {
         let mut framing = FramingFields::default();
         let (mut hosts, mut expects) = (0, 0);
         let (mut close, mut keep, mut upgrade_named) = (false, false, false);
-        let mut upgrade = Span::default();
+        let (mut upgrade, mut upgrades) = (Span::default(), 0);
         self.names_fields = false;
         self.wants_trailers = false;
         self.authority = Span::default();
         for field in &self.fields {
             match field.known {
-                Known::Other | Known::Accept => {}
+                Known::Other | Known::Accept | Known::Date => {}
                 Known::ContentLength | Known::TransferEncoding => framing.observe(field, buf),
                 Known::Host => {
                     hosts += 1;
@@ -185,7 +185,10 @@ impl RequestHead {
                     self.names_fields |= options.names_fields;
                 }
                 Known::Te => self.wants_trailers |= list_has(field.value.of_buf(buf), b"trailers"),
-                Known::Upgrade => upgrade = field.value,
+                Known::Upgrade => {
+                    upgrade = field.value;
+                    upgrades += 1;
+                }
                 Known::Expect => {
                     let known = field.value.of_buf(buf).eq_ignore_ascii_case(b"100-continue");
                     expects += if known { 1 } else { 2 };
@@ -215,7 +218,7 @@ impl RequestHead {
         self.expects_continue = http11 && expects == 1 && !self.body.is_empty();
         let may_upgrade = http11 && upgrade_named && self.body.is_empty();
         let wanted = upgrade.of_buf(buf);
-        let plain = !wanted.is_empty() && !wanted.contains(&b',');
+        let plain = upgrades == 1 && !wanted.is_empty() && !wanted.contains(&b',');
         let allowed = may_upgrade && plain && !wanted.eq_ignore_ascii_case(b"h2c");
         self.upgrade = if allowed { upgrade } else { Span::default() };
         Ok(())

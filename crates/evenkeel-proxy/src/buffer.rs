@@ -53,6 +53,11 @@ impl Outbox {
         self.written >= self.bytes.len()
     }
 
+    /// Bytes left to write.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.written)
+    }
+
     /// Writes until all is taken; the bytes stay, so that they can be sent again elsewhere.
     #[inline]
     pub(crate) fn poll_write<S: Stream>(

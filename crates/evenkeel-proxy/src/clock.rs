@@ -30,6 +30,12 @@ impl Nanos {
     }
 }
 
+impl From<Nanos> for Duration {
+    fn from(at: Nanos) -> Duration {
+        Duration::from_nanos(at.0)
+    }
+}
+
 /// One worker's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {

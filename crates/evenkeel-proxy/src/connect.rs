@@ -11,13 +11,17 @@ use tokio::time::{Instant, timeout_at};
 /// Addresses of one name that one try may go through.
 const MAX_ADDRESSES_PER_DIAL: usize = 4;
 
+/// Longest deadline that the runtime's clock is asked for.
+const MAX_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
 /// Opens a new connection. All addresses of the backend together get `deadline`.
 pub(crate) async fn dial<N: Net>(
     net: &N,
     backend: &Backend,
     deadline: Duration,
 ) -> io::Result<BackendConnection<N::Stream>> {
-    let until = Instant::now() + deadline;
+    // Far enough for "no bound", and representable.
+    let until = Instant::now() + deadline.min(MAX_DEADLINE);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address yet");
     for destination in destinations(backend) {
         match timeout_at(until, net.connect(&destination)).await {
@@ -27,6 +31,11 @@ pub(crate) async fn dial<N: Net>(
         }
     }
     Err(last)
+}
+
+/// True if the process is out of descriptors: nothing is wrong with the backend.
+pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 fn destinations(backend: &Backend) -> Vec<Destination> {

@@ -14,6 +14,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 struct Slot {
     at: Nanos,
     waiting_since: Option<Nanos>,
+    listener: usize,
     waker: Option<Waker>,
 }
 
@@ -25,9 +26,9 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// A deadline for the calling task; gone when dropped.
-    pub(crate) fn register(self: &Rc<Self>, waker: Waker) -> Deadline {
-        let slot = Slot { at: Nanos::NEVER, waiting_since: None, waker: Some(waker) };
+    /// A deadline for the calling task, a client of this listener; gone when dropped.
+    pub(crate) fn register(self: &Rc<Self>, waker: Waker, listener: usize) -> Deadline {
+        let slot = Slot { at: Nanos::NEVER, waiting_since: None, listener, waker: Some(waker) };
         let mut slots = self.slots.borrow_mut();
         let index = match self.free.borrow_mut().pop() {
             Some(index) => index,
@@ -56,12 +57,13 @@ impl Deadlines {
     }
 
     /// Ends the waiting of up to `count` connections that have waited longest for a request, and at
-    /// least since `before`: how room is made for new ones.
-    pub(crate) fn expire_waiting(&self, count: usize, before: Nanos) {
+    /// least since `before`: how room is made for new ones. `only` those of one listener, if given.
+    pub(crate) fn expire_waiting(&self, count: usize, before: Nanos, only: Option<usize>) {
         let mut slots = self.slots.borrow_mut();
         let mut waiting: Vec<(Nanos, usize)> = slots
             .iter()
             .enumerate()
+            .filter(|(_, slot)| only.is_none_or(|listener| slot.listener == listener))
             .filter_map(|(index, slot)| Some((slot.waiting_since?, index)))
             .filter(|(since, _)| *since <= before)
             .collect();
@@ -132,8 +134,8 @@ mod tests {
     fn sweep_wakes_only_what_is_due() {
         let deadlines = Rc::new(Deadlines::default());
         let count = Arc::new(Count::default());
-        let early = deadlines.register(Arc::clone(&count).into());
-        let late = deadlines.register(Arc::clone(&count).into());
+        let early = deadlines.register(Arc::clone(&count).into(), 0);
+        let late = deadlines.register(Arc::clone(&count).into(), 0);
         early.set(Nanos(10));
         late.set(Nanos(20));
         deadlines.sweep(Nanos(9));
@@ -149,11 +151,13 @@ mod tests {
     #[test]
     fn the_longest_waiting_go_first() {
         let deadlines = Rc::new(Deadlines::default());
-        let all: Vec<_> = (0..3).map(|_| deadlines.register(Waker::noop().clone())).collect();
+        let all: Vec<_> = (0..3).map(|_| deadlines.register(Waker::noop().clone(), 0)).collect();
         for (index, deadline) in all.iter().enumerate() {
             deadline.set_waiting(Nanos::NEVER, Some(Nanos(100 - index as u64)));
         }
-        deadlines.expire_waiting(1, Nanos(100));
+        deadlines.expire_waiting(1, Nanos(100), Some(1));
+        assert!(!all.iter().any(|d| d.has_passed(Nanos(1))), "another listener's");
+        deadlines.expire_waiting(1, Nanos(100), Some(0));
         let passed: Vec<_> = all.iter().map(|d| d.has_passed(Nanos(1))).collect();
         assert_eq!(passed, [false, false, true]);
     }

@@ -16,13 +16,13 @@ use crate::connect;
 use crate::forward::{self, Hop};
 use crate::http1::{Client, Peer};
 use crate::net::{Net, Stream};
-use crate::pump::{Pump, Toward};
 use crate::record::{Part, Record};
 use crate::reply::{self, ReplyForm, ReplyTo};
 use crate::try_failure::{TryError, TryFailure};
+use crate::upload::Upload;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::backend::Pick;
-use evenkeel_core::failure::Failure;
+use evenkeel_core::failure::{Failure, Side};
 use evenkeel_core::field::Known;
 use evenkeel_core::framing::{BodyLength, Version};
 use evenkeel_core::headers::{self, Forwarding, Persistence, Target, Trailers};
@@ -54,9 +54,12 @@ pub(crate) enum Next {
     Linger,
     /// End.
     Close,
+    /// End so that the client cannot take what it has for a whole response.
+    Reset,
 }
 
 /// Finished exchanges whose memory is used again; a connection that waits holds none.
+#[expect(clippy::vec_box, reason = "the boxes themselves are what is used again")]
 pub(crate) struct ExchangePool<N: Net>(RefCell<Vec<Box<Exchange<N>>>>);
 
 impl<N: Net> ExchangePool<N> {
@@ -77,9 +80,8 @@ impl<N: Net> ExchangePool<N> {
     /// Ends an exchange: its record is written, its buffers are free.
     pub(crate) fn give(&self, mut exchange: Box<Exchange<N>>) {
         exchange.record.finish();
-        let request = std::mem::take(&mut exchange.request.bytes);
-        exchange.worker().buffers.give(request);
-        exchange.rest = None;
+        let mut upload = std::mem::take(&mut exchange.upload);
+        upload.release(exchange.worker());
         let mut free = self.0.borrow_mut();
         if free.len() < MAX_FREE_EXCHANGES {
             free.push(exchange);
@@ -102,14 +104,9 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) client_closes: bool,
     pub(crate) trailers: Trailers,
     pub(crate) upgrade: Upgrade,
-    pub(crate) expects_continue: bool,
     form: ReplyForm,
-    /// The head for the backend, and as much of the body as had arrived.
-    pub(crate) request: Outbox,
-    /// The rest of the body; `None` if the request is whole.
-    pub(crate) rest: Option<Box<Pump>>,
-    /// Bytes of a body that had not arrived when the exchange was refused.
-    unread: BodyLength,
+    /// The request for the backend.
+    pub(crate) upload: Upload,
 }
 
 /// Decides everything that can be decided from the head: what is refused is returned with the
@@ -128,17 +125,17 @@ pub(crate) fn open<N: Net>(
         client_closes: !head.keep_alive,
         trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
         upgrade: head.upgrade_asked(),
-        expects_continue: head.expects_continue,
         form: reply_form(head, bytes),
-        request: Outbox { bytes: worker.buffers.take(), written: 0 },
-        rest: None,
-        unread: BodyLength::None,
+        upload: Upload::new(worker.buffers.take()),
     };
     let refusal = exchange.admit(worker, client, listener, (head, bytes)).err();
-    let used = match refusal {
-        None => exchange.take_body(head, bytes, listener.limits.max_request_body_bytes),
-        Some(_) => exchange.leave_body(head, bytes),
-    };
+    let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
+    let used = exchange.upload.begin_body(head.body, &bytes[head.bytes..], bounds);
+    exchange.record.bytes_in = used as u64;
+    if head.expects_continue {
+        exchange.upload.owe_continue();
+    }
+    let used = head.bytes + used;
     (worker.exchanges.take(exchange), refusal, used)
 }
 
@@ -170,7 +167,7 @@ impl<N: Net> Exchange<N> {
         host_lower.clear();
         host_lower.extend_from_slice(head.host.of_buf(bytes));
         host_lower.make_ascii_lowercase();
-        let fields = Lines { head, bytes };
+        let fields = Lines { head, bytes, trusted: from.trusted };
         let query = RouteQuery {
             host: host_lower,
             path: view.matching,
@@ -202,7 +199,7 @@ impl<N: Net> Exchange<N> {
             fallback_host: pool.backends.first().map_or("", |backend| &backend.label),
             rules: &route.request_headers,
         };
-        headers::for_backend(head, bytes, &target, &from, &mut self.request.bytes);
+        headers::for_backend(head, bytes, &target, &from, &mut self.upload.kept.bytes);
         Ok(())
     }
 
@@ -232,47 +229,6 @@ impl<N: Net> Exchange<N> {
     fn note_path(&mut self, path: &[u8]) {
         if self.record.is_wanted() {
             self.record.set(Part::Path, path);
-        }
-    }
-
-    /// Takes what has arrived of the body along with the head; the rest is streamed later.
-    fn take_body(&mut self, head: &RequestHead, bytes: &[u8], max_bytes: u64) -> usize {
-        let arrived = &bytes[head.bytes..];
-        match head.body {
-            BodyLength::None | BodyLength::UntilClose => head.bytes,
-            BodyLength::Fixed(length) => {
-                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(arrived.len());
-                self.request.bytes.extend_from_slice(&arrived[..taken]);
-                self.record.bytes_in = taken as u64;
-                let left = length - taken as u64;
-                if left > 0 {
-                    let left = BodyLength::Fixed(left);
-                    self.rest = Some(Box::new(Pump::new(left, left, Toward::Backend, 0)));
-                }
-                head.bytes + taken
-            }
-            BodyLength::Chunked => {
-                let pump = Pump::new(head.body, head.body, Toward::Backend, max_bytes);
-                self.rest = Some(Box::new(pump.with_trailers(self.trailers)));
-                head.bytes
-            }
-        }
-    }
-
-    /// The body of a refused request: what has arrived is forgotten, what is to come is noted.
-    fn leave_body(&mut self, head: &RequestHead, bytes: &[u8]) -> usize {
-        let arrived = bytes.len() - head.bytes;
-        match head.body {
-            BodyLength::None | BodyLength::UntilClose => head.bytes,
-            BodyLength::Fixed(length) => {
-                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(arrived);
-                self.unread = BodyLength::Fixed(length - taken as u64);
-                head.bytes + taken
-            }
-            BodyLength::Chunked => {
-                self.unread = BodyLength::Chunked;
-                head.bytes
-            }
         }
     }
 
@@ -308,9 +264,13 @@ impl<N: Net> Exchange<N> {
     /// True if another try loses nothing: either no byte of this one was sent, or the request may
     /// be repeated and all of it is still here.
     fn may_repeat(&self, failure: &TryFailure, pool: &Pool) -> bool {
-        let kept = self.record.bytes_in <= pool.plan.retry.buffer_bytes as u64;
-        let whole = kept && !failure.body_moved;
+        let whole = self.upload.is_replayable(pool.plan.retry.buffer_bytes as u64);
         whole && (failure.sent == 0 || self.verb.is_idempotent())
+    }
+
+    /// True if the route's bound on the whole exchange has passed.
+    fn is_overdue(&self) -> bool {
+        self.until(Duration::MAX) <= self.worker().recent()
     }
 }
 
@@ -318,12 +278,43 @@ impl<N: Net> Exchange<N> {
 struct Lines<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
+    trusted: bool,
+}
+
+impl Lines<'_> {
+    /// A field that is dropped before forwarding must not choose the route either.
+    fn counts(&self, known: Known) -> bool {
+        match known {
+            Known::Underscored
+            | Known::ForwardedOther
+            | Known::XForwardedFor
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XRequestId => self.trusted,
+            Known::ClientCert => false,
+            Known::Other
+            | Known::Host
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::Connection
+            | Known::HopByHop
+            | Known::Te
+            | Known::Trailer
+            | Known::Upgrade
+            | Known::Http2Settings
+            | Known::Expect
+            | Known::Via
+            | Known::Date
+            | Known::Accept => true,
+        }
+    }
 }
 
 impl FieldLookup for Lines<'_> {
     fn any_value(&self, lower_name: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.iter().any(|field| {
             field.name.of_buf(self.bytes).eq_ignore_ascii_case(lower_name)
+                && self.counts(field.known)
                 && test(field.value.of_buf(self.bytes))
         })
     }
@@ -346,7 +337,8 @@ pub(crate) fn new_request_id<N: Net>(net: &N) -> [u8; 32] {
 }
 
 /// The client behind trusted proxies: the last address in X-Forwarded-For that is not trusted
-/// itself (RFC 7239 7.4 for why not the first).
+/// itself (RFC 7239 7.4 for why not the first). `None` if a trusted proxy wrote what is no address:
+/// who cannot be named is not let in.
 fn client_ip(
     peer: &Peer,
     trusted: &[ipnet::IpNet],
@@ -357,15 +349,25 @@ fn client_ip(
     if peer.trusted {
         let lines: Vec<_> = head.values(bytes, Known::XForwardedFor).collect();
         for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
-            let parsed = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse().ok());
-            let Some(parsed) = parsed else { break };
-            ip = Some(parsed);
-            if !trusted.iter().any(|net| net.contains(&parsed)) {
+            let hop = parse_hop(hop.trim_ascii())?;
+            ip = Some(hop);
+            if !trusted.iter().any(|net| net.contains(&hop)) {
                 break;
             }
         }
     }
     ip
+}
+
+/// `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
+fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?;
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let ip = match bracketed.unwrap_or(text).parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) => text.parse::<std::net::SocketAddr>().ok()?.ip(),
+    };
+    Some(ip.to_canonical())
 }
 
 fn may_use(route: &RoutePlan, ip: impl FnOnce() -> Option<IpAddr>) -> bool {
@@ -390,6 +392,10 @@ pub(crate) async fn run<N: Net>(
     let mut failure = Failure::NoBackend;
     let most = pool.plan.retry.attempts.clamp(1, MAX_TRIES);
     while exchange.record.tries < most {
+        if exchange.is_overdue() {
+            failure = Failure::ResponseTimeout;
+            break;
+        }
         let Some(pick) = pool.pick(&tried) else { break };
         exchange.record.tries += 1;
         exchange.record.backend = Some(Arc::clone(&pick.label));
@@ -403,7 +409,7 @@ pub(crate) async fn run<N: Net>(
         let outcome = match outcome {
             Err(failed) if failed.is_stale() && exchange.may_repeat(&failed, &pool) => {
                 // The idle connection had died: that says nothing about the backend.
-                exchange.request.written = 0;
+                exchange.upload.rewind();
                 dial_and_forward(worker, client, exchange, (&pool, &pick)).await
             }
             outcome => outcome,
@@ -427,7 +433,7 @@ pub(crate) async fn run<N: Net>(
                     break;
                 }
                 tried.push(pick.slot);
-                exchange.request.written = 0;
+                exchange.upload.rewind();
             }
         }
     }
@@ -440,10 +446,16 @@ async fn dial_and_forward<N: Net>(
     exchange: &mut Exchange<N>,
     (pool, pick): (&Pool, &Pick),
 ) -> Result<Next, TryFailure> {
-    let deadline = pool.plan.timeouts.connect;
-    let dialled = Box::pin(connect::dial(&worker.net, pick, deadline)).await;
-    let connection = dialled.map_err(|_| TryFailure::connect())?;
+    let now = worker.now();
+    let patience = exchange.until(pool.plan.timeouts.connect).duration_since(now);
+    let mut dialled = Box::pin(connect::dial(&worker.net, pick, patience)).await;
+    if dialled.as_ref().is_err_and(connect::lacks_descriptors) {
+        // Idle connections hold descriptors that this request needs.
+        worker.make_room();
+        dialled = Box::pin(connect::dial(&worker.net, pick, patience)).await;
+    }
     worker.now();
+    let connection = dialled.map_err(|_| TryFailure::connect())?;
     forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
 }
 
@@ -459,16 +471,15 @@ pub(crate) async fn refuse<N: Net>(
     if failure.status() == 0 {
         return Next::Close;
     }
-    let unread = match &exchange.rest {
-        Some(_) => BodyLength::Chunked,
-        None => exchange.unread,
-    };
+    let unread = exchange.upload.unread();
     let short = match unread {
         BodyLength::None => true,
-        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES && !exchange.expects_continue,
+        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES,
         BodyLength::Chunked | BodyLength::UntilClose => false,
     };
-    if !short || worker.is_draining() || failure == Failure::BadRequest {
+    // A client that broke a rule, or was never told to go on, may not be where we think it is.
+    let in_step = failure.side() != Side::Client && !exchange.upload.owes_continue();
+    if !short || !in_step || worker.is_draining() {
         exchange.persistence = Persistence::Close;
     }
     let to = ReplyTo {
@@ -479,8 +490,7 @@ pub(crate) async fn refuse<N: Net>(
         omit_body: exchange.verb == Verb::Head,
     };
     let mut reply = Outbox::default();
-    reply::write(failure, &to, &mut reply.bytes);
-    exchange.record.bytes_out = reply.bytes.len() as u64;
+    exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
     let idle = exchange.record.snapshot().plan.listeners.get(client.listener);
     let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();
     client.deadline.set_waiting(worker.now().after(idle), None);

@@ -4,12 +4,13 @@
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
 use crate::exchange::{Exchange, Next};
-use crate::http1::Client;
+use crate::http1::{Client, head_may_end};
 use crate::idle::BackendConnection;
 use crate::net::{Net, Peek, Stream};
 use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
 use crate::try_failure::{TryError, TryFailure};
 use crate::tunnel;
+use crate::upload::UploadError;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::backend::Pick;
 use evenkeel_core::failure::Failure;
@@ -31,7 +32,6 @@ const RESPONSE_READ_BYTES: usize = 128 * 1024;
 const HOLD_BELOW_BYTES: u64 = 16 * 1024;
 /// But not longer than this.
 const HOLD_TIME: Duration = Duration::from_millis(100);
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 static NO_RULES: HeaderRules = HeaderRules { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
 /// The backend of one try.
@@ -51,10 +51,10 @@ struct Try<S> {
     interim_count: u32,
     /// Until when a small response waits for its last byte.
     held_until: Option<Nanos>,
-    continue_sent: bool,
     watching_client: bool,
     send_failed: bool,
     reusable: bool,
+    parse_again_at: usize,
 }
 
 /// What the response head led to.
@@ -80,19 +80,23 @@ pub(crate) async fn run<N: Net>(
         interim: Outbox::default(),
         interim_count: 0,
         held_until: None,
-        continue_sent: !exchange.expects_continue,
         watching_client: true,
         send_failed: false,
         reusable: false,
+        parse_again_at: 0,
     };
-    let timeouts = &hop.pool.plan.timeouts;
-    let patience = if exchange.rest.is_some() { timeouts.idle } else { timeouts.response_head };
+    let patience = this.patience(client, exchange, hop.pool);
     client.deadline.set_waiting(exchange.until(patience), None);
     let answer = poll_fn(|cx| {
-        let before = exchange.rest.as_ref().map(|rest| rest.moved);
+        let before = (!exchange.upload.is_sent()).then(|| exchange.upload.progress());
         let answer = this.poll_answer(cx, worker, client, exchange);
-        if answer.is_pending() {
-            this.extend_deadline(client, exchange, (before, hop.pool));
+        if answer.is_pending() && before.is_some() {
+            let moved = before != Some(exchange.upload.progress());
+            if moved && this.held_until.is_none() {
+                worker.now();
+                let patience = this.patience(client, exchange, hop.pool);
+                client.deadline.set(exchange.until(patience));
+            }
         }
         answer
     });
@@ -110,15 +114,16 @@ pub(crate) async fn run<N: Net>(
         }
     };
     if !whole {
-        return Ok(Next::Close);
+        let ends = exchange.version == Version::Http10;
+        return Ok(if ends { Next::Reset } else { Next::Close });
     }
     if this.reusable && !worker.is_draining() {
         let bounds = &hop.pool.plan.connections;
         worker.idle.borrow_mut().give(hop.pick, bounds, this.connection, worker.recent());
     }
-    Ok(match (exchange.persistence, &exchange.rest) {
-        (Persistence::Keep, None) => Next::Request,
-        (Persistence::Close, None) if exchange.client_closes && client.carry.is_empty() => {
+    Ok(match (exchange.persistence, exchange.upload.has_arrived()) {
+        (Persistence::Keep, true) => Next::Request,
+        (Persistence::Close, true) if exchange.client_closes && client.carry.is_empty() => {
             Next::Close
         }
         (Persistence::Keep | Persistence::Close, _) => Next::Linger,
@@ -130,30 +135,25 @@ impl<S: Stream> Try<S> {
         let heard = !self.partial.is_empty() || self.interim_count > 0;
         TryFailure {
             error,
-            sent: exchange.request.written,
-            body_moved: exchange.rest.as_ref().is_some_and(|rest| rest.moved > 0),
+            sent: exchange.upload.kept.written,
             stale: error == TryError::Reset && self.connection.reused && !heard,
         }
     }
 
-    /// While a body goes up, the deadline moves with it; once it is up, the response's own runs.
-    fn extend_deadline<N: Net>(
+    /// While a request goes up, each byte gives it this long again; once it is up, the response's
+    /// own deadline runs.
+    fn patience<N: Net<Stream = S>>(
         &self,
         client: &Client<S>,
         exchange: &Exchange<N>,
-        (before, pool): (Option<u64>, &Pool),
-    ) {
-        let timeouts = &pool.plan.timeouts;
-        if before.is_none() {
-            return;
-        }
-        exchange.worker().now();
-        match (before, &exchange.rest) {
-            (Some(_), None) => client.deadline.set(exchange.until(timeouts.response_head)),
-            (Some(before), Some(rest)) if rest.moved > before => {
-                client.deadline.set(exchange.until(timeouts.idle));
-            }
-            (Some(_), Some(_)) | (None, _) => {}
+        pool: &Pool,
+    ) -> Duration {
+        if exchange.upload.is_sent() {
+            pool.plan.timeouts.response_head
+        } else if exchange.upload.has_arrived() {
+            pool.plan.timeouts.idle.min(pool.plan.timeouts.response_head)
+        } else {
+            client_patience(client, exchange, pool)
         }
     }
 
@@ -179,6 +179,10 @@ impl<S: Stream> Try<S> {
                     return self.poll_waiting(cx, worker, client, exchange);
                 }
             };
+            if self.is_still_partial(&scratch.bytes[..start + read], start) {
+                self.partial.extend_from_slice(&scratch.bytes[start..start + read]);
+                continue;
+            }
             self.partial.clear();
             match self.read_head(cx, &mut scratch, start + read, (client, exchange)) {
                 Ok(Some(answer)) => return Poll::Ready(Ok(answer)),
@@ -186,6 +190,21 @@ impl<S: Stream> Try<S> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// True if parsing again is in vain: a head that trickles in is parsed when its end may have
+    /// come, or when it has doubled.
+    fn is_still_partial(&mut self, bytes: &[u8], start: usize) -> bool {
+        if start == 0 || self.held_until.is_some() {
+            self.parse_again_at = bytes.len() * 2;
+            return false;
+        }
+        let news = &bytes[start.saturating_sub(3)..];
+        if head_may_end(news) || bytes.len() >= self.parse_again_at {
+            self.parse_again_at = bytes.len() * 2;
+            return false;
+        }
+        true
     }
 
     /// Sends what is there of the request. A backend that stops reading may still answer, so a
@@ -204,40 +223,19 @@ impl<S: Stream> Try<S> {
         if matches!(flushed, Poll::Ready(Err(_))) {
             return Err(TryError::ClientGone);
         }
-        match exchange.request.poll_write(cx, &mut self.connection.stream) {
-            Poll::Pending => return Ok(()),
-            Poll::Ready(Err(_)) => {
-                self.send_failed = true;
-                return Ok(());
-            }
-            Poll::Ready(Ok(())) => {}
-        }
-        let Some(rest) = &mut exchange.rest else { return Ok(()) };
-        if !self.continue_sent {
-            self.continue_sent = true;
-            if client.carry.is_empty() {
-                let sent = self.interim.send(cx, &mut client.stream, [CONTINUE, &[], &[]]);
-                sent.map_err(|_| TryError::ClientGone)?;
-            }
-        }
         let from = (&mut client.stream, &mut client.carry);
-        let polled = rest.poll(cx, worker, from, &mut self.connection.stream);
-        exchange.record.bytes_in = exchange.record.bytes_in.max(rest.moved);
-        match polled {
-            Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) => {
-                exchange.rest = None;
-                Ok(())
-            }
-            Poll::Ready(Err(PumpError::Write)) => {
+        let sent = exchange.upload.send(cx, worker, from, &mut self.connection.stream);
+        exchange.record.bytes_in = exchange.upload.bytes_in();
+        match sent {
+            Ok(()) => Ok(()),
+            Err(UploadError::Backend) => {
                 self.send_failed = true;
-                rest.release(worker);
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Read | PumpError::Truncated)) => Err(TryError::ClientGone),
-            Poll::Ready(Err(PumpError::BadChunk)) => Err(TryError::BadRequestBody),
-            Poll::Ready(Err(PumpError::TooLarge)) => Err(TryError::BodyTooLarge),
-            Poll::Ready(Err(PumpError::TooSlow)) => Err(TryError::BodyTimeout),
+            Err(UploadError::Client) => Err(TryError::ClientGone),
+            Err(UploadError::BadChunk) => Err(TryError::BadRequestBody),
+            Err(UploadError::TooLarge) => Err(TryError::BodyTooLarge),
+            Err(UploadError::TooSlow) => Err(TryError::BodyTimeout),
         }
     }
 
@@ -250,13 +248,11 @@ impl<S: Stream> Try<S> {
         exchange: &Exchange<N>,
     ) -> Poll<Result<Answer, TryError>> {
         if client.deadline.has_passed(worker.tick()) {
-            let uploading = exchange.rest.is_some() && exchange.request.is_empty();
-            let stalled = exchange.rest.as_ref().is_some_and(|rest| rest.outbox.is_empty());
-            let client_stalls = uploading && stalled && !self.send_failed;
+            let client_stalls = exchange.upload.waits_for_client() && !self.send_failed;
             let error = if client_stalls { TryError::BodyTimeout } else { TryError::Timeout };
             return Poll::Ready(Err(error));
         }
-        let watching = self.watching_client && exchange.rest.is_none();
+        let watching = self.watching_client && exchange.upload.has_arrived();
         if watching && client.stream.poll_readable(cx).is_ready() {
             // Bytes are the next request, an end may be half of a close: both can wait.
             self.watching_client = false;
@@ -317,8 +313,8 @@ impl<S: Stream> Try<S> {
         (client, exchange): (&Client<S>, &Exchange<N>),
     ) -> bool {
         let BodyLength::Fixed(length) = head.body else { return false };
-        let missing = (arrived - head.bytes) as u64 <= length.saturating_sub(1);
-        if !missing || length > HOLD_BELOW_BYTES || exchange.rest.is_some() {
+        let missing = ((arrived - head.bytes) as u64) < length;
+        if !missing || length > HOLD_BELOW_BYTES || !exchange.upload.is_sent() {
             return false;
         }
         let worker = exchange.worker();
@@ -363,12 +359,16 @@ impl<S: Stream> Try<S> {
         let (head_bytes, body) = bytes[range].split_at_mut(head.bytes);
         let to_client = headers::body_for_client(head.body, exchange.version);
         let ends = to_client == BodyLength::UntilClose || head.status == 101;
-        if ends || exchange.rest.is_some() || self.send_failed || exchange.is_draining() {
+        let unread = !exchange.upload.has_arrived();
+        if ends || unread || self.send_failed || exchange.is_draining() {
             exchange.persistence = Persistence::Close;
         }
         out.clear();
         tail.clear();
-        headers::for_client(head, head_bytes, &client_side(exchange), out);
+        let date = exchange.worker().date.borrow();
+        let to = ClientSide { date: &date, ..client_side(exchange) };
+        headers::for_client(head, head_bytes, &to, out);
+        drop(date);
         exchange.record.status = head.status;
         let (from, to) = match head.status {
             101 => (BodyLength::UntilClose, BodyLength::UntilClose),
@@ -388,11 +388,11 @@ impl<S: Stream> Try<S> {
         };
         sent.map_err(|_| TryError::ClientGone)?;
         exchange.record.bytes_out = pump.moved;
-        self.reusable = head.reusable && !pump.excess && !self.send_failed;
+        self.reusable = head.reusable && !pump.excess && exchange.upload.is_sent();
         if head.status == 101 {
             return Ok(Answer::Tunnel(Box::new(pump)));
         }
-        if pump.is_done() && exchange.rest.is_none() {
+        if pump.is_done() && exchange.upload.has_arrived() {
             return Ok(Answer::Whole);
         }
         Ok(Answer::Bodies(Box::new(pump)))
@@ -411,7 +411,7 @@ impl<S: Stream> Try<S> {
         let mut ignored = Vec::new();
         client.deadline.set(exchange.until(idle));
         let ended = poll_fn(|cx| {
-            let before = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
+            let before = (down.progress(), exchange.upload.progress());
             if let Err(error) = self.send(cx, worker, client, exchange) {
                 return Poll::Ready(Err(error.into()));
             }
@@ -423,10 +423,12 @@ impl<S: Stream> Try<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(of_response(&error))),
                 Poll::Pending => {}
             }
-            let after = down.moved + exchange.rest.as_ref().map_or(0, |rest| rest.moved);
-            if after > before {
+            if (down.progress(), exchange.upload.progress()) != before {
                 worker.now();
-                client.deadline.set(exchange.until(idle));
+                let client_stalls = !down.outbox.is_empty();
+                let patience =
+                    if client_stalls { client_patience(client, exchange, pool) } else { idle };
+                client.deadline.set(exchange.until(patience));
             } else if client.deadline.has_passed(worker.tick()) {
                 let client_stalls = !down.outbox.is_empty();
                 let failure =
@@ -436,14 +438,18 @@ impl<S: Stream> Try<S> {
             Poll::Pending
         });
         let ended = ended.await;
-        self.reusable &= !down.excess && exchange.rest.is_none() && !self.send_failed;
+        self.reusable &= !down.excess && exchange.upload.is_sent();
         down.release(worker);
-        if let Some(rest) = &mut exchange.rest {
-            rest.release(worker);
-        }
         exchange.record.failure = ended.err();
         ended.is_ok()
     }
+}
+
+/// How long a client may leave a body lying: the listener's bound, or the pool's if that is less.
+fn client_patience<N: Net, S>(client: &Client<S>, exchange: &Exchange<N>, pool: &Pool) -> Duration {
+    let listener = exchange.record.snapshot().plan.listeners.get(client.listener);
+    let own = listener.map_or(Duration::MAX, |listener| listener.limits.idle_timeout);
+    own.min(pool.plan.timeouts.idle)
 }
 
 fn of_response(error: &PumpError) -> Failure {
@@ -459,6 +465,7 @@ fn client_side<N: Net>(exchange: &Exchange<N>) -> ClientSide<'_> {
         version: exchange.version,
         persistence: exchange.persistence,
         trailers: exchange.trailers,
+        date: "",
         rules: exchange.route().map_or(&NO_RULES, |route| &route.response_headers),
     }
 }

@@ -71,7 +71,7 @@ enum Arrival<N: Net> {
     /// A request that gets a local reply; its exchange says how.
     Refused(Box<Exchange<N>>, Failure),
     /// Bytes that are no request; answered, then closed.
-    Malformed(Failure),
+    Malformed(Failure, [u8; 32]),
     /// The client left, or had nothing to say in time.
     Gone,
 }
@@ -85,7 +85,7 @@ pub(crate) async fn serve<N: Net>(
 ) {
     let (listener, admission) = place;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let deadline = worker.deadlines.register(waker);
+    let deadline = worker.deadlines.register(waker, listener);
     let mut client = Client {
         stream,
         carry: Vec::new(),
@@ -112,15 +112,20 @@ pub(crate) async fn serve<N: Net>(
                 worker.exchanges.give(exchange);
                 next
             }
-            Arrival::Malformed(failure) => {
-                Box::pin(refuse_bytes(&worker, &mut client, failure)).await
+            Arrival::Malformed(failure, id) => {
+                Box::pin(refuse_bytes::<N>(&mut client, failure, id)).await
             }
             Arrival::Gone => return,
         };
         match next {
             Next::Request => client.served = client.served.saturating_add(1),
-            Next::Linger => return Box::pin(linger(client.stream)).await,
-            Next::Close => return,
+            Next::Linger if !worker.is_shedding() => {
+                // Its place is free for another client meanwhile.
+                let Client { stream, .. } = client;
+                return Box::pin(linger(stream)).await;
+            }
+            Next::Linger | Next::Close => return,
+            Next::Reset => return client.stream.reset(),
         }
         client.await_request(&worker);
     }
@@ -160,7 +165,7 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(arrival);
                 }
             }
-            let mut scratch = std::mem::take(&mut worker.scratch.borrow_mut().bytes);
+            let mut scratch = worker.take_scratch();
             let read = self.stream.poll_read(cx, &mut scratch[..READ_AHEAD_BYTES]);
             let arrival = match read {
                 Poll::Ready(Ok(length)) if length > 0 => {
@@ -198,9 +203,8 @@ impl<S: Stream> Client<S> {
         // time must not cost a parse each.
         let seam = self.carry.len().saturating_sub(3);
         self.carry.extend_from_slice(bytes);
-        let ends = memchr::memmem::find(&self.carry[seam..], b"\n\r\n").is_some()
-            || memchr::memmem::find(&self.carry[seam..], b"\n\n").is_some();
-        self.unparsed = ends || self.carry.len() >= self.parse_again_at;
+        self.unparsed =
+            head_may_end(&self.carry[seam..]) || self.carry.len() >= self.parse_again_at;
         if self.unparsed {
             self.parse_again_at = self.carry.len() * 2;
         }
@@ -234,8 +238,8 @@ impl<S: Stream> Client<S> {
         let result = match head.parse(bytes, head_limits(&listener.limits)) {
             Ok(Parsed::Partial) => (None, 0),
             Err(failure) => {
-                self.record_malformed(worker, bytes, failure);
-                (Some(Arrival::Malformed(failure)), bytes.len())
+                let id = self.record_malformed(worker, bytes, failure);
+                (Some(Arrival::Malformed(failure, id)), bytes.len())
             }
             Ok(Parsed::Complete) => {
                 let (exchange, refusal, used) =
@@ -251,8 +255,15 @@ impl<S: Stream> Client<S> {
         result
     }
 
-    /// Bytes that are no request are recorded as far as they can be told apart.
-    fn record_malformed<N: Net>(&self, worker: &Rc<Worker<N>>, bytes: &[u8], failure: Failure) {
+    /// Bytes that are no request are recorded as far as they can be told apart; returns the id
+    /// under which.
+    fn record_malformed<N: Net>(
+        &self,
+        worker: &Rc<Worker<N>>,
+        bytes: &[u8],
+        failure: Failure,
+    ) -> [u8; 32] {
+        let id = exchange::new_request_id(&worker.net);
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
         record.failure = Some(failure);
@@ -261,7 +272,7 @@ impl<S: Stream> Client<S> {
             let line_end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n'));
             let line = &bytes[..line_end.unwrap_or(bytes.len()).min(512)];
             let mut words = line.split(|b| *b == b' ');
-            record.set(Part::RequestId, b"");
+            record.set(Part::RequestId, &id);
             record.set(Part::ClientIp, self.peer.text.as_bytes());
             record.set(Part::Method, words.next().unwrap_or_default());
             record.set(Part::Host, b"");
@@ -269,16 +280,18 @@ impl<S: Stream> Client<S> {
             let path = target.split(|b| *b == b'?').next().unwrap_or_default();
             record.set(Part::Path, path);
         }
+        id
     }
 
     /// Nothing to read now: time may be up, or a drain may have begun.
-    fn poll_patience<N: Net>(&mut self, worker: &Worker<N>) -> Poll<Arrival<N>> {
+    fn poll_patience<N: Net>(&mut self, worker: &Rc<Worker<N>>) -> Poll<Arrival<N>> {
         let now = worker.tick();
         if self.deadline.has_passed(now) {
             return Poll::Ready(if self.carry.is_empty() {
                 Arrival::Gone
             } else {
-                Arrival::Malformed(Failure::HeadTimeout)
+                let id = self.record_malformed(worker, &self.carry, Failure::HeadTimeout);
+                Arrival::Malformed(Failure::HeadTimeout, id)
             });
         }
         let idle = self.carry.is_empty();
@@ -290,17 +303,22 @@ impl<S: Stream> Client<S> {
     }
 }
 
+/// True if an empty line lies in these bytes, however its end is spelt.
+pub(crate) fn head_may_end(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"\n\r\n").is_some()
+        || memchr::memmem::find(bytes, b"\n\n").is_some()
+}
+
 fn head_limits(limits: &Limits) -> HeadLimits {
     HeadLimits { max_bytes: limits.max_request_head_bytes, max_fields: limits.max_request_fields }
 }
 
 /// Answers bytes that are no request, then closes: nothing after them can be trusted.
 async fn refuse_bytes<N: Net>(
-    worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     failure: Failure,
+    id: [u8; 32],
 ) -> Next {
-    let id = exchange::new_request_id(&worker.net);
     let to = ReplyTo {
         form: ReplyForm::Json,
         version: Version::Http11,
@@ -310,9 +328,6 @@ async fn refuse_bytes<N: Net>(
     };
     let mut reply = Vec::new();
     reply::write(failure, &to, &mut reply);
-    if failure == Failure::HeadTimeout {
-        client.record_malformed(worker, &client.carry, failure);
-    }
     client.carry = Vec::new();
     // One attempt: a client that does not even take an error message gets no more of our time.
     let _ = poll_fn(|cx| {

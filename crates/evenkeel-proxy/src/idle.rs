@@ -1,9 +1,9 @@
-//! Idle connections to backends, per worker, newest first. One that closed or spoke while it lay
-//! here is never used: its recorded readiness tells, without a system call.
+//! Idle connections to backends, per worker, newest first. One that is known to have closed or
+//! spoken while it lay here is not used: its recorded readiness tells, without a system call.
 
 use crate::clock::Nanos;
 use crate::net::Stream;
-use evenkeel_core::backend::Backend;
+use evenkeel_core::backend::{Backend, IdleClose};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl<S: Stream> IdleConnections<S> {
         while let Some(mut idle) = own.idle.pop() {
             let age = now.duration_since(idle.since);
             if !idle.connection.stream.is_quiet() {
-                backend.observe_idle_close(age);
+                backend.observe_idle_close(IdleClose { idle: age, at: now.into() });
             } else if age < backend.idle_timeout(own.timeout) {
                 idle.connection.reused = true;
                 return Some(idle.connection);
@@ -97,7 +97,7 @@ impl<S: Stream> IdleConnections<S> {
                 let age = now.duration_since(idle.since);
                 let quiet = idle.connection.stream.is_quiet();
                 if !quiet {
-                    backend.observe_idle_close(age);
+                    backend.observe_idle_close(IdleClose { idle: age, at: now.into() });
                 }
                 quiet && age < timeout
             });

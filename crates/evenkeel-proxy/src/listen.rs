@@ -4,11 +4,12 @@
 use crate::http1::{self, Peer};
 use crate::net::{Accept, Net};
 use crate::shared::Connections;
-use crate::worker::Worker;
+use crate::worker::{Pressure, Worker};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,8 +21,25 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 /// Clients let in at one go, before others get their turn.
 const ACCEPTS_PER_TURN: u32 = 64;
 
-/// Accepts for one listener until the server drains or stops.
-pub async fn accept_loop<N, A>(worker: Rc<Worker<N>>, mut socket: A, listener: usize)
+/// Accepts for one listener until the server drains or stops. The server counts as accepting from
+/// the call on, not only from the first poll.
+pub fn accept_loop<N, A>(
+    worker: Rc<Worker<N>>,
+    socket: A,
+    listener: usize,
+) -> impl Future<Output = ()> + 'static
+where
+    N: Net,
+    A: Accept<Stream = N::Stream>,
+{
+    let accepting = worker.shared.accepting();
+    async move {
+        run(worker, socket, listener).await;
+        drop(accepting);
+    }
+}
+
+async fn run<N, A>(worker: Rc<Worker<N>>, mut socket: A, listener: usize)
 where
     N: Net,
     A: Accept<Stream = N::Stream>,
@@ -29,29 +47,11 @@ where
     let mut pause = FIRST_PAUSE;
     let mut turn = 0;
     loop {
-        let snapshot = worker.snapshot();
-        let Some(plan) = snapshot.plan.listeners.get(listener) else { return };
-        let full = worker.shared.connections.is_full(listener, plan.limits.max_connections);
-        if full && !worker.shared.is_draining() {
-            worker.pressed.set(true);
-            tokio::time::sleep(FIRST_PAUSE).await;
-            continue;
-        }
-        match next(&worker, &mut socket).await {
+        match next(&worker, &mut socket, listener).await {
             Next::Stop => return,
             Next::Client(stream, address) => {
                 pause = FIRST_PAUSE;
-                let peer = Peer::new(address, &plan.trusted_proxies);
-                let max_per_ip = plan.limits.max_connections_per_ip;
-                let admitted = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip);
-                match admitted {
-                    Some(place) => {
-                        let client =
-                            http1::serve(Rc::clone(&worker), stream, peer, (listener, place));
-                        tokio::task::spawn_local(client);
-                    }
-                    None => drop(stream),
-                }
+                admit(&worker, stream, address, listener).await;
                 turn += 1;
                 if turn % ACCEPTS_PER_TURN == 0 {
                     tokio::task::yield_now().await;
@@ -60,9 +60,9 @@ where
             Next::Failed(error) if is_about_one_client(&error) => {}
             Next::Failed(error) => {
                 if pause == FIRST_PAUSE {
-                    tell(&worker, &plan.name, &error);
+                    tell(&worker, listener, &error);
                 }
-                worker.pressed.set(true);
+                worker.press(Pressure::Process);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
@@ -70,21 +70,46 @@ where
     }
 }
 
+/// Lets a client in as soon as there is room; others wait in the kernel meanwhile.
+async fn admit<N: Net>(
+    worker: &Rc<Worker<N>>,
+    stream: N::Stream,
+    address: Option<SocketAddr>,
+    listener: usize,
+) {
+    let snapshot = worker.snapshot();
+    let Some(plan) = snapshot.plan.listeners.get(listener) else { return };
+    let connections = &worker.shared.connections;
+    while !worker.shared.is_draining() {
+        match connections.pressure(listener, plan.limits.max_connections) {
+            Pressure::None => break,
+            pressure @ (Pressure::Listener(_) | Pressure::Process) => worker.press(pressure),
+        }
+        tokio::time::sleep(FIRST_PAUSE).await;
+    }
+    let peer = Peer::new(address, &plan.trusted_proxies);
+    let max_per_ip = plan.limits.max_connections_per_ip;
+    if let Some(place) = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip) {
+        let client = http1::serve(Rc::clone(worker), stream, peer, (listener, place));
+        tokio::task::spawn_local(client);
+    }
+}
+
 enum Next<S> {
-    Client(S, Option<std::net::SocketAddr>),
+    Client(S, Option<SocketAddr>),
     Failed(io::Error),
     Stop,
 }
 
 /// The next client. A drain wakes this through the worker's clockwork; what the kernel has queued
 /// is still let in.
-async fn next<N, A>(worker: &Worker<N>, socket: &mut A) -> Next<N::Stream>
+async fn next<N, A>(worker: &Worker<N>, socket: &mut A, listener: usize) -> Next<N::Stream>
 where
     N: Net,
     A: Accept<Stream = N::Stream>,
 {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _woken_by_drain = worker.deadlines.register(waker);
+    let _woken_by_drain = worker.deadlines.register(waker, listener);
     poll_fn(|cx| match socket.poll_accept(cx) {
         Poll::Ready(Ok((stream, address))) => Poll::Ready(Next::Client(stream, address)),
         Poll::Ready(Err(error)) => Poll::Ready(Next::Failed(error)),
@@ -111,13 +136,15 @@ fn is_about_one_client(error: &io::Error) -> bool {
         || error.kind() == io::ErrorKind::Interrupted
 }
 
-fn tell<N: Net>(worker: &Worker<N>, listener: &str, error: &io::Error) {
+fn tell<N: Net>(worker: &Worker<N>, listener: usize, error: &io::Error) {
     let text = error.to_string();
+    let snapshot = worker.snapshot();
+    let name = snapshot.plan.listeners.get(listener).map_or("", |plan| &plan.name);
     worker.shared.events.emit(&Event {
         unix_nanos: worker.net.unix_nanos(),
         level: LogLevel::Warn,
         name: "accept_failed",
         message: "new clients wait: no descriptors or memory to let them in",
-        fields: &[("listener", EventValue::Text(listener)), ("error", EventValue::Text(&text))],
+        fields: &[("listener", EventValue::Text(name)), ("error", EventValue::Text(&text))],
     });
 }

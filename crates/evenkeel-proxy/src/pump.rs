@@ -2,10 +2,11 @@
 //! the other. Nothing is read while something is still to be written: that is the back-pressure.
 
 use crate::buffer::Outbox;
-use crate::clock::Nanos;
 use crate::net::{Net, Stream};
+use crate::rate::Rate;
 use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
+use evenkeel_core::field::may_be_trailer;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
 use std::ops::Range;
@@ -13,17 +14,14 @@ use std::task::{Context, Poll, ready};
 
 /// Largest read while stalled transfers hold much memory.
 const FRUGAL_READ_BYTES: usize = 16 * 1024;
+/// Largest read of a chunked request body: what follows its end waits in memory.
+const CHUNKED_READ_BYTES: usize = 64 * 1024;
 /// Bytes that stalled transfers of one worker may hold before reads become small.
 const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
 /// Reads of one poll, so that one fast body does not starve the other connections.
 const READS_PER_POLL: u32 = 8;
 /// A small piece is copied behind its head and sent as one; a larger one is sent in place.
 pub(crate) const COPY_BELOW_BYTES: usize = 4 * 1024;
-/// A client that makes us wait longer than this in all must be faster than the minimum rate.
-const RATE_GRACE_NANOS: u64 = 10_000_000_000;
-/// The minimum rate, in bytes per second of waiting.
-const MIN_BYTES_PER_SECOND: u64 = 250;
-
 /// Why a direction ended early.
 #[derive(Debug)]
 pub(crate) enum PumpError {
@@ -70,8 +68,7 @@ pub(crate) struct Pump {
     pub(crate) outbox: Outbox,
     ended: bool,
     held: usize,
-    waiting_since: Option<Nanos>,
-    waited: u64,
+    rate: Rate,
     max_bytes: u64,
     /// Body bytes that came from the source.
     pub(crate) moved: u64,
@@ -105,8 +102,7 @@ impl Pump {
             trailers: Vec::new(),
             outbox: Outbox::default(),
             held: 0,
-            waiting_since: None,
-            waited: 0,
+            rate: Rate::default(),
             max_bytes,
             moved: 0,
             excess: false,
@@ -128,6 +124,11 @@ impl Pump {
     pub(crate) fn with_trailers(mut self, trailers: Trailers) -> Pump {
         self.pass_trailers = trailers;
         self
+    }
+
+    /// Changes whenever a byte moves, in or out.
+    pub(crate) fn progress(&self) -> (u64, usize) {
+        (self.moved, self.outbox.left())
     }
 
     /// True once the whole message was read and written.
@@ -178,7 +179,10 @@ impl Pump {
         if self.chunked_out {
             after.extend_from_slice(b"0\r\n");
             if self.pass_trailers == Trailers::Pass {
-                after.extend_from_slice(&self.trailers);
+                let lines = self.trailers.split_inclusive(|byte| *byte == b'\n');
+                for line in lines.filter(|line| is_allowed(line)) {
+                    after.extend_from_slice(line);
+                }
             }
             after.extend_from_slice(b"\r\n");
         }
@@ -204,7 +208,7 @@ impl Pump {
             }
             let mut scratch = worker.scratch.borrow_mut();
             let length = if carry.is_empty() {
-                let window = Self::read_window(worker);
+                let window = self.read_window(worker);
                 let read = from.poll_read(cx, &mut scratch.bytes[..window]);
                 self.note_waiting(worker, Side::Source, read.is_pending())?;
                 ready!(read).map_err(|_| PumpError::Read)?
@@ -258,9 +262,18 @@ impl Pump {
     }
 
     /// How much to read now: all there is room for, since each read costs two wake-ups, unless
-    /// stalled transfers hold much memory already.
-    fn read_window<N: Net>(worker: &Worker<N>) -> usize {
-        if worker.held_bytes.get() > MAX_HELD_BYTES { FRUGAL_READ_BYTES } else { SCRATCH_BYTES }
+    /// stalled transfers hold much memory already. Nothing is read ahead of a request's own body,
+    /// beyond what a chunked one needs to find its end.
+    fn read_window<N: Net>(&self, worker: &Worker<N>) -> usize {
+        let frugal = worker.held_bytes.get() > MAX_HELD_BYTES;
+        let window = if frugal { FRUGAL_READ_BYTES } else { SCRATCH_BYTES };
+        match (self.toward, &self.source) {
+            (Toward::Backend, Source::Fixed(left)) => {
+                window.min(usize::try_from(*left).unwrap_or(window))
+            }
+            (Toward::Backend, Source::Chunked(_)) => window.min(CHUNKED_READ_BYTES),
+            (Toward::Backend, Source::UntilClose) | (Toward::Client | Toward::Tunnel, _) => window,
+        }
     }
 
     /// Keeps the worker's sum of held bytes true.
@@ -296,21 +309,17 @@ impl Pump {
         if on != client {
             return Ok(());
         }
-        match (self.waiting_since, pending) {
-            (None, true) => self.waiting_since = Some(worker.tick()),
-            (Some(since), false) => {
-                self.waited += worker.tick().since(since);
-                self.waiting_since = None;
-                let least = u128::from(self.waited) * u128::from(MIN_BYTES_PER_SECOND);
-                let too_slow = u128::from(self.moved) * 1_000_000_000 < least;
-                if self.waited > RATE_GRACE_NANOS && too_slow {
-                    return Err(PumpError::TooSlow);
-                }
-            }
-            (None, false) | (Some(_), true) => {}
+        if pending {
+            self.rate.wait(worker.tick());
+            return Ok(());
         }
-        Ok(())
+        self.rate.resume(worker.tick(), self.moved).map_err(|_| PumpError::TooSlow)
     }
+}
+
+fn is_allowed(trailer: &[u8]) -> bool {
+    let name = trailer.split(|byte| *byte == b':').next().unwrap_or_default();
+    may_be_trailer(name)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

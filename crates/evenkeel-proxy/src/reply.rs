@@ -51,8 +51,8 @@ pub(crate) struct ReplyTo<'a> {
     pub(crate) omit_body: bool,
 }
 
-/// Writes the whole reply, head and body, to `out`.
-pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
+/// Writes the whole reply, head and body, to `out`; returns the bytes of the body.
+pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) -> u64 {
     let body = body(failure, to);
     let text = |out: &mut Vec<u8>, parts: &[&str]| {
         parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
@@ -70,9 +70,11 @@ pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
     text(out, &["Cache-Control: no-store\r\n"]);
     write_connection(to.version, to.persistence, out);
     out.extend_from_slice(b"\r\n");
-    if !to.omit_body {
-        out.extend_from_slice(&body);
+    if to.omit_body {
+        return 0;
     }
+    out.extend_from_slice(&body);
+    body.len() as u64
 }
 
 fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {

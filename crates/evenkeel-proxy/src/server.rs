@@ -1,7 +1,7 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
 use crate::listen;
-use crate::log::Log;
+use crate::log::{AccessSink, Log};
 use crate::shared::{Bounds, Shared};
 use crate::socket::{self, BoundSocket, Listening, SystemNet};
 use crate::worker::{Worker, pin_to_core};
@@ -11,7 +11,8 @@ use evenkeel_core::plan::Plan;
 use evenkeel_core::snapshot::Snapshot;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -70,18 +71,36 @@ impl Server {
         let snapshot = Snapshot::new(plan.clone());
         let shared = Arc::new(Shared::new(snapshot, bounds, tag, log.events()));
         let pin = plan.workers == 0 || workers > 1;
-        let mut handles = Vec::new();
+        let threads = Mutex::new(Vec::with_capacity(workers));
+        let server = Server { shared, addresses, workers, threads };
+        let (report, reports) = std::sync::mpsc::sync_channel(workers);
         for (index, sockets) in per_worker.into_iter().enumerate() {
-            let (shared, sink) = (Arc::clone(&shared), log.sink());
+            let (shared, sink) = (Arc::clone(&server.shared), log.sink());
+            let report = report.clone();
             let thread = std::thread::Builder::new().name(format!("ek-worker-{index}"));
-            handles.push(thread.spawn(move || {
+            let spawned = thread.spawn(move || {
                 if pin {
                     pin_to_core(index);
                 }
-                run_worker(&shared, sink, sockets);
-            })?);
+                run_worker(&shared, sink, sockets, &report);
+            });
+            match spawned {
+                Ok(thread) => server.lock_threads().push(thread),
+                Err(error) => {
+                    server.stop();
+                    return Err(error.into());
+                }
+            }
         }
-        Ok(Server { shared, addresses, workers, threads: Mutex::new(handles) })
+        drop(report);
+        // Every worker says once whether it serves.
+        for started in reports.iter().take(workers) {
+            if let Err(error) = started {
+                server.stop();
+                return Err(error.into());
+            }
+        }
+        Ok(server)
     }
 
     /// Listener names and the addresses that they are really bound to.
@@ -107,12 +126,16 @@ impl Server {
         named.cloned().collect()
     }
 
+    fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stops accepting, finishes what is in flight, closes idle connections. True if all clients
     /// were done before the deadline.
     pub fn drain(&self, deadline: Duration) -> bool {
         self.shared.drain();
         let until = Instant::now() + deadline;
-        while self.shared.client_connections() > 0 {
+        while !self.shared.is_drained() {
             if Instant::now() >= until {
                 return false;
             }
@@ -124,8 +147,7 @@ impl Server {
     /// Ends the workers, whatever runs, and waits for their threads.
     pub fn stop(&self) {
         self.shared.stop();
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.lock_threads());
         for thread in threads {
             // A worker that panicked has ended too.
             let _ = thread.join();
@@ -140,20 +162,33 @@ fn max_clients() -> usize {
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX)
 }
 
-fn run_worker(shared: &Arc<Shared>, sink: crate::log::AccessSink, own: Vec<(usize, BoundSocket)>) {
+fn run_worker(
+    shared: &Arc<Shared>,
+    sink: AccessSink,
+    own: Vec<(usize, BoundSocket)>,
+    report: &SyncSender<io::Result<()>>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build_local(tokio::runtime::LocalOptions::default());
-    let Ok(runtime) = runtime else { return };
+    // Whoever started us may have given up; then the stop flag is set already.
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(report.send(Err(error))),
+    };
     runtime.block_on(async {
         let worker = Worker::new(SystemNet::new(), Arc::clone(shared), Some(sink));
         for (listener, socket) in own {
-            if let Ok(listening) = Listening::register(socket) {
-                let accepting = listen::accept_loop(Rc::clone(&worker), listening, listener);
-                tokio::task::spawn_local(accepting);
+            match Listening::register(socket) {
+                Ok(listening) => {
+                    let accepting = listen::accept_loop(Rc::clone(&worker), listening, listener);
+                    tokio::task::spawn_local(accepting);
+                }
+                Err(error) => return drop(report.send(Err(error))),
             }
         }
+        let _ = report.send(Ok(()));
         worker.run_ticks().await;
     });
 }

@@ -1,6 +1,7 @@
 //! What the workers of one server share: the snapshot in force, and the wish to drain or stop.
 
 use crate::log::EventLog;
+use crate::worker::Pressure;
 use evenkeel_core::snapshot::Snapshot;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ pub struct Shared {
     generation: AtomicU64,
     draining: AtomicBool,
     stopping: AtomicBool,
+    accepting: AtomicUsize,
     /// Workers of the server.
     pub(crate) workers: usize,
     /// Open client connections, per listener and of all.
@@ -40,6 +42,7 @@ impl Shared {
             generation: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
             connections: Connections::new(listeners, bounds.max_clients),
             workers: bounds.workers,
             pseudonym: format!("evenkeel-{tag:08x}"),
@@ -68,6 +71,17 @@ impl Shared {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// True once nobody is let in any more and every client has left.
+    pub fn is_drained(&self) -> bool {
+        self.accepting.load(Ordering::Acquire) == 0 && self.client_connections() == 0
+    }
+
+    /// Counts one loop that lets clients in, for as long as the guard lives.
+    pub(crate) fn accepting(self: &Arc<Self>) -> Accepting {
+        self.accepting.fetch_add(1, Ordering::AcqRel);
+        Accepting(Arc::clone(self))
+    }
+
     /// The workers end, whatever runs.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
@@ -80,6 +94,15 @@ impl Shared {
     /// Open client connections.
     pub fn client_connections(&self) -> usize {
         self.connections.all.load(Ordering::Acquire)
+    }
+}
+
+/// One loop that lets clients in.
+pub(crate) struct Accepting(Arc<Shared>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.accepting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -102,10 +125,16 @@ impl Connections {
         }
     }
 
-    /// True if one more would be over the process's or the listener's bound (0 = unlimited).
-    pub(crate) fn is_full(&self, listener: usize, max: usize) -> bool {
+    /// What one more would be over: the process's bound, or the listener's (0 = unlimited).
+    pub(crate) fn pressure(&self, listener: usize, max: usize) -> Pressure {
         let own = self.per_listener.get(listener).map_or(0, |n| n.load(Ordering::Relaxed));
-        self.all.load(Ordering::Relaxed) >= self.max || (max > 0 && own >= max)
+        if self.all.load(Ordering::Relaxed) >= self.max {
+            Pressure::Process
+        } else if max > 0 && own >= max {
+            Pressure::Listener(listener)
+        } else {
+            Pressure::None
+        }
     }
 
     /// Lets a client in; `None` if its address has `max_per_ip` (0 = unlimited) already.

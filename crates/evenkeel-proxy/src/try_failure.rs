@@ -44,15 +44,13 @@ pub(crate) struct TryFailure {
     pub(crate) error: TryError,
     /// Bytes of the request that the kernel took.
     pub(crate) sent: usize,
-    /// Body bytes were taken from the client that are not kept for another try.
-    pub(crate) body_moved: bool,
     /// The connection had been idle, and broke without a byte of response.
     pub(crate) stale: bool,
 }
 
 impl TryFailure {
     pub(crate) fn connect() -> TryFailure {
-        TryFailure { error: TryError::Connect, sent: 0, body_moved: false, stale: false }
+        TryFailure { error: TryError::Connect, sent: 0, stale: false }
     }
 
     /// True if the connection had died while it was idle: nothing is known against the backend.

@@ -17,12 +17,14 @@ use evenkeel_core::snapshot::Snapshot;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The shared read buffer; also the largest single read.
 pub(crate) const SCRATCH_BYTES: usize = 512 * 1024;
 /// Sweeps of idle connections happen every so many ticks.
 const TICKS_PER_IDLE_SWEEP: u32 = 10;
+/// The `Date` of responses is made anew every so many ticks.
+const TICKS_PER_DATE: u32 = 10;
 /// Waiting connections ended per tick when descriptors run out.
 const SHED_PER_TICK: usize = 64;
 /// A connection is shed only after it has waited so long for its request.
@@ -53,6 +55,17 @@ impl std::ops::Deref for LocalSnapshot {
     }
 }
 
+/// A client waits to be let in, and there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    /// None waits.
+    None,
+    /// This listener has its `max_connections`.
+    Listener(usize),
+    /// The process has all the descriptors it may have.
+    Process,
+}
+
 /// What the connections of one thread share.
 pub struct Worker<N: Net> {
     pub(crate) net: N,
@@ -63,10 +76,13 @@ pub struct Worker<N: Net> {
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
-    /// Accepting is held back for want of room.
-    pub(crate) pressed: Cell<bool>,
+    /// Who was held back for want of room since the last tick.
+    pressure: Cell<Pressure>,
+    shedding: Cell<bool>,
     /// Bytes that stalled transfers hold in memory.
     pub(crate) held_bytes: Cell<usize>,
+    /// `Date` for responses that lack one; a tick old at most.
+    pub(crate) date: RefCell<String>,
     clock: Clock,
     tick: Cell<Nanos>,
     recent: Cell<Nanos>,
@@ -82,9 +98,10 @@ impl<N: Net> Worker<N> {
         let snapshot = shared.snapshot();
         let records = RecordWriter::new(access, &snapshot.plan.logging);
         Rc::new(Worker {
+            date: RefCell::new(http_date(net.unix_nanos())),
             net,
             scratch: RefCell::new(Scratch {
-                bytes: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+                bytes: new_scratch(),
                 out: Vec::with_capacity(8 * 1024),
                 tail: Vec::new(),
                 request: RequestHead::default(),
@@ -97,7 +114,8 @@ impl<N: Net> Worker<N> {
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             deadlines: Rc::default(),
             records,
-            pressed: Cell::new(false),
+            pressure: Cell::new(Pressure::None),
+            shedding: Cell::new(false),
             held_bytes: Cell::new(0),
             clock: Clock::start(),
             tick: Cell::new(Nanos::default()),
@@ -129,6 +147,11 @@ impl<N: Net> Worker<N> {
         self.tick.get()
     }
 
+    /// True while connections end early to make room for others.
+    pub(crate) fn is_shedding(&self) -> bool {
+        self.shedding.get()
+    }
+
     /// True once the server drains.
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
@@ -145,6 +168,39 @@ impl<N: Net> Worker<N> {
         self.snapshot.borrow().clone()
     }
 
+    /// Says that a client waits for room; others that merely wait will have to go.
+    pub(crate) fn press(&self, pressure: Pressure) {
+        if self.pressure.get() != Pressure::Process {
+            self.pressure.set(pressure);
+        }
+    }
+
+    /// Gives back descriptors that nobody uses right now.
+    pub(crate) fn make_room(&self) {
+        self.idle.borrow_mut().clear();
+        self.press(Pressure::Process);
+    }
+
+    /// The read buffer, for the time of one poll. A panic of another task may have kept it.
+    pub(crate) fn take_scratch(&self) -> Box<[u8]> {
+        let scratch = std::mem::take(&mut self.scratch.borrow_mut().bytes);
+        if scratch.is_empty() { new_scratch() } else { scratch }
+    }
+
+    fn shed(&self, now: Nanos) {
+        let only = match self.pressure.replace(Pressure::None) {
+            Pressure::None => return self.shedding.set(false),
+            Pressure::Listener(listener) => Some(listener),
+            Pressure::Process => {
+                self.idle.borrow_mut().clear();
+                None
+            }
+        };
+        self.shedding.set(true);
+        let before = Nanos(now.since(Nanos::default().after(SHED_AFTER)));
+        self.deadlines.expire_waiting(SHED_PER_TICK, before, only);
+    }
+
     /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.
     pub async fn run_ticks(self: Rc<Self>) {
         let mut ticks = 0u32;
@@ -158,20 +214,28 @@ impl<N: Net> Worker<N> {
                 }
                 self.deadlines.wake_all();
             }
-            if self.pressed.replace(false) {
-                let before = Nanos(now.since(Nanos::default().after(SHED_AFTER)));
-                self.deadlines.expire_waiting(SHED_PER_TICK, before);
-                self.idle.borrow_mut().clear();
-            }
+            self.shed(now);
             self.deadlines.sweep(now);
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(TICKS_PER_IDLE_SWEEP) {
                 self.idle.borrow_mut().sweep(now);
             }
+            if ticks.is_multiple_of(TICKS_PER_DATE) {
+                *self.date.borrow_mut() = http_date(self.net.unix_nanos());
+            }
             self.records.nudge();
         }
         self.exchanges.clear();
     }
+}
+
+/// IMF-fixdate (RFC 9110 5.6.7).
+fn http_date(unix_nanos: u64) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_nanos(unix_nanos))
+}
+
+fn new_scratch() -> Box<[u8]> {
+    vec![0; SCRATCH_BYTES].into_boxed_slice()
 }
 
 /// Keeps the calling thread on one core, so that its caches stay warm. Best effort.

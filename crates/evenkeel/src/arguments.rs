@@ -1,7 +1,6 @@
 //! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
 //! dash.
 
-use crate::amount;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,8 +13,7 @@ Without -c the configuration is looked for: $EVENKEEL_CONFIG, then config.yaml|y
 evenkeel.yaml|yml|toml in the working directory, in config/, configs/ and /etc/evenkeel/, then \
 beside the executable. Long flags also take one dash (-listen).
 
-Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not start, \
-3 a check did not hold.
+Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not start.
 
 Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
 log file.";
@@ -131,10 +129,10 @@ pub(crate) struct TestserverArguments {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Wait before every answer, e.g. `200ms`.
-    #[arg(long, default_value = "0s", value_parser = amount::duration)]
+    #[arg(long, default_value = "0s", value_parser = evenkeel_config::parse_duration)]
     pub(crate) delay: Duration,
     /// Share of requests answered with an error: `0.5` or `50%`.
-    #[arg(long, value_name = "P", default_value = "0", value_parser = amount::share)]
+    #[arg(long, value_name = "P", default_value = "0", value_parser = evenkeel_config::parse_ratio)]
     pub(crate) fail_rate: f64,
     /// The status of every answer that does not fail.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..600))]

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod amount;
 mod arguments;
 mod balancer;
 mod check;

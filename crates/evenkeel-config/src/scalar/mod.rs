@@ -15,11 +15,38 @@ pub(crate) use duration::Time;
 pub(crate) use http::{HeaderName, HeaderValue, Host, Method, RuleHeaderName, StatusSet};
 pub(crate) use net::{Address, Bind, BindOrOff, Cidr};
 pub(crate) use number::Whole;
-pub(crate) use path::{ExactPath, PathPrefix};
+pub(crate) use path::{ExactPath, PathPrefix, SentPath};
 pub(crate) use ratio::Ratio;
 pub(crate) use size::Size;
 pub(crate) use strategy::Strategy;
 pub(crate) use text::{Name, RateKey, RetryOn, Secret, Text};
+
+use crate::diagnostic::Fault;
+use crate::key::{Atom, Scalar};
+use std::time::Duration;
+
+/// Parses a duration as Go writes it, such as `1m30s`, `250ms` or `0.5s`.
+///
+/// # Errors
+/// What is wrong, and what would be right: no unit, an unknown unit, negative, over 292 years.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    scalar::<Time>(text).map(|time| time.0)
+}
+
+/// Parses a share from 0 to 1, written as `0.2` or `20%`.
+///
+/// # Errors
+/// What is wrong, and what would be right: not a number, or out of range.
+pub fn parse_ratio(text: &str) -> Result<f64, String> {
+    scalar::<Ratio>(text).map(|ratio| ratio.0)
+}
+
+fn scalar<T: Scalar>(text: &str) -> Result<T, String> {
+    T::parse(Atom::Str(text)).map_err(|Fault { message, hint }| match hint {
+        Some(hint) => format!("{message}; {hint}"),
+        None => message,
+    })
+}
 
 #[cfg(test)]
 pub(crate) mod testing {
@@ -42,5 +69,19 @@ pub(crate) mod testing {
             let told = format!("{} {}", fault.message, fault.hint.unwrap_or_default());
             assert!(told.contains(words), "{text}: {told}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_duration, parse_ratio};
+    use std::time::Duration;
+
+    #[test]
+    fn flags_are_told_what_would_be_right() {
+        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(parse_duration("3").is_err_and(|told| told.contains("write 3s")));
+        assert_eq!(parse_ratio("50%"), Ok(0.5));
+        assert!(parse_ratio("2").is_err_and(|told| told.contains("from 0 to 1")));
     }
 }

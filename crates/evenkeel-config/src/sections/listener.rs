@@ -3,6 +3,9 @@
 use crate::scalar::{Bind, Cidr, ExactPath, Host, Name, Size, Text, Time, Whole};
 use crate::section::{choice, section};
 
+/// Fields that the parser has room for.
+const MAX_FIELDS: u64 = evenkeel_core::request::MAX_FIELDS as u64;
+
 section! {
     /// One socket that accepts clients.
     Listener {
@@ -72,18 +75,18 @@ choice! {
 section! {
     /// Bounds of one connection and of all; 0 = unlimited where it says so.
     Limits {
-        /// Open client connections; 0 = unlimited.
+        /// Open client connections; at the bound, new ones wait. 0 = unlimited.
         max_connections: Whole = Whole(10_000);
-        /// Open connections per client address; 0 = unlimited.
+        /// Open connections per client address; more are closed at once. 0 = unlimited.
         max_connections_per_ip: Whole = Whole(0);
-        /// From the first byte of a request to the end of its head.
+        /// From the first byte of a request, or from accept, to the end of its head; 0s = no bound.
         request_head_timeout: Time = Time::secs(10);
-        /// Without a request, or without a byte moving in a body.
+        /// Without a request on a connection that has served one; 0s = no bound.
         idle_timeout: Time = Time::secs(75);
         /// Bytes of request line and fields.
         max_request_head: Size<1024, 1_048_576> = Size(32 * 1024);
         /// Number of fields.
-        max_request_fields: Whole<1, 1000> = Whole(100);
+        max_request_fields: Whole<1, MAX_FIELDS> = Whole(100);
         /// Bytes of a request body; 0 = unlimited.
         max_request_body: Size = Size(0);
     }

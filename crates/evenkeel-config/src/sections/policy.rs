@@ -1,7 +1,10 @@
 //! Keys of what a pool does about failure and load.
 
-use crate::scalar::{ExactPath, Method, Ratio, RetryOn, Size, StatusSet, Text, Time, Whole};
+use crate::scalar::{Method, Ratio, RetryOn, SentPath, Size, StatusSet, Text, Time, Whole};
 use crate::section::{choice, section};
+
+/// Tries that one exchange may make.
+const MAX_TRIES: u64 = evenkeel_core::snapshot::MAX_TRIES as u64;
 
 choice! {
     /// How a backend is probed.
@@ -23,7 +26,7 @@ section! {
         /// How a backend is probed.
         r#type: HealthType = HealthType::Http;
         /// Path of the request.
-        path: ExactPath = ExactPath("/health".to_owned());
+        path: SentPath = SentPath("/health".to_owned());
         /// Method of the request.
         method: Method = Method("GET".to_owned());
         /// Host of the request; empty = the address.
@@ -92,7 +95,7 @@ section! {
     /// What is tried again, and how often.
     Retry {
         /// Tries in total, the first included.
-        attempts: Whole<1, 100> = Whole(3);
+        attempts: Whole<1, MAX_TRIES> = Whole(3);
         /// Retries as a share of requests.
         budget: Ratio = Ratio(0.2);
         /// Retries per second that the budget always allows.
@@ -103,7 +106,8 @@ section! {
         methods: RetryMethods = RetryMethods::Idempotent;
         /// Wait between tries.
         backoff: Backoff = Backoff::default();
-        /// Bytes of a request body kept for another try.
+        /// Bytes up to which a request body is kept for another try, 64KiB at most; a longer or
+        /// chunked one is streamed, and sent once.
         buffer: Size = Size(64 * 1024);
         /// Bound of one try; 0s = none.
         per_try_timeout: Time = Time::secs(0);
@@ -155,9 +159,10 @@ section! {
     Connections {
         /// Open connections per backend; 0 = unlimited.
         max: Whole = Whole(0);
-        /// Idle connections kept per backend and worker.
+        /// Idle connections kept per backend, divided among the workers; more of them are kept for
+        /// a second. 0 = none.
         max_idle: Whole = Whole(64);
-        /// How long an idle connection is kept.
+        /// How long an idle connection is kept; 0s = not at all.
         idle_timeout: Time = Time::secs(30);
         /// Connections being made per backend; 0 = unlimited.
         max_connecting: Whole = Whole(0);
@@ -179,11 +184,11 @@ section! {
 section! {
     /// Deadlines towards backends.
     Timeouts {
-        /// To make a connection.
+        /// To make a connection; 0s = no bound.
         connect: Time = Time::secs(3);
-        /// From the request sent to the response head.
+        /// From the request sent to the response head; 0s = no bound.
         response_head: Time = Time::secs(60);
-        /// Without a byte moving in a body or tunnel.
+        /// Without a byte moving in a body or tunnel; 0s = no bound.
         idle: Time = Time::secs(300);
     }
 }

@@ -135,7 +135,7 @@ section! {
     Shutdown {
         /// Not ready, but still accepting, before the drain begins.
         grace: Time = Time::secs(0);
-        /// Bound on finishing what is in flight.
+        /// Bound on finishing what is in flight; 0s = stop at once.
         drain_timeout: Time = Time::secs(30);
     }
 }

@@ -42,9 +42,10 @@ section! {
     Match {
         /// Exact names, or `*.suffix`; port and case do not matter.
         hosts: Vec<Host> = Vec::new();
-        /// Exactly this path, query ignored.
+        /// Exactly this path, query ignored; shown as requests are compared: dot segments resolved,
+        /// escapes decoded where that changes nothing, `//` and `%2F` as `/`.
         path: Option<ExactPath> = None;
-        /// Whole segments at the start: `/v1` covers `/v1/x`, not `/v10`.
+        /// Whole segments at the start: `/v1` covers `/v1/x`, not `/v10`; shown as `path` is.
         path_prefix: Option<PathPrefix> = None;
         /// Any of these methods.
         methods: Vec<Method> = Vec::new();

@@ -26,6 +26,7 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     (Swap("[\"127.0.0.1:8081\"]", ""), 10, "pools[0].backends", "needs at least one"),
     (Add("    retry: { budget: 20q }\n"), 11, "pools[0].retry.budget", "20%"),
     (Add("    retry: { attempts: 0 }\n"), 11, "pools[0].retry.attempts", "from 1"),
+    (Add("    retry: { attempts: 17 }\n"), 11, "pools[0].retry.attempts", "from 1 to 16"),
     (Add("    retry: { buffer: 64Kix }\n"), 11, "pools[0].retry.buffer", "KiB"),
     (Add("    health: { expect_status: x }\n"), 11, "pools[0].health.expect_status", "200-399"),
     (Add("    name: again\n"), 11, "pools[0].name", "twice, first on line 8"),
@@ -86,6 +87,24 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
         5,
         "listeners[0].limits.max_request_head",
         "from 1KiB to 1MiB",
+    ),
+    (
+        Swap("routes:", "    limits: { max_request_fields: 257 }\nroutes:"),
+        5,
+        "listeners[0].limits.max_request_fields",
+        "from 1 to 256",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, match: { path: \"/a/..%2fb\" } }"),
+        6,
+        "routes[0].match.path",
+        "no request can have",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, match: { path_prefix: \"/%zz\" } }"),
+        6,
+        "routes[0].match.path_prefix",
+        "two hex digits",
     ),
     (Add("listen: \":80\"\n"), 11, "listen", "cannot stand beside `listeners`"),
     (

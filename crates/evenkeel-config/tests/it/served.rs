@@ -8,13 +8,13 @@ fn a_plan_has_what_the_text_says() {
         r#"
 listeners: [{ bind: ":80", paths: strict }, { bind: "unix:/run/x.sock" }]
 routes:
-  - match: { hosts: [A.test], path_prefix: /v1/, methods: [get], headers: { X-B: "1" } }
+  - match: { hosts: [A.test], path_prefix: /%76//1%2f, methods: [get], headers: { X-B: "1" } }
     split: [{ pool: b, weight: 3 }, { pool: a }]
     strip_prefix: true
     response_headers: { add: { X-Add: "2" }, remove: [X-Gone] }
     deny: ["10.0.0.0/8"]
     timeout: 1m
-  - { name: rest, pool: a, match: { path: /x } }
+  - { name: rest, pool: a, match: { path: /a/../é } }
 pools:
   - { name: a, backends: ["127.0.0.1:1"] }
   - name: b
@@ -33,7 +33,9 @@ shutdown: { grace: 1s }
     let route = &plan.routes[0];
     assert_eq!(&*route.name, "route-0");
     assert_eq!(route.split, [(1, 3), (0, 1)]);
-    assert_eq!(route.matches.path, evenkeel_core::plan::PathMatch::Prefix("/v1".to_owned()));
+    assert_eq!(route.matches.path, evenkeel_core::plan::PathMatch::Prefix("/v/1".to_owned()));
+    let exact = evenkeel_core::plan::PathMatch::Exact("/%C3%A9".to_owned());
+    assert_eq!(plan.routes[1].matches.path, exact);
     assert_eq!(route.matches.headers, [("x-b".to_owned(), "1".to_owned())]);
     assert_eq!(route.response_headers.add, [("x-add".to_owned(), "2".to_owned())]);
     assert_eq!(route.timeout.as_secs(), 60);
@@ -88,8 +90,9 @@ fn what_does_nothing_is_warned_about_only_if_written() {
         (pool("circuit_breaker: {}"), 11, "pools[0].circuit_breaker"),
         (pool("fail_open: true"), 11, "pools[0].fail_open"),
         (pool("retry: { budget: 10% }"), 11, "pools[0].retry.budget"),
+        (pool("retry: { on: [reset, 503] }"), 11, "pools[0].retry.on"),
         (GOOD.to_owned() + "state_dir: x\n", 11, "state_dir"),
-        (GOOD.to_owned() + "metrics: { families: [gobalance] }\n", 11, "metrics.families"),
+        (GOOD.to_owned() + "metrics: { families: [gobalance] }\n", 11, "metrics"),
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
         (
             GOOD.replace("- pool: web", "- { pool: web, strip_prefix: true }"),
@@ -103,6 +106,34 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     }
     for text in [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }")] {
         assert_eq!(yaml(&text).expect("valid").plan().expect("served").1, []);
+    }
+}
+
+#[test]
+fn a_part_that_is_served_is_named() {
+    for (text, message, hint) in [
+        (
+            GOOD.replace("round_robin", "p2c"),
+            "`strategy: p2c` is not served by this version",
+            "`round_robin` is served",
+        ),
+        (
+            GOOD.replace("127.0.0.1:8081", "https://a"),
+            "`address: https://a` is not served by this version",
+            "`host:port`, `http://` and `unix:` are served",
+        ),
+        (
+            GOOD.replace(
+                "    bind:",
+                "    tls: { certificates: [{ cert: c, key: k }] }\n    bind:",
+            ),
+            "`tls` is not served by this version",
+            "",
+        ),
+    ] {
+        let Diagnostics(found) = yaml(&text).expect("valid").plan().expect_err(message);
+        assert_eq!(found[0].message, message);
+        assert_eq!(found[0].hint.as_deref().unwrap_or_default(), hint);
     }
 }
 

@@ -1,0 +1,178 @@
+//! The corpus of the fuzz target `config`, and mutations of it, as YAML and as TOML.
+#![expect(clippy::panic, reason = "a test ends where it fails")]
+
+use evenkeel_config::{Format, Overrides, Source, read};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// Mutations that are tried.
+const CASES: u32 = 2_000;
+/// Longest piece that a mutation moves, in bytes.
+const MAX_PIECE: usize = 40;
+/// What a mutation puts in.
+const WORDS: &[&str] = &[
+    "\n",
+    "\r\n",
+    "\t",
+    " ",
+    "  ",
+    ":",
+    ": ",
+    "- ",
+    "-",
+    ",",
+    "#",
+    "\"",
+    "'",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "&a",
+    "*a",
+    "!",
+    "!!",
+    "|",
+    ">",
+    "<<",
+    "---\n",
+    "${",
+    "=",
+    ".",
+    "\0",
+    "\u{feff}",
+    "\u{85}",
+    "\u{2028}",
+    "0",
+    "-1",
+    "1e999",
+    "99999999999999999999",
+    "5s",
+    "null",
+    "~",
+    "true",
+    "version",
+    "listeners",
+    "routes",
+    "pools",
+    "name: web\n",
+];
+
+/// Names and bytes of all seeds.
+static CORPUS: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/config");
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap_or_else(|error| panic!("{error}"));
+        let bytes = fs::read(entry.path()).unwrap_or_else(|error| panic!("{error}"));
+        (entry.file_name().to_string_lossy().into_owned(), bytes)
+    };
+    entries.map(read).collect()
+});
+
+/// No text panics, and what is valid is shown in a way that reads back to the same.
+fn check(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for format in [Format::Yaml, Format::Toml] {
+        let read_text = |text: &str, format| {
+            let source = Source { name: "seed".to_owned(), text: text.to_owned(), format };
+            read(Some(&source), &Overrides::default())
+        };
+        let Ok(configuration) = read_text(&text, format) else { continue };
+        // Refused or not: it must come to an end.
+        let _ = configuration.plan();
+        let shown = configuration.to_yaml();
+        let again = read_text(&shown, Format::Yaml).map(|again| again.to_yaml());
+        assert_eq!(again.map_err(|errors| errors.to_string()), Ok(shown));
+    }
+}
+
+/// One change of a text.
+#[derive(Clone, Debug)]
+enum Change {
+    Flip(Index, u8),
+    Insert(Index, &'static str),
+    Delete(Index, usize),
+    Duplicate(Index, usize),
+    Splice(Index, Index, Index, usize),
+    SwapLineEnd(Index),
+}
+
+impl Change {
+    fn any() -> impl Strategy<Value = Change> {
+        let at = any::<Index>;
+        let length = || 1..=MAX_PIECE;
+        prop_oneof![
+            (at(), 0..8_u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
+            (at(), prop::sample::select(WORDS)).prop_map(|(at, word)| Change::Insert(at, word)),
+            (at(), length()).prop_map(|(at, length)| Change::Delete(at, length)),
+            (at(), length()).prop_map(|(at, length)| Change::Duplicate(at, length)),
+            (at(), at(), at(), length())
+                .prop_map(|(at, seed, from, length)| Change::Splice(at, seed, from, length)),
+            at().prop_map(Change::SwapLineEnd),
+        ]
+    }
+
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
+        let piece = |at: usize, length: &usize, bytes: &[u8]| at..bytes.len().min(at + length);
+        match self {
+            Change::Flip(at, bit) => {
+                let at = place(at, bytes);
+                bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << bit);
+            }
+            Change::Insert(at, word) => {
+                let at = place(at, bytes);
+                bytes.splice(at..at, word.bytes());
+            }
+            Change::Delete(at, length) => drop(bytes.drain(piece(place(at, bytes), length, bytes))),
+            Change::Duplicate(at, length) => {
+                let at = place(at, bytes);
+                let copy = bytes[piece(at, length, bytes)].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            Change::Splice(at, seed, from, length) => {
+                let at = place(at, bytes);
+                let other = nth(seed);
+                let from = place(from, other);
+                bytes.splice(at..at, other[piece(from, length, other)].to_vec());
+            }
+            Change::SwapLineEnd(at) => {
+                let at = place(at, bytes);
+                let found = bytes[at..].iter().position(|byte| *byte == b'\n');
+                found.into_iter().for_each(|found| bytes[at + found] = b'\r');
+            }
+        }
+    }
+}
+
+fn nth(seed: &Index) -> &'static [u8] {
+    CORPUS.values().nth(seed.index(CORPUS.len())).map_or(&[], Vec::as_slice)
+}
+
+#[test]
+fn every_seed() {
+    assert!(CORPUS.len() >= 10, "{:?}", CORPUS.keys());
+    for (name, bytes) in CORPUS.iter() {
+        let result = std::panic::catch_unwind(|| check(bytes));
+        assert!(result.is_ok(), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn mutated(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
+        let mut bytes = nth(&seed).to_vec();
+        changes.iter().for_each(|change| change.apply(&mut bytes));
+        check(&bytes);
+    }
+}

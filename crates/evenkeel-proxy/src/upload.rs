@@ -1,0 +1,243 @@
+//! The request on its way to a backend. A short body is gathered behind the head, so that all of it
+//! can be sent again elsewhere; a long or chunked one is streamed and cannot.
+
+use crate::buffer::Outbox;
+use crate::net::{Net, Stream};
+use crate::pump::{Pump, PumpError, Toward};
+use crate::rate::Rate;
+use crate::worker::Worker;
+use evenkeel_core::framing::BodyLength;
+use evenkeel_core::headers::Trailers;
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+/// Longest body that is gathered.
+pub(crate) const MAX_GATHERED_BYTES: u64 = 64 * 1024;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Why a request could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadError {
+    /// The backend takes no more.
+    Backend,
+    /// The client left.
+    Client,
+    /// The client's chunked coding is not legal.
+    BadChunk,
+    /// More body than the limit allows.
+    TooLarge,
+    /// The client is below the minimum rate.
+    TooSlow,
+}
+
+/// One request going up.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    /// The head for the backend, and behind it the gathered body.
+    pub(crate) kept: Outbox,
+    /// Bytes of a gathered body that have not arrived.
+    missing: u64,
+    /// A body that is streamed.
+    rest: Option<Box<Pump>>,
+    /// Streamed bytes were taken from the client: they cannot be sent again.
+    streamed: bool,
+    /// The client waits for `100 Continue` before it sends its body.
+    continue_owed: bool,
+    rate: Rate,
+    /// Body bytes that came from the client, gathered ones only.
+    gathered: u64,
+}
+
+impl Upload {
+    /// With room for a head.
+    pub(crate) fn new(buffer: Vec<u8>) -> Upload {
+        Upload { kept: Outbox { bytes: buffer, written: 0 }, ..Upload::default() }
+    }
+
+    /// Announces the body, takes what has arrived of it, and says how many bytes that was.
+    pub(crate) fn begin_body(
+        &mut self,
+        body: BodyLength,
+        arrived: &[u8],
+        (max_bytes, trailers): (u64, Trailers),
+    ) -> usize {
+        match body {
+            BodyLength::None | BodyLength::UntilClose => 0,
+            BodyLength::Fixed(length) => {
+                let taken = usize::try_from(length).unwrap_or(usize::MAX).min(arrived.len());
+                self.kept.bytes.extend_from_slice(&arrived[..taken]);
+                self.gathered = taken as u64;
+                let left = length - self.gathered;
+                if length <= MAX_GATHERED_BYTES {
+                    self.missing = left;
+                } else if left > 0 {
+                    let left = BodyLength::Fixed(left);
+                    self.rest = Some(Box::new(Pump::new(left, left, Toward::Backend, 0)));
+                }
+                taken
+            }
+            BodyLength::Chunked => {
+                let pump = Pump::new(body, body, Toward::Backend, max_bytes);
+                self.rest = Some(Box::new(pump.with_trailers(trailers)));
+                0
+            }
+        }
+    }
+
+    /// The client must be told to go on before it sends its body.
+    pub(crate) fn owe_continue(&mut self) {
+        self.continue_owed = true;
+    }
+
+    /// True once every byte has come from the client.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.missing == 0 && self.rest.is_none()
+    }
+
+    /// True once every byte has gone to the backend.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.has_arrived() && self.kept.is_empty()
+    }
+
+    /// True if the backend has taken all that is there: the client keeps us waiting.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        let flushed = self.rest.as_ref().is_none_or(|rest| rest.outbox.is_empty());
+        !self.has_arrived() && self.kept.is_empty() && flushed
+    }
+
+    /// What of the body has not arrived.
+    pub(crate) fn unread(&self) -> BodyLength {
+        match (&self.rest, self.missing) {
+            (Some(_), _) => BodyLength::Chunked,
+            (None, 0) => BodyLength::None,
+            (None, missing) => BodyLength::Fixed(missing),
+        }
+    }
+
+    /// True if the client has not been told to go on.
+    pub(crate) fn owes_continue(&self) -> bool {
+        self.continue_owed
+    }
+
+    /// Body bytes from the client so far.
+    pub(crate) fn bytes_in(&self) -> u64 {
+        self.gathered + self.rest.as_ref().map_or(0, |rest| rest.moved)
+    }
+
+    /// Changes whenever a byte moves, in or out.
+    pub(crate) fn progress(&self) -> (u64, usize, usize) {
+        let unsent = self.rest.as_ref().map_or(0, |rest| rest.outbox.left());
+        (self.bytes_in(), self.kept.written, unsent)
+    }
+
+    /// True if everything that was sent can be sent again; `buffer` bounds a body that is kept.
+    pub(crate) fn is_replayable(&self, buffer: u64) -> bool {
+        !self.streamed && self.gathered <= buffer
+    }
+
+    /// Begins anew for another backend.
+    pub(crate) fn rewind(&mut self) {
+        self.kept.written = 0;
+    }
+
+    /// Gives back what a stream holds; call before the upload is dropped or used again.
+    pub(crate) fn release<N: Net>(&mut self, worker: &Worker<N>) {
+        if let Some(mut rest) = self.rest.take() {
+            self.gathered += rest.moved;
+            self.streamed = true;
+            rest.release(worker);
+        }
+        worker.buffers.give(std::mem::take(&mut self.kept.bytes));
+    }
+
+    /// Sends what is there, as far as the backend takes it.
+    pub(crate) fn send<N: Net>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        from: (&mut N::Stream, &mut Vec<u8>),
+        to: &mut N::Stream,
+    ) -> Result<(), UploadError> {
+        if self.has_arrived() {
+            return self.flush(cx, to).map(|_| ());
+        }
+        let (client, carry) = from;
+        if std::mem::take(&mut self.continue_owed) && carry.is_empty() {
+            // 25 bytes always fit an idle connection; a client that takes none of them is gone.
+            let told = client.poll_write(cx, &[IoSlice::new(CONTINUE)]);
+            if !matches!(told, Poll::Ready(Ok(length)) if length == CONTINUE.len()) {
+                return Err(UploadError::Client);
+            }
+        }
+        self.gather(cx, worker, (client, carry))?;
+        if !self.flush(cx, to)? {
+            return Ok(());
+        }
+        let Some(rest) = &mut self.rest else { return Ok(()) };
+        let polled = rest.poll(cx, worker, (client, carry), to);
+        self.streamed |= rest.moved > 0 || polled.is_ready() || !rest.outbox.is_empty();
+        match polled {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.gathered += rest.moved;
+                self.rest = None;
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => Err(match error {
+                PumpError::Write => UploadError::Backend,
+                PumpError::Read | PumpError::Truncated => UploadError::Client,
+                PumpError::BadChunk => UploadError::BadChunk,
+                PumpError::TooLarge => UploadError::TooLarge,
+                PumpError::TooSlow => UploadError::TooSlow,
+            }),
+        }
+    }
+
+    /// Writes what is kept. True if all of it is out.
+    fn flush<S: Stream>(&mut self, cx: &mut Context<'_>, to: &mut S) -> Result<bool, UploadError> {
+        match self.kept.poll_write(cx, to) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(_)) => Err(UploadError::Backend),
+        }
+    }
+
+    /// Reads the rest of a short body behind the head.
+    fn gather<N: Net>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        (client, carry): (&mut N::Stream, &mut Vec<u8>),
+    ) -> Result<(), UploadError> {
+        while self.missing > 0 {
+            let window = usize::try_from(self.missing).unwrap_or(usize::MAX);
+            if !carry.is_empty() {
+                let taken = window.min(carry.len());
+                self.keep_body(&carry[..taken]);
+                carry.drain(..taken);
+                continue;
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            let window = window.min(scratch.bytes.len());
+            match client.poll_read(cx, &mut scratch.bytes[..window]) {
+                Poll::Pending => {
+                    self.rate.wait(worker.tick());
+                    return Ok(());
+                }
+                Poll::Ready(Ok(length)) if length > 0 => {
+                    self.keep_body(&scratch.bytes[..length]);
+                    let resumed = self.rate.resume(worker.tick(), self.gathered);
+                    resumed.map_err(|_| UploadError::TooSlow)?;
+                }
+                Poll::Ready(_) => return Err(UploadError::Client),
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_body(&mut self, bytes: &[u8]) {
+        self.kept.bytes.extend_from_slice(bytes);
+        self.gathered += bytes.len() as u64;
+        self.missing -= bytes.len() as u64;
+    }
+}
