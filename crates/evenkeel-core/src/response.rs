@@ -52,10 +52,10 @@ impl ResponseHead {
         let version = if wire.version == Some(0) { Version::Http10 } else { Version::Http11 };
         self.bytes = bytes;
         self.status = wire.code.unwrap_or(0);
-        self.reason = Span::of(buf, wire.reason.unwrap_or("").as_bytes());
-        if wire.reason.is_none_or(str::is_empty) {
-            self.reason = Span::default();
-        }
+        self.reason = match wire.reason {
+            Some(reason) if !reason.is_empty() => Span::of(buf, reason.as_bytes()),
+            Some(_) | None => Span::default(),
+        };
         self.read_fields(buf, wire.headers).ok_or(Failure::BadResponse)?;
         let status_known = (100..=599).contains(&self.status);
         if !status_known || !starts_and_ends_well(buf, bytes, self.fields.first()) {

@@ -22,7 +22,7 @@ use crate::try_failure::{TryError, TryFailure};
 use crate::upload::Upload;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::backend::Pick;
-use evenkeel_core::failure::{Failure, Side};
+use evenkeel_core::failure::Failure;
 use evenkeel_core::field::Known;
 use evenkeel_core::framing::{BodyLength, Version};
 use evenkeel_core::headers::{self, Forwarding, Persistence, Target, Trailers};
@@ -478,7 +478,8 @@ pub(crate) async fn refuse<N: Net>(
         BodyLength::Chunked | BodyLength::UntilClose => false,
     };
     // A client that broke a rule, or was never told to go on, may not be where we think it is.
-    let in_step = failure.side() != Side::Client && !exchange.upload.owes_continue();
+    let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);
+    let in_step = !broken && !exchange.upload.owes_continue();
     if !short || !in_step || worker.is_draining() {
         exchange.persistence = Persistence::Close;
     }
