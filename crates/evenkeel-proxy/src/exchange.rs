@@ -82,6 +82,7 @@ impl<N: Net> ExchangePool<N> {
         exchange.record.finish();
         let mut upload = std::mem::take(&mut exchange.upload);
         upload.release(exchange.worker());
+        exchange.ahead = Outbox::default();
         let mut free = self.0.borrow_mut();
         if free.len() < MAX_FREE_EXCHANGES {
             free.push(exchange);
@@ -107,6 +108,8 @@ pub(crate) struct Exchange<N: Net> {
     form: ReplyForm,
     /// The request for the backend.
     pub(crate) upload: Upload,
+    /// Interim responses that the client has not taken yet; they come before anything else.
+    pub(crate) ahead: Outbox,
 }
 
 /// Decides everything that can be decided from the head: what is refused is returned with the
@@ -127,6 +130,7 @@ pub(crate) fn open<N: Net>(
         upgrade: head.upgrade_asked(),
         form: reply_form(head, bytes),
         upload: Upload::new(worker.buffers.take()),
+        ahead: Outbox::default(),
     };
     let refusal = exchange.admit(worker, client, listener, (head, bytes)).err();
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
@@ -490,7 +494,7 @@ pub(crate) async fn refuse<N: Net>(
         request_id: exchange.record.get(Part::RequestId),
         omit_body: exchange.verb == Verb::Head,
     };
-    let mut reply = Outbox::default();
+    let mut reply = std::mem::take(&mut exchange.ahead);
     exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
     let idle = exchange.record.snapshot().plan.listeners.get(client.listener);
     let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();

@@ -1,7 +1,6 @@
 //! One try: send the request to one backend, await its response head, pass the response on. The
 //! only place where both sides of an exchange meet the network.
 
-use crate::buffer::Outbox;
 use crate::clock::Nanos;
 use crate::exchange::{Exchange, Next};
 use crate::http1::{Client, head_may_end};
@@ -46,8 +45,6 @@ struct Try<S> {
     connection: BackendConnection<S>,
     /// Beginning of a response head that is not whole yet.
     partial: Vec<u8>,
-    /// Interim responses on their way to the client.
-    interim: Outbox,
     interim_count: u32,
     /// Until when a small response waits for its last byte.
     held_until: Option<Nanos>,
@@ -77,7 +74,6 @@ pub(crate) async fn run<N: Net>(
     let mut this = Try {
         connection: hop.connection,
         partial: Vec::new(),
-        interim: Outbox::default(),
         interim_count: 0,
         held_until: None,
         watching_client: true,
@@ -219,11 +215,12 @@ impl<S: Stream> Try<S> {
         if self.send_failed {
             return Ok(());
         }
-        let flushed = self.interim.poll_flush(cx, &mut client.stream);
+        let ahead = &mut exchange.ahead;
+        let flushed = ahead.poll_flush(cx, &mut client.stream);
         if matches!(flushed, Poll::Ready(Err(_))) {
             return Err(TryError::ClientGone);
         }
-        let from = (&mut client.stream, &mut client.carry);
+        let from = (&mut client.stream, &mut client.carry, ahead);
         let sent = exchange.upload.send(cx, worker, from, &mut self.connection.stream);
         exchange.record.bytes_in = exchange.upload.bytes_in();
         match sent {
@@ -332,7 +329,7 @@ impl<S: Stream> Try<S> {
         cx: &mut Context<'_>,
         head: &ResponseHead,
         bytes: &[u8],
-        (client, exchange): (&mut Client<S>, &Exchange<N>),
+        (client, exchange): (&mut Client<S>, &mut Exchange<N>),
     ) -> Result<(), TryError> {
         self.interim_count += 1;
         if self.interim_count > MAX_INTERIM_RESPONSES {
@@ -343,7 +340,7 @@ impl<S: Stream> Try<S> {
         }
         let mut out = Vec::new();
         headers::for_client(head, bytes, &client_side(exchange), &mut out);
-        let sent = self.interim.send(cx, &mut client.stream, [&out, &[], &[]]);
+        let sent = exchange.ahead.send(cx, &mut client.stream, [&out, &[], &[]]);
         sent.map_err(|_| TryError::ClientGone)
     }
 
@@ -375,8 +372,8 @@ impl<S: Stream> Try<S> {
             _ => (head.body, to_client),
         };
         let mut pump = Pump::new(from, to, Toward::Client, 0).with_trailers(exchange.trailers);
-        pump.outbox = std::mem::take(&mut self.interim);
         let framed = pump.frame(body, out, tail).map_err(|_| TryError::BadResponse)?;
+        pump.outbox = std::mem::take(&mut exchange.ahead);
         pump.excess |= framed.consumed < body.len();
         let piece = &body[framed.body];
         let sent = if piece.len() < COPY_BELOW_BYTES {

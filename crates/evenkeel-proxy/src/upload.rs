@@ -8,7 +8,6 @@ use crate::rate::Rate;
 use crate::worker::Worker;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
-use std::io::IoSlice;
 use std::task::{Context, Poll};
 
 /// Longest body that is gathered.
@@ -150,24 +149,22 @@ impl Upload {
         worker.buffers.give(std::mem::take(&mut self.kept.bytes));
     }
 
-    /// Sends what is there, as far as the backend takes it.
+    /// Sends what is there, as far as the backend takes it. `ahead` is what the client gets before
+    /// the final response.
     pub(crate) fn send<N: Net>(
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
-        from: (&mut N::Stream, &mut Vec<u8>),
+        from: (&mut N::Stream, &mut Vec<u8>, &mut Outbox),
         to: &mut N::Stream,
     ) -> Result<(), UploadError> {
         if self.has_arrived() {
             return self.flush(cx, to).map(|_| ());
         }
-        let (client, carry) = from;
+        let (client, carry, ahead) = from;
         if std::mem::take(&mut self.continue_owed) && carry.is_empty() {
-            // 25 bytes always fit an idle connection; a client that takes none of them is gone.
-            let told = client.poll_write(cx, &[IoSlice::new(CONTINUE)]);
-            if !matches!(told, Poll::Ready(Ok(length)) if length == CONTINUE.len()) {
-                return Err(UploadError::Client);
-            }
+            let told = ahead.send(cx, client, [CONTINUE, &[], &[]]);
+            told.map_err(|_| UploadError::Client)?;
         }
         self.gather(cx, worker, (client, carry))?;
         if !self.flush(cx, to)? {
