@@ -90,8 +90,6 @@ failures! {
     QueueFull = "queue_full", 503 "Service Unavailable", Proxy, "Too many requests are waiting.";
     /// Waited too long in the pool's queue.
     QueueTimeout = "queue_timeout", 503 "Service Unavailable", Proxy, "No backend became free in time.";
-    /// We are over our own limits.
-    Overloaded = "overloaded", 503 "Service Unavailable", Proxy, "Too many connections.";
     /// The backend did not answer in time.
     ResponseTimeout = "response_timeout", 504 "Gateway Timeout", Backend, "The backend did not answer in time.";
     /// The request came through us before.

@@ -23,7 +23,7 @@ pub struct AccessRecord<'a> {
     pub method: &'a [u8],
     /// The host asked for.
     pub host: &'a [u8],
-    /// Path and query, without secrets.
+    /// The path as forwarded, without the query: secrets travel there.
     pub path: &'a [u8],
     /// What the client got; 0 if nothing.
     pub status: u16,
@@ -33,7 +33,7 @@ pub struct AccessRecord<'a> {
     pub pool: &'a str,
     /// The route that matched.
     pub route: &'a str,
-    /// From the first byte of the request to the last of the response.
+    /// From the end of the request's head to the end of the exchange.
     pub latency_nanos: u64,
     /// Backends tried, repeats included.
     pub tries: u32,

@@ -11,13 +11,15 @@
 //! ```
 
 use crate::buffer::Outbox;
+use crate::client_ip::{client_ip, may_use};
 use crate::clock::Nanos;
 use crate::connect;
 use crate::forward::{self, Hop};
-use crate::http1::{Client, Peer};
-use crate::net::{Net, Stream};
+use crate::http1::Client;
+use crate::net::Net;
 use crate::record::{Part, Record};
-use crate::reply::{self, ReplyForm, ReplyTo};
+use crate::refuse::refuse;
+use crate::reply::ReplyForm;
 use crate::try_failure::{TryError, TryFailure};
 use crate::upload::Upload;
 use crate::worker::{Scratch, Worker};
@@ -32,15 +34,9 @@ use evenkeel_core::request::{RequestHead, Upgrade, Verb};
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
 use evenkeel_core::snapshot::{MAX_TRIES, Pool, Tried};
 use std::cell::RefCell;
-use std::future::poll_fn;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
-
-/// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
-const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 
 /// Finished exchanges kept per worker.
 const MAX_FREE_EXCHANGES: usize = 256;
@@ -105,7 +101,7 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) client_closes: bool,
     pub(crate) trailers: Trailers,
     pub(crate) upgrade: Upgrade,
-    form: ReplyForm,
+    pub(crate) form: ReplyForm,
     /// The request for the backend.
     pub(crate) upload: Upload,
     /// Interim responses that the client has not taken yet; they come before anything else.
@@ -246,7 +242,8 @@ impl<N: Net> Exchange<N> {
         self.record.worker()
     }
 
-    /// `patience` from the time last asked for, but never beyond the route's own bound on the whole exchange.
+    /// `patience` from the time last asked for, but never beyond the route's own bound on the
+    /// whole exchange.
     pub(crate) fn until(&self, patience: Duration) -> Nanos {
         let at = self.worker().recent().after(patience);
         match self.route().map(|route| route.timeout) {
@@ -340,49 +337,6 @@ pub(crate) fn new_request_id<N: Net>(net: &N) -> [u8; 32] {
     id
 }
 
-/// The client behind trusted proxies: the last address in X-Forwarded-For that is not trusted
-/// itself (RFC 7239 7.4 for why not the first). `None` if a trusted proxy wrote what is no address:
-/// who cannot be named is not let in.
-fn client_ip(
-    peer: &Peer,
-    trusted: &[ipnet::IpNet],
-    head: &RequestHead,
-    bytes: &[u8],
-) -> Option<IpAddr> {
-    let mut ip = peer.ip;
-    if peer.trusted {
-        let lines: Vec<_> = head.values(bytes, Known::XForwardedFor).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
-            let hop = parse_hop(hop.trim_ascii())?;
-            ip = Some(hop);
-            if !trusted.iter().any(|net| net.contains(&hop)) {
-                break;
-            }
-        }
-    }
-    ip
-}
-
-/// `203.0.113.9`, `203.0.113.9:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`.
-fn parse_hop(hop: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(hop).ok()?;
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let ip = match bracketed.unwrap_or(text).parse::<IpAddr>() {
-        Ok(ip) => ip,
-        Err(_) => text.parse::<std::net::SocketAddr>().ok()?.ip(),
-    };
-    Some(ip.to_canonical())
-}
-
-fn may_use(route: &RoutePlan, ip: impl FnOnce() -> Option<IpAddr>) -> bool {
-    if route.allow.is_empty() && route.deny.is_empty() {
-        return true;
-    }
-    let Some(ip) = ip() else { return false };
-    let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&ip));
-    !within(&route.deny) && (route.allow.is_empty() || within(&route.allow))
-}
-
 /// Forwards the request, trying other backends where that loses nothing.
 pub(crate) async fn run<N: Net>(
     worker: &Rc<Worker<N>>,
@@ -461,79 +415,4 @@ async fn dial_and_forward<N: Net>(
     worker.now();
     let connection = dialled.map_err(|_| TryFailure::connect())?;
     forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
-}
-
-/// Sends the local reply of a failure, and settles what is left of the request's body.
-pub(crate) async fn refuse<N: Net>(
-    worker: &Rc<Worker<N>>,
-    client: &mut Client<N::Stream>,
-    exchange: &mut Exchange<N>,
-    failure: Failure,
-) -> Next {
-    exchange.record.failure = Some(failure);
-    exchange.record.status = failure.status();
-    if failure.status() == 0 {
-        return Next::Close;
-    }
-    let unread = exchange.upload.unread();
-    let short = match unread {
-        BodyLength::None => true,
-        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES,
-        BodyLength::Chunked | BodyLength::UntilClose => false,
-    };
-    // A client that broke a rule, or was never told to go on, may not be where we think it is.
-    let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);
-    let in_step = !broken && !exchange.upload.owes_continue();
-    if !short || !in_step || worker.is_draining() {
-        exchange.persistence = Persistence::Close;
-    }
-    let to = ReplyTo {
-        form: exchange.form,
-        version: exchange.version,
-        persistence: exchange.persistence,
-        request_id: exchange.record.get(Part::RequestId),
-        omit_body: exchange.verb == Verb::Head,
-    };
-    let mut reply = std::mem::take(&mut exchange.ahead);
-    exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
-    let idle = exchange.record.snapshot().plan.listeners.get(client.listener);
-    let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();
-    client.deadline.set_waiting(worker.now().after(idle), None);
-    let written = poll_fn(|cx| match reply.poll_flush(cx, &mut client.stream) {
-        Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(false),
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(flushed) => Poll::Ready(flushed.is_ok()),
-    });
-    if !written.await {
-        return Next::Close;
-    }
-    match (exchange.persistence, unread) {
-        (Persistence::Close, _) => Next::Linger,
-        (Persistence::Keep, BodyLength::Fixed(left)) if left > 0 => {
-            discard(worker, client, left).await
-        }
-        (Persistence::Keep, _) => Next::Request,
-    }
-}
-
-/// Reads the rest of a body and forgets it.
-async fn discard<N: Net>(
-    worker: &Rc<Worker<N>>,
-    client: &mut Client<N::Stream>,
-    mut left: u64,
-) -> Next {
-    let mut buffer = [0; 4096];
-    while left > 0 {
-        let window = usize::try_from(left).unwrap_or(buffer.len()).min(buffer.len());
-        let read = poll_fn(|cx| match client.stream.poll_read(cx, &mut buffer[..window]) {
-            Poll::Pending if client.deadline.has_passed(worker.tick()) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(read) => Poll::Ready(read.ok()),
-        });
-        match read.await {
-            Some(length) if length > 0 => left -= length as u64,
-            _ => return Next::Close,
-        }
-    }
-    Next::Request
 }

@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::exchange::{self, Exchange, Next};
 use crate::net::{Net, Stream};
 use crate::record::{Part, Record};
+use crate::refuse;
 use crate::reply::{self, ReplyForm, ReplyTo};
 use crate::shared::Admission;
 use crate::worker::Worker;
@@ -107,7 +108,7 @@ pub(crate) async fn serve<N: Net>(
                 next
             }
             Arrival::Refused(mut exchange, failure) => {
-                let refused = exchange::refuse(&worker, &mut client, &mut exchange, failure);
+                let refused = refuse::refuse(&worker, &mut client, &mut exchange, failure);
                 let next = Box::pin(refused).await;
                 worker.exchanges.give(exchange);
                 next

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod buffer;
+mod client_ip;
 mod clock;
 mod connect;
 mod deadline;
@@ -20,6 +21,7 @@ pub mod net;
 mod pump;
 mod rate;
 mod record;
+mod refuse;
 mod reply;
 pub mod server;
 pub mod shared;

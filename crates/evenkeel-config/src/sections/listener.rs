@@ -81,7 +81,8 @@ section! {
         max_connections_per_ip: Whole = Whole(0);
         /// From the first byte of a request, or from accept, to the end of its head; 0s = no bound.
         request_head_timeout: Time = Time::secs(10);
-        /// Without a request on a connection that has served one; 0s = no bound.
+        /// Without a request on a connection that has served one, or without a byte of a body that
+        /// the client is to send or take; 0s = no bound.
         idle_timeout: Time = Time::secs(75);
         /// Bytes of request line and fields.
         max_request_head: Size<1024, 1_048_576> = Size(32 * 1024);

@@ -71,11 +71,7 @@ pub fn exchange(bytes: &[u8]) {
     let inside = bodies.any(|body| holds(body, OUR_NAME)) && !holds(bytes, OUR_NAME);
     assert!(!inside, "a head of ours within a body: {:?}", whole.seen);
     let piece = bytes.len() / PIECES + 1;
-    let shape = WireShape {
-        piece: piece..=piece * 8,
-        delay_ms: 0..=1,
-        ..WireShape::smooth()
-    };
+    let shape = WireShape { piece: piece..=piece * 8, delay_ms: 0..=1, ..WireShape::smooth() };
     let pieces = play(bytes, (seed, shape));
     assert_eq!(pieces.seen, whole.seen, "requests in pieces are others than at once");
     let (some, all) = (&pieces.statuses, &whole.statuses);

@@ -19,8 +19,21 @@ const ENDS_AT_PROXY: &[&str] = &[
     "trailer",
     "client-cert",
 ];
-/// Fields that decide where a message goes or ends: never in a trailer (RFC 9110 section 6.5.1).
-const NEVER_TRAILERS: &[&str] = &["content-length", "transfer-encoding", "host", "connection"];
+/// Fields that decide where a message goes, where it ends or whose it is: never in a trailer
+/// (RFC 9110 section 6.5.1).
+const NEVER_TRAILERS: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+];
 
 /// A request that came through.
 #[derive(Debug, PartialEq, Eq)]
