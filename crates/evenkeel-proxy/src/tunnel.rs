@@ -8,9 +8,14 @@ use crate::worker::Worker;
 use evenkeel_core::snapshot::Pool;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A tunnel that has been quiet for so long is ended when the server drains; a busy one goes on
+/// until it is quiet, or until the drain's own bound.
+const DRAIN_QUIET: Duration = Duration::from_secs(1);
 
 /// Carries bytes until both directions ended, one broke, nothing moved for the pool's idle timeout,
-/// or the server's drain is over. Returns bytes (from the client, to the client).
+/// or the server drains. Returns bytes (from the client, to the client).
 pub(crate) async fn run<N: Net>(
     worker: &Worker<N>,
     ends: (&mut N::Stream, &mut Vec<u8>, &mut N::Stream),
@@ -22,16 +27,26 @@ pub(crate) async fn run<N: Net>(
     let mut up = Direction::new(Box::new(Pump::raw()));
     let mut down = Direction::new(down.into_tunnel());
     let mut nothing = Vec::new();
-    deadline.set(worker.now().after(idle));
+    let mut moved_at = worker.now();
+    deadline.set(moved_at.after(idle));
     poll_fn(|cx| {
-        let before = up.pump.moved + down.pump.moved;
+        let before = (up.pump.progress(), down.pump.progress());
         up.poll(cx, worker, (client, carry), backend);
         down.poll(cx, worker, (backend, &mut nothing), client);
         let over = up.broken || down.broken || (up.closed && down.closed);
-        if up.pump.moved + down.pump.moved > before {
-            deadline.set(worker.now().after(idle));
+        if (up.pump.progress(), down.pump.progress()) != before {
+            moved_at = worker.now();
+            deadline.set(moved_at.after(idle));
         }
-        if over || deadline.has_passed(worker.tick()) { Poll::Ready(()) } else { Poll::Pending }
+        // Both sides are told that we end by an orderly end of the connection, between messages
+        // as far as that can be seen from outside them.
+        let quiet = worker.tick() >= moved_at.after(DRAIN_QUIET);
+        let told = worker.is_draining() && quiet && up.is_flushed() && down.is_flushed();
+        if over || told || deadline.has_passed(worker.tick()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
     up.pump.release(worker);
@@ -48,6 +63,10 @@ struct Direction {
 impl Direction {
     fn new(pump: Box<Pump>) -> Direction {
         Direction { pump, closed: false, broken: false }
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.pump.outbox.is_empty()
     }
 
     fn poll<N: Net>(

@@ -193,6 +193,19 @@ fn h14_a_websocket_is_a_transparent_tunnel() {
 }
 
 #[test]
+fn h14_a_quiet_tunnel_ends_in_order_when_the_server_drains() {
+    let arena = Arena::before(switching(b""), |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    client.send("last words");
+    client.read_until(b"last words");
+    let server = arena.proxy.server();
+    assert!(server.drain(Duration::from_secs(5)), "the tunnel does not hold the drain");
+    assert_eq!(client.read_to_close(), (Vec::new(), Ending::Fin));
+}
+
+#[test]
 fn h14_bytes_sent_with_the_question_reach_the_tunnel() {
     let arena = Arena::before(switching(b""), |plan| plan);
     let mut client = arena.connect();
