@@ -27,17 +27,18 @@ impl Snapshot {
         Snapshot { table: RouteTable::compile(&plan.routes), plan, pools }
     }
 
-    /// The pool for one request of a route; `draw` is uniform over u64 and decides a split.
-    pub fn pool_of(&self, route: &RoutePlan, draw: u64) -> Option<&Arc<Pool>> {
+    /// Index of the pool for one request of a route; `draw` is uniform over u64 and decides a
+    /// split.
+    pub fn pool_of(&self, route: &RoutePlan, draw: u64) -> Option<usize> {
         if let [(pool, _)] = route.split.as_slice() {
-            return self.pools.get(*pool);
+            return Some(*pool);
         }
         let total: u64 = route.split.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let mut left = draw.checked_rem(total)?;
         for (pool, weight) in &route.split {
             match left.checked_sub(u64::from(*weight)) {
                 Some(rest) => left = rest,
-                None => return self.pools.get(*pool),
+                None => return Some(*pool),
             }
         }
         None

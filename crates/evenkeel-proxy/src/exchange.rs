@@ -140,6 +140,7 @@ pub(crate) fn open<N: Net>(
 }
 
 impl<N: Net> Exchange<N> {
+    /// Path view, route, access, pool, and the head for the backend, in this order.
     fn admit(
         &mut self,
         worker: &Worker<N>,
@@ -167,12 +168,11 @@ impl<N: Net> Exchange<N> {
         host_lower.clear();
         host_lower.extend_from_slice(head.host.of_buf(bytes));
         host_lower.make_ascii_lowercase();
-        let fields = Lines { head, bytes, trusted: from.trusted };
         let query = RouteQuery {
             host: host_lower,
             path: view.matching,
             method: head.method.of_buf(bytes),
-            fields: &fields,
+            fields: &Lines { head, bytes, trusted: from.trusted },
         };
         let index = snapshot.table.find(&query).ok_or(Failure::NoRoute)?;
         let route = snapshot.plan.routes.get(index).ok_or(Failure::NoRoute)?;
@@ -186,16 +186,14 @@ impl<N: Net> Exchange<N> {
             return Err(Failure::BodyTooLarge);
         }
         let draw = if route.split.len() > 1 { worker.net.random() } else { 0 };
-        let pool = snapshot.pool_of(route, draw).ok_or(Failure::NoBackend)?;
-        self.record.pool = snapshot.pools.iter().position(|other| Arc::ptr_eq(other, pool));
-        let stripped;
-        let mut path = view.forward;
-        if let (true, PathMatch::Prefix(prefix)) = (route.strip_prefix, &route.matches.path) {
-            stripped = strip_prefix(view.forward, prefix);
-            path = &stripped;
-        }
+        self.record.pool = snapshot.pool_of(route, draw);
+        let pool = self.pool().ok_or(Failure::NoBackend)?;
+        let stripped = match &route.matches.path {
+            PathMatch::Prefix(prefix) if route.strip_prefix => strip_prefix(view.forward, prefix),
+            PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Any => view.forward.into(),
+        };
         let target = Target {
-            path,
+            path: &stripped,
             fallback_host: pool.backends.first().map_or("", |backend| &backend.label),
             rules: &route.request_headers,
         };

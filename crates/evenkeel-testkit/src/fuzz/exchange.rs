@@ -17,6 +17,7 @@ use evenkeel_proxy::listen::accept_loop;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::shared::{Bounds, Shared};
 use evenkeel_proxy::worker::Worker;
+use fastrand::Rng;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,8 +28,10 @@ use tokio::time::{sleep, timeout};
 
 /// Longer input is cut off: beyond, a refused body may not be read to its end.
 const MAX_INPUT_BYTES: usize = 40 * 1024;
-/// An input that comes in pieces comes in about so many.
+/// A long input that comes in pieces comes in about so many.
 const PIECES: usize = 64;
+/// After each of them, so that the proxy reads it alone.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Virtual time in which all must have ended.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often the end is looked for.
@@ -63,22 +66,32 @@ thread_local! {
 /// If what must hold does not.
 pub fn exchange(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MAX_INPUT_BYTES)];
-    let seed = seed_of(bytes);
-    let whole = play(bytes, (seed, WireShape::smooth()));
+    let whole = play(&[bytes]);
     assert!(whole.in_order, "the connection broke");
     let holds = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
     let mut bodies = whole.seen.iter().map(|seen| &seen.body);
     let inside = bodies.any(|body| holds(body, OUR_NAME)) && !holds(bytes, OUR_NAME);
     assert!(!inside, "a head of ours within a body: {:?}", whole.seen);
-    let piece = bytes.len() / PIECES + 1;
-    let shape = WireShape { piece: piece..=piece * 8, delay_ms: 0..=1, ..WireShape::smooth() };
-    let pieces = play(bytes, (seed, shape));
+    let pieces = play(&cut(bytes));
     assert_eq!(pieces.seen, whole.seen, "requests in pieces are others than at once");
     let (some, all) = (&pieces.statuses, &whole.statuses);
     // Bytes that are no whole head are refused, or found to be cut, whichever is seen first.
     let cut = all.len() == some.len() + 1 && all.starts_with(some) && all.ends_with(&[BROKEN]);
     // Who says that it closes, and then sends more, may lose what it was sent.
     assert!(some == all || cut || !pieces.in_order, "answered in pieces {some:?}, at once {all:?}");
+}
+
+/// The bytes in pieces whose lengths depend on nothing but the bytes.
+fn cut(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut rng = Rng::with_seed(seed_of(bytes));
+    let longest = bytes.len() / PIECES + 8;
+    let (mut pieces, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(rng.usize(1..=longest).min(rest.len()));
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces
 }
 
 /// What came of one connection.
@@ -91,14 +104,15 @@ struct Story {
     in_order: bool,
 }
 
-fn play(bytes: &[u8], (seed, shape): (u64, WireShape)) -> Story {
+fn play(pieces: &[&[u8]]) -> Story {
     watch_for_panics();
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build_local(LocalOptions::default())
         .expect("a runtime");
-    let (seen, received, in_order) = runtime.block_on(play_all(bytes.to_vec(), seed, shape));
+    let pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
+    let (seen, received, in_order) = runtime.block_on(play_all(pieces));
     drop(runtime);
     let panics = PANICS.with_borrow_mut(std::mem::take);
     assert!(panics.is_empty(), "a task panicked: {panics:?}");
@@ -119,8 +133,8 @@ fn play(bytes: &[u8], (seed, shape): (u64, WireShape)) -> Story {
 }
 
 /// Runs proxy, backend and client until the client's connection is over and forgotten.
-async fn play_all(bytes: Vec<u8>, seed: u64, shape: WireShape) -> (Vec<Seen>, Vec<u8>, bool) {
-    let net = MemoryNet::new(seed, shape);
+async fn play_all(pieces: Vec<Vec<u8>>) -> (Vec<Seen>, Vec<u8>, bool) {
+    let net = MemoryNet::new(0, WireShape::smooth());
     let tag = u32::from_le_bytes(LISTENER) ^ 0x5eed;
     let (events, sink) = LOG.with(|log| (log.events(), log.sink()));
     let shared = Arc::new(Shared::new(Snapshot::new(plan()), BOUNDS, tag, events));
@@ -133,7 +147,7 @@ async fn play_all(bytes: Vec<u8>, seed: u64, shape: WireShape) -> (Vec<Seen>, Ve
     let listener = net.bind(BACKEND.parse().expect("an address"), DialShape::smooth());
     tokio::task::spawn_local(backend::play(listener, Rc::clone(&seen)));
     let all = async {
-        let ended = call(&net, address, bytes).await;
+        let ended = call(&net, address, pieces).await;
         while shared.client_connections() > 0 {
             sleep(POLL).await;
         }
@@ -146,16 +160,19 @@ async fn play_all(bytes: Vec<u8>, seed: u64, shape: WireShape) -> (Vec<Seen>, Ve
     (seen.take(), received, in_order)
 }
 
-/// Sends the bytes and reads to the end: what came, and whether it ended in order.
-async fn call(net: &MemoryNet, address: SocketAddr, bytes: Vec<u8>) -> (Vec<u8>, bool) {
+/// Sends the pieces and reads to the end: what came, and whether it ended in order.
+async fn call(net: &MemoryNet, address: SocketAddr, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool) {
     let stream = net.dial(SocketAddr::from((CLIENT, 0)), address).await.expect("it listens");
     let stream = ScriptStream::new(stream);
     let writer = stream.clone();
     tokio::task::spawn_local(async move {
-        // A proxy that has heard enough may close.
-        if writer.write_all(&bytes).await.is_ok() {
-            writer.shutdown().await;
+        for piece in pieces {
+            if writer.write_all(&piece).await.is_err() {
+                return; // a proxy that has heard enough may close
+            }
+            sleep(PAUSE).await;
         }
+        writer.shutdown().await;
     });
     let mut received = Vec::new();
     loop {
