@@ -11,6 +11,8 @@ use std::mem::MaybeUninit;
 pub const MAX_FIELDS: usize = 256;
 /// Longest request target.
 pub const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Longest request line up to the end of the target: room for any method and a leading empty line.
+const MAX_LINE_BYTES: usize = MAX_TARGET_BYTES + 64;
 /// Field names that `Connection` may list.
 const MAX_NAMED_FIELDS: usize = 32;
 
@@ -226,7 +228,8 @@ impl RequestHead {
 
     /// origin-form, absolute-form or `*` (RFC 9112 3.2); `Host` must be valid in every form.
     fn read_target(&mut self, buf: &[u8], target: &[u8]) -> Result<(), Failure> {
-        if target.len() > MAX_TARGET_BYTES {
+        let line_end = Span::of(buf, target).end as usize;
+        if target.len() > MAX_TARGET_BYTES || line_end > MAX_LINE_BYTES {
             return Err(Failure::UriTooLong);
         }
         let host = self.authority.of_buf(buf);
@@ -317,7 +320,7 @@ fn partial(buf: &[u8], limits: HeadLimits) -> Result<Parsed, Failure> {
     if buf.len() >= limits.max_bytes {
         return Err(if line_ended { Failure::HeadTooLarge } else { Failure::UriTooLong });
     }
-    if !line_ended && buf.len() > MAX_TARGET_BYTES + 64 {
+    if !line_ended && buf.len() > MAX_LINE_BYTES + " HTTP/1.1\r".len() {
         return Err(Failure::UriTooLong);
     }
     Ok(Parsed::Partial)

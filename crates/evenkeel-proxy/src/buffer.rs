@@ -6,33 +6,44 @@ use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
-/// Free buffers kept per worker.
+/// Free small buffers kept per worker.
 const MAX_FREE: usize = 256;
+/// What is small: a request head, as a rule.
+const SMALL_BYTES: usize = 8 * 1024;
+/// Free large buffers kept per worker.
+const MAX_FREE_LARGE: usize = 64;
 /// A buffer that grew beyond this is given back to the allocator instead.
-const MAX_KEPT_BYTES: usize = 16 * 1024;
+const LARGE_BYTES: usize = 96 * 1024;
 /// Room that a new buffer starts with: a typical request head.
 const NEW_BUFFER_BYTES: usize = 1024;
 
 /// The free buffers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    free: RefCell<Vec<Vec<u8>>>,
+    small: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
-    /// An empty buffer.
+    /// An empty buffer, likely to have room for so many bytes.
     #[inline]
-    pub(crate) fn take(&self) -> Vec<u8> {
-        let free = self.free.borrow_mut().pop();
-        free.unwrap_or_else(|| Vec::with_capacity(NEW_BUFFER_BYTES))
+    pub(crate) fn take(&self, bytes: usize) -> Vec<u8> {
+        let pool = if bytes > SMALL_BYTES { &self.large } else { &self.small };
+        let free = pool.borrow_mut().pop();
+        free.unwrap_or_else(|| Vec::with_capacity(bytes.max(NEW_BUFFER_BYTES)))
     }
 
     /// Takes a buffer back.
     #[inline]
     pub(crate) fn give(&self, mut buffer: Vec<u8>) {
-        let capacity = buffer.capacity();
-        let mut free = self.free.borrow_mut();
-        if capacity > 0 && capacity <= MAX_KEPT_BYTES && free.len() < MAX_FREE {
+        let (pool, most) = match buffer.capacity() {
+            0 => return,
+            capacity if capacity <= SMALL_BYTES => (&self.small, MAX_FREE),
+            capacity if capacity <= LARGE_BYTES => (&self.large, MAX_FREE_LARGE),
+            _ => return,
+        };
+        let mut free = pool.borrow_mut();
+        if free.len() < most {
             buffer.clear();
             free.push(buffer);
         }

@@ -38,6 +38,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Room for the fields that we add to a head.
+const OWN_FIELDS_BYTES: usize = 512;
 /// Finished exchanges kept per worker.
 const MAX_FREE_EXCHANGES: usize = 256;
 
@@ -125,7 +127,7 @@ pub(crate) fn open<N: Net>(
         trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
         upgrade: head.upgrade_asked(),
         form: reply_form(head, bytes),
-        upload: Upload::new(worker.buffers.take()),
+        upload: Upload::new(worker.buffers.take(bytes.len() + OWN_FIELDS_BYTES)),
         ahead: Outbox::default(),
     };
     let refusal = exchange.admit(worker, client, listener, (head, bytes)).err();

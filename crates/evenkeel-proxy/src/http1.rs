@@ -1,6 +1,7 @@
 //! The client's side of HTTP/1: bytes become request heads, one after the other, in order. Nothing
 //! here knows of routes or backends.
 
+use crate::buffer::Outbox;
 use crate::clock::Nanos;
 use crate::deadline::Deadline;
 use crate::exchange::{self, Exchange, Next};
@@ -16,7 +17,6 @@ use evenkeel_core::headers::Persistence;
 use evenkeel_core::plan::Limits;
 use evenkeel_core::request::{HeadLimits, Parsed};
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -327,16 +327,14 @@ async fn refuse_bytes<N: Net>(
         request_id: &id,
         omit_body: false,
     };
-    let mut reply = Vec::new();
-    reply::write(failure, &to, &mut reply);
+    let mut reply = Outbox::default();
+    reply::write(failure, &to, &mut reply.bytes);
     client.carry = Vec::new();
-    // One attempt: a client that does not even take an error message gets no more of our time.
-    let _ = poll_fn(|cx| {
-        let _ = client.stream.poll_write(cx, &[IoSlice::new(&reply)]);
-        Poll::Ready(())
-    })
-    .await;
-    Next::Linger
+    let written = poll_fn(|cx| reply.poll_flush(cx, &mut client.stream));
+    match tokio::time::timeout(LINGER, written).await {
+        Ok(Ok(())) => Next::Linger,
+        Ok(Err(_)) | Err(_) => Next::Close,
+    }
 }
 
 /// Ends our half and reads on for a moment: closing with unread bytes would reset the connection

@@ -100,7 +100,7 @@ impl<N: Net> Record<N> {
             snapshot: worker.snapshot(),
             started: worker.now(),
             wanted: worker.records.draws(&worker.net),
-            text: worker.buffers.take(),
+            text: worker.buffers.take(0),
             ends: [0; PARTS],
             listener,
             route: None,

@@ -166,7 +166,9 @@ impl Upload {
             let told = ahead.send(cx, client, [CONTINUE, &[], &[]]);
             told.map_err(|_| UploadError::Client)?;
         }
-        self.gather(cx, worker, (client, carry))?;
+        // What had arrived was taken with the head: the rest comes from the socket.
+        debug_assert!(self.missing == 0 || carry.is_empty());
+        self.gather(cx, worker, client)?;
         if !self.flush(cx, to)? {
             return Ok(());
         }
@@ -204,16 +206,10 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
-        (client, carry): (&mut N::Stream, &mut Vec<u8>),
+        client: &mut N::Stream,
     ) -> Result<(), UploadError> {
         while self.missing > 0 {
             let window = usize::try_from(self.missing).unwrap_or(usize::MAX);
-            if !carry.is_empty() {
-                let taken = window.min(carry.len());
-                self.keep_body(&carry[..taken]);
-                carry.drain(..taken);
-                continue;
-            }
             let mut scratch = worker.scratch.borrow_mut();
             let window = window.min(scratch.bytes.len());
             match client.poll_read(cx, &mut scratch.bytes[..window]) {
