@@ -1,7 +1,6 @@
 //! Checked values as domain types.
 
-use crate::key::Table;
-use crate::scalar::{Cidr, HeaderValue, PathPrefix, RetryOn, RuleHeaderName};
+use crate::scalar::{Cidr, PathPrefix, RetryOn};
 use crate::sections::{
     Admission, BackendEntry, HeaderChanges, Level, LineFormat, Listener, Logging, Match, Paths,
     Pool, Root, Route,
@@ -99,12 +98,11 @@ fn route_match(matches: &Match) -> RouteMatch {
 }
 
 fn header_rules(changes: &HeaderChanges) -> HeaderRules {
-    let fields = |table: &Table<RuleHeaderName, HeaderValue>| {
-        table.0.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect()
-    };
+    let set = changes.set.0.iter().map(|(name, value)| (name.0.clone(), value.0.clone()));
+    let add = changes.add.0.iter().map(|(name, value)| (name.0.clone(), value.0.clone()));
     HeaderRules {
-        set: fields(&changes.set),
-        add: fields(&changes.add),
+        set: set.collect(),
+        add: add.collect(),
         remove: changes.remove.iter().map(|name| name.0.clone()).collect(),
     }
 }

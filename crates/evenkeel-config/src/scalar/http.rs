@@ -13,6 +13,10 @@ pub(crate) struct HeaderName(pub(crate) String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RuleHeaderName(pub(crate) String);
 
+/// A field name a rule may set: as above, and `host`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SetHeaderName(pub(crate) String);
+
 /// A field value on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderValue(pub(crate) String);
@@ -33,7 +37,6 @@ pub(crate) struct StatusSet(pub(crate) Vec<RangeInclusive<u16>>);
 const FIXED_FIELDS: &[&str] = &[
     "connection",
     "content-length",
-    "host",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -73,16 +76,46 @@ impl Scalar for HeaderName {
     }
 }
 
+/// The name of a field that is not the proxy's own business.
+fn changeable(atom: Atom<'_>) -> Result<String, Fault> {
+    let HeaderName(name) = HeaderName::parse(atom)?;
+    if FIXED_FIELDS.contains(&name.as_str()) {
+        let fault = Fault::new(format!("{name} cannot be changed by a rule"));
+        return Err(fault.hint("the proxy writes framing and connection fields itself"));
+    }
+    Ok(name)
+}
+
 impl Scalar for RuleHeaderName {
     const WORD: &'static str = HeaderName::WORD;
 
     fn parse(atom: Atom<'_>) -> Result<RuleHeaderName, Fault> {
-        let HeaderName(name) = HeaderName::parse(atom)?;
-        if FIXED_FIELDS.contains(&name.as_str()) {
-            let fault = Fault::new(format!("{name} cannot be changed by a rule"));
-            return Err(fault.hint("the proxy writes framing and connection fields itself"));
+        let name = changeable(atom)?;
+        if name == "host" {
+            let fault = Fault::new("host can be set, but not added or removed");
+            return Err(fault.hint("a request has exactly one"));
         }
         Ok(RuleHeaderName(name))
+    }
+
+    fn json(&self) -> Json {
+        Json::String(self.0.clone())
+    }
+
+    fn schema() -> Json {
+        HeaderName::schema()
+    }
+
+    fn is_secret(&self) -> bool {
+        SECRET_FIELDS.contains(&self.0.as_str())
+    }
+}
+
+impl Scalar for SetHeaderName {
+    const WORD: &'static str = HeaderName::WORD;
+
+    fn parse(atom: Atom<'_>) -> Result<SetHeaderName, Fault> {
+        changeable(atom).map(SetHeaderName)
     }
 
     fn json(&self) -> Json {
@@ -241,11 +274,13 @@ mod tests {
         refused::<RuleHeaderName>(&[
             ("Connection", "cannot be changed"),
             ("content-length", "cannot be changed"),
-            ("host", "cannot be changed"),
+            ("host", "can be set"),
             ("x beta", "not a header name"),
             ("x:", "not a header name"),
             ("", "not a header name"),
         ]);
+        shown::<SetHeaderName>(&[("Host", "host")]);
+        refused::<SetHeaderName>(&[("Te", "cannot be changed"), ("x:", "not a header name")]);
         shown::<HeaderValue>(&[(" a\tb ", "a\tb"), ("", "")]);
         refused::<HeaderValue>(&[("a\r\nb: c", "line breaks"), ("\0", "control")]);
     }

@@ -12,7 +12,9 @@ mod strategy;
 mod text;
 
 pub(crate) use duration::Time;
-pub(crate) use http::{HeaderName, HeaderValue, Host, Method, RuleHeaderName, StatusSet};
+pub(crate) use http::{
+    HeaderName, HeaderValue, Host, Method, RuleHeaderName, SetHeaderName, StatusSet,
+};
 pub(crate) use net::{Address, Bind, BindOrOff, Cidr};
 pub(crate) use number::Whole;
 pub(crate) use path::{ExactPath, PathPrefix, SentPath};

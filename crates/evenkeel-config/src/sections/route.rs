@@ -3,7 +3,7 @@
 use crate::key::Table;
 use crate::scalar::{
     Cidr, ExactPath, HeaderName, HeaderValue, Host, Method, Name, PathPrefix, RateKey,
-    RuleHeaderName, Size, Text, Time, Whole,
+    RuleHeaderName, SetHeaderName, Size, Text, Time, Whole,
 };
 use crate::section::{choice, section};
 
@@ -68,7 +68,7 @@ section! {
     /// Changes to a message's fields: remove, then set, then add.
     HeaderChanges {
         /// Replaces every field of the name.
-        set: Table<RuleHeaderName, HeaderValue> = Table::default();
+        set: Table<SetHeaderName, HeaderValue> = Table::default();
         /// Appends a field.
         add: Table<RuleHeaderName, HeaderValue> = Table::default();
         /// Drops every field of the name.
