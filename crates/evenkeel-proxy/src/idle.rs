@@ -113,3 +113,94 @@ impl<S: Stream> IdleConnections<S> {
         self.slots.iter_mut().flatten().for_each(|own| own.idle.clear());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Peek;
+    use evenkeel_core::address::BackendAddress;
+    use evenkeel_core::plan::{AdminState, BackendPlan, ConnectionsPlan};
+    use std::cell::Cell;
+    use std::io;
+    use std::io::IoSlice;
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+
+    /// Quiet until its backend closes.
+    struct Line(Rc<Cell<Peek>>);
+
+    impl Stream for Line {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(
+            &mut self,
+            _: &mut Context<'_>,
+            _: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            if self.0.get() == Peek::Nothing { Poll::Pending } else { Poll::Ready(()) }
+        }
+
+        fn peek(&mut self) -> Peek {
+            self.0.get()
+        }
+
+        fn reset(self) {}
+    }
+
+    const BOUNDS: ConnectionsPlan =
+        ConnectionsPlan { max_idle: 10, idle_timeout: Duration::from_secs(30) };
+
+    fn backend() -> Arc<Backend> {
+        let address = BackendAddress::parse("127.0.0.1:1").expect("valid");
+        let name = address.default_name().into();
+        let admin = AdminState::Enabled;
+        Arc::new(Backend::new(BackendPlan { name, address, weight: 1, admin }))
+    }
+
+    fn fill(idle: &mut IdleConnections<Line>, backend: &Arc<Backend>, state: &Rc<Cell<Peek>>) {
+        for _ in 0..100 {
+            let stream = Line(Rc::clone(state));
+            let connection = BackendConnection { stream, reused: false };
+            idle.give(backend, &BOUNDS, connection, Nanos(0));
+        }
+    }
+
+    fn take_all(idle: &mut IdleConnections<Line>, backend: &Backend, now: Nanos) -> usize {
+        std::iter::from_fn(|| idle.take(backend, now)).count()
+    }
+
+    #[test]
+    fn a_burst_stays_for_a_moment_then_each_worker_keeps_its_share() {
+        let (backend, open) = (backend(), Rc::new(Cell::new(Peek::Nothing)));
+        let mut idle = IdleConnections::new(2);
+        let soon = Nanos(0).after(Duration::from_millis(900));
+        fill(&mut idle, &backend, &open);
+        idle.sweep(soon);
+        assert_eq!(take_all(&mut idle, &backend, soon), 100, "wanted again in a moment");
+        fill(&mut idle, &backend, &open);
+        let later = Nanos(0).after(BURST);
+        idle.sweep(later);
+        assert_eq!(take_all(&mut idle, &backend, later), 5, "max_idle 10 for two workers");
+    }
+
+    #[test]
+    fn what_closed_or_grew_old_is_not_used() {
+        let (backend, open) = (backend(), Rc::new(Cell::new(Peek::Nothing)));
+        let mut idle = IdleConnections::new(1);
+        fill(&mut idle, &backend, &open);
+        assert_eq!(take_all(&mut idle, &backend, Nanos(0).after(Duration::from_secs(30))), 0);
+        fill(&mut idle, &backend, &open);
+        open.set(Peek::End);
+        assert_eq!(take_all(&mut idle, &backend, Nanos(0)), 0);
+    }
+}
