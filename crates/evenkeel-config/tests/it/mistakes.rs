@@ -68,9 +68,15 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
         "exclude",
     ),
     (
-        Swap("- pool: web", "- { pool: web, request_headers: { set: { Host: x } } }"),
+        Swap("- pool: web", "- { pool: web, request_headers: { add: { Host: x } } }"),
         6,
-        "routes[0].request_headers.set.Host",
+        "routes[0].request_headers.add.Host",
+        "can be set, but not added",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, request_headers: { set: { Upgrade: x } } }"),
+        6,
+        "routes[0].request_headers.set.Upgrade",
         "cannot be changed",
     ),
     (
