@@ -1,5 +1,8 @@
-//! `cargo xtask tidy|ci|docs`.
+//! `cargo xtask tidy|ci|docs|failover`.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod failover;
 
 use anyhow::{Result, bail};
 use std::io::Write as _;
@@ -11,12 +14,13 @@ use xtask::{ci, docs, root, tidy};
 const USAGE: &str = "\
 cargo xtask tidy                          check the house rules of STYLE.md
 cargo xtask ci                            every check a commit must pass
-cargo xtask docs [--check] [--bin PATH]   write docs/reference/ from the program, or compare";
+cargo xtask docs [--check] [--bin PATH]   write docs/reference/ from the program, or compare
+cargo xtask failover [--help] [FLAGS]     break backends under load, beside HAProxy and nginx";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr().lock(), "xtask: {error:#}");
             ExitCode::FAILURE
@@ -24,13 +28,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[String]) -> Result<()> {
+fn run(arguments: &[String]) -> Result<ExitCode> {
     match arguments.split_first() {
-        Some((command, [])) if command == "tidy" => report_findings(),
-        Some((command, [])) if command == "ci" => ci::run(&root()),
-        Some((command, rest)) if command == "docs" => run_docs(rest),
+        Some((command, [])) if command == "tidy" => report_findings()?,
+        Some((command, [])) if command == "ci" => ci::run(&root())?,
+        Some((command, rest)) if command == "docs" => run_docs(rest)?,
+        Some((command, rest)) if command == "failover" => return failover::run(rest),
         Some(_) | None => bail!("expected one of\n{USAGE}"),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report_findings() -> Result<()> {

@@ -2,10 +2,11 @@
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Name, Whole};
-use crate::sections::{Match, Pool, Root, Route};
+use crate::sections::{AffinityType, Match, Pool, Root, Route};
 use crate::suggest::closest;
 use crate::tree::{Node, Value};
 use evenkeel_core::address::BindAddress;
+use evenkeel_core::affinity::CookieKeys;
 use std::collections::HashMap;
 
 /// Gives names to what has none, and the only pool a route if there are no routes.
@@ -129,7 +130,42 @@ impl Check<'_> {
         }
     }
 
+    /// Times that mean nothing as zero.
+    fn pool_times(&mut self, pool: &Pool, path: &str) {
+        let breaker = &pool.circuit_breaker;
+        for (key, time) in [
+            ("health.interval", pool.health.interval),
+            ("circuit_breaker.window", breaker.window),
+            ("circuit_breaker.reset_timeout", breaker.reset_timeout),
+            ("affinity.ttl", pool.affinity.ttl),
+        ] {
+            if time.0.is_zero() {
+                let fault = Fault::new("0s is too short").hint("such as 5s");
+                self.report(&format!("{path}.{key}"), fault);
+            }
+        }
+    }
+
+    /// The keys that sign cookies can be used.
+    fn cookie_keys(&mut self, pool: &Pool, path: &str) {
+        let file = &pool.affinity.secret_file.0;
+        if pool.affinity.r#type != AffinityType::Cookie || file.is_empty() {
+            return;
+        }
+        let keys = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {file}: {error}"))
+            .and_then(|text| {
+                CookieKeys::parse(&text).map_err(|fault| format!("cannot use {file}: {fault}"))
+            });
+        if let Err(why) = keys {
+            let hint = "a file with one key a line, such as made by: openssl rand -hex 32";
+            self.report(&format!("{path}.affinity.secret_file"), Fault::new(why).hint(hint));
+        }
+    }
+
     fn pool(&mut self, pool: &Pool, path: &str) {
+        self.pool_times(pool, path);
+        self.cookie_keys(pool, path);
         let backends = format!("{path}.backends");
         let elsewhere = self.tree.at(&format!("{path}.discovery")).is_some();
         if pool.backends.is_empty() && !elsewhere && pool.autoscale.0.is_none() {
@@ -187,6 +223,10 @@ impl Check<'_> {
     }
 
     fn route(&mut self, route: &Route, path: &str) {
+        if route.rate_limit.as_ref().is_some_and(|limit| limit.per.0.is_zero()) {
+            let fault = Fault::new("0s is too short").hint("such as 1s");
+            self.report(&format!("{path}.rate_limit.per"), fault);
+        }
         let split = format!("{path}.split");
         match (&route.pool, route.split.as_slice()) {
             (Some(_), [_, ..]) => {

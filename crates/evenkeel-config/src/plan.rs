@@ -1,14 +1,14 @@
 //! Checked values as domain types.
 
-use crate::scalar::{Cidr, PathPrefix, RetryOn};
+mod pool;
+
+use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
-    Admission, BackendEntry, HeaderChanges, Level, LineFormat, Listener, Logging, Match, Paths,
-    Pool, Root, Route,
+    HeaderChanges, Level, LineFormat, Listener, Logging, Match, Paths, RateLimit, Root, Route,
 };
 use evenkeel_core::plan::{
-    AdminPlan, AdminState, BackendPlan, ConnectionsPlan, HeaderRules, Limits, ListenerPlan,
-    LogFormat, LogLevel, LoggingPlan, PathMatch, PathPolicy, Plan, PoolPlan, RetryPlan, RouteMatch,
-    RoutePlan, ShutdownPlan, TimeoutsPlan,
+    self, AdminPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
+    PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch, RoutePlan, ShutdownPlan,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
     Plan {
         listeners: root.listeners.iter().map(listener).collect(),
         routes: root.routes.iter().map(|one| route(one, &index)).collect(),
-        pools: root.pools.iter().map(pool).collect(),
+        pools: root.pools.iter().map(pool::pool).collect(),
         admin: AdminPlan { bind: root.admin.bind.0.clone() },
         logging: logging(&root.logging),
         workers: root.workers.as_count(),
@@ -79,6 +79,21 @@ fn route(route: &Route, index: &HashMap<&str, usize>) -> RoutePlan {
         allow: networks(&route.allow),
         deny: networks(&route.deny),
         timeout: route.timeout.0,
+        rate_limit: route.rate_limit.as_ref().map(rate_limit),
+    }
+}
+
+fn rate_limit(limit: &RateLimit) -> RateLimitPlan {
+    let requests = limit.requests.as_u32();
+    RateLimitPlan {
+        requests,
+        per: limit.per.0,
+        burst: limit.burst.map_or(requests, Whole::as_u32),
+        key: match &limit.key {
+            RateKey::ClientIp => plan::RateKey::ClientIp,
+            RateKey::Header(name) => plan::RateKey::Header(name.0.clone()),
+            RateKey::Route => plan::RateKey::Route,
+        },
     }
 }
 
@@ -104,43 +119,6 @@ fn header_rules(changes: &HeaderChanges) -> HeaderRules {
         set: set.collect(),
         add: add.collect(),
         remove: changes.remove.iter().map(|name| name.0.clone()).collect(),
-    }
-}
-
-fn pool(pool: &Pool) -> PoolPlan {
-    PoolPlan {
-        name: pool.name.0.as_str().into(),
-        strategy: pool.strategy.name,
-        strategy_text: pool.strategy.text.clone(),
-        backends: pool.backends.iter().map(backend).collect(),
-        retry: RetryPlan {
-            attempts: pool.retry.attempts.as_u32(),
-            on_connect_failure: pool.retry.on.contains(&RetryOn::ConnectFailure),
-            on_reset: pool.retry.on.contains(&RetryOn::Reset),
-            buffer_bytes: pool.retry.buffer.as_len(),
-        },
-        connections: ConnectionsPlan {
-            max_idle: pool.connections.max_idle.as_count(),
-            idle_timeout: pool.connections.idle_timeout.0,
-        },
-        timeouts: TimeoutsPlan {
-            connect: bound(pool.timeouts.connect.0),
-            response_head: bound(pool.timeouts.response_head.0),
-            idle: bound(pool.timeouts.idle.0),
-        },
-    }
-}
-
-fn backend(BackendEntry(backend): &BackendEntry) -> BackendPlan {
-    BackendPlan {
-        name: backend.name.0.as_str().into(),
-        address: backend.address.0.clone(),
-        weight: backend.weight.as_u32(),
-        admin: match backend.admin {
-            Admission::Enabled => AdminState::Enabled,
-            Admission::Draining => AdminState::Draining,
-            Admission::Disabled => AdminState::Disabled,
-        },
     }
 }
 

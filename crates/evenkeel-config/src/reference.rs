@@ -139,10 +139,11 @@ mod tests {
     fn has_a_table_for_every_section() {
         let text = reference_markdown();
         for line in [
-            "## `pools[].retry.backoff`\n\n*No effect yet.* Wait between tries",
+            "## `pools[].retry.backoff`\n\nWait between tries",
             "## `pools[].autoscale.scale_up`\n\n*Not served yet.* Growth.",
             "## `pools[].retry`\n\nWhat is tried again",
-            "| `budget` | ratio | `0.2` | *No effect yet.* Retries as a share of requests. |",
+            "| `budget` | ratio | `0.2` | Retries as a share of requests. |",
+            "| `state_dir` | text | `\"\"` | *No effect yet.* ",
             "| `protocol` | `http`, `tcp`, `udp` | `http` | *Not served yet, except: `http` is",
             "| `level` | `debug`, `info`, `warn`, `error` | `info` | Least severe",
             "| `bind` | address to bind | required |",

@@ -6,14 +6,12 @@
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::RetryOn;
 use crate::sections::{
-    AcceptProxy, AffinityType, Backend, Family, HealthType, Listener, ListenerProtocol, Pool,
-    PoolProtocol, PoolTls, RetryMethods, Root, Route, SendProxy, UdpLimits,
+    AcceptProxy, Backend, Family, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol,
+    PoolTls, Root, Route, SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
 use evenkeel_core::address::Scheme;
-use evenkeel_core::strategy::StrategyName;
 use serde_json::json;
-use std::time::Duration;
 
 /// What becomes of a key that is used, but not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,40 +75,21 @@ const LISTENER: &[Gap<Listener>] = &[
     refused("udp", |it| it.udp != UdpLimits::default()),
 ];
 
-const ROUTE: &[Gap<Route>] = &[
-    refused("rate_limit", |it| it.rate_limit.is_some()),
-    refused("mirror", |it| it.mirror.is_some()),
-];
+const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 
 const POOL: &[Gap<Pool>] = &[
-    refused("strategy", |it: &Pool| it.strategy.name != StrategyName::RoundRobin)
-        .except("`round_robin` is served"),
     refused("protocol", |it: &Pool| it.protocol != PoolProtocol::Http1).except("`http1` is served"),
     refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
         .except("`off` is served"),
-    refused("affinity", |it| it.affinity.r#type != AffinityType::None),
     refused("discovery", |it| it.discovery.0 != json!({})),
     refused("autoscale", |it| it.autoscale.0.is_some()),
     refused("tls", |it| it.tls != PoolTls::default()),
-    refused("retry.methods", |it: &Pool| it.retry.methods != RetryMethods::Idempotent)
-        .except("`idempotent` is served"),
-    refused("retry.per_try_timeout", |it| it.retry.per_try_timeout.0 > Duration::ZERO),
-    refused("connections.max", |it| it.connections.max.0 > 0),
-    refused("connections.max_connecting", |it| it.connections.max_connecting.0 > 0),
-    without_effect("health", |it| it.health.r#type != HealthType::None),
-    without_effect("circuit_breaker", |it| it.circuit_breaker.enabled),
-    without_effect("slow_start", |it| it.slow_start.0 > Duration::ZERO),
-    without_effect("fail_open", |_| true),
-    without_effect("hash", |_| true),
-    without_effect("connections.queue", |_| true),
-    without_effect("retry.budget", |_| true),
-    without_effect("retry.budget_floor", |_| true),
-    without_effect("retry.backoff", |_| true),
+    refused("health.type", |it: &Pool| it.health.r#type == HealthType::Grpc)
+        .except("`http`, `tcp` and `none` are served"),
     without_effect("retry.on", |it: &Pool| {
-        let served = |on: &RetryOn| matches!(on, RetryOn::ConnectFailure | RetryOn::Reset);
-        !it.retry.on.iter().all(served)
+        it.retry.on.iter().any(|on| matches!(on, RetryOn::GrpcUnavailable))
     })
-    .except("`connect_failure` and `reset` are served"),
+    .except("everything but `grpc_unavailable` is served"),
 ];
 
 const BACKEND: &[Gap<Backend>] =

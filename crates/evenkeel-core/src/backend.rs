@@ -1,9 +1,24 @@
 //! A backend while it serves: live counters and addresses that outlive configurations, because they
 //! belong to its identity (pool, address) and not to the text that named it.
+//!
+//! Whether it may take traffic is decided on three axes that know nothing of each other: what the
+//! operator wants (admin state, weight), what probes found (health), what traffic found (breaker).
+//! `Backend::barred` is the only place that joins them; suspicion comes on top, while others exist.
+
+mod pace;
+
+pub use pace::ConnectTimes;
 
 use crate::address::Endpoint;
+use crate::affinity::BackendId;
+use crate::breaker::{Breaker, BreakerState};
+use crate::health::{Health, HealthState};
 use crate::plan::{AdminState, BackendPlan};
+use crate::strategy::least_response_time::ResponseTimes;
+use crate::suspicion::{Suspicion, Trust};
+use crate::time::Nanos;
 use crossbeam_utils::CachePadded;
+use pace::Hearing;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +47,56 @@ pub struct IdleClose {
     pub at: Duration,
 }
 
+/// Why a backend gets no new traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// The operator took it out.
+    Disabled,
+    /// The operator lets it finish what runs; sessions tied to it go on.
+    Draining,
+    /// Its weight is 0; sessions tied to it go on.
+    NoWeight,
+    /// Probes failed.
+    Unhealthy,
+    /// Requests failed.
+    BreakerOpen,
+    /// It may be dead; a probe will tell. Counts only while others exist.
+    Suspected,
+    /// It asked for a pause (`Retry-After`). Counts only while others exist.
+    Paused,
+}
+
+impl Bar {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Bar::Disabled => "disabled",
+            Bar::Draining => "draining",
+            Bar::NoWeight => "weight 0",
+            Bar::Unhealthy => "unhealthy",
+            Bar::BreakerOpen => "breaker open",
+            Bar::Suspected => "suspected",
+            Bar::Paused => "asked for a pause",
+        }
+    }
+
+    /// True if sessions that are tied to the backend go on all the same.
+    pub fn spares_sessions(self) -> bool {
+        match self {
+            Bar::Draining | Bar::NoWeight | Bar::Paused => true,
+            Bar::Disabled | Bar::Unhealthy | Bar::BreakerOpen | Bar::Suspected => false,
+        }
+    }
+}
+
+/// What every request touches, together on lines of its own.
+#[derive(Debug, Default)]
+struct Load {
+    in_flight: AtomicU32,
+    connecting: AtomicU32,
+    hearing: Hearing,
+}
+
 /// One address that is called, with what is known about it now.
 #[derive(Debug)]
 pub struct Backend {
@@ -41,7 +106,21 @@ pub struct Backend {
     pub slot: usize,
     /// `host:port` for log lines.
     pub label: Arc<str>,
-    in_flight: CachePadded<AtomicU32>,
+    /// What a session cookie calls it.
+    pub id: BackendId,
+    /// What probes found.
+    pub health: Health,
+    /// What traffic found.
+    pub breaker: Breaker,
+    /// Whether it may be dead right now.
+    pub suspicion: Suspicion,
+    /// How long its answers take, for `least_response_time`.
+    pub times: ResponseTimes,
+    /// How long its connections take.
+    pub connect_times: ConnectTimes,
+    load: CachePadded<Load>,
+    paused_until: AtomicU64,
+    joined_at: AtomicU64,
     resolved: Mutex<Vec<SocketAddr>>,
     rotation: AtomicUsize,
     idle_close_seen_ms: AtomicU64,
@@ -51,16 +130,24 @@ pub struct Backend {
 
 impl Backend {
     /// A backend about which nothing is known yet.
-    pub fn new(plan: BackendPlan) -> Backend {
+    pub fn new(pool: &str, plan: BackendPlan) -> Backend {
         let fixed = match &plan.address.endpoint {
             Endpoint::Ip(address) => vec![*address],
             Endpoint::Name(..) | Endpoint::Unix(_) => Vec::new(),
         };
         Backend {
             label: plan.address.default_name().into(),
+            id: BackendId::of(pool, &plan.name),
             plan,
             slot: NEXT_SLOT.fetch_add(1, Ordering::Relaxed),
-            in_flight: CachePadded::default(),
+            health: Health::default(),
+            breaker: Breaker::default(),
+            suspicion: Suspicion::default(),
+            times: ResponseTimes::default(),
+            connect_times: ConnectTimes::default(),
+            load: CachePadded::default(),
+            paused_until: AtomicU64::new(0),
+            joined_at: AtomicU64::new(0),
             resolved: Mutex::new(fixed),
             rotation: AtomicUsize::new(0),
             idle_close_seen_ms: AtomicU64::new(0),
@@ -70,19 +157,113 @@ impl Backend {
     }
 
     /// Requests sent and not finished.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.load.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts one exchange for as long as the guard lives.
-    pub fn pick(self: &Arc<Self>) -> Pick {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Pick { backend: Arc::clone(self) }
+    /// Counts one exchange until `release`. False, and not counted, if `max` (0 = unlimited) are
+    /// there already.
+    #[inline]
+    pub(crate) fn occupy(&self, max: u32, now: Nanos) -> bool {
+        let before = self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+        if max > 0 && before >= max {
+            self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        if before == 0 {
+            self.load.hearing.begin(now);
+        }
+        true
     }
 
-    /// True if new traffic may go here: admin state and weight; health and breaker join later.
-    pub fn is_eligible(&self) -> bool {
-        self.plan.weight > 0 && self.plan.admin == AdminState::Enabled
+    pub(crate) fn release(&self) {
+        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An answer began, so long after its request was begun.
+    #[inline]
+    pub(crate) fn heard(&self, now: Nanos, took: Duration) {
+        self.load.hearing.heard(now, took);
+    }
+
+    /// True if requests are out and nothing has come back for much longer than usual.
+    #[inline]
+    pub(crate) fn is_silent(&self, now: Nanos) -> bool {
+        self.load.hearing.is_silent(now, self.in_flight())
+    }
+
+    /// Counts a connection that is being made, for as long as the guard lives; `None` if `max`
+    /// (0 = unlimited) are being made already.
+    pub fn connecting(self: &Arc<Self>, max: u32) -> Option<Connecting> {
+        let before = self.load.connecting.fetch_add(1, Ordering::Relaxed);
+        let guard = Connecting(Arc::clone(self));
+        (max == 0 || before < max).then_some(guard)
+    }
+
+    /// True if `max` (0 = unlimited) connections are being made.
+    pub(crate) fn is_connecting(&self, max: u32) -> bool {
+        max > 0 && self.load.connecting.load(Ordering::Relaxed) >= max
+    }
+
+    /// Why it gets no new traffic, the gravest reason first; `None` = it is eligible.
+    pub fn barred(&self, now: Nanos) -> Option<Bar> {
+        match self.plan.admin {
+            AdminState::Disabled => return Some(Bar::Disabled),
+            AdminState::Draining => return Some(Bar::Draining),
+            AdminState::Enabled if self.plan.weight == 0 => return Some(Bar::NoWeight),
+            AdminState::Enabled => {}
+        }
+        self.failing().or_else(|| self.is_paused(now).then_some(Bar::Paused))
+    }
+
+    /// The bars that end sessions too; admin state and weight do not matter.
+    pub(crate) fn failing(&self) -> Option<Bar> {
+        if self.health.state() == HealthState::Unhealthy {
+            return Some(Bar::Unhealthy);
+        }
+        match (self.breaker.state(), self.suspicion.trust()) {
+            (BreakerState::Open | BreakerState::HalfOpen, _) => Some(Bar::BreakerOpen),
+            (BreakerState::Closed, Trust::Suspected | Trust::Forsaken) => Some(Bar::Suspected),
+            (BreakerState::Closed, Trust::Trusted) => None,
+        }
+    }
+
+    /// True if a session that is tied to it may go on here.
+    pub(crate) fn keeps_sessions(&self) -> bool {
+        self.plan.admin != AdminState::Disabled && self.failing().is_none()
+    }
+
+    /// True if what waits for an answer here should rather be tried elsewhere.
+    pub fn is_forsaken(&self) -> bool {
+        self.suspicion.trust() == Trust::Forsaken || self.health.state() == HealthState::Unhealthy
+    }
+
+    /// It asked to be left alone until then.
+    pub(crate) fn pause(&self, until: Nanos) {
+        self.paused_until.store(until.0, Ordering::Relaxed);
+    }
+
+    fn is_paused(&self, now: Nanos) -> bool {
+        now.0 < self.paused_until.load(Ordering::Relaxed)
+    }
+
+    /// When its pause ends, if that is to come.
+    pub(crate) fn paused_until(&self, now: Nanos) -> Option<Nanos> {
+        self.is_paused(now).then(|| Nanos(self.paused_until.load(Ordering::Relaxed)))
+    }
+
+    /// It takes part again since now: a ramp may begin.
+    pub(crate) fn rejoin(&self, now: Nanos) {
+        self.joined_at.store(now.0.max(1), Ordering::Relaxed);
+    }
+
+    /// When it joined a pool that served already; `None` if it was there from the start.
+    pub fn joined_at(&self) -> Option<Nanos> {
+        match self.joined_at.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(Nanos(at)),
+        }
     }
 
     /// The addresses to try, the next in turn first; empty while a name has not resolved.
@@ -93,6 +274,11 @@ impl Backend {
             addresses.rotate_left(turn);
         }
         addresses
+    }
+
+    /// True while its name has no address yet.
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self.plan.address.endpoint, Endpoint::Name(..)) && self.lock_resolved().is_empty()
     }
 
     /// Replaces the addresses that the backend's name stands for.
@@ -112,12 +298,13 @@ impl Backend {
     }
 
     /// Learns from an idle connection that the backend closed. One observation may be a restart,
-    /// and so may many at one moment; two alike at different times are an idle timer.
-    pub fn observe_idle_close(&self, closed: IdleClose) {
+    /// and so may many at one moment; two alike at different times are an idle timer. True if no
+    /// idle timer explains it: the backend may have gone.
+    pub fn observe_idle_close(&self, closed: IdleClose) -> bool {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (idle, at) = (ms(closed.idle), ms(closed.at));
         if idle < MIN_IDLE_CLOSE_MS {
-            return;
+            return true;
         }
         let last_at = self.idle_close_at_ms.swap(at, Ordering::Relaxed);
         let before = self.idle_close_seen_ms.swap(idle, Ordering::Relaxed);
@@ -126,6 +313,8 @@ impl Backend {
         if before > 0 && alike && at.abs_diff(last_at) >= CONFIRM_APART_MS {
             self.idle_close_ms.store(before.min(idle), Ordering::Relaxed);
         }
+        let learned = self.idle_close_ms.load(Ordering::Relaxed);
+        learned == 0 || idle < learned.saturating_mul(UNDERCUT_PERCENT) / 100
     }
 
     fn lock_resolved(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
@@ -133,23 +322,13 @@ impl Backend {
     }
 }
 
-/// A chosen backend; holds its in-flight count until dropped.
+/// A connection that is being made.
 #[derive(Debug)]
-pub struct Pick {
-    backend: Arc<Backend>,
-}
+pub struct Connecting(Arc<Backend>);
 
-impl std::ops::Deref for Pick {
-    type Target = Arc<Backend>;
-
-    fn deref(&self) -> &Arc<Backend> {
-        &self.backend
-    }
-}
-
-impl Drop for Pick {
+impl Drop for Connecting {
     fn drop(&mut self) {
-        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.load.connecting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -157,44 +336,73 @@ impl Drop for Pick {
 mod tests {
     use super::*;
     use crate::address::BackendAddress;
+    use crate::breaker::Trip;
+    use crate::health::ProbeResult;
+    use crate::plan::PoolPlan;
+    use crate::suspicion::Doubt;
 
-    pub(crate) fn plan(text: &str) -> BackendPlan {
+    fn backend(text: &str) -> Backend {
         let address = BackendAddress::parse(text).expect("valid");
-        let name = address.default_name().into();
-        BackendPlan { name, address, weight: 1, admin: AdminState::Enabled }
-    }
-
-    #[test]
-    fn in_flight_is_counted_by_guards() {
-        let backend = Arc::new(Backend::new(plan("127.0.0.1:1")));
-        let picks: Vec<_> = (0..3).map(|_| backend.pick()).collect();
-        assert_eq!(backend.in_flight(), 3);
-        drop(picks);
-        assert_eq!(backend.in_flight(), 0);
+        Backend::new("p", BackendPlan::bare(address))
     }
 
     #[test]
     fn idle_close_time_needs_two_observations() {
-        let backend = Backend::new(plan("127.0.0.1:1"));
+        let backend = backend("127.0.0.1:1");
         let configured = Duration::from_secs(30);
         let close = |idle_ms, at_ms| {
             let (idle, at) = (Duration::from_millis(idle_ms), Duration::from_millis(at_ms));
-            backend.observe_idle_close(IdleClose { idle, at });
-            backend.idle_timeout(configured)
+            let unexplained = backend.observe_idle_close(IdleClose { idle, at });
+            (backend.idle_timeout(configured), unexplained)
         };
-        assert_eq!(close(4000, 10_000), configured);
-        assert_eq!(close(4100, 10_010), configured, "one restart closes many at once");
-        assert_eq!(close(4000, 15_000), Duration::from_secs(3));
-        assert_eq!(close(10, 20_000), Duration::from_secs(3));
+        assert_eq!(close(4000, 10_000), (configured, true));
+        assert_eq!(close(4100, 10_010), (configured, true), "one restart closes many at once");
+        assert_eq!(close(4000, 15_000), (Duration::from_secs(3), false), "an idle timer");
+        assert_eq!(close(10, 20_000), (Duration::from_secs(3), true));
+        assert_eq!(close(1500, 30_000), (Duration::from_secs(3), true), "much too early");
     }
 
     #[test]
     fn several_addresses_take_turns() {
-        let backend = Backend::new(plan("name.test:80"));
+        let backend = backend("name.test:80");
         assert!(backend.addresses().is_empty());
         let ip = |last: u8| SocketAddr::from(([127, 0, 0, last], 80));
         backend.publish(&[ip(1), ip(2)]);
         assert_eq!(backend.addresses(), [ip(1), ip(2)]);
         assert_eq!(backend.addresses(), [ip(2), ip(1)]);
+    }
+
+    #[test]
+    fn eligibility_has_one_truth_table() {
+        let now = Nanos(1_000_000_000);
+        let mut pool = PoolPlan::bare("p", Vec::new());
+        pool.breaker.enabled = true;
+        type Cause = fn(&mut Backend, &PoolPlan, Nanos);
+        let causes: &[(Bar, Cause)] = &[
+            (Bar::Disabled, |backend, _, _| backend.plan.admin = AdminState::Disabled),
+            (Bar::Draining, |backend, _, _| backend.plan.admin = AdminState::Draining),
+            (Bar::NoWeight, |backend, _, _| backend.plan.weight = 0),
+            (Bar::Unhealthy, |backend, pool, at| {
+                for _ in 0..pool.health.unhealthy_threshold {
+                    let fault = Some(crate::health::ProbeFault::Timeout);
+                    let result = ProbeResult { at, took: Duration::ZERO, fault };
+                    backend.health.record(&pool.health, result);
+                }
+            }),
+            (Bar::BreakerOpen, |backend, pool, at| {
+                let _ = backend.breaker.eject(&pool.breaker, at, Trip::Consecutive(5), 0.5);
+            }),
+            (Bar::Suspected, |backend, _, at| {
+                backend.suspicion.raise(Doubt::Reset, at);
+            }),
+            (Bar::Paused, |backend, _, at| backend.pause(at.after(Duration::from_secs(1)))),
+        ];
+        assert_eq!(backend("127.0.0.1:1").barred(now), None);
+        for (expected, cause) in causes {
+            let mut backend = backend("127.0.0.1:1");
+            cause(&mut backend, &pool, now);
+            assert_eq!(backend.barred(now), Some(*expected));
+            assert_eq!(backend.keeps_sessions(), expected.spares_sessions(), "{expected:?}");
+        }
     }
 }

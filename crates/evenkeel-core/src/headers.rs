@@ -1,6 +1,7 @@
 //! What changes in a head on its way through: hop-by-hop fields go, forwarding fields are judged by
 //! trust, framing is written anew, and everything else is copied as it was spelt, in whole runs.
 
+use crate::affinity::strip_cookie;
 use crate::field::{Field, Known, Span, list};
 use crate::framing::{BodyLength, Version};
 use crate::plan::HeaderRules;
@@ -32,6 +33,8 @@ pub struct Target<'a> {
     pub fallback_host: &'a str,
     /// The route's changes.
     pub rules: &'a HeaderRules,
+    /// Name of the cookie that is ours and goes no further; empty = none.
+    pub own_cookie: &'a str,
 }
 
 /// The id under which the request is known: a trusted peer's own if it is usable, else ours.
@@ -70,8 +73,16 @@ pub fn for_backend(
     } else if head.authority.is_empty() {
         own.write("Host", &[target.fallback_host.as_bytes()]);
     }
-    let keep = |field: &Field| keeps_request_field(head, buf, field, from.trusted);
+    let has_own_cookie = |field: &Field| {
+        !target.own_cookie.is_empty() && is_cookie(field, buf) // told apart only where we set one
+    };
+    let keep = |field: &Field| {
+        keeps_request_field(head, buf, field, from.trusted) && !has_own_cookie(field)
+    };
     copy_fields(&head.fields, &buf[..head.bytes], target.rules, keep, out);
+    for field in head.fields.iter().filter(|field| has_own_cookie(field)) {
+        write_cookie(get(field.value), target, out);
+    }
     write_forwarding(head, buf, from, &mut OwnFields { rules: target.rules, out });
     write_framing(head.body, out);
     if !head.upgrade.is_empty() {
@@ -83,15 +94,46 @@ pub fn for_backend(
     out.extend_from_slice(b"\r\n");
 }
 
-fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: bool) -> bool {
-    let known = match field.known {
-        Known::Other | Known::Accept | Known::Date => true,
-        Known::Host => return !head.absolute_form && !head.authority.is_empty(),
-        Known::Via => true,
-        Known::Underscored | Known::ForwardedOther => trusted,
-        Known::XForwardedProto | Known::XForwardedHost => trusted,
-        Known::XForwardedFor | Known::XRequestId => false,
-        Known::ContentLength
+fn is_cookie(field: &Field, buf: &[u8]) -> bool {
+    field.known == Known::Other && field.name.of_buf(buf).eq_ignore_ascii_case(b"cookie")
+}
+
+/// The value of each cookie line.
+pub fn cookie_lines<'a>(
+    head: &'a RequestHead,
+    buf: &'a [u8],
+) -> impl Iterator<Item = &'a [u8]> + 'a {
+    head.fields.iter().filter(|field| is_cookie(field, buf)).map(|field| field.value.of_buf(buf))
+}
+
+/// A cookie line without the cookie that is ours.
+fn write_cookie(line: &[u8], target: &Target<'_>, out: &mut Vec<u8>) {
+    if is_replaced(target.rules, b"cookie") {
+        return;
+    }
+    let start = out.len();
+    out.extend_from_slice(b"Cookie: ");
+    if strip_cookie(line, target.own_cookie.as_bytes(), out) {
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.truncate(start);
+    }
+}
+
+/// True if a field from such a peer means anything: what is dropped before forwarding must not
+/// decide anything either.
+pub fn is_believed(known: Known, trusted: bool) -> bool {
+    match known {
+        Known::Underscored
+        | Known::ForwardedOther
+        | Known::XForwardedFor
+        | Known::XForwardedProto
+        | Known::XForwardedHost
+        | Known::XRequestId => trusted,
+        Known::ClientCert => false,
+        Known::Other
+        | Known::Host
+        | Known::ContentLength
         | Known::TransferEncoding
         | Known::Connection
         | Known::HopByHop
@@ -100,9 +142,37 @@ fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: b
         | Known::Upgrade
         | Known::Http2Settings
         | Known::Expect
-        | Known::ClientCert => false,
-    };
-    known && !head.is_named_by_connection(buf, field.name.of_buf(buf))
+        | Known::Via
+        | Known::Date
+        | Known::Accept => true,
+    }
+}
+
+/// True if a forwarded request has this field as we write it, if at all.
+fn is_rewritten(known: Known) -> bool {
+    matches!(
+        known,
+        Known::XForwardedFor
+            | Known::XRequestId
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::Connection
+            | Known::HopByHop
+            | Known::Te
+            | Known::Trailer
+            | Known::Upgrade
+            | Known::Http2Settings
+            | Known::Expect
+    )
+}
+
+fn keeps_request_field(head: &RequestHead, buf: &[u8], field: &Field, trusted: bool) -> bool {
+    if field.known == Known::Host {
+        return !head.absolute_form && !head.authority.is_empty();
+    }
+    is_believed(field.known, trusted)
+        && !is_rewritten(field.known)
+        && !head.is_named_by_connection(buf, field.name.of_buf(buf))
 }
 
 /// Writes fields of ours, except those that the route sets or removes.
@@ -183,6 +253,8 @@ pub struct ClientSide<'a> {
     pub date: &'a str,
     /// The route's changes.
     pub rules: &'a HeaderRules,
+    /// Whole lines of ours, each with its CRLF.
+    pub own_lines: &'a [u8],
 }
 
 /// The framing that the client gets for a body of this length.
@@ -238,6 +310,7 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
     } else if head.status >= 200 {
         write_connection(to.version, to.persistence, out);
     }
+    out.extend_from_slice(to.own_lines);
     write_added(to.rules, out);
     out.extend_from_slice(b"\r\n");
 }

@@ -7,18 +7,27 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod affinity;
 pub mod backend;
+pub mod breaker;
 pub mod chunked;
 pub mod failure;
 pub mod field;
 pub mod framing;
 pub mod headers;
+pub mod health;
 pub mod host;
+pub mod limit;
 pub mod path;
 pub mod plan;
+pub mod pool;
+pub mod queue;
 pub mod record;
 pub mod request;
 pub mod response;
+pub mod retry;
 pub mod route;
 pub mod snapshot;
 pub mod strategy;
+pub mod suspicion;
+pub mod time;

@@ -1,8 +1,11 @@
 //! A checked configuration as domain types: what the text meant, with every default filled in.
 //! The config crate builds it, `snapshot` compiles it for serving; nothing else reads text.
 
-use crate::address::{BackendAddress, BindAddress};
-use crate::strategy::StrategyName;
+mod pool;
+
+pub use pool::*;
+
+use crate::address::BindAddress;
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,6 +94,32 @@ pub struct RoutePlan {
     pub deny: Vec<IpNet>,
     /// Bound of the whole exchange; zero = none.
     pub timeout: Duration,
+    /// Bound on requests per time.
+    pub rate_limit: Option<RateLimitPlan>,
+}
+
+/// A token bucket per key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateLimitPlan {
+    /// Tokens added per `per`; at least 1.
+    pub requests: u32,
+    /// Time in which `requests` tokens are added.
+    pub per: Duration,
+    /// Size of the bucket, in tokens; at least 1.
+    pub burst: u32,
+    /// What has a bucket of its own.
+    pub key: RateKey,
+}
+
+/// What has a bucket of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RateKey {
+    /// The client's address; of IPv6 its /64.
+    ClientIp,
+    /// The first value of this field, its name in lower case.
+    Header(String),
+    /// All requests of the route together.
+    Route,
 }
 
 /// The test of a route; an empty part matches everything.
@@ -134,82 +163,6 @@ impl HeaderRules {
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
-}
-
-/// A named set of backends with its policy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PoolPlan {
-    /// Unique name.
-    pub name: Arc<str>,
-    /// How the next backend is chosen.
-    pub strategy: StrategyName,
-    /// As the user spelt it.
-    pub strategy_text: Arc<str>,
-    /// At least one.
-    pub backends: Vec<BackendPlan>,
-    /// What is tried again.
-    pub retry: RetryPlan,
-    /// Idle connections kept.
-    pub connections: ConnectionsPlan,
-    /// Deadlines towards backends.
-    pub timeouts: TimeoutsPlan,
-}
-
-/// One address that is called.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BackendPlan {
-    /// Unique in its pool; default `host:port`.
-    pub name: Arc<str>,
-    /// Where it is.
-    pub address: BackendAddress,
-    /// Share of new traffic; 0 = none.
-    pub weight: u32,
-    /// The operator's wish.
-    pub admin: AdminState,
-}
-
-/// The operator's wish for a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminState {
-    /// Takes traffic.
-    Enabled,
-    /// Finishes what runs, takes nothing new.
-    Draining,
-    /// Out.
-    Disabled,
-}
-
-/// What is tried again, and how often.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPlan {
-    /// Tries in total, the first included; at least 1.
-    pub attempts: u32,
-    /// Try another backend if the connection could not be made.
-    pub on_connect_failure: bool,
-    /// Try another backend if the connection broke before the response began.
-    pub on_reset: bool,
-    /// Bytes of a request body kept for another try.
-    pub buffer_bytes: usize,
-}
-
-/// Connections to backends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConnectionsPlan {
-    /// Idle connections kept per backend and worker.
-    pub max_idle: usize,
-    /// How long one is kept.
-    pub idle_timeout: Duration,
-}
-
-/// Deadlines towards backends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TimeoutsPlan {
-    /// To make a connection.
-    pub connect: Duration,
-    /// From the request sent to the response head.
-    pub response_head: Duration,
-    /// Without a byte moving in a body or tunnel.
-    pub idle: Duration,
 }
 
 /// The operator's listener.

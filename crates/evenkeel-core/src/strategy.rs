@@ -1,6 +1,14 @@
 //! Which eligible backend takes the next request.
 
+pub mod hash;
+pub mod least_connections;
+pub mod least_response_time;
+pub mod maglev;
+pub mod power_of_two;
+pub mod random;
+pub mod ring;
 pub mod round_robin;
+pub mod weighted;
 
 /// The balancing algorithm of a pool, by its canonical name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,9 @@
-//! PLAYS the other side: a test backend whose behaviour is chosen by flags and paths.
+//! PLAYS the other side: a test backend whose behaviour is chosen by flags and paths, and an
+//! open-loop load generator.
 //!
 //! Reading order: `server` (accepts), `connection` (one exchange after another), `request` (what
 //! was asked), `body` (read to the end), `answer` (what is said), `websocket` and `events` (the
-//! two endless answers).
+//! two endless answers); `open_loop` (offers load), `latency` (counts it).
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -10,7 +11,9 @@ mod answer;
 mod body;
 mod connection;
 mod events;
+mod latency;
 mod limits;
+mod open_loop;
 mod refusal;
 mod request;
 mod server;
@@ -18,4 +21,6 @@ mod target;
 mod websocket;
 mod wire;
 
+pub use latency::LatencyHistogram;
+pub use open_loop::{LoadError, OpenLoop, Sample, Summary};
 pub use server::{TestServer, TestServerOptions};

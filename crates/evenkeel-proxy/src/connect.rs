@@ -53,6 +53,13 @@ impl<N: Net> Worker<N> {
         &self,
         backend: &Backend,
     ) -> Option<BackendConnection<N::Stream>> {
-        self.idle.borrow_mut().take(backend, self.recent())
+        let mut idle = self.idle.borrow_mut();
+        let connection = idle.take(backend, self.recent());
+        let unexplained = idle.take_unexplained();
+        drop(idle);
+        if !unexplained.is_empty() {
+            self.doubt_slots(&unexplained);
+        }
+        connection
     }
 }

@@ -1,38 +1,40 @@
 //! The life of one request, in the order in which it happens:
 //!
 //! ```text
-//! open    one snapshot for the whole exchange; path view, route, access, loop    (core, pure)
+//! open    one snapshot for the whole exchange
+//!         admit: path view, route, access, rate, session, key                    (core, pure)
 //!         the head for the backend is written to the exchange's own buffer       (core, pure)
 //! run     loop { pick a backend          guard: counts in flight                 (core, pure)
-//!                idle or new connection                                          (connect, idle)
-//!                forward: send, await the response head, stream both bodies      (the only I/O)
+//!                or wait for one         while every backend has its maximum     (wait)
+//!                attempt: idle or new connection, forward, report                (the only I/O)
 //!                next try? return? fail?                                         (core, pure) }
 //! refuse  failure -> local reply; the record is written when the exchange drops
 //! ```
 
+use crate::admit::{Asked, accept_of};
+use crate::attempt;
 use crate::buffer::Outbox;
-use crate::client_ip::{client_ip, may_use};
 use crate::clock::Nanos;
-use crate::connect;
-use crate::forward::{self, Hop};
 use crate::http1::Client;
 use crate::net::Net;
-use crate::record::{Part, Record};
+use crate::own_lines::OwnLines;
+use crate::record::Record;
 use crate::refuse::refuse;
 use crate::reply::ReplyForm;
-use crate::try_failure::{TryError, TryFailure};
+use crate::try_failure::{Retriable, TryError};
 use crate::upload::Upload;
-use crate::worker::{Scratch, Worker};
-use evenkeel_core::backend::Pick;
+use crate::wait::wait;
+use crate::worker::Worker;
+use evenkeel_core::affinity::BackendId;
 use evenkeel_core::failure::Failure;
-use evenkeel_core::field::Known;
-use evenkeel_core::framing::{BodyLength, Version};
-use evenkeel_core::headers::{self, Forwarding, Persistence, Target, Trailers};
-use evenkeel_core::path;
-use evenkeel_core::plan::{ListenerPlan, PathMatch, RoutePlan};
+use evenkeel_core::framing::Version;
+use evenkeel_core::headers::{Persistence, Trailers};
+use evenkeel_core::plan::{ListenerPlan, RetryMethods, RoutePlan};
+use evenkeel_core::pool::{NoPick, Pick, Pool, Query, Tried};
 use evenkeel_core::request::{RequestHead, Upgrade, Verb};
-use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
-use evenkeel_core::snapshot::{MAX_TRIES, Pool, Tried};
+use evenkeel_core::retry::backoff;
+use evenkeel_core::snapshot::MAX_TRIES;
+use evenkeel_core::suspicion::Doubt;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,6 +56,15 @@ pub(crate) enum Next {
     Close,
     /// End so that the client cannot take what it has for a whole response.
     Reset,
+}
+
+/// Whether a request has waited for its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It has just come.
+    Newcomer,
+    /// It was called from the queue.
+    Called,
 }
 
 /// Finished exchanges whose memory is used again; a connection that waits holds none.
@@ -106,6 +117,16 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) form: ReplyForm,
     /// The request for the backend.
     pub(crate) upload: Upload,
+    /// Backends that were tried.
+    pub(crate) tried: Tried,
+    /// The backend that a genuine session cookie names.
+    pub(crate) tie: Option<BackendId>,
+    /// Of the request's key, if the pool chooses by one.
+    pub(crate) hash: u64,
+    /// What the response says besides the backend's own fields.
+    pub(crate) own_lines: OwnLines,
+    /// When a refused request may come again, if that is known.
+    pub(crate) retry_after: Option<Duration>,
     /// Interim responses that the client has not taken yet; they come before anything else.
     pub(crate) ahead: Outbox,
 }
@@ -128,9 +149,15 @@ pub(crate) fn open<N: Net>(
         upgrade: head.upgrade_asked(),
         form: reply_form(head, bytes),
         upload: Upload::new(worker.buffers.take(bytes.len() + OWN_FIELDS_BYTES)),
+        tried: Tried::default(),
+        tie: None,
+        hash: 0,
+        own_lines: OwnLines::default(),
+        retry_after: None,
         ahead: Outbox::default(),
     };
-    let refusal = exchange.admit(worker, client, listener, (head, bytes)).err();
+    let asked = Asked { head, bytes, client, listener };
+    let refusal = exchange.admit(worker, asked).err();
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
     let used = exchange.upload.begin_body(head.body, &bytes[head.bytes..], bounds);
     exchange.record.bytes_in = used as u64;
@@ -142,99 +169,11 @@ pub(crate) fn open<N: Net>(
 }
 
 impl<N: Net> Exchange<N> {
-    /// Path view, route, access, pool, and the head for the backend, in this order.
-    fn admit(
-        &mut self,
-        worker: &Worker<N>,
-        client: &Client<N::Stream>,
-        listener: &ListenerPlan,
-        (head, bytes): (&RequestHead, &[u8]),
-    ) -> Result<(), Failure> {
-        let Scratch { path: path_scratch, host: host_lower, .. } =
-            &mut *worker.scratch.borrow_mut();
-        let id = new_request_id(&worker.net);
-        let from = Forwarding {
-            peer: &client.peer.text,
-            trusted: client.peer.trusted,
-            pseudonym: &worker.shared.pseudonym,
-            request_id: &id,
-        };
-        let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
-        self.note_head(client, (head, bytes), &from);
-        let view = path::view(given, listener.paths, path_scratch)?;
-        self.note_path(view.forward);
-        if headers::is_loop(head, bytes, from.pseudonym) {
-            return Err(Failure::Loop);
-        }
-        let snapshot = self.record.snapshot().clone();
-        host_lower.clear();
-        host_lower.extend_from_slice(head.host.of_buf(bytes));
-        host_lower.make_ascii_lowercase();
-        let query = RouteQuery {
-            host: host_lower,
-            path: view.matching,
-            method: head.method.of_buf(bytes),
-            fields: &Lines { head, bytes, trusted: from.trusted },
-        };
-        let index = snapshot.table.find(&query).ok_or(Failure::NoRoute)?;
-        let route = snapshot.plan.routes.get(index).ok_or(Failure::NoRoute)?;
-        self.record.route = Some(index);
-        let trusted = &listener.trusted_proxies;
-        if !may_use(route, || client_ip(&client.peer, trusted, head, bytes)) {
-            return Err(Failure::Denied);
-        }
-        let body_max = listener.limits.max_request_body_bytes;
-        if matches!(head.body, BodyLength::Fixed(length) if body_max > 0 && length > body_max) {
-            return Err(Failure::BodyTooLarge);
-        }
-        let draw = if route.split.len() > 1 { worker.net.random() } else { 0 };
-        self.record.pool = snapshot.pool_of(route, draw);
-        let pool = self.pool().ok_or(Failure::NoBackend)?;
-        let stripped = match &route.matches.path {
-            PathMatch::Prefix(prefix) if route.strip_prefix => strip_prefix(view.forward, prefix),
-            PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Any => view.forward.into(),
-        };
-        let target = Target {
-            path: &stripped,
-            fallback_host: pool.backends.first().map_or("", |backend| &backend.label),
-            rules: &route.request_headers,
-        };
-        headers::for_backend(head, bytes, &target, &from, &mut self.upload.kept.bytes);
-        Ok(())
-    }
-
-    fn note_head(
-        &mut self,
-        client: &Client<N::Stream>,
-        (head, bytes): (&RequestHead, &[u8]),
-        from: &Forwarding<'_>,
-    ) {
-        self.record.set(Part::RequestId, headers::request_id(head, bytes, from));
-        if self.record.is_wanted() {
-            let snapshot = self.record.snapshot().clone();
-            let listener = snapshot.plan.listeners.get(client.listener);
-            let trusted = listener.map_or(&[][..], |listener| &listener.trusted_proxies);
-            if client.peer.trusted {
-                let ip = client_ip(&client.peer, trusted, head, bytes);
-                let text = ip.map(|ip| ip.to_string()).unwrap_or_default();
-                self.record.set(Part::ClientIp, text.as_bytes());
-            } else {
-                self.record.set(Part::ClientIp, client.peer.text.as_bytes());
-            }
-            self.record.set(Part::Method, head.method.of_buf(bytes));
-            self.record.set(Part::Host, head.authority.of_buf(bytes));
-        }
-    }
-
-    fn note_path(&mut self, path: &[u8]) {
-        if self.record.is_wanted() {
-            self.record.set(Part::Path, path);
-        }
-    }
-
-    /// The pool that the route chose.
-    pub(crate) fn pool(&self) -> Option<Arc<Pool>> {
-        self.record.pool.and_then(|index| self.record.snapshot().pools.get(index)).cloned()
+    /// Notes a try before it is made.
+    fn begin_try(&mut self, pick: &Pick) {
+        self.record.tries += 1;
+        self.record.backend = Some(Arc::clone(&pick.label));
+        self.tried.push(pick.slot);
     }
 
     /// The worker that serves it.
@@ -263,78 +202,64 @@ impl<N: Net> Exchange<N> {
     }
 
     /// True if another try loses nothing: either no byte of this one was sent, or the request may
-    /// be repeated and all of it is still here.
-    fn may_repeat(&self, failure: &TryFailure, pool: &Pool) -> bool {
-        let whole = self.upload.is_replayable(pool.plan.retry.buffer_bytes as u64);
-        whole && (failure.sent == 0 || self.verb.is_idempotent())
+    /// be repeated; and all of it is still here.
+    pub(crate) fn may_repeat(&self, sent: usize, pool: &Pool) -> bool {
+        let retry = &pool.plan.retry;
+        let harmless = sent == 0 || self.verb.is_idempotent() || retry.methods == RetryMethods::All;
+        harmless && self.upload.is_replayable(retry.buffer_bytes as u64)
+    }
+
+    /// True if another backend should be tried. Then a token of the pool's budget is spent on it.
+    pub(crate) fn wants_another(&self, pool: &Pool, why: Retriable, sent: usize) -> bool {
+        let retry = &pool.plan.retry;
+        let listed = match why {
+            Retriable::Connect => retry.on.connect_failure,
+            Retriable::Reset => retry.on.reset,
+            Retriable::PerTryTimeout => retry.on.per_try_timeout,
+            Retriable::Status(status) => retry.on.statuses.binary_search(&status).is_ok(),
+        };
+        let most = retry.attempts.clamp(1, MAX_TRIES);
+        let now = self.worker().recent();
+        listed
+            && self.record.tries < most
+            && !self.is_overdue()
+            && self.may_repeat(sent, pool)
+            && pool.has_another(&self.tried, now)
+            && pool.budget.withdraw(retry, now)
     }
 
     /// True if the route's bound on the whole exchange has passed.
     fn is_overdue(&self) -> bool {
         self.until(Duration::MAX) <= self.worker().recent()
     }
-}
 
-/// The header lines of a request, for route tests.
-struct Lines<'a> {
-    head: &'a RequestHead,
-    bytes: &'a [u8],
-    trusted: bool,
-}
-
-impl Lines<'_> {
-    /// A field that is dropped before forwarding must not choose the route either.
-    fn counts(&self, known: Known) -> bool {
-        match known {
-            Known::Underscored
-            | Known::ForwardedOther
-            | Known::XForwardedFor
-            | Known::XForwardedProto
-            | Known::XForwardedHost
-            | Known::XRequestId => self.trusted,
-            Known::ClientCert => false,
-            Known::Other
-            | Known::Host
-            | Known::ContentLength
-            | Known::TransferEncoding
-            | Known::Connection
-            | Known::HopByHop
-            | Known::Te
-            | Known::Trailer
-            | Known::Upgrade
-            | Known::Http2Settings
-            | Known::Expect
-            | Known::Via
-            | Known::Date
-            | Known::Accept => true,
+    /// The backend for the next try.
+    fn pick(&self, pool: &Pool, turn: Turn) -> Result<Pick, NoPick> {
+        if turn == Turn::Newcomer && !pool.waiting.is_empty() {
+            // Nobody overtakes those who wait.
+            return Err(NoPick::Busy);
         }
-    }
-}
-
-impl FieldLookup for Lines<'_> {
-    fn any_value(&self, lower_name: &[u8], test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.head.fields.iter().any(|field| {
-            field.name.of_buf(self.bytes).eq_ignore_ascii_case(lower_name)
-                && self.counts(field.known)
-                && test(field.value.of_buf(self.bytes))
-        })
+        let worker = self.worker();
+        let query = Query {
+            tried: &self.tried,
+            now: worker.recent(),
+            draw: worker.net.random(),
+            hash: self.hash,
+            tied: self.tie.and_then(|id| pool.find_by_id(id)),
+            repeatable: self.may_repeat(1, pool),
+        };
+        let pick = pool.pick(&query)?;
+        if pick.is_silent(query.now) && worker.doubt(pool, pick.index, Doubt::Silence) {
+            drop(pick);
+            return pool.pick(&query);
+        }
+        Ok(pick)
     }
 }
 
 fn reply_form(head: &RequestHead, bytes: &[u8]) -> ReplyForm {
-    let accept = head.values(bytes, Known::Accept).next();
+    let accept = accept_of(head, bytes);
     accept.filter(|value| *value != b"*/*").map_or(ReplyForm::Json, ReplyForm::from_accept)
-}
-
-/// 128 random bits as 32 hexadecimal digits.
-pub(crate) fn new_request_id<N: Net>(net: &N) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let bits = u128::from(net.random()) << 64 | u128::from(net.random());
-    let mut id = [0; 32];
-    for (digit, place) in id.iter_mut().zip((0..128).step_by(4)) {
-        *digit = DIGITS[(bits >> place & 0xf) as usize];
-    }
-    id
 }
 
 /// Forwards the request, trying other backends where that loses nothing.
@@ -343,76 +268,55 @@ pub(crate) async fn run<N: Net>(
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
 ) -> Next {
-    let Some(pool) = exchange.pool() else {
+    let snapshot = exchange.record.snapshot().clone();
+    let index = exchange.record.pool;
+    let Some(pool) = index.and_then(|index| snapshot.pools.get(index)) else {
         return Box::pin(refuse(worker, client, exchange, Failure::NoBackend)).await;
     };
-    let mut tried = Tried::default();
+    pool.budget.deposit(&pool.plan.retry);
     let mut failure = Failure::NoBackend;
-    let most = pool.plan.retry.attempts.clamp(1, MAX_TRIES);
-    while exchange.record.tries < most {
-        if exchange.is_overdue() {
-            failure = Failure::ResponseTimeout;
-            break;
-        }
-        let Some(pick) = pool.pick(&tried) else { break };
-        exchange.record.tries += 1;
-        exchange.record.backend = Some(Arc::clone(&pick.label));
-        let outcome = match worker.idle_connection(&pick) {
-            Some(connection) => {
-                let hop = Hop { pool: &pool, pick: &pick, connection };
-                forward::run(worker, client, exchange, hop).await
-            }
-            None => dial_and_forward(worker, client, exchange, (&pool, &pick)).await,
+    let mut turn = Turn::Newcomer;
+    loop {
+        let pick = match exchange.pick(pool, turn) {
+            Ok(pick) => pick,
+            Err(NoPick::Nobody) => break,
+            Err(NoPick::Busy) => match Box::pin(wait(worker, client, exchange, pool)).await {
+                Ok(()) => {
+                    turn = Turn::Called;
+                    continue;
+                }
+                Err(refused) => {
+                    failure = refused;
+                    break;
+                }
+            },
         };
-        let outcome = match outcome {
-            Err(failed) if failed.is_stale() && exchange.may_repeat(&failed, &pool) => {
-                // The idle connection had died: that says nothing about the backend.
-                exchange.upload.rewind();
-                dial_and_forward(worker, client, exchange, (&pool, &pick)).await
-            }
-            outcome => outcome,
-        };
-        match outcome {
+        exchange.begin_try(&pick);
+        match attempt::run(worker, client, exchange, (pool, pick)).await {
             Ok(next) => return next,
             Err(failed) => {
                 failure = failed.error.into();
-                let retry = &pool.plan.retry;
-                let listed = match failed.error {
-                    TryError::Connect => retry.on_connect_failure,
-                    TryError::Reset => retry.on_reset,
-                    TryError::BadResponse
-                    | TryError::Timeout
-                    | TryError::ClientGone
-                    | TryError::BadRequestBody
-                    | TryError::BodyTooLarge
-                    | TryError::BodyTimeout => false,
-                };
-                if !listed || !exchange.may_repeat(&failed, &pool) {
+                if !failed.again {
                     break;
                 }
-                tried.push(pick.slot);
                 exchange.upload.rewind();
+                if failed.error != TryError::SlowConnect {
+                    back_off(exchange, pool).await;
+                }
             }
         }
     }
     Box::pin(refuse(worker, client, exchange, failure)).await
 }
 
-async fn dial_and_forward<N: Net>(
-    worker: &Rc<Worker<N>>,
-    client: &mut Client<N::Stream>,
-    exchange: &mut Exchange<N>,
-    (pool, pick): (&Pool, &Pick),
-) -> Result<Next, TryFailure> {
+/// Waits before another try; shorter if the exchange's own time is up sooner.
+async fn back_off<N: Net>(exchange: &Exchange<N>, pool: &Pool) {
+    let worker = exchange.worker();
+    let wait = backoff(&pool.plan.retry.backoff, exchange.record.tries, worker.chance());
     let now = worker.now();
-    let patience = exchange.until(pool.plan.timeouts.connect).duration_since(now);
-    let mut dialled = Box::pin(connect::dial(&worker.net, pick, patience)).await;
-    if dialled.as_ref().is_err_and(connect::lacks_descriptors) {
-        // Idle connections hold descriptors that this request needs.
-        worker.make_room();
-        dialled = Box::pin(connect::dial(&worker.net, pick, patience)).await;
+    let left = exchange.until(wait).duration_since(now);
+    if !left.is_zero() {
+        tokio::time::sleep(left).await;
+        worker.now();
     }
-    worker.now();
-    let connection = dialled.map_err(|_| TryFailure::connect())?;
-    forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
 }

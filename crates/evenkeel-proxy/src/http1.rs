@@ -1,6 +1,7 @@
 //! The client's side of HTTP/1: bytes become request heads, one after the other, in order. Nothing
 //! here knows of routes or backends.
 
+use crate::admit::new_request_id;
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
 use crate::deadline::Deadline;
@@ -264,7 +265,7 @@ impl<S: Stream> Client<S> {
         bytes: &[u8],
         failure: Failure,
     ) -> [u8; 32] {
-        let id = exchange::new_request_id(&worker.net);
+        let id = new_request_id(&worker.net);
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
         record.failure = Some(failure);
@@ -326,6 +327,8 @@ async fn refuse_bytes<N: Net>(
         persistence: Persistence::Close,
         request_id: &id,
         omit_body: false,
+        own_lines: b"",
+        retry_after: None,
     };
     let mut reply = Outbox::default();
     reply::write(failure, &to, &mut reply.bytes);

@@ -41,12 +41,14 @@ struct PerBackend<S> {
 pub(crate) struct IdleConnections<S> {
     slots: Vec<Option<PerBackend<S>>>,
     workers: usize,
+    /// Slots of backends that closed a connection without an idle timer to explain it.
+    unexplained: Vec<usize>,
 }
 
 impl<S: Stream> IdleConnections<S> {
     /// For one of so many workers.
     pub(crate) fn new(workers: usize) -> IdleConnections<S> {
-        IdleConnections { slots: Vec::new(), workers: workers.max(1) }
+        IdleConnections { slots: Vec::new(), workers: workers.max(1), unexplained: Vec::new() }
     }
 
     /// The connection that became idle last and is still quiet.
@@ -56,7 +58,9 @@ impl<S: Stream> IdleConnections<S> {
         while let Some(mut idle) = own.idle.pop() {
             let age = now.duration_since(idle.since);
             if !idle.connection.stream.is_quiet() {
-                backend.observe_idle_close(IdleClose { idle: age, at: now.into() });
+                if backend.observe_idle_close(IdleClose { idle: age, at: now.into() }) {
+                    self.unexplained.push(backend.slot);
+                }
             } else if age < backend.idle_timeout(own.timeout) {
                 idle.connection.reused = true;
                 return Some(idle.connection);
@@ -90,14 +94,15 @@ impl<S: Stream> IdleConnections<S> {
 
     /// Drops what has closed or grown too old.
     pub(crate) fn sweep(&mut self, now: Nanos) {
+        let unexplained = &mut self.unexplained;
         for own in self.slots.iter_mut().flatten() {
             let timeout = own.backend.idle_timeout(own.timeout);
             let backend = &own.backend;
             own.idle.retain_mut(|idle| {
                 let age = now.duration_since(idle.since);
                 let quiet = idle.connection.stream.is_quiet();
-                if !quiet {
-                    backend.observe_idle_close(IdleClose { idle: age, at: now.into() });
+                if !quiet && backend.observe_idle_close(IdleClose { idle: age, at: now.into() }) {
+                    unexplained.push(backend.slot);
                 }
                 quiet && age < timeout
             });
@@ -106,6 +111,12 @@ impl<S: Stream> IdleConnections<S> {
             let old = old.take_while(|idle| now.duration_since(idle.since) >= BURST).count();
             own.idle.drain(..old);
         }
+    }
+
+    /// Backends that may have gone: they closed connections, and no idle timer explains it.
+    #[inline]
+    pub(crate) fn take_unexplained(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.unexplained)
     }
 
     /// Closes them all: descriptors are needed elsewhere, or the worker drains.
@@ -119,7 +130,7 @@ mod tests {
     use super::*;
     use crate::net::Peek;
     use evenkeel_core::address::BackendAddress;
-    use evenkeel_core::plan::{AdminState, BackendPlan, ConnectionsPlan};
+    use evenkeel_core::plan::{BackendPlan, ConnectionsPlan};
     use std::cell::Cell;
     use std::io;
     use std::io::IoSlice;
@@ -157,14 +168,18 @@ mod tests {
         fn reset(self) {}
     }
 
-    const BOUNDS: ConnectionsPlan =
-        ConnectionsPlan { max_idle: 10, idle_timeout: Duration::from_secs(30) };
+    const BOUNDS: ConnectionsPlan = ConnectionsPlan {
+        max: 0,
+        max_idle: 10,
+        idle_timeout: Duration::from_secs(30),
+        max_connecting: 0,
+        queue_max: 0,
+        queue_timeout: Duration::ZERO,
+    };
 
     fn backend() -> Arc<Backend> {
         let address = BackendAddress::parse("127.0.0.1:1").expect("valid");
-        let name = address.default_name().into();
-        let admin = AdminState::Enabled;
-        Arc::new(Backend::new(BackendPlan { name, address, weight: 1, admin }))
+        Arc::new(Backend::new("p", BackendPlan::bare(address)))
     }
 
     fn fill(idle: &mut IdleConnections<Line>, backend: &Arc<Backend>, state: &Rc<Cell<Peek>>) {

@@ -6,6 +6,8 @@
 //! request, beyond what a decision needs (a cursor, an in-flight count).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod admit;
+mod attempt;
 mod buffer;
 mod client_ip;
 mod clock;
@@ -18,15 +20,22 @@ mod idle;
 pub mod listen;
 pub mod log;
 pub mod net;
+mod own_lines;
+mod probe;
+pub mod prober;
 mod pump;
 mod rate;
 mod record;
 mod refuse;
 mod reply;
+pub mod secrets;
 pub mod server;
+mod session;
 pub mod shared;
 pub mod socket;
 mod try_failure;
 mod tunnel;
 mod upload;
+mod verdict;
+mod wait;
 pub mod worker;

@@ -57,7 +57,13 @@ where
                     tokio::task::yield_now().await;
                 }
             }
-            Next::Failed(error) if is_about_one_client(&error) => {}
+            Next::Failed(error) if is_about_one_client(&error) => {
+                turn += 1;
+                if turn % ACCEPTS_PER_TURN == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Next::Failed(_) if worker.is_draining() => return,
             Next::Failed(error) => {
                 if pause == FIRST_PAUSE {
                     tell(&worker, listener, &error);

@@ -47,6 +47,8 @@ pub(crate) async fn refuse<N: Net>(
         persistence: exchange.persistence,
         request_id: exchange.record.get(Part::RequestId),
         omit_body: exchange.verb == Verb::Head,
+        own_lines: &exchange.own_lines.0,
+        retry_after: exchange.retry_after,
     };
     let mut reply = std::mem::take(&mut exchange.ahead);
     exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);

@@ -4,6 +4,7 @@ use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
 use evenkeel_core::headers::{Persistence, write_connection};
 use std::io::Write;
+use std::time::Duration;
 
 /// The shape of a local reply's body, by the request's `Accept`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub(crate) struct ReplyTo<'a> {
     pub(crate) request_id: &'a [u8],
     /// The answer to HEAD has no body.
     pub(crate) omit_body: bool,
+    /// Whole lines, each with its CRLF.
+    pub(crate) own_lines: &'a [u8],
+    /// When to come again, if it is known better than the failure's own hint.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Writes the whole reply, head and body, to `out`; returns the bytes of the body.
@@ -61,9 +66,11 @@ pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) -> u6
     let _ = write!(out, "HTTP/1.1 {} {}\r\n", failure.status(), failure.reason());
     text(out, &["Content-Type: ", to.form.content_type(), "\r\n"]);
     let _ = write!(out, "Content-Length: {}\r\n", body.len());
-    if let Some(seconds) = failure.retry_after_seconds() {
-        let _ = write!(out, "Retry-After: {seconds}\r\n");
+    if let Some(hint) = failure.retry_after_seconds() {
+        let exact = to.retry_after.map(|wait| wait.as_nanos().div_ceil(1_000_000_000).max(1));
+        let _ = write!(out, "Retry-After: {}\r\n", exact.unwrap_or(hint.into()));
     }
+    out.extend_from_slice(to.own_lines);
     if failure == Failure::MethodRefused {
         text(out, &["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"]);
     }
@@ -124,6 +131,8 @@ mod tests {
             persistence: Persistence::Close,
             request_id: b"a\"b\\c",
             omit_body: false,
+            own_lines: b"",
+            retry_after: None,
         };
         let mut out = Vec::new();
         write(Failure::NoBackend, &to, &mut out);

@@ -2,13 +2,14 @@
 
 use crate::listen;
 use crate::log::{AccessSink, Log};
+use crate::prober::Prober;
+use crate::secrets::{self, SecretError};
 use crate::shared::{Bounds, Shared};
 use crate::socket::{self, BoundSocket, Listening, SystemNet};
 use crate::worker::{Worker, pin_to_core};
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::plan::Plan;
-use evenkeel_core::snapshot::Snapshot;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
@@ -33,6 +34,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file with cookie keys could not be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A thread or runtime could not be made.
     #[error("cannot start workers: {0}")]
     Other(#[from] io::Error),
@@ -68,7 +72,7 @@ impl Server {
         }
         let tag = fastrand::u32(..);
         let bounds = Bounds { max_clients: max_clients(), workers };
-        let snapshot = Snapshot::new(plan.clone());
+        let snapshot = secrets::compile(plan.clone())?;
         let shared = Arc::new(Shared::new(snapshot, bounds, tag, log.events()));
         let pin = plan.workers == 0 || workers > 1;
         let threads = Mutex::new(Vec::with_capacity(workers));
@@ -93,6 +97,15 @@ impl Server {
             }
         }
         drop(report);
+        let own = Arc::clone(&server.shared);
+        let prober = std::thread::Builder::new().name("ek-prober".to_owned());
+        match prober.spawn(move || run_prober(own)) {
+            Ok(thread) => server.lock_threads().push(thread),
+            Err(error) => {
+                server.stop();
+                return Err(error.into());
+            }
+        }
         // Every worker says once whether it serves.
         for started in reports.iter().take(workers) {
             if let Err(error) = started {
@@ -111,6 +124,11 @@ impl Server {
     /// Readiness, drain and counts, for whoever watches.
     pub fn state(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// Waits until every backend has been probed once, at most so long. True if they have.
+    pub fn await_first_probes(&self, limit: Duration) -> bool {
+        self.shared.await_first_probes(limit)
     }
 
     /// Threads that serve.
@@ -160,6 +178,18 @@ fn max_clients() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors = limit.current.unwrap_or(u64::from(u32::MAX));
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX)
+}
+
+/// Without a runtime of its own there are no probes; traffic goes on, and `await_first_probes` says
+/// that nothing came.
+fn run_prober(shared: Arc<Shared>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(tokio::runtime::LocalOptions::default());
+    if let Ok(runtime) = runtime {
+        runtime.block_on(async { Prober::new(SystemNet::new(), shared).run().await });
+    }
 }
 
 fn run_worker(

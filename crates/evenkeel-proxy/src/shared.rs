@@ -1,11 +1,14 @@
 //! What the workers of one server share: the snapshot in force, and the wish to drain or stop.
 
+use crate::clock::Clock;
 use crate::log::EventLog;
 use crate::worker::Pressure;
 use evenkeel_core::snapshot::Snapshot;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Sizes of a server that do not come from its snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,33 @@ pub struct Shared {
     pub(crate) pseudonym: String,
     /// Where events are told.
     pub(crate) events: EventLog,
+    /// The time, the same for all workers.
+    pub(crate) clock: Clock,
+    /// What the prober has to do.
+    pub(crate) probes: ProbeWishes,
+    alarm: AtomicU64,
+}
+
+/// Which backends should be probed at once.
+#[derive(Debug, Default)]
+pub(crate) struct ProbeWishes {
+    slots: Mutex<Vec<usize>>,
+    pub(crate) wanted: Notify,
+    first_round: Mutex<bool>,
+    first_round_done: Condvar,
+}
+
+impl ProbeWishes {
+    /// Slots of the backends that were asked for since.
+    pub(crate) fn take(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every backend has been probed once.
+    pub(crate) fn finish_first_round(&self) {
+        *self.first_round.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.first_round_done.notify_all();
+    }
 }
 
 impl Shared {
@@ -47,7 +77,38 @@ impl Shared {
             workers: bounds.workers,
             pseudonym: format!("evenkeel-{tag:08x}"),
             events,
+            clock: Clock::start(),
+            probes: ProbeWishes::default(),
+            alarm: AtomicU64::new(0),
         }
+    }
+
+    /// Asks for a probe of a backend now.
+    pub(crate) fn probe_soon(&self, slot: usize) {
+        let mut slots = self.probes.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slots.contains(&slot) {
+            slots.push(slot);
+        }
+        drop(slots);
+        self.probes.wanted.notify_one();
+    }
+
+    /// Waits until every backend has been probed once, at most so long. True if they have.
+    pub fn await_first_probes(&self, limit: Duration) -> bool {
+        let done = self.probes.first_round.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.probes.first_round_done.wait_timeout_while(done, limit, |done| !*done);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Counts the times that a backend was found gone.
+    #[inline]
+    pub(crate) fn alarm(&self) -> u64 {
+        self.alarm.load(Ordering::Acquire)
+    }
+
+    /// Says that a backend is gone: requests that wait for it should go elsewhere.
+    pub(crate) fn raise_alarm(&self) {
+        self.alarm.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Counts snapshots.

@@ -1,4 +1,4 @@
-//! What went wrong in one try, and what had happened by then: decides whether another is safe.
+//! What went wrong in one try.
 
 use evenkeel_core::failure::Failure;
 
@@ -7,12 +7,20 @@ use evenkeel_core::failure::Failure;
 pub(crate) enum TryError {
     /// No connection.
     Connect,
+    /// The connection takes so long that another backend is tried beside.
+    SlowConnect,
     /// The connection broke.
     Reset,
+    /// The backend does not answer, nor does it answer a probe.
+    Forsaken,
     /// What came back is not HTTP.
     BadResponse,
+    /// A status that is worth another try; nothing of it went to the client.
+    Status(u16),
     /// No response head in time.
     Timeout,
+    /// No response head in the time of one try.
+    PerTryTimeout,
     /// The client left.
     ClientGone,
     /// The request's body is not legal.
@@ -23,13 +31,61 @@ pub(crate) enum TryError {
     BodyTimeout,
 }
 
+/// What may be listed as worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retriable {
+    Connect,
+    Reset,
+    PerTryTimeout,
+    Status(u16),
+}
+
+impl TryError {
+    /// Under what it is listed; `None` = never worth another try.
+    pub(crate) fn retriable(self) -> Option<Retriable> {
+        match self {
+            TryError::Connect | TryError::SlowConnect => Some(Retriable::Connect),
+            TryError::Reset | TryError::Forsaken => Some(Retriable::Reset),
+            TryError::PerTryTimeout => Some(Retriable::PerTryTimeout),
+            TryError::Status(status) => Some(Retriable::Status(status)),
+            TryError::BadResponse
+            | TryError::Timeout
+            | TryError::ClientGone
+            | TryError::BadRequestBody
+            | TryError::BodyTooLarge
+            | TryError::BodyTimeout => None,
+        }
+    }
+
+    /// True if the backend is to blame, and nobody has told its pool yet.
+    pub(crate) fn is_backends(self) -> bool {
+        match self {
+            TryError::Connect
+            | TryError::Reset
+            | TryError::Forsaken
+            | TryError::BadResponse
+            | TryError::Timeout
+            | TryError::PerTryTimeout => true,
+            TryError::SlowConnect
+            | TryError::Status(_)
+            | TryError::ClientGone
+            | TryError::BadRequestBody
+            | TryError::BodyTooLarge
+            | TryError::BodyTimeout => false,
+        }
+    }
+}
+
 impl From<TryError> for Failure {
     fn from(error: TryError) -> Failure {
         match error {
-            TryError::Connect => Failure::ConnectFailure,
+            TryError::Connect | TryError::SlowConnect => Failure::ConnectFailure,
             TryError::Reset => Failure::Reset,
-            TryError::BadResponse => Failure::BadResponse,
-            TryError::Timeout => Failure::ResponseTimeout,
+            // The client never sees this status: another try was granted.
+            TryError::BadResponse | TryError::Status(_) => Failure::BadResponse,
+            TryError::Timeout | TryError::PerTryTimeout | TryError::Forsaken => {
+                Failure::ResponseTimeout
+            }
             TryError::ClientGone => Failure::ClientGone,
             TryError::BadRequestBody => Failure::BadRequest,
             TryError::BodyTooLarge => Failure::BodyTooLarge,
@@ -38,23 +94,21 @@ impl From<TryError> for Failure {
     }
 }
 
-/// What went wrong, and what had happened by then: decides whether another try is safe.
+/// What went wrong, and what had happened by then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TryFailure {
     pub(crate) error: TryError,
     /// Bytes of the request that the kernel took.
     pub(crate) sent: usize,
-    /// The connection had been idle, and broke without a byte of response.
+    /// The connection had been idle, and broke without a byte of response: that says nothing about
+    /// the backend.
     pub(crate) stale: bool,
+    /// Another try was granted, and paid for.
+    pub(crate) again: bool,
 }
 
 impl TryFailure {
-    pub(crate) fn connect() -> TryFailure {
-        TryFailure { error: TryError::Connect, sent: 0, stale: false }
-    }
-
-    /// True if the connection had died while it was idle: nothing is known against the backend.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.stale
+    pub(crate) fn unsent(error: TryError) -> TryFailure {
+        TryFailure { error, sent: 0, stale: false, again: false }
     }
 }

@@ -5,7 +5,7 @@ use crate::deadline::Deadline;
 use crate::net::{Net, Stream};
 use crate::pump::Pump;
 use crate::worker::Worker;
-use evenkeel_core::snapshot::Pool;
+use evenkeel_core::pool::Pool;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! connections share lives here, and nothing of it is shared with other workers per request.
 
 use crate::buffer::BufferPool;
-use crate::clock::{Clock, Nanos};
+use crate::clock::Nanos;
 use crate::deadline::{Deadlines, TICK};
 use crate::exchange::ExchangePool;
 use crate::idle::IdleConnections;
@@ -21,8 +21,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// The shared read buffer; also the largest single read.
 pub(crate) const SCRATCH_BYTES: usize = 512 * 1024;
-/// Sweeps of idle connections happen every so many ticks.
-const TICKS_PER_IDLE_SWEEP: u32 = 10;
 /// The `Date` of responses is made anew every so many ticks.
 const TICKS_PER_DATE: u32 = 10;
 /// Waiting connections ended per tick when descriptors run out.
@@ -83,8 +81,9 @@ pub struct Worker<N: Net> {
     pub(crate) held_bytes: Cell<usize>,
     /// `Date` for responses that lack one; a tick old at most.
     pub(crate) date: RefCell<String>,
-    clock: Clock,
     tick: Cell<Nanos>,
+    /// The last alarm that was heeded.
+    alarm: Cell<u64>,
     recent: Cell<Nanos>,
     draining: Cell<bool>,
     snapshot: RefCell<LocalSnapshot>,
@@ -117,7 +116,7 @@ impl<N: Net> Worker<N> {
             pressure: Cell::new(Pressure::None),
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),
-            clock: Clock::start(),
+            alarm: Cell::new(0),
             tick: Cell::new(Nanos::default()),
             recent: Cell::new(Nanos::default()),
             draining: Cell::new(false),
@@ -130,7 +129,7 @@ impl<N: Net> Worker<N> {
     /// The time now.
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         self.recent.set(now);
         now
     }
@@ -201,6 +200,16 @@ impl<N: Net> Worker<N> {
         self.deadlines.expire_waiting(SHED_PER_TICK, before, only);
     }
 
+    fn sweep_idle(&self, now: Nanos) {
+        let mut idle = self.idle.borrow_mut();
+        idle.sweep(now);
+        let unexplained = idle.take_unexplained();
+        drop(idle);
+        if !unexplained.is_empty() {
+            self.doubt_slots(&unexplained);
+        }
+    }
+
     /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.
     pub async fn run_ticks(self: Rc<Self>) {
         let mut ticks = 0u32;
@@ -217,8 +226,12 @@ impl<N: Net> Worker<N> {
             self.shed(now);
             self.deadlines.sweep(now);
             ticks = ticks.wrapping_add(1);
-            if ticks.is_multiple_of(TICKS_PER_IDLE_SWEEP) {
-                self.idle.borrow_mut().sweep(now);
+            self.sweep_idle(now);
+            self.review_pools(now);
+            let alarm = self.shared.alarm();
+            if self.alarm.replace(alarm) != alarm {
+                // A backend is gone: who waits for it should look.
+                self.deadlines.wake_all();
             }
             if ticks.is_multiple_of(TICKS_PER_DATE) {
                 *self.date.borrow_mut() = http_date(self.net.unix_nanos());

@@ -2,9 +2,9 @@
 //! on the thread that serves it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
-use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::listen::accept_loop;
 use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::secrets::compile;
 use evenkeel_proxy::shared::{Bounds, Shared};
 use evenkeel_proxy::socket::{self, Listening, SystemNet};
 use evenkeel_proxy::worker::Worker;
@@ -119,7 +119,8 @@ fn measure(backend: &str, log: &Log, records: bool) -> u64 {
     let listening = sockets.remove(0).remove(0);
     let address = listening.address().unwrap();
     let bounds = Bounds { max_clients: 100, workers: 1 };
-    let shared = Arc::new(Shared::new(Snapshot::new(plan), bounds, 1, log.events()));
+    let shared =
+        Arc::new(Shared::new(compile(plan).expect("no files to read"), bounds, 1, log.events()));
     let (worker_shared, sink) = (Arc::clone(&shared), records.then(|| log.sink()));
     let worker = std::thread::spawn(move || {
         COUNTED_THREAD.set(true);

@@ -2,11 +2,9 @@
 
 use evenkeel_core::address::{BackendAddress, BindAddress};
 use evenkeel_core::plan::{
-    AdminPlan, AdminState, BackendPlan, ConnectionsPlan, HeaderRules, Limits, ListenerPlan,
-    LogFormat, LogLevel, LoggingPlan, PathPolicy, Plan, PoolPlan, RetryPlan, RouteMatch, RoutePlan,
-    ShutdownPlan, TimeoutsPlan,
+    AdminPlan, BackendPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
+    PathPolicy, Plan, PoolPlan, RetryOn, RouteMatch, RoutePlan, ShutdownPlan,
 };
-use evenkeel_core::strategy::StrategyName;
 use std::time::Duration;
 
 /// A plan under construction; every closure gets the first of its kind.
@@ -102,35 +100,25 @@ pub fn route(name: &str, matches: RouteMatch, pool: usize) -> RoutePlan {
         allow: Vec::new(),
         deny: Vec::new(),
         timeout: Duration::ZERO,
+        rate_limit: None,
     }
 }
 
-/// A round-robin pool with the defaults of the configuration.
+/// A round-robin pool with the defaults of the configuration, but without active checks.
 ///
 /// # Panics
 /// If an address cannot be parsed.
 pub fn pool(name: &str, addresses: &[&str]) -> PoolPlan {
-    let backend = |text: &&str| {
-        let address = BackendAddress::parse(text).expect("an address");
-        let name = address.default_name().into();
-        BackendPlan { name, address, weight: 1, admin: AdminState::Enabled }
+    let backend = |text: &&str| BackendPlan::bare(BackendAddress::parse(text).expect("an address"));
+    let mut pool = PoolPlan::bare(name, addresses.iter().map(backend).collect());
+    pool.breaker.enabled = true;
+    pool.retry.attempts = 3;
+    pool.retry.on = RetryOn {
+        connect_failure: true,
+        reset: true,
+        per_try_timeout: true,
+        grpc_unavailable: true,
+        statuses: vec![502, 503, 504],
     };
-    PoolPlan {
-        name: name.into(),
-        strategy: StrategyName::RoundRobin,
-        strategy_text: "round_robin".into(),
-        backends: addresses.iter().map(backend).collect(),
-        retry: RetryPlan {
-            attempts: 3,
-            on_connect_failure: true,
-            on_reset: true,
-            buffer_bytes: 64 * 1024,
-        },
-        connections: ConnectionsPlan { max_idle: 64, idle_timeout: Duration::from_secs(30) },
-        timeouts: TimeoutsPlan {
-            connect: Duration::from_secs(3),
-            response_head: Duration::from_secs(60),
-            idle: Duration::from_secs(300),
-        },
-    }
+    pool
 }

@@ -28,9 +28,10 @@ pub use world::{
 
 use crate::memory::{DialShape, MemoryNet};
 use evenkeel_core::plan::{LogFormat, LogLevel};
-use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::listen::accept_loop;
 use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::prober::Prober;
+use evenkeel_proxy::secrets;
 use evenkeel_proxy::shared::{Bounds, Shared};
 use evenkeel_proxy::worker::Worker;
 use fastrand::Rng;
@@ -129,7 +130,7 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     let mut rng = Rng::with_seed(seed);
     let net = MemoryNet::new(rng.u64(..), world.shape.clone());
     let stage = Rc::new(Stage { net: net.clone(), journal: RefCell::default() });
-    let snapshot = Snapshot::new(world.plan.clone());
+    let snapshot = secrets::compile(world.plan.clone()).expect("no files to read");
     let shared = Arc::new(Shared::new(snapshot, BOUNDS, rng.u32(..), log.events()));
     let worker = Worker::new(net.clone(), Arc::clone(&shared), Some(log.sink()));
     for index in 0..world.plan.listeners.len() {
@@ -137,6 +138,8 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
         tokio::task::spawn_local(accept_loop(Rc::clone(&worker), listener, index));
     }
     let ticks = tokio::task::spawn_local(Rc::clone(&worker).run_ticks());
+    let prober = Prober::new(net.clone(), Arc::clone(&shared)).run();
+    let prober = tokio::task::spawn_local(prober);
     for backend in world.backends.clone() {
         let listener = net.bind(backend.address, backend.dial.clone());
         let script = backend::play(Rc::clone(&stage), backend, listener, rng.fork());
@@ -164,6 +167,7 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     settle(&stage, &shared).await;
     shared.stop();
     let _ = ticks.await;
+    let _ = prober.await;
     net.close();
     stage.journal.take()
 }

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
 const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a start waits for the first probe of every backend; those that are slower count as
+/// usable until they have failed.
+const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -59,6 +62,7 @@ impl Balancer {
             Control::start(plan.admin.bind.as_ref(), readiness).map_err(cannot_control)?;
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
+        server.await_first_probes(FIRST_PROBES_TIMEOUT);
         phase.turn(Phase::Ready);
         let shutdown = plan.shutdown.clone();
         let balancer = Balancer { log, server, control, phase, shutdown };
@@ -171,6 +175,7 @@ fn cannot_log(error: io::Error) -> Trouble {
 fn cannot_serve(error: StartError) -> Trouble {
     match error {
         StartError::Bind { address, source } => system::cannot_listen(&address, &source),
+        StartError::Secret(error) => Trouble::CannotStart(error.to_string()),
         StartError::Other(error) => Trouble::CannotStart(format!("cannot serve: {error}")),
     }
 }

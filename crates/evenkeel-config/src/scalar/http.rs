@@ -9,13 +9,15 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HeaderName(pub(crate) String);
 
-/// A field name a rule may change: not framing, not hop-by-hop, not `host`.
+/// A field name a rule may change: not framing, not hop-by-hop, and `host` only if `HOST`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct RuleHeaderName(pub(crate) String);
+pub(crate) struct ChangeableName<const HOST: bool>(pub(crate) String);
 
-/// A field name a rule may set: as above, and `host`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SetHeaderName(pub(crate) String);
+/// A field name a rule may add or remove.
+pub(crate) type RuleHeaderName = ChangeableName<false>;
+
+/// A field name a rule may set.
+pub(crate) type SetHeaderName = ChangeableName<true>;
 
 /// A field value on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,46 +78,20 @@ impl Scalar for HeaderName {
     }
 }
 
-/// The name of a field that is not the proxy's own business.
-fn changeable(atom: Atom<'_>) -> Result<String, Fault> {
-    let HeaderName(name) = HeaderName::parse(atom)?;
-    if FIXED_FIELDS.contains(&name.as_str()) {
-        let fault = Fault::new(format!("{name} cannot be changed by a rule"));
-        return Err(fault.hint("the proxy writes framing and connection fields itself"));
-    }
-    Ok(name)
-}
-
-impl Scalar for RuleHeaderName {
+impl<const HOST: bool> Scalar for ChangeableName<HOST> {
     const WORD: &'static str = HeaderName::WORD;
 
-    fn parse(atom: Atom<'_>) -> Result<RuleHeaderName, Fault> {
-        let name = changeable(atom)?;
-        if name == "host" {
+    fn parse(atom: Atom<'_>) -> Result<ChangeableName<HOST>, Fault> {
+        let HeaderName(name) = HeaderName::parse(atom)?;
+        if FIXED_FIELDS.contains(&name.as_str()) {
+            let fault = Fault::new(format!("{name} cannot be changed by a rule"));
+            return Err(fault.hint("the proxy writes framing and connection fields itself"));
+        }
+        if name == "host" && !HOST {
             let fault = Fault::new("host can be set, but not added or removed");
             return Err(fault.hint("a request has exactly one"));
         }
-        Ok(RuleHeaderName(name))
-    }
-
-    fn json(&self) -> Json {
-        Json::String(self.0.clone())
-    }
-
-    fn schema() -> Json {
-        HeaderName::schema()
-    }
-
-    fn is_secret(&self) -> bool {
-        SECRET_FIELDS.contains(&self.0.as_str())
-    }
-}
-
-impl Scalar for SetHeaderName {
-    const WORD: &'static str = HeaderName::WORD;
-
-    fn parse(atom: Atom<'_>) -> Result<SetHeaderName, Fault> {
-        changeable(atom).map(SetHeaderName)
+        Ok(ChangeableName(name))
     }
 
     fn json(&self) -> Json {

@@ -18,10 +18,10 @@ pub(crate) use http::{
 pub(crate) use net::{Address, Bind, BindOrOff, Cidr};
 pub(crate) use number::Whole;
 pub(crate) use path::{ExactPath, PathPrefix, SentPath};
-pub(crate) use ratio::Ratio;
+pub(crate) use ratio::{Factor, Ratio};
 pub(crate) use size::Size;
 pub(crate) use strategy::Strategy;
-pub(crate) use text::{Name, RateKey, RetryOn, Secret, Text};
+pub(crate) use text::{CookieName, HashKey, Name, RateKey, RetryOn, Secret, Text};
 
 use crate::diagnostic::Fault;
 use crate::key::{Atom, Scalar};

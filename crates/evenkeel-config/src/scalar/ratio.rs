@@ -1,4 +1,4 @@
-//! Shares between 0 and 1.
+//! Shares between 0 and 1, and factors from 1.
 
 use crate::diagnostic::Fault;
 use crate::key::{Atom, Scalar};
@@ -45,6 +45,34 @@ impl Scalar for Ratio {
     }
 }
 
+/// A growth, from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Factor(pub(crate) f64);
+
+impl Scalar for Factor {
+    const WORD: &'static str = "a factor";
+
+    fn parse(atom: Atom<'_>) -> Result<Factor, Fault> {
+        let text = atom.text().trim();
+        match text.parse::<f64>() {
+            Ok(value) if (1.0..=100.0).contains(&value) => Ok(Factor(value)),
+            Ok(_) | Err(_) => Err(Fault::new(format!("{text:?} is not a factor"))
+                .hint("a number from 1 to 100, such as 1.5")),
+        }
+    }
+
+    /// Whole factors without a fraction.
+    fn json(&self) -> Json {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 100")]
+        let whole = self.0 as u32;
+        if f64::from(whole) == self.0 { json!(whole) } else { json!(self.0) }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": 1, "maximum": 100 })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +99,11 @@ mod tests {
             ("%", "not a ratio"),
             ("", "not a ratio"),
         ]);
+    }
+
+    #[test]
+    fn factors() {
+        shown::<Factor>(&[("1.5", "1.5"), ("2", "2")]);
+        refused::<Factor>(&[("0.9", "from 1"), ("NaN", "from 1"), ("101", "from 1"), ("x", "1.5")]);
     }
 }

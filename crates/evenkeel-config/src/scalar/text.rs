@@ -26,6 +26,21 @@ pub(crate) enum RateKey {
     Route,
 }
 
+/// What the hash strategies hash: `client_ip`, `header:NAME`, `cookie:NAME`, `path`, `query` or
+/// `query:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HashKey {
+    ClientIp,
+    Header(HeaderName),
+    Cookie(CookieName),
+    Path,
+    Query(Option<String>),
+}
+
+/// The name of a cookie, a token as field names are (RFC 6265 section 4.1.1), in its own case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CookieName(pub(crate) String);
+
 /// Why a try is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryOn {
@@ -124,6 +139,71 @@ impl Scalar for RateKey {
     }
 }
 
+impl Scalar for CookieName {
+    const WORD: &'static str = "a cookie name";
+
+    fn parse(atom: Atom<'_>) -> Result<CookieName, Fault> {
+        let text = atom.text();
+        match HeaderName::parse(Atom::Str(text)) {
+            Ok(_) => Ok(CookieName(text.to_owned())),
+            Err(_) => Err(Fault::new(format!("{text:?} is not a cookie name"))
+                .hint("letters, digits, - and _, without spaces or separators")),
+        }
+    }
+
+    fn json(&self) -> Json {
+        Json::String(self.0.clone())
+    }
+
+    fn schema() -> Json {
+        HeaderName::schema()
+    }
+}
+
+impl Scalar for HashKey {
+    const WORD: &'static str = "a hash key";
+
+    fn parse(atom: Atom<'_>) -> Result<HashKey, Fault> {
+        let text = atom.text();
+        match text.split_once(':') {
+            None => match text {
+                "client_ip" | "ip" => return Ok(HashKey::ClientIp),
+                "path" => return Ok(HashKey::Path),
+                "query" => return Ok(HashKey::Query(None)),
+                _ => {}
+            },
+            Some(("header", name)) => {
+                return HeaderName::parse(Atom::Str(name)).map(HashKey::Header);
+            }
+            Some(("cookie", name)) => {
+                return CookieName::parse(Atom::Str(name)).map(HashKey::Cookie);
+            }
+            Some(("query", name)) if !name.is_empty() => {
+                return Ok(HashKey::Query(Some(one_line(name)?.to_owned())));
+            }
+            Some(_) => {}
+        }
+        Err(Fault::new(format!("{text:?} is not known here"))
+            .hint("one of: client_ip, header:NAME, cookie:NAME, path, query, query:NAME"))
+    }
+
+    fn json(&self) -> Json {
+        Json::String(match self {
+            HashKey::ClientIp => "client_ip".to_owned(),
+            HashKey::Header(name) => format!("header:{}", name.0),
+            HashKey::Cookie(name) => format!("cookie:{}", name.0),
+            HashKey::Path => "path".to_owned(),
+            HashKey::Query(None) => "query".to_owned(),
+            HashKey::Query(Some(name)) => format!("query:{name}"),
+        })
+    }
+
+    fn schema() -> Json {
+        let pattern = "^(client_ip|ip|path|(header|cookie):.+|query(:.+)?)$";
+        json!({ "type": "string", "pattern": pattern })
+    }
+}
+
 /// The words of `retry.on` besides status codes.
 const RETRY_WORDS: &[(RetryOn, &str)] = &[
     (RetryOn::ConnectFailure, "connect_failure"),
@@ -181,6 +261,24 @@ mod tests {
         refused::<RateKey>(&[("header:", "header name"), ("cookie", "client_ip")]);
         shown::<RetryOn>(&[("reset", "reset"), ("503", "503")]);
         refused::<RetryOn>(&[("200", "failure"), ("rest", "did you mean `reset`?")]);
+    }
+
+    #[test]
+    fn hash_keys() {
+        shown::<HashKey>(&[
+            ("ip", "client_ip"),
+            ("header:X-User", "header:x-user"),
+            ("cookie:Sid", "cookie:Sid"),
+            ("path", "path"),
+            ("query", "query"),
+            ("query:user", "query:user"),
+        ]);
+        refused::<HashKey>(&[
+            ("header:", "header name"),
+            ("cookie:a b", "cookie name"),
+            ("uri", "client_ip"),
+            ("query:", "client_ip"),
+        ]);
     }
 
     #[test]

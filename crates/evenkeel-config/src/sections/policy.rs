@@ -1,6 +1,8 @@
 //! Keys of what a pool does about failure and load.
 
-use crate::scalar::{Method, Ratio, RetryOn, SentPath, Size, StatusSet, Text, Time, Whole};
+use crate::scalar::{
+    CookieName, Factor, Method, Ratio, RetryOn, SentPath, Size, StatusSet, Text, Time, Whole,
+};
 use crate::section::{choice, section};
 
 /// Tries that one exchange may make.
@@ -25,7 +27,8 @@ section! {
     Health {
         /// How a backend is probed.
         r#type: HealthType = HealthType::Http;
-        /// Path of the request.
+        /// Path of the request. With the defaults of `path`, `method`, `host` and `expect_*`, a
+        /// backend that answers the very first probe with 404 has no such page: 404 is then fine.
         path: SentPath = SentPath("/health".to_owned());
         /// Method of the request.
         method: Method = Method("GET".to_owned());
@@ -120,7 +123,7 @@ section! {
         /// Bound before the second try.
         base: Time = Time::millis(25);
         /// Growth per try.
-        multiplier: Whole<1, 100> = Whole(2);
+        multiplier: Factor = Factor(2.0);
         /// Largest bound.
         max: Time = Time::secs(1);
     }
@@ -146,10 +149,11 @@ section! {
         /// How.
         r#type: AffinityType = AffinityType::None;
         /// Name of the cookie.
-        cookie_name: Text = Text("evenkeel".to_owned());
+        cookie_name: CookieName = CookieName("evenkeel".to_owned());
         /// Life of the cookie.
         ttl: Time = Time::secs(3600);
-        /// File with the key that signs cookies; empty = one made at start.
+        /// File with the keys that sign cookies, one a line: the first signs, all are accepted.
+        /// Empty = one made at start, so that sessions end with the process.
         secret_file: Text = Text::default();
     }
 }
@@ -157,7 +161,7 @@ section! {
 section! {
     /// Connections to backends.
     Connections {
-        /// Open connections per backend; 0 = unlimited.
+        /// Exchanges that one backend has at a time, each on its own connection; 0 = unlimited.
         max: Whole = Whole(0);
         /// Idle connections kept per backend, divided among the workers; more of them are kept for
         /// a second. 0 = none.
@@ -166,13 +170,13 @@ section! {
         idle_timeout: Time = Time::secs(30);
         /// Connections being made per backend; 0 = unlimited.
         max_connecting: Whole = Whole(0);
-        /// Requests that wait for a connection.
+        /// Requests that wait while every backend has its `max`.
         queue: Queue = Queue::default();
     }
 }
 
 section! {
-    /// Requests that wait for a connection.
+    /// Requests that wait while every backend has its `max`.
     Queue {
         /// How many may wait.
         max: Whole = Whole(1024);

@@ -2,7 +2,7 @@
 
 use crate::key::{Atom, Free, Key, OrEmpty, Scalar, Shape};
 use crate::reader::Reader;
-use crate::scalar::{Address, Name, RateKey, Strategy, Text, Time, Whole};
+use crate::scalar::{Address, Factor, HashKey, Name, Strategy, Text, Time, Whole};
 use crate::section::{choice, section};
 use crate::sections::{Affinity, Autoscale, CircuitBreaker, Connections, Health, Retry, Timeouts};
 use crate::tree::{Node, Value};
@@ -51,10 +51,14 @@ section! {
 section! {
     /// What the hash strategies hash.
     Hash {
-        /// The key of a request: `client_ip`, `header:NAME` or `route`.
-        key: RateKey = RateKey::ClientIp;
-        /// Points of a backend on the ring.
+        /// The part of a request that decides: `client_ip`, `header:NAME`, `cookie:NAME`, `path`,
+        /// `query` or `query:NAME`. A request without it is hashed by its client's address.
+        key: HashKey = HashKey::ClientIp;
+        /// Points of a backend with weight 1 on the ring.
         virtual_nodes: Whole<1, 10_000> = Whole(100);
+        /// Most that a backend of `consistent_hash` may be busier than the mean, such as 1.25; left
+        /// out, there is no bound.
+        load_factor: Option<Factor> = None;
     }
 }
 

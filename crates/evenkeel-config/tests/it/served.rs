@@ -41,7 +41,7 @@ shutdown: { grace: 1s }
     assert_eq!(route.timeout.as_secs(), 60);
     assert_eq!(&*plan.listeners[1].name, "listener-1");
     assert_eq!(plan.pools[1].backends[0].admin, evenkeel_core::plan::AdminState::Draining);
-    assert_eq!((plan.pools[1].retry.attempts, plan.pools[1].retry.on_reset), (1, false));
+    assert_eq!((plan.pools[1].retry.attempts, plan.pools[1].retry.on.reset), (1, false));
     assert_eq!(plan.pools[1].timeouts.connect.as_millis(), 250);
     assert_eq!((plan.workers, plan.logging.access_sample), (2, 0.5));
 }
@@ -57,9 +57,7 @@ fn what_is_not_served_is_refused_with_its_place() {
         (listener("proxy_protocol: required"), 5, "listeners[0].proxy_protocol"),
         (listener("redirect: { port: 443 }"), 5, "listeners[0].redirect"),
         (listener("mounts: [{ path: /h, serve: health }]"), 5, "listeners[0].mounts"),
-        (route("rate_limit: { requests: 1 }"), 7, "routes[0].rate_limit"),
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
-        (GOOD.replace("round_robin", "p2c"), 9, "pools[0].strategy"),
         (GOOD.replace("127.0.0.1:8081", "https://a"), 10, "pools[0].backends[0]"),
         (GOOD.replace("127.0.0.1:8081", "h2c://a"), 10, "pools[0].backends[0]"),
         (pool("protocol: h2"), 11, "pools[0].protocol"),
@@ -67,10 +65,7 @@ fn what_is_not_served_is_refused_with_its_place() {
         (pool("tls: { ca_file: x }"), 11, "pools[0].tls"),
         (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
         (pool("autoscale: { driver: { type: exec } }"), 11, "pools[0].autoscale"),
-        (pool("retry: { per_try_timeout: 1s }"), 11, "pools[0].retry.per_try_timeout"),
-        (pool("retry: { methods: all }"), 11, "pools[0].retry.methods"),
-        (pool("connections: { max: 1 }"), 11, "pools[0].connections.max"),
-        (pool("affinity: { type: cookie }"), 11, "pools[0].affinity"),
+        (pool("health: { type: grpc }"), 11, "pools[0].health.type"),
         (GOOD.to_owned() + "admin: { bind: \":9900\", tokens_file: t }\n", 11, "admin.tokens_file"),
     ] {
         let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -86,11 +81,7 @@ fn what_is_not_served_is_refused_with_its_place() {
 fn what_does_nothing_is_warned_about_only_if_written() {
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     for (text, line, path) in [
-        (pool("health: { interval: 1s }"), 11, "pools[0].health"),
-        (pool("circuit_breaker: {}"), 11, "pools[0].circuit_breaker"),
-        (pool("fail_open: true"), 11, "pools[0].fail_open"),
-        (pool("retry: { budget: 10% }"), 11, "pools[0].retry.budget"),
-        (pool("retry: { on: [reset, 503] }"), 11, "pools[0].retry.on"),
+        (pool("retry: { on: [reset, grpc_unavailable] }"), 11, "pools[0].retry.on"),
         (GOOD.to_owned() + "state_dir: x\n", 11, "state_dir"),
         (GOOD.to_owned() + "metrics: { families: [gobalance] }\n", 11, "metrics"),
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
@@ -113,9 +104,9 @@ fn what_does_nothing_is_warned_about_only_if_written() {
 fn a_part_that_is_served_is_named() {
     for (text, message, hint) in [
         (
-            GOOD.replace("round_robin", "p2c"),
-            "`strategy: p2c` is not served by this version",
-            "`round_robin` is served",
+            GOOD.to_owned() + "    health: { type: grpc }\n",
+            "`type: grpc` is not served by this version",
+            "`http`, `tcp` and `none` are served",
         ),
         (
             GOOD.replace("127.0.0.1:8081", "https://a"),

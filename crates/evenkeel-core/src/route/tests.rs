@@ -27,6 +27,7 @@ fn route(matches: RouteMatch) -> RoutePlan {
         allow: Vec::new(),
         deny: Vec::new(),
         timeout: Duration::ZERO,
+        rate_limit: None,
     }
 }
 

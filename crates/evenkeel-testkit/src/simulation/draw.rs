@@ -101,8 +101,8 @@ fn limits(rng: &mut Rng, plan: &mut Plan, promise: Promise) {
         pool.connections.max_idle = one_of(rng, &[0, 1, 64]);
         if !calm {
             pool.retry.attempts = rng.u32(1..=4);
-            pool.retry.on_connect_failure = chance(rng, 80);
-            pool.retry.on_reset = chance(rng, 80);
+            pool.retry.on.connect_failure = chance(rng, 80);
+            pool.retry.on.reset = chance(rng, 80);
         }
     }
 }

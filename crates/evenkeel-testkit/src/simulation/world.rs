@@ -211,7 +211,10 @@ pub fn plan_of(listeners: usize, pools: &[usize]) -> Plan {
         let addresses: Vec<_> =
             (0..*backends).map(|own| backend_address(index, own).to_string()).collect();
         let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
-        plan::pool(&format!("p{index}"), &addresses)
+        let mut pool = plan::pool(&format!("p{index}"), &addresses);
+        // What is promised to clients must not hang on how many of them fail at once.
+        pool.retry.budget_floor = 1_000;
+        pool
     };
     let route = |index: usize| {
         let path = PathMatch::Prefix(format!("/p{index}"));

@@ -1,0 +1,237 @@
+//! A named set of backends while it serves: who is eligible now, who gets the next request, and
+//! what the outcome of a request means for those who come after.
+//!
+//! ```text
+//! pick     tied backend > a trial that is due > the strategy among the eligible > the last resort
+//! report   outcome -> breaker, suspicion, response times -> who is eligible from now on
+//! ```
+
+mod pick;
+mod report;
+mod selection;
+mod waiting;
+
+pub use pick::{NoPick, Pick, Query, Tried};
+pub use report::{Change, Outcome};
+pub use selection::Mode;
+pub use waiting::WaitingRoom;
+
+use crate::affinity::CookieKeys;
+use crate::backend::Backend;
+use crate::breaker::{self, HostWindow, Transition};
+use crate::health::{HealthChange, HealthState, ProbeResult};
+use crate::plan::{AffinityPlan, HealthCheck, PoolPlan};
+use crate::retry::RetryBudget;
+use crate::strategy::StrategyName;
+use crate::strategy::maglev::Maglev;
+use crate::strategy::ring::Ring;
+use crate::strategy::round_robin::RoundRobin;
+use crate::suspicion::{Doubt, Trust};
+use crate::time::Nanos;
+use arc_swap::ArcSwap;
+use selection::Selection;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often outliers are looked for, and pauses and ramps end.
+const REVIEW_EVERY: Duration = Duration::from_millis(250);
+/// A doubt that no probe has settled ends by itself.
+const DOUBT_LIFE: Duration = Duration::from_secs(10);
+/// The same where nothing is probed: then traffic has to find out.
+const UNPROBED_DOUBT_LIFE: Duration = Duration::from_secs(1);
+
+/// Tables that depend on the configuration only, so that a key keeps its backend while others come
+/// and go.
+#[derive(Debug)]
+enum KeyTable {
+    None,
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+/// A named set of backends while it serves.
+#[derive(Debug)]
+pub struct Pool {
+    /// As configured.
+    pub plan: PoolPlan,
+    /// In the order configured.
+    pub backends: Vec<Arc<Backend>>,
+    /// Bounds retries.
+    pub budget: RetryBudget,
+    /// Where requests wait while every backend has its `connections.max`.
+    pub waiting: Arc<WaitingRoom>,
+    /// Sign and verify session cookies; `None` without cookie affinity.
+    pub cookie_keys: Option<Arc<CookieKeys>>,
+    keys: KeyTable,
+    cursor: RoundRobin,
+    selection: ArcSwap<Selection>,
+    /// Held while a selection is made, so that an older view never replaces a newer one.
+    selecting: Mutex<()>,
+    review_at: AtomicU64,
+}
+
+impl Pool {
+    /// A pool whose backends are all new.
+    pub fn new(plan: PoolPlan, cookie_keys: Option<Arc<CookieKeys>>) -> Pool {
+        let new = |backend: &crate::plan::BackendPlan| {
+            Arc::new(Backend::new(&plan.name, backend.clone()))
+        };
+        let backends: Vec<_> = plan.backends.iter().map(new).collect();
+        let selection = Selection::of(&plan, &backends, Nanos::default());
+        Pool {
+            keys: key_table(&plan),
+            backends,
+            budget: RetryBudget::default(),
+            waiting: Arc::new(WaitingRoom::new(
+                plan.connections.queue_max,
+                plan.connections.queue_timeout,
+            )),
+            cookie_keys,
+            cursor: RoundRobin::default(),
+            selection: ArcSwap::from_pointee(selection),
+            selecting: Mutex::new(()),
+            review_at: AtomicU64::new(0),
+            plan,
+        }
+    }
+
+    /// How the pool chooses now.
+    pub fn mode(&self) -> Mode {
+        self.selection.load().mode
+    }
+
+    /// True if the query of a pick needs a hash.
+    pub fn wants_hash(&self) -> bool {
+        !matches!(self.keys, KeyTable::None)
+    }
+
+    /// Decides anew who is eligible. The new mode, if it has changed.
+    pub fn refresh(&self, now: Nanos) -> Option<Mode> {
+        let _turn = self.selecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Selection::of(&self.plan, &self.backends, now);
+        let mode = next.mode;
+        let before = self.selection.swap(Arc::new(next));
+        (before.mode != mode).then_some(mode)
+    }
+
+    /// Raises a doubt about a backend. `Some` if it is new: then a probe has to find out. Where
+    /// nothing is probed, only what a healthy backend would not do counts.
+    pub fn doubt(&self, index: usize, doubt: Doubt, now: Nanos) -> Option<Change> {
+        let backend = self.backends.get(index)?;
+        if doubt.is_weak() && !self.is_probed() {
+            return None;
+        }
+        let raised = backend.suspicion.raise(doubt, now);
+        raised.then(|| Change { breaker: None, mode: self.refresh(now) })
+    }
+
+    /// The backend has shown that it is alive. `Some` if it had been in doubt.
+    pub fn trust(&self, index: usize, now: Nanos) -> Option<Change> {
+        let backend = self.backends.get(index)?;
+        let cleared = backend.suspicion.clear(now);
+        cleared.then(|| Change { breaker: None, mode: self.refresh(now) })
+    }
+
+    /// What time alone changes: pauses and ramps that end, doubts that nobody settled, outliers.
+    /// Cheap to call often: it acts every `REVIEW_EVERY` only, for one of its callers.
+    pub fn review(&self, now: Nanos, chance: f64) -> Vec<(usize, Change)> {
+        let due = self.review_at.load(Ordering::Relaxed);
+        let next = now.after(REVIEW_EVERY).0;
+        let relaxed = Ordering::Relaxed;
+        if now.0 < due || self.review_at.compare_exchange(due, next, relaxed, relaxed).is_err() {
+            return Vec::new();
+        }
+        let mut changes = self.eject_outliers(now, chance);
+        let life = if self.is_probed() { DOUBT_LIFE } else { UNPROBED_DOUBT_LIFE };
+        for (index, backend) in self.backends.iter().enumerate() {
+            let stale = |(_, since): (Doubt, Nanos)| now.duration_since(since) >= life;
+            if backend.suspicion.cause().is_some_and(stale) {
+                changes.extend(self.trust(index, now).map(|change| (index, change)));
+            }
+        }
+        if self.selection.load().ends_by_itself {
+            let mode = self.refresh(now);
+            changes.extend(mode.map(|mode| (0, Change { breaker: None, mode: Some(mode) })));
+        }
+        changes
+    }
+
+    fn eject_outliers(&self, now: Nanos, chance: f64) -> Vec<(usize, Change)> {
+        if !self.plan.breaker.enabled || self.backends.len() < breaker::MIN_HOSTS {
+            return Vec::new();
+        }
+        let window = |backend: &Arc<Backend>| backend.breaker.window(&self.plan.breaker, now);
+        let windows: Vec<HostWindow> = self.backends.iter().map(window).collect();
+        let out = self.backends.iter().filter(|backend| backend.barred(now).is_some()).count();
+        let room = breaker::ejectable(self.backends.len(), out);
+        let mut changes = Vec::new();
+        for outlier in breaker::outliers(&windows).into_iter().take(room) {
+            let breaker = &self.backends[outlier.index].breaker;
+            let opened = breaker.eject(&self.plan.breaker, now, outlier.trip(), chance);
+            let changed = |transition| (outlier.index, self.changed(transition, now));
+            changes.extend(opened.map(changed));
+        }
+        changes
+    }
+
+    /// After a breaker moved.
+    fn changed(&self, transition: Transition, now: Nanos) -> Change {
+        Change { breaker: Some(transition), mode: self.refresh(now) }
+    }
+
+    /// The index of the backend that a session cookie names.
+    pub fn find_by_id(&self, id: crate::affinity::BackendId) -> Option<usize> {
+        self.backends.iter().position(|backend| backend.id == id)
+    }
+
+    /// Takes what a probe found; `Some` if the backend's state has changed.
+    pub fn record_probe(
+        &self,
+        index: usize,
+        result: ProbeResult,
+    ) -> Option<(HealthChange, Option<Mode>)> {
+        let backend = self.backends.get(index)?;
+        let at = result.at;
+        let was = backend.health.state();
+        let change = backend.health.record(&self.plan.health, result)?;
+        if was == HealthState::Unhealthy {
+            backend.rejoin(at);
+        }
+        Some((change, self.refresh(at)))
+    }
+
+    /// True if backends are probed.
+    pub fn is_probed(&self) -> bool {
+        self.plan.health.check != HealthCheck::Off
+    }
+
+    /// True while somebody there may be dead: probes should come quickly.
+    pub fn is_in_doubt(&self, index: usize) -> bool {
+        let in_doubt = |b: &Arc<Backend>| b.suspicion.trust() != Trust::Trusted;
+        self.backends.get(index).is_some_and(in_doubt)
+    }
+}
+
+/// Positions are indices of backends; those without weight have no share.
+fn key_table(plan: &PoolPlan) -> KeyTable {
+    let members: Vec<(&str, u32)> = plan.backends.iter().map(|b| (&*b.name, b.weight)).collect();
+    let ring = || KeyTable::Ring(Ring::new(&members, plan.hash.virtual_nodes));
+    match (&plan.affinity, plan.strategy) {
+        (_, StrategyName::Maglev) => KeyTable::Maglev(Maglev::new(&members)),
+        (_, StrategyName::ConsistentHash) | (AffinityPlan::ClientIp, _) => ring(),
+        (
+            AffinityPlan::Off | AffinityPlan::Cookie(_),
+            StrategyName::RoundRobin
+            | StrategyName::WeightedRoundRobin
+            | StrategyName::WeightedRandom
+            | StrategyName::Random
+            | StrategyName::LeastConnections
+            | StrategyName::LeastResponseTime
+            | StrategyName::PowerOfTwo,
+        ) => KeyTable::None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! Who gets the next try.
+
+use super::selection::{Order, Selection, ramp_share};
+use super::{KeyTable, Mode, Pool, WaitingRoom};
+use crate::backend::Backend;
+use crate::breaker::Trial;
+use crate::plan::{AffinityPlan, BreakerPlan};
+use crate::snapshot::MAX_TRIES;
+use crate::strategy::{StrategyName, least_connections, least_response_time, power_of_two, random};
+use crate::time::Nanos;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A trial is due for so long without a request that can be repeated: then any request will do.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// A backend that was full a moment ago is passed over at most so often.
+const MAX_LOST_RACES: usize = 8;
+
+/// The backends that one exchange has tried.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    slots: [usize; MAX_TRIES as usize],
+    count: usize,
+}
+
+impl Tried {
+    /// Remembers a try; beyond `MAX_TRIES` there are none.
+    #[inline]
+    pub fn push(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(self.count) {
+            *place = slot;
+            self.count += 1;
+        }
+    }
+
+    /// Tries so far.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Forgets the last try.
+    pub fn pop(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
+    /// True if the backend was tried.
+    #[inline]
+    pub fn contains(&self, slot: usize) -> bool {
+        self.slots[..self.count].contains(&slot)
+    }
+}
+
+/// What a pick depends on, besides the pool.
+#[derive(Debug)]
+pub struct Query<'a> {
+    /// Not these again.
+    pub tried: &'a Tried,
+    /// The time.
+    pub now: Nanos,
+    /// Uniform over u64.
+    pub draw: u64,
+    /// Of the request's key, for the hash strategies and `client_ip` affinity.
+    pub hash: u64,
+    /// Index of the backend that the request's session is tied to.
+    pub tied: Option<usize>,
+    /// True if the request may be sent again elsewhere: then it may try a backend out.
+    pub repeatable: bool,
+}
+
+/// Why nobody was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPick {
+    /// Nobody may be tried (any more).
+    Nobody,
+    /// Somebody may, but has its `connections.max` or `max_connecting`.
+    Busy,
+}
+
+#[derive(Debug)]
+pub(super) struct TrialHold {
+    pub(super) trial: Trial,
+    plan: BreakerPlan,
+    at: Nanos,
+}
+
+/// A chosen backend; holds its in-flight count, and perhaps its breaker's trial, until dropped.
+#[derive(Debug)]
+pub struct Pick {
+    backend: Arc<Backend>,
+    /// Index in the pool.
+    pub index: usize,
+    /// When it was chosen.
+    pub at: Nanos,
+    pub(super) trial: Option<Box<TrialHold>>,
+    waiting: Option<Arc<WaitingRoom>>,
+}
+
+impl Pick {
+    /// True if its breaker is tried out with this request.
+    pub fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// True if nothing has come back from there for much longer than usual.
+    #[inline]
+    pub fn is_silent(&self, now: Nanos) -> bool {
+        self.backend.is_silent(now)
+    }
+}
+
+impl std::ops::Deref for Pick {
+    type Target = Arc<Backend>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        if let Some(hold) = self.trial.take() {
+            // No verdict: the client left, or the try was never made.
+            let _ = self.breaker.end_trial(&hold.plan, hold.at, hold.trial, None, 0.0);
+        }
+        self.backend.release();
+        if let Some(waiting) = &self.waiting {
+            waiting.call_next();
+        }
+    }
+}
+
+impl Pool {
+    /// The backend for the next try.
+    ///
+    /// # Errors
+    /// Nobody may be tried, or all who may are busy.
+    #[inline]
+    pub fn pick(&self, query: &Query<'_>) -> Result<Pick, NoPick> {
+        let selection = self.selection.load();
+        if let Some(index) = self.tied(query) {
+            return self.occupy(index, query).ok_or(NoPick::Busy);
+        }
+        if !selection.tripped.is_empty()
+            && let Some(pick) = self.trial(&selection, query)
+        {
+            return Ok(pick);
+        }
+        for _ in 0..MAX_LOST_RACES {
+            let Some(index) = self.choose(&selection, query) else { break };
+            if let Some(pick) = self.occupy(index, query) {
+                return Ok(pick);
+            }
+        }
+        let untried = |index: &&usize| !query.tried.contains(self.backends[**index].slot);
+        if selection.members.iter().any(|index| untried(&index)) {
+            return Err(NoPick::Busy);
+        }
+        self.last_resort(&selection, query).ok_or(NoPick::Nobody)
+    }
+
+    /// True if nobody who is eligible has room.
+    pub fn is_busy(&self) -> bool {
+        let selection = self.selection.load();
+        selection.members.iter().all(|index| self.is_full(&self.backends[*index]))
+    }
+
+    /// True if a try after those would find somebody.
+    pub fn has_another(&self, tried: &Tried, now: Nanos) -> bool {
+        let selection = self.selection.load();
+        let mut members = selection.members.iter();
+        members.any(|index| !tried.contains(self.backends[*index].slot))
+            || self.plan.fail_open
+                && self.backends.iter().any(|backend| {
+                    !tried.contains(backend.slot) && selection.is_last_resort(backend, now)
+                })
+    }
+
+    fn tied(&self, query: &Query<'_>) -> Option<usize> {
+        let usable = |index: usize| {
+            let backend = self.backends.get(index)?;
+            let usable = backend.keeps_sessions() && !query.tried.contains(backend.slot);
+            usable.then_some(index)
+        };
+        match (&self.plan.affinity, &self.keys) {
+            (AffinityPlan::Cookie(_), _) => usable(query.tied?),
+            (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => {
+                let selection = self.selection.load();
+                ring.choose(query.hash, |index| {
+                    !selection.is_member[index] || query.tried.contains(self.backends[index].slot)
+                })
+            }
+            (AffinityPlan::ClientIp, KeyTable::None | KeyTable::Maglev(_))
+            | (AffinityPlan::Off, _) => None,
+        }
+    }
+
+    /// A backend whose breaker has waited long enough gets one request.
+    fn trial(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
+        let plan = &self.plan.breaker;
+        let patient = query.now.0.saturating_sub(Nanos::default().after(TRIAL_PATIENCE).0);
+        let by = if query.repeatable { query.now } else { Nanos(patient) };
+        selection.tripped.iter().find_map(|index| {
+            let backend = &self.backends[*index];
+            if backend.breaker.trial_at() > by || query.tried.contains(backend.slot) {
+                return None;
+            }
+            let trial = backend.breaker.try_trial(plan, query.now)?;
+            let hold = Box::new(TrialHold { trial, plan: plan.clone(), at: query.now });
+            let mut pick = self.occupy(*index, query);
+            match &mut pick {
+                Some(pick) => pick.trial = Some(hold),
+                None => drop(backend.breaker.end_trial(plan, query.now, hold.trial, None, 0.0)),
+            }
+            pick
+        })
+    }
+
+    fn occupy(&self, index: usize, query: &Query<'_>) -> Option<Pick> {
+        let backend = self.backends.get(index)?;
+        let connections = &self.plan.connections;
+        if backend.is_connecting(connections.max_connecting) {
+            return None;
+        }
+        backend.occupy(connections.max, query.now).then(|| Pick {
+            backend: Arc::clone(backend),
+            index,
+            at: query.now,
+            trial: None,
+            waiting: (connections.max > 0 || connections.max_connecting > 0)
+                .then(|| Arc::clone(&self.waiting)),
+        })
+    }
+
+    /// The strategy's choice: index of a member that is untried and has room.
+    #[inline]
+    fn choose(&self, selection: &Selection, query: &Query<'_>) -> Option<usize> {
+        let limited = self.plan.connections.max > 0 || self.plan.connections.max_connecting > 0;
+        let out = |index: usize| {
+            let backend = &self.backends[index];
+            query.tried.contains(backend.slot) || limited && self.is_full(backend)
+        };
+        if selection.ramps {
+            let held_back = |index: usize| out(index) || self.is_held_back(index, query);
+            if let Some(index) = self.by_strategy(selection, query, held_back) {
+                return Some(index);
+            }
+        }
+        self.by_strategy(selection, query, out)
+    }
+
+    fn is_full(&self, backend: &Backend) -> bool {
+        let connections = &self.plan.connections;
+        connections.max > 0 && backend.in_flight() >= connections.max
+            || backend.is_connecting(connections.max_connecting)
+    }
+
+    /// True if the backend leaves this turn to others, because its slow start lasts.
+    fn is_held_back(&self, index: usize, query: &Query<'_>) -> bool {
+        let share = ramp_share(&self.plan, &self.backends[index], query.now);
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let drawn = crate::strategy::hash::hash_with(&query.draw.to_le_bytes(), index as u64)
+            as f64
+            / u64::MAX as f64;
+        share.is_some_and(|share| drawn >= share)
+    }
+
+    #[inline]
+    fn by_strategy(
+        &self,
+        selection: &Selection,
+        query: &Query<'_>,
+        out: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let members = &selection.members;
+        let skip = |position: usize| out(members[position]);
+        let busy = |position: usize| self.backends[members[position]].in_flight();
+        let position = match self.plan.strategy {
+            StrategyName::RoundRobin => self.in_turn(members.len(), Some, skip),
+            StrategyName::WeightedRoundRobin => match &selection.order {
+                Order::Turns(turns) => self.in_turn(turns.len(), |turn| turns.at(turn), skip),
+                Order::None | Order::Shares(_) => None,
+            },
+            StrategyName::WeightedRandom => match &selection.order {
+                Order::Shares(shares) => shares.draw_unskipped(query.draw, skip),
+                Order::None | Order::Turns(_) => None,
+            },
+            StrategyName::Random => random::choose(query.draw, members.len(), skip),
+            StrategyName::PowerOfTwo => power_of_two::choose(members.len(), query.draw, busy, skip),
+            StrategyName::LeastConnections => {
+                let start = self.cursor.next(usize::MAX)?;
+                least_connections::choose(&selection.weights, start, busy, skip)
+            }
+            StrategyName::LeastResponseTime => {
+                let start = self.cursor.next(usize::MAX)?;
+                let times = |position: usize| &self.backends[members[position]].times;
+                least_response_time::choose(members.len(), start, query.now, times, busy, skip)
+            }
+            StrategyName::ConsistentHash | StrategyName::Maglev => {
+                return self.by_key(query.hash, |index| !selection.is_member[index] || out(index));
+            }
+        };
+        members.get(position?).copied()
+    }
+
+    /// The next in turn that is not skipped: skipping moves the cursor, so that the neighbour of
+    /// one who is out does not get double.
+    #[inline]
+    fn in_turn(
+        &self,
+        turns: usize,
+        at: impl Fn(usize) -> Option<usize>,
+        skip: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        for _ in 0..turns {
+            let position = at(self.cursor.next(turns)?)?;
+            if !skip(position) {
+                return Some(position);
+            }
+        }
+        None
+    }
+
+    fn by_key(&self, hash: u64, skip: impl Fn(usize) -> bool) -> Option<usize> {
+        match &self.keys {
+            KeyTable::None => None,
+            KeyTable::Maglev(table) => table.choose(hash, skip),
+            KeyTable::Ring(ring) if self.plan.hash.load_factor > 0.0 => {
+                let busy = |index: usize| self.backends[index].in_flight();
+                let total = self.backends.iter().map(|b| u64::from(b.in_flight())).sum();
+                ring.choose_bounded(hash, self.plan.hash.load_factor, busy, total, skip)
+            }
+            KeyTable::Ring(ring) => ring.choose(hash, skip),
+        }
+    }
+
+    /// Everybody who is eligible was tried: with `fail_open`, whoever only a breaker or a doubt
+    /// keeps out is better than an error.
+    fn last_resort(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
+        if !self.plan.fail_open || selection.mode == Mode::Empty {
+            return None;
+        }
+        let index = random::choose(query.draw, self.backends.len(), |index| {
+            let backend = &self.backends[index];
+            query.tried.contains(backend.slot) || !selection.is_last_resort(backend, query.now)
+        });
+        self.occupy(index?, query)
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// A pick of this very backend.
+    pub(super) fn occupy_for_test(&self, index: usize, query: &Query<'_>) -> Pick {
+        self.occupy(index, query).expect("room")
+    }
+}

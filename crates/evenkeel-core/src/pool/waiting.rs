@@ -1,0 +1,91 @@
+//! Where requests wait while every backend has its `connections.max`; shared by the workers.
+
+use crate::queue::{Place, Queue, Refusal, Ticket};
+use crate::time::Nanos;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+/// The queue of one pool. Wakers are called outside of its lock.
+#[derive(Debug)]
+pub struct WaitingRoom {
+    queue: Mutex<Queue<Waker>>,
+    /// So that nobody takes the lock when nobody waits.
+    count: AtomicUsize,
+    /// The latest time that anyone here has told.
+    latest: AtomicU64,
+}
+
+impl WaitingRoom {
+    pub(super) fn new(max: usize, timeout: Duration) -> WaitingRoom {
+        WaitingRoom {
+            queue: Mutex::new(Queue::new(max, timeout)),
+            count: AtomicUsize::new(0),
+            latest: AtomicU64::new(0),
+        }
+    }
+
+    /// Requests that wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// True if nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes a place in the queue.
+    ///
+    /// # Errors
+    /// The queue is full.
+    pub fn join(&self, now: Nanos, deadline: Nanos, waker: &Waker) -> Result<Ticket, Refusal> {
+        self.with(now, |queue| queue.join(now, deadline, waker.clone()))
+    }
+
+    /// What has become of a ticket; it is woken when that changes.
+    pub fn poll(&self, ticket: Ticket, now: Nanos, waker: &Waker) -> Place {
+        self.with(now, |queue| {
+            queue.set_waker(ticket, waker.clone());
+            queue.poll(ticket, now)
+        })
+    }
+
+    /// Gives a place up; if it had been called, the next one is.
+    pub fn leave(&self, ticket: Ticket) {
+        let now = self.latest();
+        let next = self.with(now, |queue| queue.leave(ticket, now));
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    /// A backend has room again.
+    pub fn call_next(&self) {
+        if !self.is_empty() {
+            let now = self.latest();
+            let next = self.with(now, |queue| queue.call_next(now));
+            next.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes those whose time is over.
+    pub fn expire(&self, now: Nanos) {
+        if !self.is_empty() {
+            let expired = self.with(now, |queue| queue.expired(now));
+            expired.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn latest(&self) -> Nanos {
+        Nanos(self.latest.load(Ordering::Relaxed))
+    }
+
+    fn with<T>(&self, now: Nanos, act: impl FnOnce(&mut Queue<Waker>) -> T) -> T {
+        self.latest.fetch_max(now.0, Ordering::Relaxed);
+        let mut queue: MutexGuard<'_, Queue<Waker>> =
+            self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut queue);
+        self.count.store(queue.len(), Ordering::Relaxed);
+        result
+    }
+}

@@ -1,0 +1,163 @@
+//! One try: a connection to the backend that was picked, the request sent over it, and what the
+//! pool learns from the outcome.
+
+use crate::connect;
+use crate::exchange::{Exchange, Next};
+use crate::forward::{self, Hop};
+use crate::http1::Client;
+use crate::idle::BackendConnection;
+use crate::net::Net;
+use crate::try_failure::{Retriable, TryError, TryFailure};
+use crate::worker::Worker;
+use evenkeel_core::pool::{Outcome, Pick, Pool};
+use evenkeel_core::suspicion::Doubt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What a dial led to.
+enum Dialled<S> {
+    Connection(BackendConnection<S>),
+    /// Another backend is tried while this one goes on; the guards went with it.
+    Left,
+    Failed,
+}
+
+/// Makes one try. On failure, says whether another one was granted.
+pub(crate) async fn run<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    (pool, mut pick): (&Arc<Pool>, Pick),
+) -> Result<Next, TryFailure> {
+    let mut outcome = match worker.idle_connection(&pick) {
+        Some(connection) => {
+            let hop = Hop { pool, pick: &mut pick, connection };
+            forward::run(worker, client, exchange, hop).await
+        }
+        None => return dial_and_forward(worker, client, exchange, (pool, pick)).await,
+    };
+    if let Err(failed) = &outcome
+        && failed.stale
+        && exchange.may_repeat(failed.sent, pool)
+    {
+        // The idle connection had died: that says nothing about the backend.
+        exchange.upload.rewind();
+        return dial_and_forward(worker, client, exchange, (pool, pick)).await;
+    }
+    settle(worker, exchange, (pool, &mut pick), &mut outcome);
+    outcome
+}
+
+async fn dial_and_forward<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    (pool, pick): (&Arc<Pool>, Pick),
+) -> Result<Next, TryFailure> {
+    let (mut pick, dialled) = Box::pin(dial(worker, exchange, (pool, pick))).await;
+    worker.now();
+    let mut outcome = match (dialled, &mut pick) {
+        (Dialled::Connection(connection), Some(pick)) => {
+            forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
+        }
+        (Dialled::Left, _) => {
+            let slow = TryFailure::unsent(TryError::SlowConnect);
+            return Err(TryFailure { again: true, ..slow });
+        }
+        (Dialled::Connection(_) | Dialled::Failed, _) => Err(TryFailure::unsent(TryError::Connect)),
+    };
+    if let Some(pick) = &mut pick {
+        settle(worker, exchange, (pool, pick), &mut outcome);
+    }
+    outcome
+}
+
+/// Tells the pool what came of a try, and asks for another one if it failed.
+fn settle<N: Net>(
+    worker: &Worker<N>,
+    exchange: &Exchange<N>,
+    (pool, pick): (&Arc<Pool>, &mut Pick),
+    outcome: &mut Result<Next, TryFailure>,
+) {
+    let Err(failed) = outcome else { return };
+    if failed.error.is_backends() {
+        worker.report(pool, pick, Outcome::Failed);
+        match failed.error {
+            TryError::Connect => drop(worker.doubt(pool, pick.index, Doubt::ConnectFailure)),
+            TryError::Reset => drop(worker.doubt(pool, pick.index, Doubt::Reset)),
+            TryError::SlowConnect
+            | TryError::Forsaken
+            | TryError::BadResponse
+            | TryError::Status(_)
+            | TryError::Timeout
+            | TryError::PerTryTimeout
+            | TryError::ClientGone
+            | TryError::BadRequestBody
+            | TryError::BodyTooLarge
+            | TryError::BodyTimeout => {}
+        }
+    }
+    if let Some(why) = failed.error.retriable() {
+        failed.again = failed.again || exchange.wants_another(pool, why, failed.sent);
+    }
+}
+
+/// Makes a connection. If it takes much longer than usual and somebody else can be tried, it is
+/// left to itself: it then becomes an idle connection, or a failure of its backend.
+async fn dial<N: Net>(
+    worker: &Rc<Worker<N>>,
+    exchange: &Exchange<N>,
+    (pool, pick): (&Arc<Pool>, Pick),
+) -> (Option<Pick>, Dialled<N::Stream>) {
+    let began = worker.now();
+    let patience = exchange.until(pool.plan.timeouts.connect).duration_since(began);
+    let usual = pick.connect_times.patience();
+    let (on, to) = (Rc::clone(worker), Arc::clone(&pick));
+    let max_connecting = pool.plan.connections.max_connecting;
+    let mut dialling = Box::pin(async move {
+        let _counted = to.connecting(max_connecting);
+        connect_within(&on, &to, patience).await
+    });
+    let dialled = match timeout(usual.min(patience), &mut dialling).await {
+        Ok(dialled) => dialled,
+        Err(_) => {
+            worker.now();
+            worker.doubt(pool, pick.index, Doubt::SlowConnect);
+            if exchange.wants_another(pool, Retriable::Connect, 0) {
+                let (on, pool) = (Rc::clone(worker), Arc::clone(pool));
+                tokio::task::spawn_local(async move {
+                    let dialled = dialling.await;
+                    on.keep_late(&pool, pick, began, dialled);
+                });
+                return (None, Dialled::Left);
+            }
+            dialling.await
+        }
+    };
+    pool.waiting.call_next();
+    let dialled = match dialled {
+        Ok(connection) => {
+            pick.connect_times.observe(worker.now().duration_since(began));
+            Dialled::Connection(connection)
+        }
+        Err(_) => Dialled::Failed,
+    };
+    (Some(pick), dialled)
+}
+
+async fn connect_within<N: Net>(
+    worker: &Worker<N>,
+    backend: &evenkeel_core::backend::Backend,
+    patience: Duration,
+) -> io::Result<BackendConnection<N::Stream>> {
+    let dialled = connect::dial(&worker.net, backend, patience).await;
+    if !dialled.as_ref().is_err_and(connect::lacks_descriptors) {
+        return dialled;
+    }
+    // Idle connections hold descriptors that this request needs.
+    worker.make_room();
+    connect::dial(&worker.net, backend, patience).await
+}

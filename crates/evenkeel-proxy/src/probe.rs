@@ -1,0 +1,124 @@
+//! One active probe of one backend: a connection of its own, one request at most, and the little
+//! of the answer that the check asks about. A backend that is hostile costs its bounds, no more.
+//!
+//! What a status means, and what the results of many probes add up to, is decided elsewhere.
+
+mod answer;
+
+use crate::buffer::Outbox;
+use crate::connect;
+use crate::net::{Net, Stream};
+use answer::Answer;
+use evenkeel_core::address::Endpoint;
+use evenkeel_core::backend::Backend;
+use evenkeel_core::health::ProbeFault;
+use evenkeel_core::plan::{HealthCheck, HttpCheck};
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Most bytes of an answer that are read at once.
+const READ_BYTES: usize = 8 * 1024;
+
+/// What is probed, and how.
+pub(crate) struct ProbeTarget<'a> {
+    pub(crate) backend: &'a Backend,
+    pub(crate) check: &'a HealthCheck,
+    /// Bound of the whole probe, connection included.
+    pub(crate) timeout: Duration,
+}
+
+/// What came of a probe that found no fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProbeAnswer {
+    /// This process is out of descriptors: nothing was learnt about the backend, good or bad.
+    Unasked,
+    /// It took the connection, and nothing was asked.
+    Connected,
+    /// It answered with this status. If that is one of a healthy backend, then the body holds what
+    /// it must.
+    Status(u16),
+}
+
+/// Probes once. A check that is off is none to ask for; it is treated as a mere connection.
+pub(crate) async fn probe<N: Net>(
+    net: &N,
+    target: &ProbeTarget<'_>,
+) -> Result<ProbeAnswer, ProbeFault> {
+    let ask = async {
+        let connection = connect::dial(net, target.backend, target.timeout).await;
+        let mut connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return not_connected(&error),
+        };
+        match target.check {
+            HealthCheck::Off | HealthCheck::Tcp => Ok(ProbeAnswer::Connected),
+            HealthCheck::Http(check) => {
+                let request = request(check, target.backend);
+                ask(&mut connection.stream, request, check).await.map(ProbeAnswer::Status)
+            }
+        }
+    };
+    timeout(target.timeout, ask).await.unwrap_or(Err(ProbeFault::Timeout))
+}
+
+/// Our own deadline has no number; the kernel's verdict that a connect took too long has one.
+fn not_connected(error: &io::Error) -> Result<ProbeAnswer, ProbeFault> {
+    if connect::lacks_descriptors(error) {
+        return Ok(ProbeAnswer::Unasked);
+    }
+    if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
+        return Err(ProbeFault::Timeout);
+    }
+    Err(ProbeFault::Connect(error.to_string()))
+}
+
+fn request(check: &HttpCheck, backend: &Backend) -> Vec<u8> {
+    let HttpCheck { method, path, .. } = check;
+    let host = match &backend.plan.address.endpoint {
+        _ if !check.host.is_empty() => &check.host,
+        Endpoint::Ip(_) | Endpoint::Name(..) => &*backend.label,
+        Endpoint::Unix(_) => "localhost",
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-health/{version}\r\n\
+         Accept: */*\r\nConnection: close\r\n\r\n"
+    );
+    text.into_bytes()
+}
+
+/// Sends the request and reads until the answer is decided: the status.
+async fn ask<S: Stream>(
+    stream: &mut S,
+    request: Vec<u8>,
+    check: &HttpCheck,
+) -> Result<u16, ProbeFault> {
+    let mut request = Outbox { bytes: request, written: 0 };
+    let mut answer = Answer::new(check);
+    let mut piece = vec![0; READ_BYTES];
+    poll_fn(|cx| {
+        // A write that fails is no verdict: the answer may be on its way all the same.
+        let _ = request.poll_write(cx, stream);
+        loop {
+            let most = piece.len().min(answer.room());
+            let read = match stream.poll_read(cx, &mut piece[..most]) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(ProbeFault::BadResponse)),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(answer.cut())),
+                Poll::Ready(Ok(length)) => answer.read(&piece[..length]),
+            };
+            match read {
+                Ok(None) => {}
+                Ok(Some(status)) => return Poll::Ready(Ok(status)),
+                Err(fault) => return Poll::Ready(Err(fault)),
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Probes every backend for as long as the server runs: as often as its pool says, and at once when
+//! somebody doubts it. Which one is due is decided in core; here it is done.
+
+use crate::clock::Nanos;
+use crate::net::Net;
+use crate::probe::{ProbeAnswer, ProbeTarget, probe};
+use crate::shared::Shared;
+use crate::verdict::{Teller, chance};
+use evenkeel_core::backend::Backend;
+use evenkeel_core::health::{
+    HealthChange, HealthState, Pace, ProbeFault, ProbeResult, ProbeSchedule, Streak,
+    next_probe_delay,
+};
+use evenkeel_core::plan::{HealthCheck, LogLevel};
+use evenkeel_core::pool::{Change, Pool};
+use evenkeel_core::record::EventValue;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// Probes that run at the same time.
+const MAX_RUNNING: usize = 4096;
+/// A backend in doubt that has not answered its probe by then is taken for gone: what waits for it
+/// may go elsewhere. Longer than a pause for garbage collection.
+const CONFIRM_AFTER: Duration = Duration::from_millis(250);
+/// Longest wait for the next probe of a backend in doubt.
+const DOUBT_DELAY: Duration = Duration::from_millis(250);
+/// How often the prober looks whether the server stops.
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// While a name has no address yet, its probe is put off for so long.
+const UNRESOLVED_DELAY: Duration = Duration::from_millis(100);
+
+/// One backend of one pool.
+struct Target {
+    pool: Arc<Pool>,
+    index: usize,
+    probed: bool,
+}
+
+impl Target {
+    fn backend(&self) -> &Arc<Backend> {
+        &self.pool.backends[self.index]
+    }
+}
+
+/// How a probe ended.
+struct Ended {
+    target: usize,
+    began: Nanos,
+    /// `None`: nothing was learnt.
+    fault: Option<Option<ProbeFault>>,
+}
+
+/// Probes the backends of a server.
+pub struct Prober<N: Net> {
+    net: Rc<N>,
+    shared: Arc<Shared>,
+    targets: Vec<Target>,
+    schedule: ProbeSchedule,
+    running: usize,
+    /// Targets that have not been probed yet.
+    unprobed: usize,
+}
+
+impl<N: Net> Prober<N> {
+    /// For the pools of the snapshot in force.
+    pub fn new(net: N, shared: Arc<Shared>) -> Prober<N> {
+        let snapshot = shared.snapshot();
+        let mut prober = Prober {
+            net: Rc::new(net),
+            shared,
+            targets: Vec::new(),
+            schedule: ProbeSchedule::new(),
+            running: 0,
+            unprobed: 0,
+        };
+        for pool in snapshot.pools.iter().filter(|pool| pool.is_probed()) {
+            for index in 0..pool.backends.len() {
+                prober.add(Target { pool: Arc::clone(pool), index, probed: false });
+            }
+        }
+        prober
+    }
+
+    fn add(&mut self, target: Target) {
+        self.unprobed += 1;
+        self.schedule.add(self.targets.len(), self.shared.clock.now());
+        self.targets.push(target);
+    }
+
+    /// Runs until the server stops.
+    pub async fn run(mut self) {
+        let (report, mut ended) = mpsc::channel(MAX_RUNNING);
+        self.note_first_round();
+        while !self.shared.is_stopping() {
+            let now = self.shared.clock.now();
+            while self.running < MAX_RUNNING
+                && let Some(target) = self.schedule.start_due(now)
+            {
+                self.start(target, now, report.clone());
+            }
+            let next = self.schedule.next_due().unwrap_or(Nanos::NEVER);
+            let wait = next.duration_since(now).min(STOP_POLL);
+            let wait = if self.running < MAX_RUNNING { wait } else { STOP_POLL };
+            tokio::select! {
+                Some(end) = ended.recv() => self.finish(end),
+                () = self.shared.probes.wanted.notified() => self.hasten(),
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    fn note_first_round(&self) {
+        if self.unprobed == 0 {
+            self.shared.probes.finish_first_round();
+        }
+    }
+
+    /// Those that somebody doubts are due now.
+    fn hasten(&mut self) {
+        let slots = self.shared.probes.take();
+        let now = self.shared.clock.now();
+        for (at, target) in self.targets.iter().enumerate() {
+            if slots.contains(&target.backend().slot) {
+                self.schedule.hasten(at, now);
+            }
+        }
+    }
+
+    fn start(&mut self, target: usize, now: Nanos, report: mpsc::Sender<Ended>) {
+        self.running += 1;
+        let Target { pool, index, .. } = &self.targets[target];
+        let (pool, index) = (Arc::clone(pool), *index);
+        let (net, shared) = (Rc::clone(&self.net), Arc::clone(&self.shared));
+        tokio::task::spawn_local(async move {
+            let fault = probe_once(&*net, &shared, (&pool, index)).await;
+            // The prober is gone only if the server stops.
+            let _ = report.send(Ended { target, began: now, fault }).await;
+        });
+    }
+
+    /// Takes a result, and decides when to ask again.
+    fn finish(&mut self, end: Ended) {
+        self.running -= 1;
+        let now = self.shared.clock.now();
+        let target = &mut self.targets[end.target];
+        let (pool, index) = (Arc::clone(&target.pool), target.index);
+        let Some(fault) = end.fault else {
+            self.schedule.finished(end.target, UNRESOLVED_DELAY, now);
+            return;
+        };
+        if !std::mem::replace(&mut target.probed, true) {
+            self.unprobed -= 1;
+            self.note_first_round();
+        }
+        let alive = fault.is_none();
+        let took = now.duration_since(end.began);
+        self.record((&pool, index), ProbeResult { at: now, took, fault });
+        if alive {
+            if let Some(change) = pool.trust(index, now) {
+                self.teller(&pool, index).change(&change);
+            }
+        } else if pool.backends[index].suspicion.confirm() {
+            self.shared.raise_alarm();
+        }
+        let delay = self.delay(&pool, index);
+        self.schedule.finished(end.target, delay, now);
+    }
+
+    fn record(&self, (pool, index): (&Pool, usize), result: ProbeResult) {
+        let backend = &pool.backends[index];
+        let (took, fault) = (result.took, result.fault.as_ref().map(ToString::to_string));
+        let before = backend.health.state();
+        let change = pool.record_probe(index, result);
+        let teller = self.teller(pool, index);
+        let after = backend.health.report();
+        if let Some(fault) = &fault
+            && before != HealthState::Unhealthy
+        {
+            let needed = pool.plan.health.unhealthy_threshold;
+            let failed = match after.streak {
+                Streak::Failures(count) => count,
+                Streak::Successes(_) => 0,
+            };
+            let progress = format!("{failed}/{needed}");
+            let elapsed = EventValue::Float(took.as_secs_f64() * 1000.0);
+            let fields = [
+                ("reason", EventValue::Text(fault)),
+                ("check", EventValue::Text(&described(&pool.plan.health.check))),
+                ("elapsed_ms", elapsed),
+                ("failures", EventValue::Text(&progress)),
+            ];
+            teller.tell((LogLevel::Warn, "probe_failed"), "a probe of the backend failed", &fields);
+        }
+        let Some((change, mode)) = change else { return };
+        match change {
+            HealthChange::BecameHealthy if before == HealthState::Unknown => {}
+            HealthChange::BecameHealthy => {
+                let message = "probes succeed; the backend takes traffic again";
+                teller.tell((LogLevel::Info, "backend_healthy"), message, &[]);
+            }
+            HealthChange::BecameUnhealthy => {
+                let reason = fault.as_deref().unwrap_or_default();
+                let fields = [("reason", EventValue::Text(reason))];
+                let message = "probes fail; the backend gets no traffic";
+                teller.tell((LogLevel::Warn, "backend_unhealthy"), message, &fields);
+                self.shared.raise_alarm();
+            }
+        }
+        if mode.is_some() {
+            teller.change(&Change { breaker: None, mode });
+        }
+    }
+
+    fn delay(&self, pool: &Pool, index: usize) -> Duration {
+        let backend = &pool.backends[index];
+        let doubted = pool.is_in_doubt(index);
+        let pace = if doubted { Pace::Hurried } else { backend.health.pace() };
+        let delay = next_probe_delay(&pool.plan.health, pace, chance(&*self.net));
+        if doubted { delay.min(DOUBT_DELAY) } else { delay }
+    }
+
+    fn teller<'a>(&'a self, pool: &'a Pool, index: usize) -> Teller<'a> {
+        Teller { shared: &self.shared, unix_nanos: self.net.unix_nanos(), pool, index }
+    }
+}
+
+/// What is asked, for people.
+fn described(check: &HealthCheck) -> String {
+    match check {
+        HealthCheck::Off | HealthCheck::Tcp => "tcp".to_owned(),
+        HealthCheck::Http(check) => format!("{} {}", check.method, check.path),
+    }
+}
+
+/// Asks once. `None`: nothing was learnt. `Some(None)`: the backend is fine.
+async fn probe_once<N: Net>(
+    net: &N,
+    shared: &Shared,
+    (pool, index): (&Pool, usize),
+) -> Option<Option<ProbeFault>> {
+    let backend = &pool.backends[index];
+    let health = &pool.plan.health;
+    if backend.is_unresolved() && backend.health.state() == HealthState::Unknown {
+        return None;
+    }
+    let target = ProbeTarget { backend, check: &health.check, timeout: health.timeout };
+    let mut asking = Box::pin(probe(net, &target));
+    let answer = match timeout(CONFIRM_AFTER, &mut asking).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            if backend.suspicion.confirm() {
+                shared.raise_alarm();
+            }
+            asking.await
+        }
+    };
+    match (answer, &health.check) {
+        (Ok(ProbeAnswer::Unasked), _) => None,
+        (Ok(ProbeAnswer::Status(status)), HealthCheck::Http(check)) => {
+            Some(backend.health.judge_status(check, status).err())
+        }
+        (Ok(ProbeAnswer::Status(_) | ProbeAnswer::Connected), _) => Some(None),
+        (Err(fault), _) => Some(Some(fault)),
+    }
+}
