@@ -57,16 +57,16 @@ impl TryError {
         }
     }
 
-    /// True if the backend is to blame, and nobody has told its pool yet.
+    /// True if the backend is to blame, and its pool does not know yet.
     pub(crate) fn is_backends(self) -> bool {
         match self {
             TryError::Connect
             | TryError::Reset
-            | TryError::Forsaken
             | TryError::BadResponse
             | TryError::Timeout
             | TryError::PerTryTimeout => true,
             TryError::SlowConnect
+            | TryError::Forsaken
             | TryError::Status(_)
             | TryError::ClientGone
             | TryError::BadRequestBody

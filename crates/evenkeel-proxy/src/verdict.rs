@@ -160,6 +160,8 @@ impl<N: Net> Worker<N> {
                 let bounds = &pool.plan.connections;
                 self.idle.borrow_mut().give(&pick, bounds, connection, now);
             }
+            // What is known already says nothing about the backend now.
+            Err(_) if pool.is_in_doubt(pick.index) || pick.is_forsaken() => {}
             Err(_) => {
                 self.report(pool, &mut pick, Outcome::Failed);
                 self.doubt(pool, pick.index, Doubt::ConnectFailure);

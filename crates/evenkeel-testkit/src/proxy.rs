@@ -3,11 +3,12 @@
 use crate::client::Client;
 use crate::wire::PATIENCE;
 use evenkeel_core::plan::Plan;
+use evenkeel_core::pool::Pool;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::server::Server;
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -75,22 +76,38 @@ impl Proxy {
         true
     }
 
+    /// The first pool, as it serves.
+    ///
+    /// # Panics
+    /// If the plan has none.
+    pub fn pool(&self) -> Arc<Pool> {
+        let snapshot = self.server().state().snapshot();
+        Arc::clone(snapshot.pools.first().expect("a pool"))
+    }
+
     /// The access records, once there are `count`.
     ///
     /// # Panics
     /// If they do not come, or a line is not JSON.
     pub fn wait_for_records(&self, count: usize) -> Vec<Value> {
+        self.wait_for_events("request_routed", count)
+    }
+
+    /// The events of this name, once there are `count`.
+    ///
+    /// # Panics
+    /// If they do not come, or a line is not JSON.
+    pub fn wait_for_events(&self, name: &str, count: usize) -> Vec<Value> {
         let until = Instant::now() + PATIENCE;
         loop {
             let text = std::fs::read_to_string(&self.log_file).unwrap_or_default();
             let whole = text.rfind('\n').map_or("", |end| &text[..end]);
             let line = |line: &str| serde_json::from_str::<Value>(line).expect("a JSON line");
-            let records: Vec<_> =
-                whole.lines().map(line).filter(|r| r["event"] == "request_routed").collect();
-            if records.len() >= count {
-                return records;
+            let events: Vec<_> = whole.lines().map(line).filter(|e| e["event"] == name).collect();
+            if events.len() >= count {
+                return events;
             }
-            assert!(Instant::now() < until, "{} of {count} records: {text}", records.len());
+            assert!(Instant::now() < until, "{} of {count} {name}: {text}", events.len());
             std::thread::park_timeout(LOG_POLL);
         }
     }

@@ -10,24 +10,35 @@
 //! Invariants: every request has exactly one outcome (I1), no response goes to whom did not ask
 //! (I2), what must not be repeated is seen once (I3), what may is seen as often as allowed (I4),
 //! bytes in are bytes out (I5), a truncated body never ends cleanly (I6), counts return to zero
-//! (I7). And no task panics, nothing hangs, backends see well-formed requests only.
+//! (I7). No task panics, nothing hangs or spins, backends see well-formed requests only.
+//!
+//! Of pools: tries and retries stay within their bounds; a backend has at most `connections.max`
+//! requests and one probe at a time; who is disabled, draining or without weight gets nothing but
+//! its sessions; who is unhealthy gets nothing but probes (I9), and those go on; an open breaker
+//! lets one trial through at a time; sessions stay where they are while nothing speaks against it,
+//! forged cookies tie nobody, and no session cookie reaches a backend; nobody waits longer than the
+//! queue allows; local 429 and 503 carry `Retry-After`; who is well in the end serves again.
 
 mod backend;
 mod check;
 mod client;
+mod coda;
 mod draw;
 mod inbox;
+mod jar;
 mod journal;
+mod mood;
+mod watchdog;
 mod world;
 
-pub use journal::{Outcome, Sighting};
+pub use journal::{Errand, Outcome, Sighting, Told, Visit};
 pub use world::{
-    Backend, Body, Client, Leave, Manners, Method, Promise, Request, World, backend_address,
-    listener_address, plan_of,
+    Backend, Body, Client, Cookie, Forged, Leave, Manners, Method, Mood, Promise, Request, World,
+    backend_address, cookie_plan, health_page, listener_address, plan_of,
 };
 
 use crate::memory::{DialShape, MemoryNet};
-use evenkeel_core::plan::{LogFormat, LogLevel};
+use evenkeel_core::plan::{AffinityPlan, LogFormat, LogLevel, Plan};
 use evenkeel_proxy::listen::accept_loop;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::prober::Prober;
@@ -35,7 +46,7 @@ use evenkeel_proxy::secrets;
 use evenkeel_proxy::shared::{Bounds, Shared};
 use evenkeel_proxy::worker::Worker;
 use fastrand::Rng;
-use journal::{AccessLine, Journal, Stage};
+use journal::{Journal, ProxyLog, Stage};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,10 +58,6 @@ use tokio::time::{sleep, timeout};
 
 /// Virtual time in which every world must end.
 const WORLD_LIMIT: Duration = Duration::from_secs(1_800);
-/// Virtual time that the proxy has to forget clients that are gone.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
-/// How often that is looked at.
-const SETTLE_POLL: Duration = Duration::from_millis(100);
 /// Client connections that the proxy takes at once.
 const BOUNDS: Bounds = Bounds { max_clients: 10_000, workers: 1 };
 
@@ -73,6 +80,10 @@ pub struct Report {
     pub outcomes: BTreeMap<String, Vec<Outcome>>,
     /// Which backend saw which request, in order.
     pub sightings: Vec<Sighting>,
+    /// What kept backends busy, in the order in which it ended.
+    pub visits: Vec<Visit>,
+    /// What the proxy told about pools and backends.
+    pub told: Vec<Told>,
 }
 
 impl Report {
@@ -104,9 +115,12 @@ pub fn play_seed(seed: u64) -> Report {
 pub fn play(world: &World, seed: u64) -> Report {
     watch_for_panics();
     let directory = tempfile::TempDir::new().expect("a temporary directory");
-    let file = directory.path().join("access.log");
+    let file = directory.path().join("proxy.log");
     let options =
-        LogOptions { format: LogFormat::Json, level: LogLevel::Warn, file: Some(file.clone()) };
+        LogOptions { format: LogFormat::Json, level: LogLevel::Debug, file: Some(file.clone()) };
+    let mut world = world.clone();
+    give_keys(&mut world.plan, directory.path());
+    let _guard = watchdog::watch(seed);
     let log = Log::start(options).expect("a log file");
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -118,11 +132,13 @@ pub fn play(world: &World, seed: u64) -> Report {
     log.close();
     let panics = PANICS.with_borrow_mut(std::mem::take);
     journal.breaches.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
-    let lines = read_records(&file);
-    let found = check::check(world, &journal, &lines);
+    let log = ProxyLog::read(&file);
+    world.clients.extend(coda::caller(&world));
+    let found = check::check(&world, &journal, &log);
     journal.breaches.extend(found);
-    let Journal { trace, breaches, outcomes, sightings, .. } = journal;
-    Report { seed, world: world.clone(), trace, breaches, outcomes, sightings }
+    let Journal { mut trace, breaches, outcomes, sightings, visits, .. } = journal;
+    trace.extend(log.told.iter().map(|told| format!("proxy: {told:?}")));
+    Report { seed, world, trace, breaches, outcomes, sightings, visits, told: log.told }
 }
 
 /// Runs the proxy and everyone else until all is said.
@@ -164,7 +180,8 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     if timeout(WORLD_LIMIT, all).await.is_err() {
         stage.breach("the world does not end");
     }
-    settle(&stage, &shared).await;
+    coda::settle(&stage, &shared).await;
+    coda::play(&stage, &world, &shared).await;
     shared.stop();
     let _ = ticks.await;
     let _ = prober.await;
@@ -172,34 +189,17 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     stage.journal.take()
 }
 
-/// I7: what was counted is counted back.
-async fn settle(stage: &Stage, shared: &Shared) {
-    let in_flight = || {
-        let snapshot = shared.snapshot();
-        let backends = snapshot.pools.iter().flat_map(|pool| &pool.backends);
-        backends.map(|backend| backend.in_flight()).sum::<u32>()
-    };
-    let quiet = async {
-        while shared.client_connections() > 0 || in_flight() > 0 {
-            sleep(SETTLE_POLL).await;
+/// Puts the key of all session cookies where the plan says it is.
+fn give_keys(plan: &mut Plan, directory: &Path) {
+    for pool in &mut plan.pools {
+        if let AffinityPlan::Cookie(cookie) = &mut pool.affinity
+            && let Some(name) = &cookie.secret_file
+        {
+            let file = directory.join(name);
+            std::fs::write(&file, jar::KEYS).expect("a key file");
+            cookie.secret_file = Some(file);
         }
-    };
-    if timeout(SETTLE_LIMIT, quiet).await.is_err() {
-        let (clients, requests) = (shared.client_connections(), in_flight());
-        stage.breach(&format!("I7: {clients} clients and {requests} requests stay counted"));
     }
-}
-
-fn read_records(file: &Path) -> Vec<AccessLine> {
-    let text = std::fs::read_to_string(file).expect("a log file");
-    let lines = text.lines().filter_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).expect("a JSON line");
-        let id = line["path"].as_str()?.rsplit('/').next()?.to_owned();
-        let status = line["status"].as_u64().and_then(|status| u16::try_from(status).ok())?;
-        let failure = line["failure"].as_str().map(str::to_owned);
-        Some(AccessLine { id, status, failure })
-    });
-    lines.collect()
 }
 
 /// A task's panic ends nothing but the task: remember it for the world that it belongs to.

@@ -3,20 +3,28 @@
 //!
 //! Modules by what they are about: `framing`, `chunks`, `heads` and `pipelining` for requests;
 //! `responses`, `upgrade`, `bodies` and `connections` for what follows; `trust` and `routing` for
-//! what is decided; `retries`, `exhaustion` and `draining` for when things go wrong.
+//! what is decided; `retries`, `exhaustion` and `draining` for when things go wrong; `choosing`,
+//! `health`, `breaker`, `sessions`, `queueing` and `limits` for who among several gets a request.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod arena;
 mod bodies;
+mod breaker;
+mod choosing;
 mod chunks;
 mod connections;
 mod draining;
 mod exhaustion;
 mod framing;
 mod heads;
+mod health;
+mod limits;
 mod pipelining;
+mod queueing;
 mod responses;
 mod retries;
 mod routing;
+mod sessions;
+mod stage;
 mod trust;
 mod upgrade;

@@ -4,10 +4,12 @@
 use crate::arena::{
     Arena, BAD_RESPONSE, CONNECT_FAILURE, GOOD, RESET, RESPONSE_TIMEOUT, Refusal, each, is_refusal,
 };
+use crate::stage::{Act, Stage, answer, eventually, get, status};
+use evenkeel_core::plan::RetryMethods;
 use evenkeel_testkit::backend::{Backend, OK, RefusingAddress};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const POST: &str = "POST /once HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok";
 
@@ -230,4 +232,198 @@ fn backends_that_answer_nothing_sensible() {
         }
         Ok(())
     });
+}
+
+/// The answers to two requests in a row, one of which begins with the first of two players.
+fn two(stage: &Stage, request: &str) -> Vec<(u16, String)> {
+    let answers = [(); 2].map(|()| stage.ask(request));
+    let mut answers = answers.map(|response| (response.status(), response.text())).to_vec();
+    answers.sort();
+    answers
+}
+
+#[test]
+fn statuses_that_are_worth_another_try() {
+    let cases = [
+        ("502", (502, vec![502, 503, 504], true)),
+        ("503", (503, vec![502, 503, 504], true)),
+        ("504", (504, vec![502, 503, 504], true)),
+        ("500", (500, vec![502, 503, 504], false)),
+        ("404", (404, vec![502, 503, 504], false)),
+        ("500, listed", (500, vec![500], true)),
+        ("503, not listed", (503, vec![500], false)),
+        ("429, listed", (429, vec![429], true)),
+    ];
+    each(cases, |(code, listed, again)| {
+        let stage = Stage::of(2, |plan| plan.pool(|p| p.retry.on.statuses.clone_from(listed)));
+        stage.players[0].says(answer(*code, "X-From: a\r\n", "no"));
+        let answers = two(&stage, &get("/"));
+        let records = stage.proxy.wait_for_records(2);
+        let tries: Vec<_> = records.iter().filter_map(|r| r["tries"].as_u64()).collect();
+        let plain = (200, "b".to_owned());
+        if *again {
+            assert_eq!(answers, [plain.clone(), plain]);
+            assert!(tries.contains(&2) && stage.players[1].count() == 2, "{tries:?}");
+        } else {
+            assert_eq!(answers, [plain, (*code, "no".to_owned())]);
+            assert_eq!((tries, stage.counts()), (vec![1, 1], vec![1, 1]));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_may_be_sent_again_after_a_503() {
+    let send = |start: &str, framing: &str, body: &str| {
+        format!("{start} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n{body}")
+    };
+    let sized = |start: &str, length: usize| {
+        send(start, &format!("Content-Length: {length}"), &"x".repeat(length))
+    };
+    let chunked = send("PUT /", "Transfer-Encoding: chunked", "2\r\nok\r\n0\r\n\r\n");
+    let (safe, all) = (RetryMethods::Idempotent, RetryMethods::All);
+    let cases = [
+        ("GET", (get("/"), safe, true)),
+        ("DELETE", (sized("DELETE /", 0), safe, true)),
+        ("PUT with a body", (sized("PUT /", 1000), safe, true)),
+        ("POST", (sized("POST /", 2), safe, false)),
+        ("PATCH", (sized("PATCH /", 2), safe, false)),
+        ("POST, methods: all", (sized("POST /", 2), all, true)),
+        ("a body beyond the buffer", (sized("PUT /", 1001), all, false)),
+        ("a chunked body", (chunked, all, false)),
+    ];
+    each(cases, |(request, methods, again)| {
+        let stage = Stage::of(2, |plan| {
+            plan.pool(|pool| {
+                pool.retry.methods = *methods;
+                pool.retry.buffer_bytes = 1000;
+            })
+        });
+        stage.players[0].says(status(503));
+        let codes: Vec<_> = two(&stage, request).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, if *again { [200, 200] } else { [200, 503] });
+        let seen = [0, 1].map(|at: usize| stage.players[at].tally().requests).concat();
+        let repeated = seen.len() > 2;
+        assert_eq!(repeated, *again, "{:?}", stage.counts());
+        assert!(seen.iter().all(|request| request.body == seen[0].body), "the whole body each time");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_last_answer_is_passed_on_as_it_is() {
+    let stage = Stage::of(2, |plan| plan);
+    for player in &stage.players {
+        player.says(answer(503, "X-Why: tired\r\nRetry-After: 7\r\n", "come back later"));
+    }
+    let response = stage.ask(&get("/"));
+    assert_eq!(response.start_line, "HTTP/1.1 503 Said So");
+    assert_eq!(response.value("x-why"), Some("tired"));
+    assert_eq!(response.value("retry-after"), Some("7"));
+    assert_eq!(response.text(), "come back later");
+    assert_eq!(stage.counts(), [1, 1]);
+    let record = &stage.proxy.wait_for_records(1)[0];
+    assert_eq!((&record["tries"], &record["status"]), (&2.into(), &503.into()), "{record}");
+}
+
+#[test]
+fn attempts_bound_tries_by_status_too() {
+    for attempts in 1..=4 {
+        let stage = Stage::of(4, |plan| plan.pool(|pool| pool.retry.attempts = attempts));
+        stage.players.iter().for_each(|player| player.says(status(503)));
+        assert_eq!(stage.ask(&get("/")).status(), 503);
+        let tries = stage.counts().iter().sum::<usize>();
+        assert_eq!(tries, attempts as usize, "{:?}", stage.counts());
+        assert!(stage.counts().iter().all(|count| *count <= 1), "never twice the same");
+    }
+}
+
+#[test]
+fn retries_stay_within_their_budget() {
+    const REQUESTS: usize = 300;
+    // Share in per cent, and retries per second whatever the share.
+    for (share, floor) in [(20, 10), (0, 0), (20, 0)] {
+        let stage = Stage::of(3, |plan| {
+            plan.pool(|pool| {
+                pool.retry.budget = f64::from(share) / 100.0;
+                pool.retry.budget_floor = floor;
+                pool.retry.backoff.max = Duration::from_millis(1);
+            })
+        });
+        stage.players.iter().for_each(|player| player.says(status(503)));
+        let (mut client, began) = (stage.connect(), Instant::now());
+        for _ in 0..REQUESTS {
+            assert_eq!(client.ask(get("/")).status(), 503);
+        }
+        let seconds = usize::try_from(began.elapsed().as_secs()).expect("few") + 2;
+        let retries = stage.counts().iter().sum::<usize>() - REQUESTS;
+        let (share, floor) = (REQUESTS * share as usize / 100, floor as usize);
+        assert!(retries <= share + floor * seconds, "{retries} of {share} and {floor}");
+        assert!(retries >= share, "{retries} of {share}: the share may be used");
+    }
+}
+
+#[test]
+fn a_try_has_its_own_time() {
+    let per_try = Duration::from_millis(100);
+    for listed in [true, false] {
+        let stage = Stage::of(2, |plan| {
+            plan.pool(|pool| {
+                pool.retry.per_try_timeout = per_try;
+                pool.retry.on.per_try_timeout = listed;
+            })
+        });
+        stage.players[0].does(Act::Stall);
+        let began = Instant::now();
+        let codes: Vec<_> = two(&stage, &get("/")).into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, if listed { [200, 200] } else { [200, 504] });
+        let took = began.elapsed();
+        assert!((per_try..per_try * 10).contains(&took), "{took:?}");
+        let records = stage.proxy.wait_for_records(2);
+        let most = records.iter().filter_map(|record| record["tries"].as_u64()).max();
+        assert_eq!(most, Some(if listed { 2 } else { 1 }));
+    }
+}
+
+#[test]
+fn retry_after_is_respected() {
+    let pause = Duration::from_millis(400);
+    let stage = Stage::of(2, |plan| {
+        plan.pool(|pool| {
+            pool.retry.on.statuses = Vec::new();
+            pool.breaker.max_reset_timeout = pause; // bounds what a backend may ask for
+        })
+    });
+    stage.players[0].says(answer(503, "Retry-After: 60\r\n", "busy"));
+    let began = Instant::now();
+    assert_eq!(two(&stage, &get("/")), [(200, "b".to_owned()), (503, "busy".to_owned())]);
+    stage.players[0].says(OK.to_vec());
+    while began.elapsed() < pause / 2 {
+        assert_eq!(stage.ask(&get("/")).text(), "b");
+    }
+    eventually("the end of the pause", || stage.ask(&get("/")).text() == "ok");
+    // Nobody else there: better one that asked for a pause than none.
+    let alone = Stage::of(1, |plan| plan);
+    alone.players[0].says(answer(503, "Retry-After: 60\r\n", "busy"));
+    assert_eq!(two(&alone, &get("/")), [(503, "busy".to_owned()), (503, "busy".to_owned())]);
+}
+
+#[test]
+fn who_leaves_stops_the_work_for_him() {
+    let backend = Backend::start(|conversation| {
+        conversation.request();
+        conversation.read_to_end();
+    });
+    let proxy = Proxy::start(&PlanBuilder::to(&[backend.address()]).build());
+    for (number, request) in [GOOD, POST].into_iter().enumerate() {
+        let mut client = proxy.connect();
+        client.send(request);
+        eventually("the request", || backend.requests().len() == number + 1);
+        client.reset();
+        assert!(backend.wait_for_end(number), "the backend sees its connection end");
+    }
+    let records = proxy.wait_for_records(2);
+    assert!(records.iter().all(|record| record["failure"] == "client_gone"), "{records:?}");
+    let silent = &proxy.pool().backends[0];
+    eventually("nothing in flight", || silent.in_flight() == 0);
 }

@@ -2,9 +2,11 @@
 
 use super::client::chunked;
 use super::inbox::{self, Fault, Framing, Head, Inbox};
-use super::journal::{Sighting, Stage};
-use super::world::{Backend, Manners};
-use crate::memory::{MemoryListener, ScriptStream, chance};
+use super::jar::FOREIGN;
+use super::journal::{Errand, Stage};
+use super::mood::{Temper, maybe};
+use super::world::{Backend, COOKIE, HEALTH_PATH, Manners, Mood};
+use crate::memory::{DialShape, MemoryListener, ScriptStream, chance};
 use evenkeel_proxy::net::Peek;
 use fastrand::Rng;
 use std::rc::Rc;
@@ -43,31 +45,76 @@ const WRONG: &[Turn] =
 /// What follows the first lines of a response whose body breaks its own framing.
 const BAD_CHUNK: &str = "Transfer-Encoding: chunked\r\n\r\n4\r\nbait\r\nzz\r\n";
 
+/// Statuses that tell of trouble.
+const TROUBLE: &[u16] = &[500, 502, 503, 504, 429];
+
 /// Serves one backend for as long as the world lasts.
 pub(super) async fn play(
     stage: Rc<Stage>,
     plan: Backend,
-    mut listener: MemoryListener,
+    listener: MemoryListener,
     mut rng: Rng,
 ) {
     let plan = Rc::new(plan);
-    while let Ok(stream) = listener.accept().await {
+    let temper = Rc::new(Temper::default());
+    let mut listener = Some(listener);
+    let mut moods = plan.moods.iter().copied().peekable();
+    loop {
+        let change = moods.peek().map(|(at, _)| {
+            sleep(Duration::from_millis(*at).saturating_sub(stage.net.elapsed()))
+        });
+        let accepted = listener.as_mut().map(MemoryListener::accept);
+        let stream = tokio::select! {
+            biased;
+            () = maybe(change) => None,
+            stream = maybe(accepted) => Some(stream),
+        };
+        let Some(stream) = stream else {
+            let Some((_, mood)) = moods.next() else { continue };
+            stage.note(&format!("backend {}: {mood:?}", plan.address));
+            drop(listener.take());
+            let bind = |dial| stage.net.bind(plan.address, dial);
+            listener = dial(&plan, mood).map(bind);
+            temper.set(mood);
+            continue;
+        };
+        let Ok(stream) = stream else { return };
         let stream = ScriptStream::new(stream);
         let connection = Connection {
             stage: Rc::clone(&stage),
             plan: Rc::clone(&plan),
+            temper: Rc::clone(&temper),
             inbox: Inbox::new(stream.clone()),
-            stream,
+            stream: stream.clone(),
             rng: rng.fork(),
             seen: Vec::new(),
         };
-        tokio::task::spawn_local(connection.serve());
+        let temper = Rc::clone(&temper);
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                biased;
+                () = temper.death() => stream.reset(),
+                () = connection.serve() => {}
+            }
+        });
+    }
+}
+
+/// What connecting comes to in a mood; `None` = nobody listens.
+fn dial(plan: &Backend, mood: Mood) -> Option<DialShape> {
+    match mood {
+        Mood::Dead => None,
+        Mood::Gone => Some(DialShape { hang_percent: 100, ..DialShape::smooth() }),
+        Mood::Well | Mood::Frozen | Mood::Unavailable | Mood::Sick | Mood::Slow => {
+            Some(plan.dial.clone())
+        }
     }
 }
 
 struct Connection {
     stage: Rc<Stage>,
     plan: Rc<Backend>,
+    temper: Rc<Temper>,
     inbox: Inbox,
     stream: ScriptStream,
     rng: Rng,
@@ -121,8 +168,10 @@ impl Connection {
         let target = line.split(' ').nth(1).unwrap_or_default();
         let id = target.rsplit('/').next().unwrap_or_default().to_owned();
         self.note(&format!("{id}: hasty answer"));
-        let sighting = Sighting { id: id.clone(), backend: self.plan.address };
-        self.stage.journal.borrow_mut().sightings.push(sighting);
+        if target == HEALTH_PATH {
+            return;
+        }
+        self.stage.sight(&id, self.plan.address);
         let response = self.respond(&id, line.starts_with("HEAD "));
         if self.answer(&response, &id).await {
             let _ = timeout(LINGER, async { while self.inbox.fill().await.is_ok() {} }).await;
@@ -137,6 +186,7 @@ impl Connection {
             Some(limit) => match timeout(limit, self.inbox.head()).await {
                 Ok(head) => head,
                 Err(_) if self.inbox.rest().is_empty() => {
+                    self.temper.motion().await;
                     self.note("closes an idle connection");
                     if self.rng.bool() {
                         self.stream.reset()
@@ -166,6 +216,10 @@ impl Connection {
 
     /// One request and what is done about it. True if the connection stays.
     async fn exchange(&mut self, head: &Head) -> bool {
+        if head.method_and_target().is_ok_and(|(_, target)| target == HEALTH_PATH) {
+            self.show_health().await;
+            return false;
+        }
         let (id, is_head, framing) = match self.sight(head) {
             Ok(seen) => seen,
             Err(fault) => {
@@ -174,6 +228,10 @@ impl Connection {
             }
         };
         self.seen.push(id.clone());
+        let seen = self.stage.net.elapsed();
+        if !self.stand_still(framing).await {
+            return false;
+        }
         let turn = self.decide();
         if turn != Turn::Answer {
             self.note(&format!("{id}: {turn:?}"));
@@ -192,8 +250,15 @@ impl Connection {
                 self.stage.breach(&format!("bytes behind {id} before its answer"));
             }
         }
-        let late = self.rng.u64(self.manners().late_ms.clone());
-        sleep(Duration::from_millis(late)).await;
+        let _busy = reads_first.then(|| self.stage.visit(self.plan.address, (Errand::Request, seen)));
+        let late = self.late();
+        if !reads_first {
+            sleep(late).await;
+        } else if !self.dwell(sleep(late)).await {
+            self.note(&format!("{id}: nobody waits any more"));
+            return false;
+        }
+        self.temper.motion().await;
         let response = self.respond(&id, is_head);
         match turn {
             Turn::Answer => self.answer(&response, &id).await,
@@ -226,6 +291,66 @@ impl Connection {
         }
     }
 
+    fn late(&mut self) -> Duration {
+        let late = self.rng.u64(self.manners().late_ms.clone());
+        self.temper.pause(Duration::from_millis(late))
+    }
+
+    /// Waits; false if the other side ends the connection meanwhile.
+    async fn dwell(&mut self, wait: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            () = async { while self.inbox.fill().await.is_ok() {} } => false,
+            () = wait => true,
+        }
+    }
+
+    /// While nothing moves; false if the other side ends the connection meanwhile. With a body on
+    /// its way, that is found out later.
+    async fn stand_still(&mut self, framing: Framing) -> bool {
+        let temper = Rc::clone(&self.temper);
+        if !temper.stands_still() {
+            return true;
+        }
+        if framing != Framing::Nothing {
+            temper.motion().await;
+            return true;
+        }
+        let seen = self.stage.net.elapsed();
+        let _busy = self.stage.visit(self.plan.address, (Errand::Request, seen));
+        self.dwell(temper.motion()).await
+    }
+
+    /// Answers a probe as it fares.
+    async fn show_health(&mut self) {
+        let _busy = self.stage.visit(self.plan.address, (Errand::Probe, self.stage.net.elapsed()));
+        let temper = Rc::clone(&self.temper);
+        if !self.dwell(temper.motion()).await {
+            return;
+        }
+        let turn = self.decide();
+        let late = self.late();
+        if turn == Turn::Silence || !self.dwell(sleep(late)).await {
+            while self.inbox.fill().await.is_ok() {}
+            return;
+        }
+        if turn == Turn::Break {
+            self.depart();
+            return;
+        }
+        let status = match self.temper.mood() {
+            Mood::Unavailable | Mood::Sick => 503,
+            Mood::Well | Mood::Dead | Mood::Gone | Mood::Frozen | Mood::Slow => 200,
+        };
+        self.note(&format!("health {status}"));
+        let answer = format!(
+            "HTTP/1.1 {status} Health\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+        );
+        if self.write(answer.as_bytes()).await {
+            self.stream.shutdown().await;
+        }
+    }
+
     /// Notes a request: id, whether it is HEAD, framing.
     fn sight(&self, head: &Head) -> Result<(String, bool, Framing), Fault> {
         let (method, target) = head.method_and_target()?;
@@ -235,8 +360,12 @@ impl Connection {
         if path != id || head.value("host").as_deref() != Some("sim.test") {
             self.stage.breach(&format!("backend got a request of its own: {target} {id}"));
         }
-        let sighting = Sighting { id: id.clone(), backend: self.plan.address };
-        self.stage.journal.borrow_mut().sightings.push(sighting);
+        self.stage.sight(&id, self.plan.address);
+        let cookies = head.value("cookie").unwrap_or_default();
+        if cookies != FOREIGN {
+            let names = cookies.split(COOKIE).count();
+            self.stage.breach(&format!("{id}: its cookies came changed, {names} parts"));
+        }
         Ok((id, method == "HEAD", head.framing()?.unwrap_or(Framing::Nothing)))
     }
 
@@ -276,7 +405,14 @@ impl Connection {
         let manners = self.plan.manners.clone();
         let rng = &mut self.rng;
         let interim = if chance(rng, manners.interim) { rng.usize(1..=2) } else { 0 };
-        let status = [200, 200, 200, 200, 200, 404, 204, 304][rng.usize(0..8)];
+        let usual = [200, 200, 200, 200, 200, 404, 204, 304][rng.usize(0..8)];
+        let fails = chance(rng, manners.failing).then(|| TROUBLE[rng.usize(0..TROUBLE.len())]);
+        let status = match self.temper.mood() {
+            Mood::Unavailable => 503,
+            Mood::Well | Mood::Dead | Mood::Gone | Mood::Frozen | Mood::Sick | Mood::Slow => {
+                fails.unwrap_or(usual)
+            }
+        };
         let bodiless = is_head || matches!(status, 204 | 304);
         let body = inbox::body_of(id, rng.usize(manners.size));
         let hash = inbox::hash(&body);
@@ -286,6 +422,14 @@ impl Connection {
         text.push_str(&format!(
             "HTTP/1.1 {status} Fine\r\nX-Echo-Id: {id}\r\nX-Body-Hash: {hash}\r\n"
         ));
+        text.push_str(&format!("X-Backend: {}\r\n", self.plan.address));
+        if status >= 429 {
+            let complaint = (self.plan.address, self.stage.net.elapsed());
+            self.stage.journal.borrow_mut().complaints.push(complaint);
+        }
+        if let (503, Some(seconds)) = (status, manners.retry_after) {
+            text.push_str(&format!("Retry-After: {seconds}\r\n"));
+        }
         let start = text.clone();
         if closes && !ends_by_close {
             text.push_str("Connection: close\r\n");
@@ -293,7 +437,7 @@ impl Connection {
         let length = body.len();
         let encoded = if ends_by_close || status == 204 {
             body
-        } else if rng.bool() {
+        } else if !chance(rng, manners.chunked) {
             text.push_str(&format!("Content-Length: {length}\r\n"));
             body
         } else {
@@ -330,12 +474,13 @@ impl Connection {
     async fn write(&mut self, bytes: &[u8]) -> bool {
         let piece = self.rng.usize(self.plan.manners.piece.clone()).max(1);
         for piece in bytes.chunks(piece) {
+            self.temper.motion().await;
             if self.stream.write_all(piece).await.is_err() {
                 return false;
             }
             let pause = self.rng.u64(self.plan.manners.pause_ms.clone());
             if pause > 0 {
-                sleep(Duration::from_millis(pause)).await;
+                sleep(self.temper.pause(Duration::from_millis(pause))).await;
             }
         }
         true

@@ -1,11 +1,15 @@
 //! Joins what clients, backends and the proxy's own records say.
 
-use super::journal::{AccessLine, Journal, Outcome};
+mod pools;
+mod times;
+
+use super::journal::{AccessLine, Journal, Outcome, ProxyLog};
 use super::world::{Method, Promise, Request, World};
+use evenkeel_core::plan::RetryMethods;
 use std::collections::BTreeMap;
 
 /// All breaches that only the whole story shows.
-pub(super) fn check(world: &World, journal: &Journal, lines: &[AccessLine]) -> Vec<String> {
+pub(super) fn check(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<String> {
     let requests = world.clients.iter().flat_map(|client| &client.requests);
     let requests: BTreeMap<&str, &Request> =
         requests.map(|request| (request.id.as_str(), request)).collect();
@@ -30,21 +34,26 @@ pub(super) fn check(world: &World, journal: &Journal, lines: &[AccessLine]) -> V
         breaches.extend(repeats(world, request, times));
         if let [outcome] = outcomes {
             breaches.extend(promise(world, request, outcome));
-            let own: Vec<_> = lines.iter().filter(|line| line.id == id).collect();
+            let own: Vec<_> = log.records.iter().filter(|line| line.id == id).collect();
             breaches.extend(records(request, (outcome, times), &own));
         }
     }
+    breaches.extend(pools::check(world, journal, log));
+    breaches.extend(times::check(world, journal, log));
     breaches
 }
 
 /// I3, I4: how often backends may see a request.
 fn repeats(world: &World, request: &Request, times: usize) -> Option<String> {
-    let attempts = world.plan.pools.get(request.pool).map_or(0, |pool| pool.retry.attempts);
-    let attempts = usize::try_from(attempts).unwrap_or(usize::MAX);
+    let retry = world.plan.pools.get(request.pool).map(|pool| &pool.retry);
+    let attempts = retry.map_or(0, |retry| usize::try_from(retry.attempts).unwrap_or(usize::MAX));
+    let all = retry.is_some_and(|retry| retry.methods == RetryMethods::All);
     let (rule, most) = match request.method {
-        Method::Post => ("I3", 1),
+        Method::Post if !all => ("I3", 1),
         // Each try may find one idle connection dead and repeat on a new one.
-        Method::Get | Method::Head | Method::Put => ("I4", attempts.saturating_mul(2)),
+        Method::Post | Method::Get | Method::Head | Method::Put => {
+            ("I4", attempts.saturating_mul(2))
+        }
     };
     let id = &request.id;
     (times > most).then(|| format!("{rule}: backends saw {id} {times} times, not {most}"))

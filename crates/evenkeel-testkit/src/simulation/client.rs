@@ -1,12 +1,13 @@
 //! A scripted client: writes by its plan while it reads what comes, and judges every response.
 
 use super::inbox::{self, Fault, Framing, Head, Inbox};
-use super::journal::{Outcome, Stage};
+use super::jar::Jar;
+use super::journal::{Outcome, SessionUse, Stage};
 use super::world::{Body, Client, Leave, Method, Request, listener_address};
 use crate::memory::ScriptStream;
 use evenkeel_core::failure::Failure;
 use evenkeel_proxy::net::Peek;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
     sleep(Duration::from_millis(plan.start_ms)).await;
     let last = u8::try_from(number + 1).unwrap_or(u8::MAX);
     let own = SocketAddr::from(([10, 2, 0, last], 0));
+    let jar = Jar::of(&plan);
     let mut next = 0;
     while next < plan.requests.len() {
         let end = if plan.fresh { next + 1 } else { plan.requests.len() };
@@ -42,8 +44,10 @@ pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
         let connection = Connection {
             stage: &stage,
             plan: &plan,
+            jar: &jar,
             requests,
             stream,
+            ties: RefCell::default(),
             started: Cell::default(),
             ended: Cell::default(),
             over: Cell::default(),
@@ -69,8 +73,11 @@ pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
 struct Connection<'a> {
     stage: &'a Stage,
     plan: &'a Client,
+    jar: &'a Jar,
     requests: &'a [Request],
     stream: ScriptStream,
+    /// Whom the cookie of each request that was begun names.
+    ties: RefCell<Vec<Option<SocketAddr>>>,
     /// Requests of which something was written.
     started: Cell<usize>,
     /// Requests that have their response.
@@ -103,6 +110,10 @@ impl Connection<'_> {
                 break;
             }
             self.started.set(index + 1);
+            let tie = self.jar.tie(request);
+            self.ties.borrow_mut().push(tie);
+            let named = tie.map(|backend| (request.id.clone(), backend));
+            self.stage.journal.borrow_mut().ties.extend(named);
             self.reader.notify_one();
             let method = request.method.name();
             self.stage.note(&format!("client: {} {method} {:?}", request.id, request.body));
@@ -129,7 +140,7 @@ impl Connection<'_> {
 
     /// False if this was the last thing that is sent.
     async fn send(&self, request: &Request) -> bool {
-        let bytes = encode(request);
+        let bytes = encode(request, &self.jar.line(request));
         let share = request.leaves.map_or(100, |(_, percent)| usize::from(percent));
         for piece in bytes[..bytes.len() * share / 100].chunks(request.piece.max(1)) {
             if self.over.get() || self.stream.write_all(piece).await.is_err() {
@@ -167,7 +178,7 @@ impl Connection<'_> {
             if self.started.get() <= index {
                 break;
             }
-            let outcome = timeout(PATIENCE, self.read_answer(&mut inbox, request)).await;
+            let outcome = timeout(PATIENCE, self.read_answer(&mut inbox, index)).await;
             settled = index + 1;
             if !self.judge(&inbox, request, outcome.ok()) {
                 break;
@@ -229,7 +240,8 @@ impl Connection<'_> {
         }
     }
 
-    async fn read_answer(&self, inbox: &mut Inbox, request: &Request) -> Result<Answer, Fault> {
+    async fn read_answer(&self, inbox: &mut Inbox, index: usize) -> Result<Answer, Fault> {
+        let request = &self.requests[index];
         let mut interim = 0;
         let (head, status) = loop {
             let head = inbox.head().await?;
@@ -258,7 +270,29 @@ impl Connection<'_> {
             self.stage.breach(&format!("{}: the response does not say close", request.id));
         }
         let local = self.check_origin(request, &head, (status, &body));
+        self.note_session(index, &head);
+        if local && matches!(status, 429 | 503) && head.number("retry-after").unwrap_or(0) == 0 {
+            self.stage.breach(&format!("{}: a local {status} without Retry-After", request.id));
+        }
         Ok(Answer { status, local, persistent: stays && framing != Framing::UntilClose })
+    }
+
+    /// What the response says of the session.
+    fn note_session(&self, index: usize, head: &Head) {
+        let request = &self.requests[index];
+        let backend = head.value("x-backend").and_then(|text| text.parse().ok());
+        let set = head.value("set-cookie");
+        let Some(backend) = backend else {
+            if set.is_some() {
+                self.stage.breach(&format!("{}: a local reply sets a cookie", request.id));
+            }
+            return;
+        };
+        let renewed = set.is_some_and(|set| self.jar.take(request.pool, &set, backend));
+        let (id, at) = (request.id.clone(), self.stage.net.elapsed());
+        let tied = self.ties.borrow()[index];
+        let session = SessionUse { id, tied, backend, renewed, at };
+        self.stage.journal.borrow_mut().sessions.push(session);
     }
 
     /// Whose response it is, and whether all of it came. True if it is the proxy's own.
@@ -283,8 +317,8 @@ impl Connection<'_> {
     }
 }
 
-/// All bytes of a request.
-fn encode(request: &Request) -> Vec<u8> {
+/// All bytes of a request; `cookies` is a whole line.
+fn encode(request: &Request, cookies: &str) -> Vec<u8> {
     let length = match request.body {
         Body::Nothing => 0,
         Body::Length(length) | Body::Chunked(length, _) => length,
@@ -295,7 +329,7 @@ fn encode(request: &Request) -> Vec<u8> {
     let hash = inbox::hash(&body);
     let mut head = format!(
         "{method} /p{pool}/{id} HTTP/{version}\r\nHost: sim.test\r\nX-Sim-Id: {id}\r\n\
-         X-Sim-Hash: {hash}\r\n"
+         X-Sim-Hash: {hash}\r\n{cookies}"
     );
     match (request.closes, request.http10) {
         (true, _) => head.push_str("Connection: close\r\n"),

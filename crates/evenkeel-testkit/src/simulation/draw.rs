@@ -1,5 +1,7 @@
 //! A world from a seed.
 
+mod pools;
+
 use super::world::{
     Backend, Body, Client, Leave, Manners, Method, Promise, Request, World, backend_address,
     plan_of,
@@ -54,7 +56,9 @@ pub(super) fn world(seed: u64) -> World {
     let clients = clients.collect();
     let drains = promise == Promise::Nothing && chance(&mut rng, 10);
     let drain_ms = drains.then(|| rng.u64(0..500));
-    World { plan, shape, backends, clients, drain_ms, promise }
+    let mut world = World { plan, shape, backends, clients, drain_ms, calm_ms: None, promise };
+    pools::draw(&mut rng, &mut world);
+    world
 }
 
 fn shape(rng: &mut Rng, promise: Promise) -> WireShape {
@@ -130,7 +134,8 @@ fn backends(rng: &mut Rng, pools: &[usize], (promise, most): (Promise, usize)) -
                     manners.breaks = chance(rng, 10);
                 }
             }
-            all.push(Backend { address: backend_address(pool, index), dial, manners });
+            let address = backend_address(pool, index);
+            all.push(Backend { address, dial, manners, moods: Vec::new() });
         }
     }
     all
@@ -187,7 +192,9 @@ fn client(rng: &mut Rng, number: usize, (promise, most): (Promise, usize)) -> Cl
     });
     let requests = requests.collect();
     let half_closes = chance(rng, 10);
-    Client { listener: 0, start_ms: rng.u64(0..300), window, fresh, half_closes, requests }
+    let start_ms = rng.u64(0..300);
+    let client = Client::sequential(requests);
+    Client { start_ms, window, fresh, half_closes, ..client }
 }
 
 fn request(rng: &mut Rng, id: String, most: usize) -> Request {

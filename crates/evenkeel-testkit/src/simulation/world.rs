@@ -2,9 +2,18 @@
 
 use crate::memory::{DialShape, WireShape};
 use crate::plan::{self, PlanBuilder};
-use evenkeel_core::plan::{PathMatch, Plan, RouteMatch};
+use evenkeel_core::plan::{CookiePlan, HealthCheck, HttpCheck, PathMatch, Plan, RouteMatch};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Name of the cookie that ties a client to its backend.
+pub const COOKIE: &str = "evenkeel";
+/// Life of that cookie.
+const COOKIE_TTL: Duration = Duration::from_secs(3_600);
+/// Path of a backend's health page.
+pub const HEALTH_PATH: &str = "/health";
 
 /// Methods that clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,30 @@ pub enum Leave {
     HalfClose,
 }
 
+/// The session cookie that a client sends to a pool whose affinity is a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookie {
+    /// The one that it was given, if it was.
+    Own,
+    /// None.
+    Missing,
+    /// One that must not be followed.
+    Forged(Forged),
+}
+
+/// Why a cookie must not be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forged {
+    /// It is no cookie of ours.
+    Noise,
+    /// It was signed with a key that is not in use.
+    WrongKey,
+    /// It was signed for another pool.
+    WrongPool,
+    /// Its time is over.
+    Expired,
+}
+
 /// One request of a client.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -78,6 +111,8 @@ pub struct Request {
     pub pause_ms: u64,
     /// The client leaves when so many percent of the bytes are written.
     pub leaves: Option<(Leave, u8)>,
+    /// The session cookie that it carries.
+    pub cookie: Cookie,
 }
 
 /// One client.
@@ -95,6 +130,8 @@ pub struct Client {
     pub half_closes: bool,
     /// One after the other.
     pub requests: Vec<Request>,
+    /// Sessions from before the world began: pool and index of the backend.
+    pub ties: Vec<(usize, usize)>,
 }
 
 /// What a backend does to connections and requests; shares in percent.
@@ -116,6 +153,12 @@ pub struct Manners {
     pub pause_ms: RangeInclusive<u64>,
     /// Answers before the request's body was read.
     pub early: u8,
+    /// Answers with a status that tells of trouble.
+    pub failing: u8,
+    /// Answers in chunks, of those that could state their length.
+    pub chunked: u8,
+    /// What a 503 asks for in `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
     /// Answers when it has seen the request line, and closes.
     pub hasty: u8,
     /// Sends 103 first.
@@ -140,6 +183,9 @@ impl Manners {
             piece: 65_536..=65_536,
             pause_ms: 0..=0,
             early: 0,
+            failing: 0,
+            chunked: 50,
+            retry_after: None,
             hasty: 0,
             interim: 0,
             closes: 0,
@@ -147,6 +193,26 @@ impl Manners {
             idle_close_ms: None,
         }
     }
+}
+
+/// What a backend is like for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// As its manners say.
+    #[default]
+    Well,
+    /// Its process is gone: connections are refused, those that exist break.
+    Dead,
+    /// Its host is gone: connects hang, nothing moves.
+    Gone,
+    /// Its process stands still: connections are taken, nothing moves.
+    Frozen,
+    /// It answers 503 to everything.
+    Unavailable,
+    /// Its health page says 503, all else is well.
+    Sick,
+    /// Everything takes a hundred times as long.
+    Slow,
 }
 
 /// One backend.
@@ -158,6 +224,8 @@ pub struct Backend {
     pub dial: DialShape,
     /// What it does then.
     pub manners: Manners,
+    /// Its moods by the millisecond at which they begin, in order; before, it is well.
+    pub moods: Vec<(u64, Mood)>,
 }
 
 /// What clients that stay may rely on, given the faults of the world.
@@ -184,6 +252,9 @@ pub struct World {
     pub clients: Vec<Client>,
     /// When the proxy is told to drain.
     pub drain_ms: Option<u64>,
+    /// Virtual time between the last client and the calls that look whether those who are well
+    /// serve again; `None` = nobody looks.
+    pub calm_ms: Option<u64>,
     /// What must come of it.
     pub promise: Promise,
 }
@@ -230,6 +301,24 @@ pub fn plan_of(listeners: usize, pools: &[usize]) -> Plan {
         .build()
 }
 
+/// The check of the health page.
+pub fn health_page() -> HealthCheck {
+    HealthCheck::Http(HttpCheck {
+        path: HEALTH_PATH.to_owned(),
+        method: "GET".to_owned(),
+        host: String::new(),
+        expect_status: vec![200..=299],
+        expect_body: String::new(),
+        by_default: false,
+    })
+}
+
+/// The session cookie of every pool that has one. The file with its key is made when the world is
+/// played.
+pub fn cookie_plan() -> CookiePlan {
+    CookiePlan { name: COOKIE.into(), ttl: COOKIE_TTL, secret_file: Some(PathBuf::from("keys")) }
+}
+
 impl World {
     /// One listener, one pool; nothing goes wrong, nobody calls yet.
     pub fn quiet(backends: usize) -> World {
@@ -237,6 +326,7 @@ impl World {
             address: backend_address(0, index),
             dial: DialShape::smooth(),
             manners: Manners::good(),
+            moods: Vec::new(),
         };
         World {
             plan: plan_of(1, &[backends]),
@@ -244,6 +334,7 @@ impl World {
             backends: (0..backends).map(backend).collect(),
             clients: Vec::new(),
             drain_ms: None,
+            calm_ms: None,
             promise: Promise::All,
         }
     }
@@ -264,6 +355,7 @@ impl Request {
             piece: usize::MAX,
             pause_ms: 0,
             leaves: None,
+            cookie: Cookie::Own,
         }
     }
 }
@@ -271,6 +363,14 @@ impl Request {
 impl Client {
     /// Calls the first listener, one request after the other on one connection.
     pub fn sequential(requests: Vec<Request>) -> Client {
-        Client { listener: 0, start_ms: 0, window: 1, fresh: false, half_closes: false, requests }
+        Client {
+            listener: 0,
+            start_ms: 0,
+            window: 1,
+            fresh: false,
+            half_closes: false,
+            requests,
+            ties: Vec::new(),
+        }
     }
 }

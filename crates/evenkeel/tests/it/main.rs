@@ -7,4 +7,5 @@ mod demo;
 mod lookup;
 mod program;
 mod serving;
+mod surviving;
 mod testserver;
