@@ -3,7 +3,8 @@
 //!
 //! Reading order: `options` (what to run), `network` (the namespace it runs in), `process`,
 //! `backend`, `peer` (who runs), `fault` (what breaks), `capture` (who was sent what), `repeat`
-//! (one run and what was measured), `report` (the table); `quiet` is the run without faults.
+//! (one run and what was measured), `report` (the table); `quiet` is the run without faults, `slow` who
+//! may be there beside.
 //! [docs/failover.md](../../docs/failover.md) tells what the figures mean.
 
 mod backend;
@@ -17,6 +18,7 @@ mod process;
 mod quiet;
 mod repeat;
 mod report;
+mod slow;
 
 use anyhow::{Context as _, Result, bail};
 use fault::Fault;

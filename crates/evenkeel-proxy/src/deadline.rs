@@ -2,13 +2,15 @@
 //! store, so a request costs no timer. They fire up to one tick late, never early.
 
 use crate::clock::Nanos;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
 /// Time between two sweeps.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// Tasks woken by one sweep: some milliseconds of work.
+const WAKES_PER_SWEEP: usize = 256;
 
 #[derive(Debug)]
 struct Slot {
@@ -23,6 +25,8 @@ struct Slot {
 pub(crate) struct Deadlines {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
+    /// Where the next sweep begins.
+    swept_to: Cell<usize>,
 }
 
 impl Deadlines {
@@ -42,11 +46,20 @@ impl Deadlines {
         Deadline { index, deadlines: Rc::clone(self) }
     }
 
-    /// Wakes the tasks whose time has come.
+    /// Wakes the tasks whose time has come, a bounded number at once: thousands of clients that
+    /// came together would else hold everybody up when their time is over together. The next sweep
+    /// begins where this one ended.
     pub(crate) fn sweep(&self, now: Nanos) {
-        for slot in self.slots.borrow().iter().filter(|slot| slot.at <= now) {
+        let slots = self.slots.borrow();
+        let from = self.swept_to.get().min(slots.len());
+        let (before, after) = slots.split_at(from);
+        let mut due = after.iter().chain(before).enumerate().filter(|(_, slot)| slot.at <= now);
+        let mut end = 0;
+        for (index, slot) in due.by_ref().take(WAKES_PER_SWEEP) {
             slot.waker.iter().for_each(Waker::wake_by_ref);
+            end = index + 1;
         }
+        self.swept_to.set(if due.next().is_some() { (from + end) % slots.len() } else { 0 });
     }
 
     /// Wakes every task, so that it looks at what has changed.
@@ -146,6 +159,21 @@ mod tests {
         drop(early);
         deadlines.sweep(Nanos(30));
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_crowd_whose_time_is_over_is_woken_bit_by_bit() {
+        let deadlines = Rc::new(Deadlines::default());
+        let counts: Vec<_> =
+            (0..WAKES_PER_SWEEP * 5 / 2).map(|_| Arc::new(Count::default())).collect();
+        let register = |count: &Arc<Count>| deadlines.register(Arc::clone(count).into(), 0);
+        let all: Vec<_> = counts.iter().map(register).collect();
+        all.iter().for_each(|deadline| deadline.set(Nanos(1)));
+        let woken = || counts.iter().filter(|count| count.0.load(Ordering::Relaxed) > 0).count();
+        for expected in [WAKES_PER_SWEEP, WAKES_PER_SWEEP * 2, counts.len()] {
+            deadlines.sweep(Nanos(2));
+            assert_eq!(woken(), expected);
+        }
     }
 
     #[test]

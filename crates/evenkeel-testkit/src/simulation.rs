@@ -138,6 +138,7 @@ pub fn play(world: &World, seed: u64) -> Report {
     journal.breaches.extend(found);
     let Journal { mut trace, breaches, outcomes, sightings, visits, .. } = journal;
     trace.extend(log.told.iter().map(|told| format!("proxy: {told:?}")));
+    trace.extend(log.records.iter().map(|record| format!("proxy: {record:?}")));
     Report { seed, world, trace, breaches, outcomes, sightings, visits, told: log.told }
 }
 

@@ -23,6 +23,7 @@ cargo xtask failover --quiet-latency [FLAGS]   no fault, only latency
   --rates LIST        requests per second (1000,5000,10000)
   --secs S            of one round (10)
   --rounds N          of every rate, peers in turn (3)
+  --slow-clients N    beside clients that never finish a request head (0)
   --bin, --peers, --timeout, --json as above
 Needs root (for a network namespace of its own). Exit code 3: a target does not hold.";
 
@@ -64,6 +65,8 @@ pub(super) struct Options {
     pub(super) round: Duration,
     /// Of each rate and peer.
     pub(super) rounds: usize,
+    /// Connections of clients that never finish a request head, beside the load.
+    pub(super) slow_clients: usize,
     /// Where every figure goes.
     pub(super) json: Option<PathBuf>,
 }
@@ -84,6 +87,7 @@ impl Default for Options {
             rates: vec![1000.0, 5000.0, 10_000.0],
             round: Duration::from_secs(10),
             rounds: 3,
+            slow_clients: 0,
             json: None,
         }
     }
@@ -116,6 +120,7 @@ impl Options {
             "--faults" => self.faults = list(value, Fault::find)?,
             "--repeats" => self.repeats = number(value)?,
             "--rounds" => self.rounds = number(value)?,
+            "--slow-clients" => self.slow_clients = number(value)?,
             "--rate" => self.rate = number(value)?,
             "--rates" => self.rates = list(value, |one| one.parse().ok())?,
             "--warm-up" => self.warm_up = seconds(value)?,

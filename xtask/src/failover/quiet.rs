@@ -6,7 +6,8 @@ use super::network::{self, BACKENDS};
 use super::peer::{Choice, Peer};
 use super::repeat::Setup;
 use super::report::millis;
-use anyhow::{Context as _, Result};
+use super::slow::Crowd;
+use anyhow::{Context as _, Result, bail};
 use evenkeel_load::Summary;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -18,6 +19,9 @@ use std::time::Duration;
 const AT_ONCE: Manner = Manner { status: 200, delay: Duration::ZERO };
 /// Offered before a round and not counted.
 const WARM_UP: Duration = Duration::from_secs(1);
+/// How often, and how many times, the slow clients are counted before a round.
+const CROWD_POLL: Duration = Duration::from_millis(100);
+const CROWD_WAITS: u32 = 200;
 /// The columns: how they are called, and the share of requests they speak of.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
@@ -65,10 +69,29 @@ async fn round(setup: &Setup, line: &Line) -> Result<Summary> {
         backends.push(Backend::start(number, AT_ONCE, folder).await?);
     }
     let _balancer = line.peer.start(Choice::InTurn, folder, &options.bin).await?;
+    let crowd = Crowd::start(options.slow_clients)?;
+    await_crowd(&crowd, options.slow_clients).await?;
     let load = |duration| Load { rate: line.rate, duration, timeout: options.timeout };
     load(WARM_UP).start()?.end().await?;
     let offered = load(options.round).start()?.end().await?;
+    let (left, all) = (crowd.connected(), options.slow_clients);
+    if all > 0 {
+        writeln!(std::io::stderr().lock(), "slow clients at the end: {left} of {all}")?;
+    }
     Ok(offered.summary)
+}
+
+/// Most of the slow clients must be connected before the round begins.
+async fn await_crowd(crowd: &Crowd, size: usize) -> Result<()> {
+    let mut waits = 0;
+    while crowd.connected() * 100 < size * 99 {
+        waits += 1;
+        if waits > CROWD_WAITS {
+            bail!("only {} of {size} slow clients are connected", crowd.connected());
+        }
+        tokio::time::sleep(CROWD_POLL).await;
+    }
+    Ok(())
 }
 
 impl Line {

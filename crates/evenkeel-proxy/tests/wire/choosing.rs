@@ -99,9 +99,8 @@ fn without_its_key_a_request_goes_by_its_client() {
             pool.hash.key = HashKey::Header("x-user".into());
         })
     });
-    let ask = |ip: usize| {
-        stage.ask(&get_with("/", &format!("X-Forwarded-For: 10.0.0.{ip}\r\n"))).text()
-    };
+    let ask =
+        |ip: usize| stage.ask(&get_with("/", &format!("X-Forwarded-For: 10.0.0.{ip}\r\n"))).text();
     let homes: Vec<_> = (1..20).map(ask).collect();
     assert_eq!((1..20).map(ask).collect::<Vec<_>>(), homes);
     assert!(stage.counts().iter().all(|count| *count > 0), "{:?}", stage.counts());

@@ -214,6 +214,43 @@ fn nobody_healthy_is_nobody_to_ask() {
 }
 
 #[test]
+fn who_waits_at_a_dead_backend_is_served_elsewhere() {
+    let stage = Stage::of(2, |plan| {
+        plan.pool(|pool| {
+            pool.health.check = HealthCheck::Http(http());
+            pool.health.interval = Duration::from_secs(60);
+        })
+    });
+    (0..2).for_each(|index| wait_for_state(&stage, index, HealthState::Healthy));
+    stage.who(10);
+    // It takes connections and requests, and says nothing any more: a machine that hangs.
+    stage.players[0].does(Act::Stall);
+    stage.players[0].to_probes(Act::Stall);
+    let began = Instant::now();
+    let mut clients: Vec<_> = (0..6)
+        .map(|_| {
+            let mut client = stage.connect();
+            client.send(get("/"));
+            client
+        })
+        .collect();
+    eventually("requests that hang", || stage.players[0].tally().open >= 2);
+    // Traffic goes on, and notices the silence.
+    eventually("no more traffic to it", || {
+        let mut client = stage.connect();
+        client.send(get("/"));
+        clients.push(client);
+        std::thread::sleep(Duration::from_millis(10));
+        stage.players[0].tally().probes >= 2
+    });
+    for client in &mut clients {
+        assert_eq!(client.final_response().expect("an answer").text(), "b");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "not the 60 s of `response_head`: {took:?}");
+}
+
+#[test]
 fn health_none_never_probes() {
     let stage = Stage::of(2, |plan| plan.pool(|pool: &mut PoolPlan| pool.breaker.enabled = false));
     // Even a backend in doubt is not asked.

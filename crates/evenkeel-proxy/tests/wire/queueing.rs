@@ -83,6 +83,23 @@ fn first_come_first_served() {
 }
 
 #[test]
+fn nobody_overtakes_those_who_wait() {
+    let stage = Stage::of(1, |plan| narrow(plan, 10));
+    let gate = hold(&stage);
+    let mut many = stage.connect();
+    many.send(get("/many").repeat(5));
+    stage.wait_for_open(1);
+    let mut one = queue_up(&stage, "/one", 1);
+    stage.players[0].says(ok_with("at once"));
+    gate.open();
+    assert!((0..5).all(|_| many.final_response().is_ok()));
+    assert_eq!(one.final_response().expect("200").status(), 200);
+    let seen = stage.players[0].tally().requests;
+    let turn = seen.iter().position(|request| request.target() == "/one");
+    assert_eq!(turn, Some(1), "right after what was there before");
+}
+
+#[test]
 fn a_full_queue_refuses_at_once() {
     for queue_max in [0, 2] {
         let stage = Stage::of(1, |plan| narrow(plan, queue_max));
@@ -104,9 +121,8 @@ fn a_full_queue_refuses_at_once() {
 #[test]
 fn nobody_waits_longer_than_the_timeout() {
     let timeout = Duration::from_millis(150);
-    let stage = Stage::of(1, |plan| {
-        narrow(plan, 10).pool(|pool| pool.connections.queue_timeout = timeout)
-    });
+    let stage =
+        Stage::of(1, |plan| narrow(plan, 10).pool(|pool| pool.connections.queue_timeout = timeout));
     let gate = hold(&stage);
     let mut first = stage.connect();
     first.send(get("/"));
@@ -195,9 +211,8 @@ fn a_session_waits_for_its_own_backend_but_not_for_ever() {
 #[test]
 fn a_second_try_waits_for_another_backend_but_not_for_ever() {
     let timeout = Duration::from_millis(200);
-    let stage = Stage::of(2, |plan| {
-        narrow(plan, 10).pool(|pool| pool.connections.queue_timeout = timeout)
-    });
+    let stage =
+        Stage::of(2, |plan| narrow(plan, 10).pool(|pool| pool.connections.queue_timeout = timeout));
     let gate = hold(&stage);
     let mut busy = stage.connect();
     busy.send(get("/"));

@@ -87,8 +87,9 @@ fn a_dead_backend_is_passed_over() {
     for request in [GOOD, POST, GOOD, POST] {
         assert_eq!(client.ask(request).text(), "live");
     }
+    let before = live.received().concat().len();
     client.send("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
-    assert!(live.wait_for_bytes(live.received().concat().len() + 1), "the head is there");
+    assert!(live.wait_for_bytes(before + 1), "the head is there");
     assert_eq!(client.ask("ok").text(), "live", "a body that comes later");
     assert_eq!(live.requests().len(), 5);
     let records = proxy.wait_for_records(5);
@@ -305,7 +306,10 @@ fn what_may_be_sent_again_after_a_503() {
         let seen = [0, 1].map(|at: usize| stage.players[at].tally().requests).concat();
         let repeated = seen.len() > 2;
         assert_eq!(repeated, *again, "{:?}", stage.counts());
-        assert!(seen.iter().all(|request| request.body == seen[0].body), "the whole body each time");
+        assert!(
+            seen.iter().all(|request| request.body == seen[0].body),
+            "the whole body each time"
+        );
         Ok(())
     });
 }
@@ -426,4 +430,28 @@ fn who_leaves_stops_the_work_for_him() {
     assert!(records.iter().all(|record| record["failure"] == "client_gone"), "{records:?}");
     let silent = &proxy.pool().backends[0];
     eventually("nothing in flight", || silent.in_flight() == 0);
+}
+
+#[test]
+fn who_takes_no_connections_costs_a_moment_only() {
+    // A full backlog: the kernel neither takes nor refuses what comes.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let listener = listener.expect("a socket");
+    let any: std::net::SocketAddr = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    listener.bind(&any.into()).expect("a free port");
+    listener.listen(0).expect("listening");
+    let address = listener.local_addr().expect("bound").as_socket().expect("an IP socket");
+    let fill = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50));
+    let _fillers: Vec<_> = std::iter::from_fn(|| fill().ok()).take(10).collect();
+
+    let live = Backend::named("live");
+    let proxy = Proxy::start(&PlanBuilder::to(&[&address.to_string(), live.address()]).build());
+    let began = Instant::now();
+    for request in [GOOD, POST, GOOD, POST] {
+        assert_eq!(proxy.connect().ask(request).text(), "live");
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "not the 3 s of `connect`: {took:?}");
+    let records = proxy.wait_for_records(4);
+    assert!(records.iter().any(|record| record["tries"] == 2), "{records:?}");
 }

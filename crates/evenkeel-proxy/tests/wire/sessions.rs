@@ -175,9 +175,8 @@ fn who_takes_nothing_new_keeps_its_sessions() {
     ];
     each(cases, |(change, keeps)| {
         let (_folder, file) = keys_in(NEW);
-        let stage = Stage::of(2, |plan| {
-            tied(Some(&file))(plan).pool(|pool| change(&mut pool.backends[0]))
-        });
+        let stage =
+            Stage::of(2, |plan| tied(Some(&file))(plan).pool(|pool| change(&mut pool.backends[0])));
         let cookie = forge(NEW, "web", (stage.players[0].backend.address(), in_an_hour()));
         for _ in 0..3 {
             let response = stage.ask(&with_cookie(&cookie));

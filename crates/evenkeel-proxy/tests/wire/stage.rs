@@ -154,7 +154,11 @@ fn play(part: &Mutex<Part>, conversation: &mut Conversation, request: Message) -
         Act::Break => None,
     };
     let tally = &mut lock(part).tally;
-    if is_probe { tally.probing -= 1 } else { tally.open -= 1 };
+    if is_probe {
+        tally.probing -= 1
+    } else {
+        tally.open -= 1
+    };
     match answer {
         Some(answer) => conversation.send(&answer),
         None => {
@@ -239,7 +243,7 @@ pub(crate) fn status(status: u16) -> Vec<u8> {
 }
 
 /// Waits until it is so.
-pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < until, "waited in vain for {what}");

@@ -49,20 +49,15 @@ const BAD_CHUNK: &str = "Transfer-Encoding: chunked\r\n\r\n4\r\nbait\r\nzz\r\n";
 const TROUBLE: &[u16] = &[500, 502, 503, 504, 429];
 
 /// Serves one backend for as long as the world lasts.
-pub(super) async fn play(
-    stage: Rc<Stage>,
-    plan: Backend,
-    listener: MemoryListener,
-    mut rng: Rng,
-) {
+pub(super) async fn play(stage: Rc<Stage>, plan: Backend, listener: MemoryListener, mut rng: Rng) {
     let plan = Rc::new(plan);
     let temper = Rc::new(Temper::default());
     let mut listener = Some(listener);
     let mut moods = plan.moods.iter().copied().peekable();
     loop {
-        let change = moods.peek().map(|(at, _)| {
-            sleep(Duration::from_millis(*at).saturating_sub(stage.net.elapsed()))
-        });
+        let change = moods
+            .peek()
+            .map(|(at, _)| sleep(Duration::from_millis(*at).saturating_sub(stage.net.elapsed())));
         let accepted = listener.as_mut().map(MemoryListener::accept);
         let stream = tokio::select! {
             biased;
@@ -250,15 +245,19 @@ impl Connection {
                 self.stage.breach(&format!("bytes behind {id} before its answer"));
             }
         }
-        let _busy = reads_first.then(|| self.stage.visit(self.plan.address, (Errand::Request, seen)));
+        let _busy =
+            reads_first.then(|| self.stage.visit(self.plan.address, (Errand::Request, seen)));
         let late = self.late();
-        if !reads_first {
+        if reads_first {
+            let temper = Rc::clone(&self.temper);
+            let wait = async { (sleep(late).await, temper.motion().await) };
+            if !self.dwell(wait).await {
+                self.note(&format!("{id}: nobody waits any more"));
+                return false;
+            }
+        } else {
             sleep(late).await;
-        } else if !self.dwell(sleep(late)).await {
-            self.note(&format!("{id}: nobody waits any more"));
-            return false;
         }
-        self.temper.motion().await;
         let response = self.respond(&id, is_head);
         match turn {
             Turn::Answer => self.answer(&response, &id).await,
@@ -297,11 +296,11 @@ impl Connection {
     }
 
     /// Waits; false if the other side ends the connection meanwhile.
-    async fn dwell(&mut self, wait: impl Future<Output = ()>) -> bool {
+    async fn dwell<T>(&mut self, wait: impl Future<Output = T>) -> bool {
         tokio::select! {
             biased;
             () = async { while self.inbox.fill().await.is_ok() {} } => false,
-            () = wait => true,
+            _ = wait => true,
         }
     }
 
@@ -343,10 +342,9 @@ impl Connection {
             Mood::Well | Mood::Dead | Mood::Gone | Mood::Frozen | Mood::Slow => 200,
         };
         self.note(&format!("health {status}"));
-        let answer = format!(
-            "HTTP/1.1 {status} Health\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
-        );
-        if self.write(answer.as_bytes()).await {
+        let answer =
+            format!("HTTP/1.1 {status} Health\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        if self.stream.write_all(answer.as_bytes()).await.is_ok() {
             self.stream.shutdown().await;
         }
     }
@@ -473,14 +471,22 @@ impl Connection {
 
     async fn write(&mut self, bytes: &[u8]) -> bool {
         let piece = self.rng.usize(self.plan.manners.piece.clone()).max(1);
+        let temper = Rc::clone(&self.temper);
         for piece in bytes.chunks(piece) {
-            self.temper.motion().await;
+            if temper.stands_still() && !self.dwell(temper.motion()).await {
+                return false;
+            }
             if self.stream.write_all(piece).await.is_err() {
                 return false;
             }
             let pause = self.rng.u64(self.plan.manners.pause_ms.clone());
-            if pause > 0 {
-                sleep(self.temper.pause(Duration::from_millis(pause))).await;
+            let pause = temper.pause(Duration::from_millis(pause));
+            if temper.mood() == Mood::Slow {
+                if !self.dwell(sleep(pause)).await {
+                    return false;
+                }
+            } else if !pause.is_zero() {
+                sleep(pause).await;
             }
         }
         true

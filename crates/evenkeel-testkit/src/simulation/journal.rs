@@ -102,6 +102,8 @@ pub struct Told {
     pub pool: String,
     /// The backend's address; empty for the pool as a whole.
     pub backend: String,
+    /// Why, if it said so.
+    pub reason: String,
     /// Virtual time from the start of the world, to the millisecond.
     pub at: Duration,
 }
@@ -199,8 +201,9 @@ impl ProxyLog {
             if text("event") == "request_routed" {
                 log.records.extend(access_line(&line, at));
             } else {
-                let (event, pool, backend) = (text("event"), text("pool"), text("backend"));
-                log.told.push(Told { event, pool, backend, at });
+                let (event, pool) = (text("event"), text("pool"));
+                let (backend, reason) = (text("backend"), text("reason"));
+                log.told.push(Told { event, pool, backend, reason, at });
             }
         }
         log

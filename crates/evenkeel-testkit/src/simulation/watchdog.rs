@@ -16,7 +16,8 @@ pub(super) fn watch(seed: u64) -> Sender<()> {
         if watched.recv_timeout(REAL_LIMIT) == Err(RecvTimeoutError::Timeout) {
             let name = "EVENKEEL_SEED";
             // Nobody reads it if stderr is closed.
-            let _ = writeln!(std::io::stderr(), "{name}={seed}: the world spins: time stands still");
+            let _ =
+                writeln!(std::io::stderr(), "{name}={seed}: the world spins: time stands still");
             std::process::abort();
         }
     });

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Name of the cookie that ties a client to its backend.
-pub const COOKIE: &str = "evenkeel";
+pub(super) const COOKIE: &str = "evenkeel";
 /// Life of that cookie.
 const COOKIE_TTL: Duration = Duration::from_secs(3_600);
 /// Path of a backend's health page.
-pub const HEALTH_PATH: &str = "/health";
+pub(super) const HEALTH_PATH: &str = "/health";
 
 /// Methods that clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

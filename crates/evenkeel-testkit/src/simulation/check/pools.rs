@@ -120,9 +120,10 @@ fn may_leave(
     log: &ProxyLog,
 ) -> bool {
     let name = home.to_string();
-    let disabled = pool.backends.iter().any(|backend| {
-        *backend.name == *name && backend.admin == AdminState::Disabled
-    });
+    let disabled = pool
+        .backends
+        .iter()
+        .any(|backend| *backend.name == *name && backend.admin == AdminState::Disabled);
     let told = log.told.iter().any(|told| told.backend == name && told.at <= at + ROUNDING);
     let again = log.records.iter().any(|line| line.id == id && line.tries > 1);
     disabled || told || again

@@ -1,8 +1,9 @@
 //! What must hold at every moment: how many requests a backend has, who is left alone, who waits.
 
 use crate::simulation::journal::{AccessLine, Errand, Journal, ProxyLog, Visit};
-use crate::simulation::world::{Backend, Mood, World, backend_address};
+use crate::simulation::world::{Backend, Body, Mood, World, backend_address};
 use evenkeel_core::plan::{HealthCheck, PoolPlan};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,8 +19,14 @@ const LEAST_TRIAL: Duration = Duration::from_secs(1);
 /// All breaches.
 pub(super) fn check(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<String> {
     let mut breaches = Vec::new();
+    let requests = world.clients.iter().flat_map(|client| &client.requests);
+    // Of a body, the rest is awaited after a refusal: that is no waiting in a queue.
+    let bodiless = requests.filter(|request| request.body == Body::Nothing);
+    let bodiless: BTreeSet<&str> = bodiless.map(|request| request.id.as_str()).collect();
     for (index, pool) in world.plan.pools.iter().enumerate() {
-        for line in log.records.iter().filter(|line| *line.pool == *pool.name) {
+        let bodiless = |line: &&AccessLine| bodiless.contains(line.id.as_str());
+        let own = log.records.iter().filter(|line| *line.pool == *pool.name);
+        for line in own.filter(bodiless) {
             breaches.extend(queue(pool, line, journal));
         }
         for at in 0..pool.backends.len() {
@@ -32,9 +39,10 @@ pub(super) fn check(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<Str
             let probes: Vec<_> = visits(Errand::Probe).collect();
             let most = usize::try_from(pool.connections.max).unwrap_or(usize::MAX);
             if most > 0 {
-                breaches.extend(crowd(&requests, most).map(|at| {
-                    format!("{address} has more than {most} requests at {at:?}")
-                }));
+                breaches.extend(
+                    crowd(&requests, most)
+                        .map(|at| format!("{address} has more than {most} requests at {at:?}")),
+                );
             }
             breaches.extend(crowd(&probes, 1).map(|at| format!("{address}: two probes at {at:?}")));
             breaches.extend(left_alone((pool, address), journal, log));
@@ -68,9 +76,10 @@ fn left_alone(
     own().filter(|told| told.event == "backend_unhealthy").find_map(|told| {
         let healthy = |later: &&_| is_later(later, told.at, "backend_healthy");
         let until = own().find(healthy).map_or(Duration::MAX, |later| later.at);
-        let wrong = journal.sightings.iter().find(|seen| {
-            seen.backend == address && seen.at > told.at + quiet && seen.at < until
-        })?;
+        let wrong = journal
+            .sightings
+            .iter()
+            .find(|seen| seen.backend == address && seen.at > told.at + quiet && seen.at < until)?;
         let (id, at, since) = (&wrong.id, wrong.at, told.at);
         Some(format!("I9: {id} came to {address} at {at:?}, unhealthy since {since:?}"))
     })
@@ -97,7 +106,7 @@ fn trials(
     own().filter(|told| told.event == "breaker_opened").find_map(|told| {
         let closed = own().find(|later| is_later(later, told.at, "breaker_closed"));
         let until = closed.map_or(Duration::MAX, |closed| closed.at);
-        let tried = |visit: &&&&Visit| visit.seen > told.at + late && visit.to + GRACE < until;
+        let tried = |visit: &&&Visit| visit.seen > told.at + late && visit.to + GRACE < until;
         let mut tried: Vec<_> = visits.iter().filter(|visit| tried(visit)).collect();
         tried.sort_by_key(|visit| visit.seen);
         let wrong = tried.windows(2).find(|pair| {
@@ -125,24 +134,19 @@ fn queue(pool: &PoolPlan, line: &AccessLine, journal: &Journal) -> Option<String
         }
     };
     let (id, failure, latency) = (&line.id, &line.failure, line.latency);
-    (line.tries <= 1 && waited > most).then(|| {
-        format!("{id}: {failure:?} after {latency:?} in a queue of {most:?}")
-    })
+    (waited > most)
+        .then(|| format!("{id}: {failure:?} after {latency:?} in a queue of {most:?}"))
 }
 
 /// Probes go on as long as the proxy runs.
-fn probed(
-    pool: &PoolPlan,
-    backend: &Backend,
-    probes: &[&Visit],
-    world: &World,
-) -> Option<String> {
+fn probed(pool: &PoolPlan, backend: &Backend, probes: &[&Visit], world: &World) -> Option<String> {
     let HealthCheck::Http(_) = &pool.health.check else { return None };
     let dial = &backend.dial;
     let seen = backend.moods.iter().all(|(_, mood)| matches!(mood, Mood::Sick | Mood::Unavailable));
     let reachable = seen && dial.refuse_percent == 0 && dial.hang_percent == 0;
     let manners = &backend.manners;
-    if !reachable || world.shape.break_percent > 0 || manners.hasty > 0 || world.drain_ms.is_some() {
+    if !reachable || world.shape.break_percent > 0 || manners.hasty > 0 || world.drain_ms.is_some()
+    {
         return None;
     }
     let most = pool.health.interval.mul_f64(1.05) + pool.health.timeout + GRACE * 2;

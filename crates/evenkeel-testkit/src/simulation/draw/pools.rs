@@ -79,7 +79,8 @@ fn policy(rng: &mut Rng, pool: &mut PoolPlan, promise: Promise) {
     pool.hash.key = one_of(rng, &[HashKey::ClientIp, HashKey::Path, by_id]);
     pool.hash.virtual_nodes = VIRTUAL_NODES;
     pool.hash.load_factor = one_of(rng, &[0.0, 1.25]);
-    pool.slow_start = one_of(rng, &[Duration::ZERO, between(rng, 500, 3_000)]);
+    let ramp = between(rng, 500, 3_000);
+    pool.slow_start = one_of(rng, &[Duration::ZERO, ramp]);
     pool.fail_open = rng.bool();
     // In a calm world these must serve; see `faults` for who may fail there.
     let spared = if wild { 0 } else { 2 };
