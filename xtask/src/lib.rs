@@ -1,7 +1,9 @@
 //! The house's own tools: `tidy` checks the house rules, `ci` runs every check a commit must pass,
-//! `docs` writes the generated part of the documentation.
+//! `docs` writes the generated part of the documentation, `failover` (in the program alone) breaks
+//! backends under load.
 //!
-//! *Architecture invariant:* this crate uses none of ours, so that it can judge them all.
+//! *Architecture invariant:* of our crates, `failover` alone uses one, `evenkeel-load`, to offer
+//! load. What judges the others uses none of them.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -28,6 +28,7 @@ pub mod response;
 pub mod retry;
 pub mod route;
 pub mod snapshot;
+pub mod stats;
 pub mod strategy;
 pub mod suspicion;
 pub mod time;

@@ -24,10 +24,12 @@ mod check;
 mod client;
 mod coda;
 mod draw;
+mod host;
 mod inbox;
 mod jar;
 mod journal;
 mod mood;
+mod response;
 mod watchdog;
 mod world;
 
@@ -159,7 +161,7 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
     let prober = tokio::task::spawn_local(prober);
     for backend in world.backends.clone() {
         let listener = net.bind(backend.address, backend.dial.clone());
-        let script = backend::play(Rc::clone(&stage), backend, listener, rng.fork());
+        let script = host::play(Rc::clone(&stage), backend, listener, rng.fork());
         tokio::task::spawn_local(script);
     }
     if let Some(after) = world.drain_ms {

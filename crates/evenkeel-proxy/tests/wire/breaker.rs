@@ -1,7 +1,7 @@
 //! Circuit breakers: what opens them, the one trial that closes them, and who serves meanwhile.
 
 use crate::arena::{NO_BACKEND, each, is_refusal};
-use crate::stage::{Act, Cues, Player, Stage, answer, eventually, get, status};
+use crate::stage::{Act, Cues, Player, Stage, answer, eventually, get, pause, status};
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_testkit::backend::{Gate, ok_with};
 use evenkeel_testkit::client::Client;
@@ -33,7 +33,7 @@ fn with_one_open() -> Stage {
 
 /// Waits until a trial may begin.
 fn wait_for_trial_time(stage: &Stage) {
-    std::thread::sleep(RESET + RESET / 5);
+    pause(RESET + RESET / 5);
     assert_eq!(state(stage, 0), BreakerState::Open);
 }
 

@@ -1,7 +1,7 @@
 //! Active checks: when a backend leaves and comes back, what is asked, and how often.
 
 use crate::arena::{NO_BACKEND, each, is_refusal};
-use crate::stage::{Act, Cues, HEALTH, Player, Stage, answer, eventually, get, status};
+use crate::stage::{Act, Cues, HEALTH, Player, Stage, answer, eventually, get, pause, status};
 use evenkeel_core::health::{HealthState, Streak};
 use evenkeel_core::plan::{HealthCheck, HttpCheck, PoolPlan};
 use evenkeel_testkit::backend::{RefusingAddress, ok_with};
@@ -240,7 +240,7 @@ fn who_waits_at_a_dead_backend_is_served_elsewhere() {
         let mut client = stage.connect();
         client.send(get("/"));
         clients.push(client);
-        std::thread::sleep(Duration::from_millis(10));
+        pause(Duration::from_millis(10));
         stage.players[0].tally().probes >= 2
     });
     for client in &mut clients {

@@ -1,7 +1,7 @@
 //! Rate limits: a burst, then 429 with what a polite client needs to know.
 
 use crate::arena::{Refusal, is_refusal};
-use crate::stage::{Stage, get, get_with};
+use crate::stage::{Stage, get, get_with, pause};
 use evenkeel_core::plan::{RateKey, RateLimitPlan};
 use evenkeel_testkit::message::Message;
 use evenkeel_testkit::plan::PlanBuilder;
@@ -67,7 +67,7 @@ fn tokens_come_back() {
     let refused = stage.ask(&get("/"));
     is_refusal(&refused, RATE_LIMITED).expect("429");
     assert_eq!(number(&refused, "retry-after"), 1, "whole seconds, rounded up");
-    std::thread::sleep(per.saturating_sub(began.elapsed()) + Duration::from_millis(10));
+    pause(per.saturating_sub(began.elapsed()) + Duration::from_millis(10));
     assert_eq!(stage.ask(&get("/")).status(), 200);
     assert_eq!(stage.ask(&get("/")).status(), 429);
 }

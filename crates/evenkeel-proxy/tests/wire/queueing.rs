@@ -6,6 +6,7 @@ use crate::stage::{Act, Stage, eventually, get, get_with, status};
 use evenkeel_core::plan::{AffinityPlan, CookiePlan};
 use evenkeel_testkit::backend::{Gate, ok_with};
 use evenkeel_testkit::client::Client;
+use evenkeel_testkit::message::Message;
 use evenkeel_testkit::plan::PlanBuilder;
 use std::time::{Duration, Instant};
 
@@ -180,9 +181,8 @@ fn bounded(stage: &Stage, client: &mut Client, timeout: Duration) -> u16 {
     response.status()
 }
 
-#[test]
-fn a_session_waits_for_its_own_backend_but_not_for_ever() {
-    let timeout = Duration::from_millis(200);
+/// Two players with a cookie each that ties to them; a request waits for so long.
+fn with_ties(timeout: Duration) -> (Stage, [String; 2]) {
     let stage = Stage::of(2, |plan| {
         narrow(plan, 10).pool(|pool| {
             pool.connections.queue_timeout = timeout;
@@ -191,21 +191,62 @@ fn a_session_waits_for_its_own_backend_but_not_for_ever() {
                 AffinityPlan::Cookie(CookiePlan { name: "ek".into(), ttl, secret_file: None });
         })
     });
-    let first = stage.ask(&get("/"));
-    let own = usize::from(first.text() == "b");
-    let cookie = first.value("set-cookie").and_then(|line| line.split(';').next());
-    let tied = get_with("/", &format!("Cookie: {}\r\n", cookie.expect("a cookie")));
+    let mut answers = [(); 2].map(|()| stage.ask(&get("/")));
+    answers.sort_by_key(Message::text);
+    let ties = answers.map(|answer| {
+        let cookie = answer.value("set-cookie").and_then(|line| line.split(';').next());
+        get_with("/tied", &format!("Cookie: {}\r\n", cookie.expect("a cookie")))
+    });
+    (stage, ties)
+}
+
+/// Holds back one player's answer to this request.
+fn occupy(stage: &Stage, player: usize, request: &str) -> (Client, Gate) {
     let gate = Gate::default();
-    stage.players[own].does(Act::Held(gate.clone(), ok_with("late")));
-    let mut busy = stage.connect();
-    busy.send(&tied);
-    stage.wait_for_open(1);
+    stage.players[player].does(Act::Held(gate.clone(), ok_with("late")));
+    let mut client = stage.connect();
+    client.send(request);
+    eventually("a busy backend", || stage.players[player].tally().open == 1);
+    (client, gate)
+}
+
+#[test]
+fn a_session_waits_for_its_own_backend_but_not_for_ever() {
+    let timeout = Duration::from_millis(200);
+    let (stage, [tied, _]) = with_ties(timeout);
+    let (mut busy, gate) = occupy(&stage, 0, &tied);
     let mut waiting = stage.connect();
     waiting.send(&tied);
     let status = bounded(&stage, &mut waiting, timeout);
     assert!(matches!(status, 200 | 503), "another backend, or none in time: {status}");
     gate.open();
     assert_eq!(busy.final_response().expect("200").text(), "late");
+}
+
+#[test]
+fn who_waits_for_one_backend_leaves_the_others_to_others() {
+    let (stage, [to_a, to_b]) = with_ties(Duration::from_secs(4));
+    let (mut at_a, gate_a) = occupy(&stage, 0, &to_a);
+    let (mut at_b, gate_b) = occupy(&stage, 1, &to_b);
+    let mut tied: Vec<_> = (1..=2)
+        .map(|place| {
+            let mut client = stage.connect();
+            client.send(&to_a);
+            eventually("a place in the queue", || stage.pool().waiting.len() == place);
+            client
+        })
+        .collect();
+    let mut free = queue_up(&stage, "/any", 3);
+    stage.players.iter().zip(["a", "b"]).for_each(|(player, name)| player.says(ok_with(name)));
+    let began = Instant::now();
+    gate_b.open();
+    assert_eq!(free.final_response().expect("200").text(), "b");
+    assert!(began.elapsed() < Duration::from_secs(1), "at once: {:?}", began.elapsed());
+    gate_a.open();
+    for client in &mut tied {
+        assert_eq!(client.final_response().expect("200").text(), "a", "their own");
+    }
+    assert!(at_a.final_response().is_ok() && at_b.final_response().is_ok());
 }
 
 #[test]

@@ -346,7 +346,7 @@ fn attempts_bound_tries_by_status_too() {
 fn retries_stay_within_their_budget() {
     const REQUESTS: usize = 300;
     // Share in per cent, and retries per second whatever the share.
-    for (share, floor) in [(20, 10), (0, 0), (20, 0)] {
+    for (share, floor) in [(20_u8, 10), (0, 0), (20, 0)] {
         let stage = Stage::of(3, |plan| {
             plan.pool(|pool| {
                 pool.retry.budget = f64::from(share) / 100.0;
@@ -361,7 +361,7 @@ fn retries_stay_within_their_budget() {
         }
         let seconds = usize::try_from(began.elapsed().as_secs()).expect("few") + 2;
         let retries = stage.counts().iter().sum::<usize>() - REQUESTS;
-        let (share, floor) = (REQUESTS * share as usize / 100, floor as usize);
+        let (share, floor) = (REQUESTS * usize::from(share) / 100, floor as usize);
         assert!(retries <= share + floor * seconds, "{retries} of {share} and {floor}");
         assert!(retries >= share, "{retries} of {share}: the share may be used");
     }

@@ -142,7 +142,7 @@ fn play(part: &Mutex<Part>, conversation: &mut Conversation, request: Message) -
     let answer = match act {
         Act::Say(answer) => Some(answer),
         Act::After(time, answer) => {
-            std::thread::sleep(time);
+            pause(time);
             Some(answer)
         }
         Act::Held(gate, answer) => gate.wait().then_some(answer),
@@ -240,6 +240,14 @@ pub(crate) fn answer(status: u16, lines: &str, body: &str) -> Vec<u8> {
 /// The same without any.
 pub(crate) fn status(status: u16) -> Vec<u8> {
     answer(status, "", "")
+}
+
+/// Waits, where time itself is the point.
+pub(crate) fn pause(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// Waits until it is so.

@@ -1,12 +1,13 @@
-//! A scripted backend: reads requests strictly, and answers as its manners have it.
+//! A connection to a scripted backend: reads requests strictly, and answers as the backend's
+//! manners and mood have it.
 
-use super::client::chunked;
 use super::inbox::{self, Fault, Framing, Head, Inbox};
 use super::jar::FOREIGN;
 use super::journal::{Errand, Stage};
-use super::mood::{Temper, maybe};
+use super::mood::Temper;
+use super::response::Response;
 use super::world::{Backend, COOKIE, HEALTH_PATH, Manners, Mood};
-use crate::memory::{DialShape, MemoryListener, ScriptStream, chance};
+use crate::memory::{ScriptStream, chance};
 use evenkeel_proxy::net::Peek;
 use fastrand::Rng;
 use std::rc::Rc;
@@ -45,68 +46,8 @@ const WRONG: &[Turn] =
 /// What follows the first lines of a response whose body breaks its own framing.
 const BAD_CHUNK: &str = "Transfer-Encoding: chunked\r\n\r\n4\r\nbait\r\nzz\r\n";
 
-/// Statuses that tell of trouble.
-const TROUBLE: &[u16] = &[500, 502, 503, 504, 429];
-
-/// Serves one backend for as long as the world lasts.
-pub(super) async fn play(stage: Rc<Stage>, plan: Backend, listener: MemoryListener, mut rng: Rng) {
-    let plan = Rc::new(plan);
-    let temper = Rc::new(Temper::default());
-    let mut listener = Some(listener);
-    let mut moods = plan.moods.iter().copied().peekable();
-    loop {
-        let change = moods
-            .peek()
-            .map(|(at, _)| sleep(Duration::from_millis(*at).saturating_sub(stage.net.elapsed())));
-        let accepted = listener.as_mut().map(MemoryListener::accept);
-        let stream = tokio::select! {
-            biased;
-            () = maybe(change) => None,
-            stream = maybe(accepted) => Some(stream),
-        };
-        let Some(stream) = stream else {
-            let Some((_, mood)) = moods.next() else { continue };
-            stage.note(&format!("backend {}: {mood:?}", plan.address));
-            drop(listener.take());
-            let bind = |dial| stage.net.bind(plan.address, dial);
-            listener = dial(&plan, mood).map(bind);
-            temper.set(mood);
-            continue;
-        };
-        let Ok(stream) = stream else { return };
-        let stream = ScriptStream::new(stream);
-        let connection = Connection {
-            stage: Rc::clone(&stage),
-            plan: Rc::clone(&plan),
-            temper: Rc::clone(&temper),
-            inbox: Inbox::new(stream.clone()),
-            stream: stream.clone(),
-            rng: rng.fork(),
-            seen: Vec::new(),
-        };
-        let temper = Rc::clone(&temper);
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                biased;
-                () = temper.death() => stream.reset(),
-                () = connection.serve() => {}
-            }
-        });
-    }
-}
-
-/// What connecting comes to in a mood; `None` = nobody listens.
-fn dial(plan: &Backend, mood: Mood) -> Option<DialShape> {
-    match mood {
-        Mood::Dead => None,
-        Mood::Gone => Some(DialShape { hang_percent: 100, ..DialShape::smooth() }),
-        Mood::Well | Mood::Frozen | Mood::Unavailable | Mood::Sick | Mood::Slow => {
-            Some(plan.dial.clone())
-        }
-    }
-}
-
-struct Connection {
+/// One connection to a backend.
+pub(super) struct Connection {
     stage: Rc<Stage>,
     plan: Rc<Backend>,
     temper: Rc<Temper>,
@@ -117,18 +58,25 @@ struct Connection {
     seen: Vec<String>,
 }
 
-/// A response, encoded.
-struct Response {
-    /// Its first lines, up to the framing.
-    start: String,
-    bytes: Vec<u8>,
-    head_bytes: usize,
-    closes: bool,
-    ends_by_close: bool,
-}
-
 impl Connection {
-    async fn serve(mut self) {
+    pub(super) fn new(
+        stage: &Rc<Stage>,
+        plan: &Rc<Backend>,
+        temper: &Rc<Temper>,
+        (stream, rng): (ScriptStream, Rng),
+    ) -> Connection {
+        Connection {
+            stage: Rc::clone(stage),
+            plan: Rc::clone(plan),
+            temper: Rc::clone(temper),
+            inbox: Inbox::new(stream.clone()),
+            stream,
+            rng,
+            seen: Vec::new(),
+        }
+    }
+
+    pub(super) async fn serve(mut self) {
         let hasty = self.plan.manners.hasty;
         if chance(&mut self.rng, hasty) {
             return self.answer_line().await;
@@ -264,32 +212,46 @@ impl Connection {
             Turn::AnswerEarly => {
                 self.answer(&response, &id).await && self.read_body(head, &id, framing).await
             }
-            Turn::Silence => {
-                while self.inbox.fill().await.is_ok() {}
+            Turn::Silence
+            | Turn::Break
+            | Turn::CutHead
+            | Turn::CutBody
+            | Turn::BadChunk
+            | Turn::Garbage => {
+                self.go_wrong(turn, &response).await;
                 false
             }
+        }
+    }
+
+    /// Ends the connection with less than a response, or with something else.
+    async fn go_wrong(&mut self, turn: Turn, response: &Response) {
+        match turn {
+            Turn::Answer | Turn::AnswerEarly => {}
+            Turn::Silence => while self.inbox.fill().await.is_ok() {},
             Turn::Break => self.depart(),
             Turn::CutHead => {
                 let cut = self.rng.usize(1..response.head_bytes);
-                self.cut(&response.bytes[..cut], Cut::Any).await
+                self.cut(&response.bytes[..cut], Cut::Any).await;
             }
             Turn::CutBody => {
                 let (from, to) = (response.head_bytes, response.bytes.len());
                 let cut = if from < to { self.rng.usize(from..to) } else { from / 2 };
                 let how = if response.ends_by_close { Cut::Reset } else { Cut::Any };
-                self.cut(&response.bytes[..cut], how).await
+                self.cut(&response.bytes[..cut], how).await;
             }
             Turn::BadChunk => {
                 let response = format!("{}{BAD_CHUNK}", response.start);
-                self.cut(response.as_bytes(), Cut::Any).await
+                self.cut(response.as_bytes(), Cut::Any).await;
             }
             Turn::Garbage => {
                 let garbage = GARBAGE[self.rng.usize(0..GARBAGE.len())];
-                self.cut(garbage, Cut::Any).await
+                self.cut(garbage, Cut::Any).await;
             }
         }
     }
 
+    /// Pause before an answer.
     fn late(&mut self) -> Duration {
         let late = self.rng.u64(self.manners().late_ms.clone());
         self.temper.pause(Duration::from_millis(late))
@@ -400,55 +362,14 @@ impl Connection {
     }
 
     fn respond(&mut self, id: &str, is_head: bool) -> Response {
-        let manners = self.plan.manners.clone();
-        let rng = &mut self.rng;
-        let interim = if chance(rng, manners.interim) { rng.usize(1..=2) } else { 0 };
-        let usual = [200, 200, 200, 200, 200, 404, 204, 304][rng.usize(0..8)];
-        let fails = chance(rng, manners.failing).then(|| TROUBLE[rng.usize(0..TROUBLE.len())]);
-        let status = match self.temper.mood() {
-            Mood::Unavailable => 503,
-            Mood::Well | Mood::Dead | Mood::Gone | Mood::Frozen | Mood::Sick | Mood::Slow => {
-                fails.unwrap_or(usual)
-            }
-        };
-        let bodiless = is_head || matches!(status, 204 | 304);
-        let body = inbox::body_of(id, rng.usize(manners.size));
-        let hash = inbox::hash(&body);
-        let ends_by_close = !bodiless && chance(rng, manners.until_close);
-        let closes = ends_by_close || chance(rng, manners.closes);
-        let mut text = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(interim);
-        text.push_str(&format!(
-            "HTTP/1.1 {status} Fine\r\nX-Echo-Id: {id}\r\nX-Body-Hash: {hash}\r\n"
-        ));
-        text.push_str(&format!("X-Backend: {}\r\n", self.plan.address));
-        if status >= 429 {
-            let complaint = (self.plan.address, self.stage.net.elapsed());
+        let (address, manners) = (self.plan.address, &self.plan.manners);
+        let mood = self.temper.mood();
+        let response = Response::draw(&mut self.rng, (address, manners, mood), (id, is_head));
+        if response.is_complaint {
+            let complaint = (address, self.stage.net.elapsed());
             self.stage.journal.borrow_mut().complaints.push(complaint);
         }
-        if let (503, Some(seconds)) = (status, manners.retry_after) {
-            text.push_str(&format!("Retry-After: {seconds}\r\n"));
-        }
-        let start = text.clone();
-        if closes && !ends_by_close {
-            text.push_str("Connection: close\r\n");
-        }
-        let length = body.len();
-        let encoded = if ends_by_close || status == 204 {
-            body
-        } else if !chance(rng, manners.chunked) {
-            text.push_str(&format!("Content-Length: {length}\r\n"));
-            body
-        } else {
-            text.push_str("Transfer-Encoding: chunked\r\n");
-            chunked(&body, rng.usize(1..=length.max(1)))
-        };
-        text.push_str("\r\n");
-        let mut bytes = text.into_bytes();
-        let head_bytes = bytes.len();
-        if !bodiless {
-            bytes.extend(encoded);
-        }
-        Response { start, bytes, head_bytes, closes, ends_by_close }
+        response
     }
 
     /// Writes a whole response. True if the connection stays.
@@ -493,24 +414,16 @@ impl Connection {
     }
 
     /// Writes a part of a response, and leaves.
-    async fn cut(&mut self, bytes: &[u8], how: Cut) -> bool {
+    async fn cut(&mut self, bytes: &[u8], how: Cut) {
         let _ = self.write(bytes).await;
         match how {
-            Cut::Reset => {
-                self.stream.reset();
-                false
-            }
+            Cut::Reset => self.stream.reset(),
             Cut::Any => self.depart(),
         }
     }
 
-    fn depart(&mut self) -> bool {
-        if self.rng.bool() {
-            self.stream.reset()
-        } else {
-            self.stream.close()
-        }
-        false
+    fn depart(&mut self) {
+        if self.rng.bool() { self.stream.reset() } else { self.stream.close() }
     }
 }
 

@@ -45,11 +45,11 @@ pub(super) fn check(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<Str
                 );
             }
             breaches.extend(crowd(&probes, 1).map(|at| format!("{address}: two probes at {at:?}")));
-            breaches.extend(left_alone((pool, address), journal, log));
+            let script = world.backends.iter().find(|backend| backend.address == address);
+            let thaws = script.map_or(&[][..], |script| &script.moods);
+            breaches.extend(left_alone((pool, address), thaws, (journal, log)));
             breaches.extend(trials((pool, address), &requests, log));
-            let backend = world.backends.iter().find(|backend| backend.address == address);
-            let backend = backend.filter(|_| at < pool.backends.len());
-            breaches.extend(backend.and_then(|backend| probed(pool, backend, &probes, world)));
+            breaches.extend(script.and_then(|script| probed(pool, script, &probes, world)));
         }
     }
     breaches
@@ -67,19 +67,26 @@ fn crowd(visits: &[&Visit], most: usize) -> Option<Duration> {
 /// I9: who is unhealthy gets no new requests, but probes.
 fn left_alone(
     (pool, address): (&PoolPlan, SocketAddr),
-    journal: &Journal,
-    log: &ProxyLog,
+    moods: &[(u64, Mood)],
+    (journal, log): (&Journal, &ProxyLog),
 ) -> Option<String> {
+    // Who moves again reads what came long ago.
+    let thaws = |at: Duration| {
+        moods.iter().any(|(begin, _)| {
+            let begin = Duration::from_millis(*begin);
+            at >= begin && at < begin + GRACE
+        })
+    };
     let name = address.to_string();
     let own = || log.told.iter().filter(|told| told.backend == name && *told.pool == *pool.name);
     let quiet = pool.timeouts.connect + ON_ITS_WAY;
     own().filter(|told| told.event == "backend_unhealthy").find_map(|told| {
         let healthy = |later: &&_| is_later(later, told.at, "backend_healthy");
         let until = own().find(healthy).map_or(Duration::MAX, |later| later.at);
-        let wrong = journal
-            .sightings
-            .iter()
-            .find(|seen| seen.backend == address && seen.at > told.at + quiet && seen.at < until)?;
+        let wrong = journal.sightings.iter().find(|seen| {
+            let late = seen.at > told.at + quiet && seen.at < until;
+            seen.backend == address && late && !thaws(seen.at)
+        })?;
         let (id, at, since) = (&wrong.id, wrong.at, told.at);
         Some(format!("I9: {id} came to {address} at {at:?}, unhealthy since {since:?}"))
     })
@@ -134,8 +141,7 @@ fn queue(pool: &PoolPlan, line: &AccessLine, journal: &Journal) -> Option<String
         }
     };
     let (id, failure, latency) = (&line.id, &line.failure, line.latency);
-    (waited > most)
-        .then(|| format!("{id}: {failure:?} after {latency:?} in a queue of {most:?}"))
+    (waited > most).then(|| format!("{id}: {failure:?} after {latency:?} in a queue of {most:?}"))
 }
 
 /// Probes go on as long as the proxy runs.

@@ -1,0 +1,307 @@
+//! Numbers: how often, how long, how much. Every worker writes to cells of its own, without a lock
+//! and without an atomic read-modify-write; whoever wants to know adds them up. Totals are exact.
+//!
+//! ```text
+//! Stats ── WorkerStats (one per worker) ── failures, retries
+//!   └── table: Series -> one Cell per worker ── requests by status and method, bytes, tries,
+//!                                               histograms: duration, first byte, connect, queue
+//! ```
+//!
+//! *Architecture invariant:* nothing here is written by two threads, except the tables' rows when a
+//! series is seen for the first time.
+
+mod cells;
+mod counter;
+mod histogram;
+mod label;
+mod statuses;
+mod table;
+mod window;
+mod worker;
+
+pub use cells::{Cell, CellTotals, ExchangeEnd};
+pub use counter::Counter;
+pub use histogram::{BOUNDS, Histogram, HistogramSnapshot};
+pub use label::{MethodLabel, OTHER, RetryReason, Series};
+pub use statuses::{NO_STATUS, StatusTotals};
+pub use window::{WINDOW, Window, Windows};
+pub use worker::{ConnectionCounts, WorkerStats};
+
+use crate::failure::Failure;
+use std::sync::Arc;
+use table::{MaxKeys, Table};
+
+/// Series that are counted apart, unless said otherwise; all further ones are one.
+pub const MAX_SERIES: usize = 100_000;
+/// Listeners whose connections are counted apart; all further ones are one.
+const MAX_LISTENERS: usize = 1_000;
+
+/// The size of [`Stats`].
+#[derive(Clone, Copy, Debug)]
+pub struct StatsSize {
+    /// Threads that count.
+    pub workers: usize,
+    /// Series that are counted apart, besides the one named [`OTHER`].
+    pub max_series: usize,
+}
+
+/// All numbers of the process.
+#[derive(Debug)]
+pub struct Stats {
+    workers: Vec<Arc<WorkerStats>>,
+    series: Arc<Table<Series, Cell>>,
+    listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
+}
+
+impl Stats {
+    /// For so many workers and up to [`MAX_SERIES`] series.
+    pub fn new(workers: usize) -> Stats {
+        Stats::sized(StatsSize { workers, max_series: MAX_SERIES })
+    }
+
+    /// Of a given size.
+    pub fn sized(size: StatsSize) -> Stats {
+        let max_series = MaxKeys(size.max_series);
+        let series = Arc::new(Table::new(size.workers, Series::other(), max_series));
+        let max_listeners = MaxKeys(MAX_LISTENERS);
+        let listeners = Arc::new(Table::new(size.workers, OTHER.into(), max_listeners));
+        let worker =
+            |index| Arc::new(WorkerStats::new(index, Arc::clone(&series), Arc::clone(&listeners)));
+        Stats { workers: (0..size.workers).map(worker).collect(), series, listeners }
+    }
+
+    /// Where each worker counts. Two threads must not use the same.
+    pub fn workers(&self) -> &[Arc<WorkerStats>] {
+        &self.workers
+    }
+
+    /// Everything that all workers have counted so far.
+    pub fn read(&self) -> Totals {
+        Totals {
+            series: self.read_series(),
+            listeners: self.read_listeners(),
+            failures: self.sums(Failure::ALL.iter().copied(), WorkerStats::failures),
+            retries: self.sums(worker::retry_reasons(), WorkerStats::retries),
+            retry_budget_exhausted: self.workers.iter().map(|it| it.refused_retries()).sum(),
+        }
+    }
+
+    fn read_series(&self) -> Vec<(Series, CellTotals)> {
+        let mut all = Vec::new();
+        for row in self.series.rows() {
+            let mut cells = row.cells().peekable();
+            if cells.peek().is_some() {
+                let mut totals = CellTotals::default();
+                cells.for_each(|cell| cell.add_to(&mut totals));
+                all.push((row.key.clone(), totals));
+            }
+        }
+        all
+    }
+
+    fn read_listeners(&self) -> Vec<(Arc<str>, ConnectionTotals)> {
+        let mut all = Vec::new();
+        for row in self.listeners.rows() {
+            let mut cells = row.cells().peekable();
+            if cells.peek().is_some() {
+                let mut totals = ConnectionTotals::default();
+                cells.for_each(|counts| totals.add(counts));
+                all.push((Arc::clone(&row.key), totals));
+            }
+        }
+        all
+    }
+
+    /// The sum over workers for each key that was counted at all.
+    fn sums<K: Copy>(
+        &self,
+        keys: impl Iterator<Item = K>,
+        count: impl Fn(&WorkerStats, K) -> u64,
+    ) -> Vec<(K, u64)> {
+        let sum = |key| (key, self.workers.iter().map(|worker| count(worker, key)).sum());
+        keys.map(sum).filter(|(_, sum)| *sum > 0).collect()
+    }
+}
+
+/// Client connections of one listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionTotals {
+    /// Accepted.
+    pub opened: u64,
+    /// Closed.
+    pub closed: u64,
+}
+
+impl ConnectionTotals {
+    /// Those that are open.
+    pub fn open(self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+
+    fn add(&mut self, counts: &ConnectionCounts) {
+        self.closed += counts.closed.get();
+        self.opened += counts.opened.get();
+    }
+}
+
+/// What all workers have counted. Every number is exact; those that are read while an exchange ends
+/// may have it in one place and not yet in another.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Exchanges, in the order in which their series were first seen.
+    pub series: Vec<(Series, CellTotals)>,
+    /// Client connections.
+    pub listeners: Vec<(Arc<str>, ConnectionTotals)>,
+    /// Exchanges that failed, by failure; those that never happened are left out.
+    pub failures: Vec<(Failure, u64)>,
+    /// Retries by reason; those that never happened are left out.
+    pub retries: Vec<(RetryReason, u64)>,
+    /// Retries that were not made because the budget had none left.
+    pub retry_budget_exhausted: u64,
+}
+
+impl Totals {
+    /// Exchanges for which a route matched.
+    pub fn routed(&self) -> u64 {
+        self.exchanges(|series| !series.route.is_empty())
+    }
+
+    /// Local replies without a route.
+    pub fn unrouted(&self) -> u64 {
+        self.exchanges(|series| series.route.is_empty())
+    }
+
+    fn exchanges(&self, wanted: impl Fn(&Series) -> bool) -> u64 {
+        let matching = self.series.iter().filter(|(series, _)| wanted(series));
+        matching.map(|(_, totals)| totals.exchanges()).sum()
+    }
+
+    /// All series that are `wanted`, as one.
+    pub fn merged(&self, wanted: impl Fn(&Series) -> bool) -> CellTotals {
+        let mut merged = CellTotals::default();
+        for (_, totals) in self.series.iter().filter(|(series, _)| wanted(series)) {
+            merged.merge(totals);
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    fn series(route: &str, backend: &str) -> Series {
+        let (route, backend) = (route.into(), backend.into());
+        Series { listener: "main".into(), route, pool: "web".into(), backend }
+    }
+
+    fn end(round: u64) -> ExchangeEnd {
+        ExchangeEnd {
+            code: if round.is_multiple_of(4) { 503 } else { 200 },
+            method: MethodLabel::ALL[round as usize % MethodLabel::ALL.len()],
+            total: 1_000 + round * 100,
+            first_byte: round.is_multiple_of(2).then_some(round),
+            connect: None,
+            queue: None,
+            bytes_in: 3,
+            bytes_out: round,
+        }
+    }
+
+    #[test]
+    fn two_write_while_a_third_reads() {
+        const EVENTS: u64 = 1_000_000;
+        let stats = Stats::new(2);
+        let shared = series("r", "b:1");
+        let written = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let write = |worker: usize| {
+                let own = &stats.workers()[worker];
+                let (cell, listener) = (own.cell(&shared), own.listener(&shared.listener));
+                for round in 0..EVENTS {
+                    listener.opened.add(1);
+                    cell.exchange(&end(round));
+                    own.failed(Failure::ALL[round as usize % Failure::ALL.len()]);
+                    listener.closed.add(1);
+                }
+            };
+            let writers = [0, 1].map(|worker| scope.spawn(move || write(worker)));
+            let read = scope.spawn(|| read_until(&stats, &written));
+            writers.into_iter().for_each(|writer| writer.join().expect("it does not panic"));
+            written.store(true, Ordering::Release);
+            assert!(read.join().expect("it does not panic") > 0);
+        });
+        let totals = stats.read();
+        let cell = &totals.series[0].1;
+        assert_eq!((cell.exchanges(), totals.routed()), (2 * EVENTS, 2 * EVENTS));
+        assert_eq!((cell.bytes_in, cell.bytes_out), (6 * EVENTS, EVENTS * (EVENTS - 1)));
+        assert_eq!((cell.durations.count(), cell.first_byte.count()), (2 * EVENTS, EVENTS));
+        assert_eq!(cell.durations.sum_nanos(), 2_000 * EVENTS + 100 * EVENTS * (EVENTS - 1));
+        let failed: u64 = cell.requests.iter().filter(|(key, _)| key.0 == 503).map(|it| it.1).sum();
+        assert_eq!(failed, EVENTS / 2);
+        assert_eq!(totals.failures.iter().map(|(_, count)| count).sum::<u64>(), 2 * EVENTS);
+        let closed = ConnectionTotals { opened: 2 * EVENTS, closed: 2 * EVENTS };
+        assert_eq!(totals.listeners, [("main".into(), closed)]);
+    }
+
+    /// Reads until all is written; how often. No number may be smaller than before.
+    fn read_until(stats: &Stats, written: &AtomicBool) -> u32 {
+        let (mut reads, mut older) = (0, [0; 6]);
+        while !written.load(Ordering::Acquire) {
+            let totals = stats.read();
+            let cell = totals.merged(|_| true);
+            let newer = [
+                cell.exchanges(),
+                cell.bytes_out,
+                cell.durations.count(),
+                cell.durations.sum_nanos(),
+                cell.durations.at_most(1_000_000),
+                totals.failures.iter().map(|(_, count)| count).sum(),
+            ];
+            assert!(older.iter().zip(newer).all(|(older, newer)| *older <= newer), "{older:?}");
+            (older, reads) = (newer, reads + 1);
+        }
+        reads
+    }
+
+    #[test]
+    fn the_same_names_go_on_counting() {
+        let stats = Stats::new(1);
+        stats.workers()[0].cell(&series("r", "b:1")).exchange(&end(1));
+        stats.workers()[0].cell(&series("r", "b:1")).exchange(&end(2));
+        stats.workers()[0].cell(&series("", "")).exchange(&end(3));
+        let totals = stats.read();
+        assert_eq!(totals.series.len(), 2);
+        assert_eq!((totals.routed(), totals.unrouted()), (2, 1));
+    }
+
+    #[test]
+    fn series_beyond_the_bound_are_counted_as_other() {
+        let stats = Stats::sized(StatsSize { workers: 2, max_series: 3 });
+        for name in ["a", "b", "c", "d", "e"] {
+            stats.workers()[0].cell(&series(name, "b:1")).exchange(&end(1));
+            stats.workers()[1].cell(&series(name, "b:1")).exchange(&end(1));
+        }
+        let totals = stats.read();
+        let counts: Vec<_> =
+            totals.series.iter().map(|(series, it)| (&*series.route, it.exchanges())).collect();
+        assert_eq!(counts, [(OTHER, 4), ("a", 2), ("b", 2), ("c", 2)]);
+    }
+
+    #[test]
+    fn what_never_happened_is_not_there() {
+        let stats = Stats::new(2);
+        stats.workers()[0].failed(Failure::Reset);
+        stats.workers()[1].retried(RetryReason::Status(503));
+        stats.workers()[1].retried(RetryReason::Reset);
+        stats.workers()[1].retry_refused();
+        let totals = stats.read();
+        assert_eq!(totals.failures, [(Failure::Reset, 1)]);
+        let retries: Vec<_> = totals.retries.iter().map(|it| (it.0.to_string(), it.1)).collect();
+        assert_eq!(retries, [("reset".to_owned(), 1), ("503".to_owned(), 1)]);
+        assert_eq!(totals.retry_budget_exhausted, 1);
+        assert!(totals.series.is_empty() && totals.listeners.is_empty());
+    }
+}

@@ -1,0 +1,196 @@
+//! What one worker counts of one series.
+
+use super::counter::Counter;
+use super::histogram::{Histogram, HistogramSnapshot};
+use super::label::MethodLabel;
+use super::statuses::{StatusCounters, StatusTotals};
+use std::sync::OnceLock;
+
+/// An exchange that has ended. Times are in nanoseconds, and absent if it never came so far.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeEnd {
+    /// Status that the client got; 0 if none.
+    pub code: u16,
+    /// The request's method.
+    pub method: MethodLabel,
+    /// From the end of the request's head to the end of the exchange.
+    pub total: u64,
+    /// From the last try's start to the first byte of its answer.
+    pub first_byte: Option<u64>,
+    /// To make a new connection to the backend.
+    pub connect: Option<u64>,
+    /// Waiting for a backend to have room.
+    pub queue: Option<u64>,
+    /// Received from the client.
+    pub bytes_in: u64,
+    /// Sent to the client.
+    pub bytes_out: u64,
+}
+
+/// What one worker counts of one series: that worker only may write to it (see [`Counter`]). Its
+/// own cache lines: workers do not slow each other down.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Cell {
+    tries: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    requests: StatusCounters,
+    durations: Histogram,
+    first_byte: OnceLock<Box<Histogram>>,
+    connect: OnceLock<Box<Histogram>>,
+    queue: OnceLock<Box<Histogram>>,
+}
+
+impl Cell {
+    /// Counts an exchange. Allocates only when a status class, a magnitude of duration or a kind of
+    /// time is seen for the first time.
+    #[inline]
+    pub fn exchange(&self, end: &ExchangeEnd) {
+        self.requests.count(end.code, end.method);
+        self.durations.record(end.total);
+        record_if(&self.first_byte, end.first_byte);
+        record_if(&self.connect, end.connect);
+        record_if(&self.queue, end.queue);
+        self.bytes_in.add(end.bytes_in);
+        self.bytes_out.add(end.bytes_out);
+    }
+
+    /// Counts one try: the request was sent to the series' backend, or that was attempted.
+    #[inline]
+    pub fn tried(&self) {
+        self.tries.add(1);
+    }
+
+    /// Adds what was counted so far.
+    pub(super) fn add_to(&self, totals: &mut CellTotals) {
+        self.requests.add_to(&mut totals.requests);
+        self.durations.add_to(&mut totals.durations);
+        add_if(&self.first_byte, &mut totals.first_byte);
+        add_if(&self.connect, &mut totals.connect);
+        add_if(&self.queue, &mut totals.queue);
+        totals.bytes_in += self.bytes_in.get();
+        totals.bytes_out += self.bytes_out.get();
+        totals.tries += self.tries.get();
+    }
+}
+
+#[inline]
+fn record_if(histogram: &OnceLock<Box<Histogram>>, nanos: Option<u64>) {
+    if let Some(nanos) = nanos {
+        histogram.get_or_init(Box::default).record(nanos);
+    }
+}
+
+fn add_if(histogram: &OnceLock<Box<Histogram>>, snapshot: &mut HistogramSnapshot) {
+    if let Some(histogram) = histogram.get() {
+        histogram.add_to(snapshot);
+    }
+}
+
+/// What all workers have counted of one series, or of several merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CellTotals {
+    /// Exchanges by status and method.
+    pub requests: StatusTotals,
+    /// Of exchanges, from the end of the request's head to their end.
+    pub durations: HistogramSnapshot,
+    /// From the last try's start to the first byte of its answer.
+    pub first_byte: HistogramSnapshot,
+    /// To make new connections to backends.
+    pub connect: HistogramSnapshot,
+    /// Waiting for a backend to have room.
+    pub queue: HistogramSnapshot,
+    /// Received from clients.
+    pub bytes_in: u64,
+    /// Sent to clients.
+    pub bytes_out: u64,
+    /// Tries, repeats included.
+    pub tries: u64,
+}
+
+impl CellTotals {
+    /// Exchanges, whatever their status and method.
+    pub fn exchanges(&self) -> u64 {
+        self.requests.values().sum()
+    }
+
+    /// Adds another series.
+    pub fn merge(&mut self, other: &CellTotals) {
+        for (key, count) in &other.requests {
+            *self.requests.entry(*key).or_default() += count;
+        }
+        self.durations.merge(&other.durations);
+        self.first_byte.merge(&other.first_byte);
+        self.connect.merge(&other.connect);
+        self.queue.merge(&other.queue);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.tries += other.tries;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: ExchangeEnd = ExchangeEnd {
+        code: 200,
+        method: MethodLabel::Get,
+        total: 1_500_000,
+        first_byte: Some(1_000_000),
+        connect: None,
+        queue: None,
+        bytes_in: 10,
+        bytes_out: 200,
+    };
+
+    fn totals(cell: &Cell) -> CellTotals {
+        let mut totals = CellTotals::default();
+        cell.add_to(&mut totals);
+        totals
+    }
+
+    #[test]
+    fn an_exchange_is_in_every_number_it_has() {
+        let cell = Cell::default();
+        cell.tried();
+        cell.tried();
+        cell.exchange(&END);
+        cell.exchange(&ExchangeEnd {
+            code: 0,
+            method: MethodLabel::of(b"BREW"),
+            first_byte: None,
+            connect: Some(30_000),
+            queue: Some(7_000_000),
+            ..END
+        });
+        let totals = totals(&cell);
+        let expected = [((0, MethodLabel::Other), 1), ((200, MethodLabel::Get), 1)];
+        assert_eq!(totals.requests, StatusTotals::from(expected));
+        assert_eq!((totals.exchanges(), totals.tries), (2, 2));
+        assert_eq!((totals.bytes_in, totals.bytes_out), (20, 400));
+        let times = [&totals.durations, &totals.first_byte, &totals.connect, &totals.queue];
+        let counted = times.map(|times| (times.count(), times.sum_nanos()));
+        assert_eq!(counted, [(2, 3_000_000), (1, 1_000_000), (1, 30_000), (1, 7_000_000)]);
+    }
+
+    #[test]
+    fn merging_is_counting_all_in_one() {
+        let (one, other, both) = (Cell::default(), Cell::default(), Cell::default());
+        let ends = [END, ExchangeEnd { code: 503, connect: Some(9_000), ..END }];
+        for (cell, end) in [(&one, ends[0]), (&other, ends[1]), (&both, ends[0]), (&both, ends[1])]
+        {
+            cell.tried();
+            cell.exchange(&end);
+        }
+        let mut merged = totals(&one);
+        merged.merge(&totals(&other));
+        assert_eq!(merged, totals(&both));
+    }
+
+    #[test]
+    fn a_cell_without_rare_times_is_small() {
+        assert!(size_of::<Cell>() <= 1_536, "{}", size_of::<Cell>());
+    }
+}
