@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 9;
-const ROUNDS: u64 = 1_000_000;
+const ROUNDS: usize = 1_000_000;
 const BACKENDS: usize = 1_000;
 const CODES: u16 = 10;
 /// Durations of a run: a power of two, so that taking the next one costs nothing.
 const DURATIONS: usize = 4_096;
 
 /// Nanoseconds for each round.
-fn measure(mut round: impl FnMut(u64)) -> f64 {
+fn measure(mut round: impl FnMut(usize)) -> f64 {
     let run = |_| {
         let start = Instant::now();
         (0..ROUNDS).for_each(&mut round);
@@ -62,7 +62,7 @@ fn filled() -> Stats {
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
     let durations = durations();
-    let nanos = |round: u64| durations[round as usize % DURATIONS];
+    let nanos = |round: usize| durations[round % DURATIONS];
     let histogram = Histogram::default();
     let cost = measure(|round| black_box(&histogram).record(black_box(nanos(round))));
     writeln!(out, "histogram record, mixed durations   {cost:>7.2} ns")?;
@@ -71,7 +71,7 @@ fn main() -> io::Result<()> {
     let cell = Cell::default();
     let cost = measure(|round| black_box(&cell).exchange(black_box(&end(nanos(round)))));
     writeln!(out, "exchange, total and first byte      {cost:>7.2} ns")?;
-    let all = |round: u64| {
+    let all = |round: usize| {
         let total = nanos(round);
         ExchangeEnd { connect: Some(total / 4), queue: Some(total / 2), ..end(total) }
     };

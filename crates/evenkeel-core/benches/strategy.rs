@@ -96,7 +96,7 @@ fn rows() -> Vec<Row<'static>> {
             "least_response_time",
             Box::new(move |pool, _| {
                 let (times, busy) = (|at: usize| &pool.times[at], |at| pool.busy(at));
-                least_response_time::choose(pool.size, pool.turn(), Nanos(2), times, busy, none)
+                least_response_time::choose(&pool.weights, pool.turn(), Nanos(2), times, busy, none)
             }),
         ),
         (

@@ -79,14 +79,6 @@ impl Bar {
             Bar::Paused => "asked for a pause",
         }
     }
-
-    /// True if sessions that are tied to the backend go on all the same.
-    pub fn spares_sessions(self) -> bool {
-        match self {
-            Bar::Draining | Bar::NoWeight | Bar::Paused => true,
-            Bar::Disabled | Bar::Unhealthy | Bar::BreakerOpen | Bar::Suspected => false,
-        }
-    }
 }
 
 /// What every request touches, together on lines of its own.
@@ -217,8 +209,8 @@ impl Backend {
         self.failing().or_else(|| self.is_paused(now).then_some(Bar::Paused))
     }
 
-    /// The bars that end sessions too; admin state and weight do not matter.
-    pub(crate) fn failing(&self) -> Option<Bar> {
+    /// The bars that do not come from the operator.
+    fn failing(&self) -> Option<Bar> {
         if self.health.state() == HealthState::Unhealthy {
             return Some(Bar::Unhealthy);
         }
@@ -229,9 +221,17 @@ impl Backend {
         }
     }
 
-    /// True if a session that is tied to it may go on here.
+    /// True if a session that is tied to it may go on here. A doubt that a healthy backend may
+    /// cause as well is no reason to move it.
     pub(crate) fn keeps_sessions(&self) -> bool {
-        self.plan.admin != AdminState::Disabled && self.failing().is_none()
+        if self.plan.admin == AdminState::Disabled {
+            return false;
+        }
+        match self.failing() {
+            None => true,
+            Some(Bar::Suspected) => self.suspicion.is_slight(),
+            Some(_) => false,
+        }
     }
 
     /// True if what waits for an answer here should rather be tried elsewhere.
@@ -373,11 +373,22 @@ mod tests {
     }
 
     #[test]
+    fn a_slight_doubt_does_not_move_sessions() {
+        let backend = backend("127.0.0.1:1");
+        backend.suspicion.raise(Doubt::Silence, Nanos(1));
+        assert_eq!(backend.barred(Nanos(1)), Some(Bar::Suspected));
+        assert!(backend.keeps_sessions());
+        backend.suspicion.confirm();
+        assert!(!backend.keeps_sessions());
+    }
+
+    #[test]
     fn eligibility_has_one_truth_table() {
         let now = Nanos(1_000_000_000);
         let mut pool = PoolPlan::bare("p", Vec::new());
         pool.breaker.enabled = true;
         type Cause = fn(&mut Backend, &PoolPlan, Nanos);
+        let spares_sessions = |bar| matches!(bar, Bar::Draining | Bar::NoWeight | Bar::Paused);
         let causes: &[(Bar, Cause)] = &[
             (Bar::Disabled, |backend, _, _| backend.plan.admin = AdminState::Disabled),
             (Bar::Draining, |backend, _, _| backend.plan.admin = AdminState::Draining),
@@ -402,7 +413,7 @@ mod tests {
             let mut backend = backend("127.0.0.1:1");
             cause(&mut backend, &pool, now);
             assert_eq!(backend.barred(now), Some(*expected));
-            assert_eq!(backend.keeps_sessions(), expected.spares_sessions(), "{expected:?}");
+            assert_eq!(backend.keeps_sessions(), spares_sessions(*expected), "{expected:?}");
         }
     }
 }

@@ -28,6 +28,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// Kinds of keys.
+const VALUE: u8 = 0;
+const ADDRESS: u8 = 1;
+
 /// Keys that have a bucket of their own at a time, per limiter (about 1 MiB).
 pub const MAX_KEYS: usize = 65_536;
 /// The key of all requests together.
@@ -101,8 +105,8 @@ impl RateLimiter {
     /// one customer has at least.
     pub fn key_of_ip(&self, ip: IpAddr) -> u64 {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => self.key_of_bytes(&ip.octets()),
-            IpAddr::V6(ip) => self.key_of_bytes(&ip.octets()[..8]),
+            IpAddr::V4(ip) => self.key_of(ADDRESS, &ip.octets()),
+            IpAddr::V6(ip) => self.key_of(ADDRESS, &ip.octets()[..8]),
         }
     }
 
@@ -111,8 +115,14 @@ impl RateLimiter {
     /// It is SipHash-2-4 (Aumasson and Bernstein 2012) under the seed: clients choose these bytes,
     /// and against a fast hash such as xxh3 values are known that collide under every seed.
     pub fn key_of_bytes(&self, value: &[u8]) -> u64 {
+        self.key_of(VALUE, value)
+    }
+
+    /// `kind` keeps addresses and values apart that are spelt alike.
+    fn key_of(&self, kind: u8, value: &[u8]) -> u64 {
         #[expect(deprecated, reason = "the only keyed hash of std whose algorithm is promised")]
         let mut hasher = std::hash::SipHasher::new_with_keys(self.seed[0], self.seed[1]);
+        hasher.write(&[kind]);
         hasher.write(value);
         hasher.finish()
     }

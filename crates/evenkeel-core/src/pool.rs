@@ -157,6 +157,14 @@ impl Pool {
         changes
     }
 
+    /// Backends that have fallen silent, for those who have no pick to notice it by.
+    pub fn silent(&self, now: Nanos) -> Vec<usize> {
+        let silent = |(_, backend): &(usize, &Arc<Backend>)| {
+            backend.suspicion.trust() == Trust::Trusted && backend.is_silent(now)
+        };
+        self.backends.iter().enumerate().filter(silent).map(|(index, _)| index).collect()
+    }
+
     fn eject_outliers(&self, now: Nanos, chance: f64) -> Vec<(usize, Change)> {
         if !self.plan.breaker.enabled || self.backends.len() < breaker::MIN_HOSTS {
             return Vec::new();

@@ -127,6 +127,23 @@ impl<W> Queue<W> {
         Some(entry.waker)
     }
 
+    /// Called in vain, for the place is not one that it can use: it waits again where it stood,
+    /// since `joined` and until `deadline`, and the next after it is called. O(log n).
+    pub fn pass_on(
+        &mut self,
+        ticket: Ticket,
+        (joined, deadline): (Nanos, Nanos),
+        now: Nanos,
+        waker: W,
+    ) -> Option<W> {
+        self.waiting.insert(ticket.0, Waiting { joined, deadline, waker });
+        self.set_spent_aside(now);
+        let next = *self.waiting.range(ticket.0 + 1..).next()?.0;
+        let entry = self.waiting.remove(&next)?;
+        self.settled.insert(next, Settled::Called);
+        Some(entry.waker)
+    }
+
     /// What has become of a ticket. An answer other than `Waiting` takes it out of the queue.
     pub fn poll(&mut self, ticket: Ticket, now: Nanos) -> Place {
         match self.settled.remove(&ticket.0) {
@@ -171,6 +188,11 @@ impl<W> Queue<W> {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many wait, or were called and have not looked yet.
+    pub fn places(&self) -> usize {
+        self.waiting.len() + self.settled.len()
     }
 
     /// True if nobody waits.

@@ -197,22 +197,24 @@ mod tests {
         Series { listener: "main".into(), route, pool: "web".into(), backend }
     }
 
-    fn end(round: u64) -> ExchangeEnd {
+    fn end(round: u32) -> ExchangeEnd {
+        let nanos = u64::from(round);
         ExchangeEnd {
             code: if round.is_multiple_of(4) { 503 } else { 200 },
             method: MethodLabel::ALL[round as usize % MethodLabel::ALL.len()],
-            total: 1_000 + round * 100,
-            first_byte: round.is_multiple_of(2).then_some(round),
+            total: 1_000 + nanos * 100,
+            first_byte: round.is_multiple_of(2).then_some(nanos),
             connect: None,
             queue: None,
             bytes_in: 3,
-            bytes_out: round,
+            bytes_out: nanos,
         }
     }
 
     #[test]
     fn two_write_while_a_third_reads() {
-        const EVENTS: u64 = 1_000_000;
+        const ROUNDS: u32 = 1_000_000;
+        const EVENTS: u64 = ROUNDS as u64;
         let stats = Stats::new(2);
         let shared = series("r", "b:1");
         let written = AtomicBool::new(false);
@@ -220,7 +222,7 @@ mod tests {
             let write = |worker: usize| {
                 let own = &stats.workers()[worker];
                 let (cell, listener) = (own.cell(&shared), own.listener(&shared.listener));
-                for round in 0..EVENTS {
+                for round in 0..ROUNDS {
                     listener.opened.add(1);
                     cell.exchange(&end(round));
                     own.failed(Failure::ALL[round as usize % Failure::ALL.len()]);

@@ -93,6 +93,11 @@ impl Suspicion {
         (self.trust() != Trust::Trusted).then_some((*doubt, since))
     }
 
+    /// True while there is a doubt, and one that a healthy backend can cause as well.
+    pub fn is_slight(&self) -> bool {
+        self.trust() == Trust::Suspected && self.cause().is_some_and(|(doubt, _)| doubt.is_weak())
+    }
+
     /// True if this is new: then a probe has to find out.
     pub fn raise(&self, doubt: Doubt, now: Nanos) -> bool {
         if doubt.is_weak() && now.0 < self.calm_until.load(Ordering::Relaxed) {

@@ -113,7 +113,10 @@ async fn dial<N: Net>(
     (pool, pick): (&Arc<Pool>, Pick),
 ) -> (Option<Pick>, Dialled<N::Stream>) {
     let began = worker.now();
-    let patience = exchange.until(pool.plan.timeouts.connect).duration_since(began);
+    let per_try = pool.plan.retry.per_try_timeout;
+    let patience = pool.plan.timeouts.connect;
+    let patience = if per_try.is_zero() { patience } else { patience.min(per_try) };
+    let patience = exchange.until(patience).duration_since(began);
     let usual = pick.connect_times.patience();
     let (on, to) = (Rc::clone(worker), Arc::clone(&pick));
     let max_connecting = pool.plan.connections.max_connecting;

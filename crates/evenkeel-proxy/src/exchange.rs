@@ -125,6 +125,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) hash: u64,
     /// What the response says besides the backend's own fields.
     pub(crate) own_lines: OwnLines,
+    /// When it has waited long enough for a place in the pool, once it has begun to.
+    pub(crate) waits_until: Option<Nanos>,
     /// When a refused request may come again, if that is known.
     pub(crate) retry_after: Option<Duration>,
     /// Interim responses that the client has not taken yet; they come before anything else.
@@ -153,6 +155,7 @@ pub(crate) fn open<N: Net>(
         tie: None,
         hash: 0,
         own_lines: OwnLines::default(),
+        waits_until: None,
         retry_after: None,
         ahead: Outbox::default(),
     };
@@ -233,6 +236,24 @@ impl<N: Net> Exchange<N> {
         self.until(Duration::MAX) <= self.worker().recent()
     }
 
+    /// What its next pick depends on.
+    fn query(&self, pool: &Pool) -> Query<'_> {
+        let worker = self.worker();
+        Query {
+            tried: &self.tried,
+            now: worker.recent(),
+            draw: worker.net.random(),
+            hash: self.hash,
+            tied: self.tie.and_then(|id| pool.find_by_id(id)),
+            repeatable: self.may_repeat(1, pool),
+        }
+    }
+
+    /// True if its next pick need not wait.
+    pub(crate) fn has_room(&self, pool: &Pool) -> bool {
+        pool.has_room(&self.query(pool))
+    }
+
     /// The backend for the next try.
     fn pick(&self, pool: &Pool, turn: Turn) -> Result<Pick, NoPick> {
         if turn == Turn::Newcomer && !pool.waiting.is_empty() {
@@ -240,14 +261,7 @@ impl<N: Net> Exchange<N> {
             return Err(NoPick::Busy);
         }
         let worker = self.worker();
-        let query = Query {
-            tried: &self.tried,
-            now: worker.recent(),
-            draw: worker.net.random(),
-            hash: self.hash,
-            tied: self.tie.and_then(|id| pool.find_by_id(id)),
-            repeatable: self.may_repeat(1, pool),
-        };
+        let query = self.query(pool);
         let pick = pool.pick(&query)?;
         if pick.is_silent(query.now) && worker.doubt(pool, pick.index, Doubt::Silence) {
             drop(pick);

@@ -67,12 +67,15 @@ pub(crate) async fn run<N: Net>(
     exchange: &mut Exchange<N>,
     hop: Hop<'_, N::Stream>,
 ) -> Result<Next, TryFailure> {
-    let per_try = hop.pool.plan.retry.per_try_timeout;
+    let try_until = match hop.pool.plan.retry.per_try_timeout {
+        Duration::ZERO => Nanos::NEVER,
+        per_try => hop.pick.at.after(per_try),
+    };
     let mut this = Try {
         pool: hop.pool,
         pick: hop.pick,
         connection: hop.connection,
-        try_until: if per_try.is_zero() { Nanos::NEVER } else { worker.now().after(per_try) },
+        try_until,
         partial: Vec::new(),
         interim_count: 0,
         held_until: None,

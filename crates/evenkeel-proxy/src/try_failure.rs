@@ -81,8 +81,9 @@ impl From<TryError> for Failure {
         match error {
             TryError::Connect | TryError::SlowConnect => Failure::ConnectFailure,
             TryError::Reset => Failure::Reset,
-            // The client never sees this status: another try was granted.
-            TryError::BadResponse | TryError::Status(_) => Failure::BadResponse,
+            TryError::BadResponse => Failure::BadResponse,
+            // Another try was granted, and then nobody was left to make it.
+            TryError::Status(_) => Failure::NoBackend,
             TryError::Timeout | TryError::PerTryTimeout | TryError::Forsaken => {
                 Failure::ResponseTimeout
             }

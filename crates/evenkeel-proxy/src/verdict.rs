@@ -177,6 +177,9 @@ impl<N: Net> Worker<N> {
             for (index, change) in pool.review(now, self.chance()) {
                 self.teller(pool, index).change(&change);
             }
+            for index in pool.silent(now) {
+                self.doubt(pool, index, Doubt::Silence);
+            }
             pool.waiting.expire(now);
         }
     }

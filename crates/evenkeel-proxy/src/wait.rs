@@ -32,12 +32,17 @@ impl Drop for Seat<'_> {
 pub(crate) async fn wait<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
-    exchange: &Exchange<N>,
+    exchange: &mut Exchange<N>,
     pool: &Pool,
 ) -> Result<(), Failure> {
     let room = &pool.waiting;
     let now = worker.now();
-    let until = exchange.until(pool.plan.connections.queue_timeout);
+    let patience = exchange.until(pool.plan.connections.queue_timeout);
+    let until = *exchange.waits_until.get_or_insert(patience);
+    let exchange = &*exchange;
+    if now >= until {
+        return Err(Failure::QueueTimeout);
+    }
     client.deadline.set_waiting(until, None);
     let mut seat = Seat { room, ticket: None };
     poll_fn(|cx| {
@@ -46,15 +51,21 @@ pub(crate) async fn wait<N: Net>(
                 Ok(ticket) => {
                     seat.ticket = Some(ticket);
                     // Somebody may have left between our look and our place in the queue.
-                    if !pool.is_busy() {
+                    if exchange.has_room(pool) {
                         room.call_next();
                     }
+                    let _ = client.stream.poll_readable(cx);
                     Poll::Pending
                 }
                 Err(_) => Poll::Ready(Err(Failure::QueueFull)),
             };
         };
         match room.poll(ticket, worker.now(), cx.waker()) {
+            Place::Called if !exchange.has_room(pool) => {
+                room.pass_on(ticket, (now, until), worker.recent(), cx.waker());
+                let _ = client.stream.poll_readable(cx);
+                Poll::Pending
+            }
             Place::Called => {
                 seat.ticket = None;
                 Poll::Ready(Ok(()))

@@ -28,7 +28,7 @@ section! {
         /// How a backend is probed.
         r#type: HealthType = HealthType::Http;
         /// Path of the request. With the defaults of `path`, `method`, `host` and `expect_*`, a
-        /// backend that answers the very first probe with 404 has no such page: 404 is then fine.
+        /// backend whose very first answer is 404 has no such page: 404 is then fine.
         path: SentPath = SentPath("/health".to_owned());
         /// Method of the request.
         method: Method = Method("GET".to_owned());

@@ -123,8 +123,9 @@ fn keys_follow_what_they_stand_for() {
     for (one, other) in different {
         assert_ne!(key(one), key(other), "{one} {other}");
     }
-    // The vector of the paper's appendix: this key, the bytes 0 to 14.
-    let vector: Vec<u8> = (0..15).collect();
+    assert_ne!(key("97.98.99.100"), limiter.key_of_bytes(b"abcd"), "the same bytes");
+    // The vector of the paper's appendix: this key, the bytes 0 to 14, of which 0 is the kind.
+    let vector: Vec<u8> = (1..15).collect();
     assert_eq!(limiter.key_of_bytes(&vector), 0xa129_ca61_49be_45e5);
     let seeded_otherwise = RateLimiter::new(&plan(1, SECOND, 1), [1, 2]);
     assert_ne!(seeded_otherwise.key_of_bytes(&vector), limiter.key_of_bytes(&vector));

@@ -139,13 +139,13 @@ impl Pool {
     #[inline]
     pub fn pick(&self, query: &Query<'_>) -> Result<Pick, NoPick> {
         let selection = self.selection.load();
-        if let Some(index) = self.tied(query) {
-            return self.occupy(index, query).ok_or(NoPick::Busy);
-        }
         if !selection.tripped.is_empty()
             && let Some(pick) = self.trial(&selection, query)
         {
             return Ok(pick);
+        }
+        if let Some(index) = self.tied(query) {
+            return self.occupy(index, query).ok_or(NoPick::Busy);
         }
         for _ in 0..MAX_LOST_RACES {
             let Some(index) = self.choose(&selection, query) else { break };
@@ -160,10 +160,15 @@ impl Pool {
         self.last_resort(&selection, query).ok_or(NoPick::Nobody)
     }
 
-    /// True if nobody who is eligible has room.
-    pub fn is_busy(&self) -> bool {
+    /// True if a pick would find room, or nobody to wait for.
+    pub fn has_room(&self, query: &Query<'_>) -> bool {
+        if let Some(index) = self.tied(query) {
+            return !self.is_full(&self.backends[index]);
+        }
         let selection = self.selection.load();
-        selection.members.iter().all(|index| self.is_full(&self.backends[*index]))
+        let members = selection.members.iter().map(|index| &self.backends[*index]);
+        let mut untried = members.filter(|backend| !query.tried.contains(backend.slot)).peekable();
+        untried.peek().is_none() || untried.any(|backend| !self.is_full(backend))
     }
 
     /// True if a try after those would find somebody.
@@ -196,13 +201,24 @@ impl Pool {
         }
     }
 
-    /// A backend whose breaker has waited long enough gets one request.
+    /// A backend whose breaker has waited long enough gets one request; where clients are tied by
+    /// their key, one of those that are its own.
     fn trial(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
         let plan = &self.plan.breaker;
+        let owner = match (&self.plan.affinity, &self.keys) {
+            (AffinityPlan::Cookie(_), _) if self.tied(query).is_some() => return None,
+            (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => ring.choose(query.hash, |index| {
+                !selection.is_member[index] && !selection.tripped.contains(&index)
+            }),
+            (AffinityPlan::Off | AffinityPlan::Cookie(_) | AffinityPlan::ClientIp, _) => None,
+        };
         let patient = query.now.0.saturating_sub(Nanos::default().after(TRIAL_PATIENCE).0);
         let by = if query.repeatable { query.now } else { Nanos(patient) };
         selection.tripped.iter().find_map(|index| {
             let backend = &self.backends[*index];
+            if owner.is_some_and(|owner| owner != *index) {
+                return None;
+            }
             if backend.breaker.trial_at() > by || query.tried.contains(backend.slot) {
                 return None;
             }
@@ -277,8 +293,18 @@ impl Pool {
         let skip = |position: usize| out(members[position]);
         let busy = |position: usize| self.backends[members[position]].in_flight();
         let position = match self.plan.strategy {
+            // A second try takes nobody's turn, or the failing backend would get every first one.
+            StrategyName::RoundRobin if query.tried.count() > 0 => {
+                random::choose(query.draw, members.len(), skip)
+            }
             StrategyName::RoundRobin => self.in_turn(members.len(), Some, skip),
             StrategyName::WeightedRoundRobin => match &selection.order {
+                Order::Turns(turns) if query.tried.count() > 0 => {
+                    let at = random::choose(query.draw, turns.len(), |turn| {
+                        turns.at(turn).is_none_or(&skip)
+                    });
+                    at.and_then(|turn| turns.at(turn))
+                }
                 Order::Turns(turns) => self.in_turn(turns.len(), |turn| turns.at(turn), skip),
                 Order::None | Order::Shares(_) => None,
             },
@@ -295,7 +321,7 @@ impl Pool {
             StrategyName::LeastResponseTime => {
                 let start = self.cursor.next(usize::MAX)?;
                 let times = |position: usize| &self.backends[members[position]].times;
-                least_response_time::choose(members.len(), start, query.now, times, busy, skip)
+                least_response_time::choose(&selection.weights, start, query.now, times, busy, skip)
             }
             StrategyName::ConsistentHash | StrategyName::Maglev => {
                 return self.by_key(query.hash, |index| !selection.is_member[index] || out(index));

@@ -68,6 +68,13 @@ impl WaitingRoom {
         }
     }
 
+    /// Called in vain: waits again where it stood (since and until when), and the next after it is
+    /// called.
+    pub fn pass_on(&self, ticket: Ticket, times: (Nanos, Nanos), now: Nanos, waker: &Waker) {
+        let next = self.with(now, |queue| queue.pass_on(ticket, times, now, waker.clone()));
+        next.into_iter().for_each(Waker::wake);
+    }
+
     /// Wakes those whose time is over.
     pub fn expire(&self, now: Nanos) {
         if !self.is_empty() {
@@ -85,7 +92,7 @@ impl WaitingRoom {
         let mut queue: MutexGuard<'_, Queue<Waker>> =
             self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut queue);
-        self.count.store(queue.len(), Ordering::Relaxed);
+        self.count.store(queue.places(), Ordering::Relaxed);
         result
     }
 }

@@ -89,6 +89,7 @@ mod tests {
     const QUANTILES: [f64; 8] = [0.0, 0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0];
 
     /// The smallest duration that at least `quantile` of all are not longer than.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the length")]
     fn exact(sorted: &[u64], quantile: f64) -> u64 {
         let rank = (quantile * sorted.len() as f64).ceil() as usize;
         sorted[rank.max(1) - 1]
@@ -113,6 +114,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1e3 to 4e12")]
     fn log_uniform() -> impl Strategy<Value = u64> {
         (1e3_f64.ln()..3.6e12_f64.ln()).prop_map(|exponent| exponent.exp() as u64)
     }

@@ -109,29 +109,31 @@ fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
 }
 
-/// The position in `0..n` of the lowest cost; `None` if all are skipped. Of equals it is the first
-/// at or after `start % n`.
+/// The position of the lowest cost per weight; `None` if all are skipped or have no weight. Of
+/// equals it is the first at or after `start`, taken modulo their number.
 ///
 /// Before that, one with nothing in flight that was never chosen, or not for [`SAMPLE_EVERY`], gets
 /// a request, claimed by exactly one caller. While one is cold its estimate is the mean of the
 /// others'; if all are cold, the one with the fewest in flight is chosen.
 // tidy: allow(parameters) because a candidate is known by three questions, asked only if needed
 pub fn choose<'a>(
-    n: usize,
+    weights: &[u32],
     start: usize,
     now: Nanos,
     times: impl Fn(usize) -> &'a ResponseTimes,
     in_flight: impl Fn(usize) -> u32,
     skip: impl Fn(usize) -> bool,
 ) -> Option<usize> {
-    let first = start.checked_rem(n)?;
+    let first = start.checked_rem(weights.len())?;
     let mut seen = Seen::default();
-    for at in (first..n).chain(0..first).filter(|&at| !skip(at)) {
+    let turns = (first..weights.len()).chain(0..first);
+    for at in turns.filter(|&at| weights[at] > 0 && !skip(at)) {
         let (times, in_flight) = (times(at), in_flight(at));
         if in_flight == 0 && seen.due.is_none() && times.is_due(now) {
             seen.due = Some(at);
         }
-        seen.add(at, times, in_flight);
+        let share = (f64::from(in_flight) + 1.0) / f64::from(weights[at]);
+        seen.add(at, times.cost(0), share);
     }
     if let Some(due) = seen.due
         && times(due).claim(now)
@@ -150,23 +152,23 @@ struct Seen {
     due: Option<usize>,
     /// The cheapest of those observed, with its cost.
     known: Option<(usize, f64)>,
-    /// The cold one with the fewest in flight, with that number.
-    cold: Option<(usize, u32)>,
+    /// The cold one with the fewest in flight per weight, with that number plus one.
+    cold: Option<(usize, f64)>,
     /// Sum and number of the estimates of those observed.
     estimates: (f64, f64),
 }
 
 impl Seen {
-    fn add(&mut self, at: usize, times: &ResponseTimes, in_flight: u32) {
-        let estimate = times.cost(0);
+    /// `share`: in flight plus one, per weight.
+    fn add(&mut self, at: usize, estimate: f64, share: f64) {
         if estimate == 0.0 {
-            if self.cold.is_none_or(|(_, fewest)| in_flight < fewest) {
-                self.cold = Some((at, in_flight));
+            if self.cold.is_none_or(|(_, fewest)| share < fewest) {
+                self.cold = Some((at, share));
             }
             return;
         }
         self.estimates = (self.estimates.0 + estimate, self.estimates.1 + 1.0);
-        let cost = estimate * (f64::from(in_flight) + 1.0);
+        let cost = estimate * share;
         if self.known.is_none_or(|(_, lowest)| cost < lowest) {
             self.known = Some((at, cost));
         }
@@ -174,9 +176,8 @@ impl Seen {
 
     fn cheapest(&self) -> Option<usize> {
         match (self.known, self.cold) {
-            (Some((known, cost)), Some((cold, in_flight))) => {
-                let mean = self.estimates.0 / self.estimates.1;
-                let cold_cost = mean * (f64::from(in_flight) + 1.0);
+            (Some((known, cost)), Some((cold, share))) => {
+                let cold_cost = self.estimates.0 / self.estimates.1 * share;
                 Some(if cold_cost < cost { cold } else { known })
             }
             (Some((at, _)), None) | (None, Some((at, _))) => Some(at),
@@ -252,7 +253,8 @@ mod tests {
         let times: [ResponseTimes; 3] = Default::default();
         let mut in_flight = [0_u32; 3];
         for start in 0..9 {
-            let pick = choose(3, start, Nanos(7), |at| &times[at], |at| in_flight[at], |_| false);
+            let pick =
+                choose(&[1; 3], start, Nanos(7), |at| &times[at], |at| in_flight[at], |_| false);
             assert_eq!(pick, Some(start % 3));
             in_flight[start % 3] += 1;
         }
@@ -263,7 +265,7 @@ mod tests {
         let times = [after(&[(0, 10, true)]), after(&[(0, 30, true)]), ResponseTimes::default()];
         times[..2].iter().for_each(|known| known.mark_chosen(Nanos(MS)));
         let pick = |in_flight: [u32; 3]| {
-            choose(3, 0, Nanos(2 * MS), |at| &times[at], |at| in_flight[at], |_| false)
+            choose(&[1; 3], 0, Nanos(2 * MS), |at| &times[at], |at| in_flight[at], |_| false)
         };
         assert_eq!(pick([0, 0, 0]), Some(2), "the sample");
         assert_eq!(pick([0, 0, 0]), Some(0), "claimed already");
@@ -287,8 +289,8 @@ mod tests {
     #[test]
     fn nothing_to_choose_from() {
         let times = ResponseTimes::default();
-        assert_eq!(choose(0, 3, Nanos(0), |_| &times, |_| 0, |_| false), None);
-        assert_eq!(choose(1, 3, Nanos(0), |_| &times, |_| 0, |_| true), None);
+        assert_eq!(choose(&[], 3, Nanos(0), |_| &times, |_| 0, |_| false), None);
+        assert_eq!(choose(&[1], 3, Nanos(0), |_| &times, |_| 0, |_| true), None);
     }
 
     const BACKENDS: usize = 3;
@@ -330,8 +332,9 @@ mod tests {
             let Balancer { times, in_flight } = &balancers[of];
             let start = number as usize / balancers.len();
             let see = |at: usize| in_flight[at];
-            let backend = choose(BACKENDS, start, Nanos(now), |at| &times[at], see, |_| false)
-                .expect("none is skipped");
+            let backend =
+                choose(&[1; BACKENDS], start, Nanos(now), |at| &times[at], see, |_| false)
+                    .expect("none is skipped");
             let busy = balancers.iter().map(|balancer| balancer.in_flight[backend]).sum();
             let (latency, _) = serve(backend, now, busy);
             balancers[of].in_flight[backend] += 1;

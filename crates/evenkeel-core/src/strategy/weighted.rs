@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
 /// Longest cycle of turns. Weights with a larger sum are scaled down, each to at least 1.
-pub const MAX_SCHEDULE_LEN: usize = 65_536;
+pub const MAX_SCHEDULE_LEN: usize = 16_384;
 
 /// One full cycle of turns, smooth and exactly in proportion to the weights.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Schedule {
     ///
     /// Takes O(sum x distinct weights) steps, as backends of equal weight go in turn among
     /// themselves and need one comparison together; there are at most 361 distinct weights, since
-    /// 1 + 2 + ... + 362 is more than `MAX_SCHEDULE_LEN`.
+    /// 1 + 2 + ... + 181 is more than `MAX_SCHEDULE_LEN`.
     pub fn new(weights: &[u32]) -> Schedule {
         let wide: Vec<u64> = weights.iter().copied().map(u64::from).collect();
         let fitted = fit(&reduced(&wide), MAX_SCHEDULE_LEN as u64);

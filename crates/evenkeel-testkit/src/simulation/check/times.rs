@@ -117,13 +117,16 @@ fn trials(
         let mut tried: Vec<_> = visits.iter().filter(|visit| tried(visit)).collect();
         tried.sort_by_key(|visit| visit.seen);
         let wrong = tried.windows(2).find(|pair| {
-            pair[1].seen + GRACE < pair[0].to && pair[1].seen < pair[0].seen + life - GRACE - late
+            pair[1].seen > pair[0].seen
+                && pair[1].seen + GRACE < pair[0].to
+                && pair[1].seen < pair[0].seen + life - GRACE - late
         })?;
         Some(format!("{address}: two trials at {:?}, open since {:?}", wrong[1].seen, told.at))
     })
 }
 
-/// Nobody waits in the queue for longer than it allows.
+/// Nobody waits in the queue for longer than it allows. After a first try, there may be a second
+/// wait: that is not looked at.
 fn queue(pool: &PoolPlan, line: &AccessLine, journal: &Journal) -> Option<String> {
     let limited = pool.connections.max > 0 || pool.connections.max_connecting > 0;
     if !limited || line.tries > 1 {
@@ -131,8 +134,10 @@ fn queue(pool: &PoolPlan, line: &AccessLine, journal: &Journal) -> Option<String
     }
     let most = pool.connections.queue_timeout;
     let waited = match line.failure.as_deref() {
-        Some("queue_timeout") => line.latency.saturating_sub(TICK_AND_REPLY),
-        Some("queue_full") => (line.latency + most).saturating_sub(TICK_AND_REPLY),
+        Some("queue_timeout") if line.tries == 0 => line.latency.saturating_sub(TICK_AND_REPLY),
+        Some("queue_full") if line.tries == 0 => {
+            (line.latency + most).saturating_sub(TICK_AND_REPLY)
+        }
         Some(_) | None => {
             let began = line.at.saturating_sub(line.latency);
             let seen = journal.sightings.iter().find(|seen| seen.id == line.id)?;
