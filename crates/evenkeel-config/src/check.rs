@@ -72,6 +72,18 @@ pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
             check.report(&path, "nothing is removed without `match.path_prefix`");
         }
     }
+    let mut named: HashMap<&str, &str> = HashMap::new();
+    for (index, pool) in root.pools.iter().enumerate() {
+        let affinity = &pool.affinity;
+        let cookie = (affinity.r#type == AffinityType::Cookie).then_some(&affinity.cookie_name.0);
+        let Some(cookie) = cookie else { continue };
+        if let Some(other) = named.insert(cookie, &pool.name.0) {
+            let message = format!("pool {other} sets the cookie {cookie:?} too");
+            let hint = "with routes of one host to both, each would end the other's sessions; give \
+                        each its own cookie_name";
+            check.report(&format!("pools[{index}].affinity"), Fault::new(message).hint(hint));
+        }
+    }
     problems
 }
 
@@ -135,6 +147,7 @@ impl Check<'_> {
         let breaker = &pool.circuit_breaker;
         for (key, time) in [
             ("health.interval", pool.health.interval),
+            ("health.timeout", pool.health.timeout),
             ("circuit_breaker.window", breaker.window),
             ("circuit_breaker.reset_timeout", breaker.reset_timeout),
             ("affinity.ttl", pool.affinity.ttl),

@@ -85,6 +85,8 @@ impl Bar {
 #[derive(Debug, Default)]
 struct Load {
     in_flight: AtomicU32,
+    /// Of those, requests whose response has not begun.
+    awaiting: AtomicU32,
     connecting: AtomicU32,
     hearing: Hearing,
 }
@@ -163,26 +165,31 @@ impl Backend {
             self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        if before == 0 {
+        if self.load.awaiting.fetch_add(1, Ordering::Relaxed) == 0 {
             self.load.hearing.begin(now);
         }
         true
     }
 
-    pub(crate) fn release(&self) {
+    pub(crate) fn release(&self, answered: bool) {
+        if !answered {
+            self.load.awaiting.fetch_sub(1, Ordering::Relaxed);
+        }
         self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// An answer began, so long after its request was begun.
     #[inline]
     pub(crate) fn heard(&self, now: Nanos, took: Duration) {
+        self.load.awaiting.fetch_sub(1, Ordering::Relaxed);
         self.load.hearing.heard(now, took);
     }
 
-    /// True if requests are out and nothing has come back for much longer than usual.
+    /// True if requests are out and nothing has come back for much longer than usual. A response
+    /// that has begun, however long it is, is not waited for.
     #[inline]
     pub(crate) fn is_silent(&self, now: Nanos) -> bool {
-        self.load.hearing.is_silent(now, self.in_flight())
+        self.load.hearing.is_silent(now, self.load.awaiting.load(Ordering::Relaxed))
     }
 
     /// Counts a connection that is being made, for as long as the guard lives; `None` if `max`
@@ -236,7 +243,7 @@ impl Backend {
 
     /// True if what waits for an answer here should rather be tried elsewhere.
     pub fn is_forsaken(&self) -> bool {
-        self.suspicion.trust() == Trust::Forsaken || self.health.state() == HealthState::Unhealthy
+        self.suspicion.trust() == Trust::Forsaken
     }
 
     /// It asked to be left alone until then.

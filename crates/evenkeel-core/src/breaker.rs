@@ -145,6 +145,8 @@ struct Course {
     last_trip: Option<Trip>,
     last_serial: u64,
     live: Option<Trial>,
+    /// The last one that did not come back in time.
+    expired: Option<Trial>,
 }
 
 impl Default for Breaker {
@@ -170,6 +172,7 @@ impl Breaker {
                 last_trip: None,
                 last_serial: 0,
                 live: None,
+                expired: None,
             }),
         }
     }
@@ -214,11 +217,11 @@ impl Breaker {
         }
     }
 
-    /// Whether it is not closed, and a request sent at this time was sent before it opened: its end
-    /// says nothing about the backend now.
+    /// Whether a request sent at this time was sent before it last opened: its end says nothing
+    /// about the backend now.
     #[inline]
     pub fn predates_opening(&self, sent: Nanos) -> bool {
-        self.state() != BreakerState::Closed && sent.0 < self.opened_at.load(Ordering::Relaxed)
+        sent.0 < self.opened_at.load(Ordering::Relaxed)
     }
 
     /// When a trial may begin: `NEVER` while closed, and while a trial runs, when that expires.
@@ -228,13 +231,20 @@ impl Breaker {
     }
 
     /// Claims the one trial if the wait is over. However many threads ask, one gets it, and no
-    /// other until it ends or expires.
-    pub fn try_trial(&self, plan: &BreakerPlan, now: Nanos) -> Option<Trial> {
+    /// other until it ends. One that expires has failed. `chance` is drawn from [0, 1).
+    pub fn try_trial(&self, plan: &BreakerPlan, now: Nanos, chance: f64) -> Option<Trial> {
         if now < self.trial_at() {
             return None;
         }
         let mut course = self.course();
         if self.state() == BreakerState::Closed || now < self.trial_at() {
+            return None;
+        }
+        if let Some(lost) = course.live.take() {
+            course.expired = Some(lost);
+            // The last one never came back: that is an answer too, and the wait grows.
+            let _ = course.trip(plan, now, Trip::TrialFailed, chance);
+            self.show_open(&course, now);
             return None;
         }
         course.last_serial += 1;
@@ -246,7 +256,7 @@ impl Breaker {
     }
 
     /// Ends a trial. `None`: cancelled (nothing was sent, or the client left), and another may
-    /// begin at once. A trial that another one replaced, or that a transition ended, is ignored.
+    /// begin at once. Of one that had expired, a success still closes; anything else is ignored.
     // tidy: allow(parameters) because a verdict on a trial may open a breaker like any other
     pub fn end_trial(
         &self,
@@ -258,7 +268,11 @@ impl Breaker {
     ) -> Option<Transition> {
         let mut course = self.course();
         if course.live != Some(trial) {
-            return None;
+            // Late, but an answer: the backend works.
+            let late = verdict == Some(Verdict::Success)
+                && course.expired == Some(trial)
+                && self.state() == BreakerState::Open;
+            return if late { self.close(&mut course, now) } else { None };
         }
         match verdict {
             Some(Verdict::Success) => self.close(&mut course, now),

@@ -80,7 +80,8 @@ pub fn for_backend(
         keeps_request_field(head, buf, field, from.trusted) && !has_own_cookie(field)
     };
     copy_fields(&head.fields, &buf[..head.bytes], target.rules, keep, out);
-    for field in head.fields.iter().filter(|field| has_own_cookie(field)) {
+    let is_hop = |field: &Field| head.is_named_by_connection(buf, get(field.name));
+    for field in head.fields.iter().filter(|field| has_own_cookie(field) && !is_hop(field)) {
         write_cookie(get(field.value), target, out);
     }
     write_forwarding(head, buf, from, &mut OwnFields { rules: target.rules, out });

@@ -16,9 +16,9 @@ pub use report::{Change, Outcome};
 pub use selection::Mode;
 pub use waiting::WaitingRoom;
 
-use crate::affinity::CookieKeys;
+use crate::affinity::{BackendId, CookieKeys};
 use crate::backend::Backend;
-use crate::breaker::{self, HostWindow, Transition};
+use crate::breaker::{self, BreakerState, HostWindow, Transition};
 use crate::health::{HealthChange, HealthState, ProbeResult};
 use crate::plan::{AffinityPlan, HealthCheck, PoolPlan};
 use crate::retry::RetryBudget;
@@ -30,12 +30,17 @@ use crate::suspicion::{Doubt, Trust};
 use crate::time::Nanos;
 use arc_swap::ArcSwap;
 use selection::Selection;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often outliers are looked for, and pauses and ramps end.
 const REVIEW_EVERY: Duration = Duration::from_millis(250);
+/// Up to so many backends a selection is made whenever something changes.
+const REFRESH_AT_ONCE: usize = 256;
+/// In larger pools, so often at most.
+const REFRESH_PAUSE: Duration = Duration::from_millis(20);
 /// A doubt that no probe has settled ends by itself.
 const DOUBT_LIFE: Duration = Duration::from_secs(10);
 /// The same where nothing is probed: then traffic has to find out.
@@ -69,6 +74,12 @@ pub struct Pool {
     /// Held while a selection is made, so that an older view never replaces a newer one.
     selecting: Mutex<()>,
     review_at: AtomicU64,
+    refresh_at: AtomicU64,
+    /// Something has changed since the selection was made.
+    is_stale: AtomicBool,
+    /// The last mode that was told is a bad one.
+    is_lost: AtomicBool,
+    by_id: HashMap<BackendId, usize>,
 }
 
 impl Pool {
@@ -81,7 +92,6 @@ impl Pool {
         let selection = Selection::of(&plan, &backends, Nanos::default());
         Pool {
             keys: key_table(&plan),
-            backends,
             budget: RetryBudget::default(),
             waiting: Arc::new(WaitingRoom::new(
                 plan.connections.queue_max,
@@ -92,6 +102,11 @@ impl Pool {
             selection: ArcSwap::from_pointee(selection),
             selecting: Mutex::new(()),
             review_at: AtomicU64::new(0),
+            refresh_at: AtomicU64::new(0),
+            is_stale: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+            by_id: backends.iter().enumerate().map(|(at, backend)| (backend.id, at)).collect(),
+            backends,
             plan,
         }
     }
@@ -106,13 +121,42 @@ impl Pool {
         !matches!(self.keys, KeyTable::None)
     }
 
-    /// Decides anew who is eligible. The new mode, if it has changed.
+    /// Decides anew who is eligible. The new mode, if it has changed. In a large pool that takes
+    /// time: it is put off, to the next `review` at the latest, if it was done a moment ago.
     pub fn refresh(&self, now: Nanos) -> Option<Mode> {
+        if self.backends.len() > REFRESH_AT_ONCE {
+            let next = now.after(REFRESH_PAUSE).0;
+            if now.0 < self.refresh_at.load(Ordering::Relaxed) {
+                self.is_stale.store(true, Ordering::Release);
+                return None;
+            }
+            self.refresh_at.store(next, Ordering::Relaxed);
+        }
+        self.select(now)
+    }
+
+    fn select(&self, now: Nanos) -> Option<Mode> {
         let _turn = self.selecting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_stale.store(false, Ordering::Release);
         let next = Selection::of(&self.plan, &self.backends, now);
-        let mode = next.mode;
+        let (mode, count) = (next.mode, next.members.len());
         let before = self.selection.swap(Arc::new(next));
-        (before.mode != mode).then_some(mode)
+        if count > before.members.len() {
+            // Whoever came back has room for those who wait.
+            (0..self.plan.connections.max).for_each(|_| self.waiting.call_next());
+        }
+        if before.mode == mode {
+            return None;
+        }
+        // Doubts come and go; only what was lost can be recovered.
+        let lost = matches!(mode, Mode::FailOpen | Mode::Empty);
+        let was_lost = match mode {
+            Mode::Doubtful => return Some(mode),
+            Mode::Normal | Mode::FailOpen | Mode::Empty => {
+                self.is_lost.swap(lost, Ordering::Relaxed)
+            }
+        };
+        (lost || was_lost).then_some(mode)
     }
 
     /// Raises a doubt about a backend. `Some` if it is new: then a probe has to find out. Where
@@ -140,21 +184,33 @@ impl Pool {
         let next = now.after(REVIEW_EVERY).0;
         let relaxed = Ordering::Relaxed;
         if now.0 < due || self.review_at.compare_exchange(due, next, relaxed, relaxed).is_err() {
-            return Vec::new();
+            return self.catch_up(now);
         }
         let mut changes = self.eject_outliers(now, chance);
-        let life = if self.is_probed() { DOUBT_LIFE } else { UNPROBED_DOUBT_LIFE };
+        let probed_life = DOUBT_LIFE.max(self.plan.health.timeout.saturating_mul(2));
+        let life = if self.is_probed() { probed_life } else { UNPROBED_DOUBT_LIFE };
         for (index, backend) in self.backends.iter().enumerate() {
             let stale = |(_, since): (Doubt, Nanos)| now.duration_since(since) >= life;
-            if backend.suspicion.cause().is_some_and(stale) {
+            // What a probe has confirmed, a probe takes back.
+            let unsettled = backend.suspicion.trust() == Trust::Suspected || !self.is_probed();
+            if unsettled && backend.suspicion.cause().is_some_and(stale) {
                 changes.extend(self.trust(index, now).map(|change| (index, change)));
             }
         }
         if self.selection.load().ends_by_itself {
-            let mode = self.refresh(now);
-            changes.extend(mode.map(|mode| (0, Change { breaker: None, mode: Some(mode) })));
+            self.is_stale.store(true, Ordering::Release);
         }
+        changes.extend(self.catch_up(now));
         changes
+    }
+
+    /// Makes the selection that was put off.
+    fn catch_up(&self, now: Nanos) -> Vec<(usize, Change)> {
+        if !self.is_stale.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mode = self.select(now);
+        mode.map(|mode| (0, Change { breaker: None, mode: Some(mode) })).into_iter().collect()
     }
 
     /// Backends that have fallen silent, for those who have no pick to notice it by.
@@ -169,7 +225,10 @@ impl Pool {
         if !self.plan.breaker.enabled || self.backends.len() < breaker::MIN_HOSTS {
             return Vec::new();
         }
-        let window = |backend: &Arc<Backend>| backend.breaker.window(&self.plan.breaker, now);
+        let window = |backend: &Arc<Backend>| match backend.breaker.state() {
+            BreakerState::Closed => backend.breaker.window(&self.plan.breaker, now),
+            BreakerState::Open | BreakerState::HalfOpen => HostWindow { requests: 0, successes: 0 },
+        };
         let windows: Vec<HostWindow> = self.backends.iter().map(window).collect();
         let out = self.backends.iter().filter(|backend| backend.barred(now).is_some()).count();
         let room = breaker::ejectable(self.backends.len(), out);
@@ -189,8 +248,8 @@ impl Pool {
     }
 
     /// The index of the backend that a session cookie names.
-    pub fn find_by_id(&self, id: crate::affinity::BackendId) -> Option<usize> {
-        self.backends.iter().position(|backend| backend.id == id)
+    pub fn find_by_id(&self, id: BackendId) -> Option<usize> {
+        self.by_id.get(&id).copied()
     }
 
     /// Takes what a probe found; `Some` if the backend's state has changed.

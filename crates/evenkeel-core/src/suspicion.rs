@@ -6,8 +6,11 @@ use crate::time::Nanos;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// After a doubt was cleared, weaker ones are not raised again for so long.
+/// After a doubt was cleared, weak ones are not raised again for so long.
 const CALM_AFTER_CLEAR: Duration = Duration::from_secs(1);
+/// And strong ones, so that who can make a backend break connections cannot make it be probed all
+/// the time. Its breaker counts them meanwhile.
+const SHORT_CALM_AFTER_CLEAR: Duration = Duration::from_millis(100);
 
 /// What gave rise to doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +26,15 @@ pub enum Doubt {
     IdleClosed,
     /// Requests are out, and nothing has come back for much longer than usual.
     Silence,
+    /// Probes get no answer.
+    Unprobed,
 }
 
 impl Doubt {
     /// One that a healthy backend can cause as well.
     pub fn is_weak(self) -> bool {
         match self {
-            Doubt::ConnectFailure | Doubt::Reset => false,
+            Doubt::ConnectFailure | Doubt::Reset | Doubt::Unprobed => false,
             Doubt::SlowConnect | Doubt::IdleClosed | Doubt::Silence => true,
         }
     }
@@ -42,15 +47,17 @@ impl Doubt {
             Doubt::Reset => "a connection broke under a request",
             Doubt::IdleClosed => "an idle connection was closed",
             Doubt::Silence => "nothing comes back",
+            Doubt::Unprobed => "probes get no answer",
         }
     }
 
-    const ALL: [Doubt; 5] = [
+    const ALL: [Doubt; 6] = [
         Doubt::ConnectFailure,
         Doubt::SlowConnect,
         Doubt::Reset,
         Doubt::IdleClosed,
         Doubt::Silence,
+        Doubt::Unprobed,
     ];
 }
 
@@ -72,7 +79,7 @@ pub struct Suspicion {
     trust: AtomicU8,
     doubt: AtomicU8,
     since: AtomicU64,
-    calm_until: AtomicU64,
+    cleared_at: AtomicU64,
 }
 
 impl Suspicion {
@@ -100,7 +107,9 @@ impl Suspicion {
 
     /// True if this is new: then a probe has to find out.
     pub fn raise(&self, doubt: Doubt, now: Nanos) -> bool {
-        if doubt.is_weak() && now.0 < self.calm_until.load(Ordering::Relaxed) {
+        let calm = if doubt.is_weak() { CALM_AFTER_CLEAR } else { SHORT_CALM_AFTER_CLEAR };
+        let cleared_at = self.cleared_at.load(Ordering::Relaxed);
+        if cleared_at > 0 && now < Nanos(cleared_at).after(calm) {
             return false;
         }
         let (from, to) = (Trust::Trusted as u8, Trust::Suspected as u8);
@@ -124,7 +133,7 @@ impl Suspicion {
         if self.trust.swap(Trust::Trusted as u8, Ordering::AcqRel) == Trust::Trusted as u8 {
             return false;
         }
-        self.calm_until.store(now.after(CALM_AFTER_CLEAR).0, Ordering::Relaxed);
+        self.cleared_at.store(now.0.max(1), Ordering::Relaxed);
         true
     }
 }
@@ -158,11 +167,13 @@ mod tests {
     #[test]
     fn after_a_false_alarm_only_strong_doubts_count_for_a_while() {
         let suspicion = Suspicion::default();
-        assert!(suspicion.raise(Doubt::Silence, Nanos(0)));
-        assert!(suspicion.clear(Nanos(0)));
-        assert!(!suspicion.raise(Doubt::Silence, Nanos(999_999_999)));
-        assert!(suspicion.raise(Doubt::ConnectFailure, Nanos(5)));
-        assert!(suspicion.clear(Nanos(5)));
-        assert!(suspicion.raise(Doubt::IdleClosed, SECOND.after(Duration::from_millis(1))));
+        let at = |ms: u64| Nanos(ms * 1_000_000);
+        assert!(suspicion.raise(Doubt::Silence, at(1)));
+        assert!(suspicion.clear(at(1)));
+        assert!(!suspicion.raise(Doubt::ConnectFailure, at(100)), "the breaker counts these");
+        assert!(!suspicion.raise(Doubt::Silence, at(1000)));
+        assert!(suspicion.raise(Doubt::ConnectFailure, at(101)));
+        assert!(suspicion.clear(at(101)));
+        assert!(suspicion.raise(Doubt::IdleClosed, at(1101)));
     }
 }

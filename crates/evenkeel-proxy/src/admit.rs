@@ -15,7 +15,9 @@ use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::{self, Forwarding, Target};
 use evenkeel_core::limit::{Admission, RateLimiter};
 use evenkeel_core::path::{self, PathView};
-use evenkeel_core::plan::{AffinityPlan, HashKey, ListenerPlan, PathMatch, RateKey, RateLimitPlan};
+use evenkeel_core::plan::{
+    AffinityPlan, HashKey, ListenerPlan, PathMatch, RateKey, RateLimitPlan, RoutePlan,
+};
 use evenkeel_core::pool::Pool;
 use evenkeel_core::request::RequestHead;
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
@@ -104,8 +106,7 @@ impl<N: Net> Exchange<N> {
         if matches!(head.body, BodyLength::Fixed(length) if body_max > 0 && length > body_max) {
             return Err(Failure::BodyTooLarge);
         }
-        let draw = if route.split.len() > 1 { worker.net.random() } else { 0 };
-        self.record.pool = snapshot.pool_of(route, draw);
+        self.record.pool = self.choose_pool(worker, route, asked);
         let pool = self.record.pool.and_then(|at| snapshot.pools.get(at));
         let pool = pool.ok_or(Failure::NoBackend)?;
         self.choose_key(worker, pool, &view, asked);
@@ -121,6 +122,28 @@ impl<N: Net> Exchange<N> {
         };
         headers::for_backend(head, bytes, &target, &from, &mut self.upload.kept.bytes);
         Ok(())
+    }
+
+    /// The pool of the route; of several, the one that the client's session is tied to, or a drawn
+    /// one.
+    fn choose_pool(
+        &self,
+        worker: &Worker<N>,
+        route: &RoutePlan,
+        asked: Asked<'_, N::Stream>,
+    ) -> Option<usize> {
+        let snapshot = self.record.snapshot();
+        if route.split.len() == 1 {
+            return snapshot.pool_of(route, 0);
+        }
+        let now = worker.net.unix_nanos();
+        let is_tied = |index: usize| {
+            let pool = snapshot.pools.get(index);
+            pool.is_some_and(|pool| session::tie(pool, asked.head, asked.bytes, now).is_some())
+        };
+        let mut arms = route.split.iter().filter(|(_, weight)| *weight > 0);
+        let tied = arms.find(|(index, _)| is_tied(*index)).map(|(index, _)| *index);
+        tied.or_else(|| snapshot.pool_of(route, worker.net.random()))
     }
 
     /// Takes a token of the route's rate limit.
@@ -172,7 +195,11 @@ impl<N: Net> Exchange<N> {
         if !pool.wants_hash() {
             return;
         }
-        let by_ip = || hash(asked.ip().map(|ip| ip.to_string()).unwrap_or_default().as_bytes());
+        let by_ip = || match asked.ip() {
+            Some(IpAddr::V4(ip)) => hash(&ip.octets()),
+            Some(IpAddr::V6(ip)) => hash(&ip.octets()),
+            None => hash(b""),
+        };
         let query = asked.head.query.of_buf(asked.bytes);
         let query = query.strip_prefix(b"?").unwrap_or(query);
         let by = match &pool.plan.affinity {

@@ -23,6 +23,8 @@ enum Dialled<S> {
     /// Another backend is tried while this one goes on; the guards went with it.
     Left,
     Failed,
+    /// This machine has no descriptor or port left: nothing is known about the backend.
+    Starved,
 }
 
 /// Makes one try. On failure, says whether another one was granted.
@@ -41,6 +43,7 @@ pub(crate) async fn run<N: Net>(
     };
     if let Err(failed) = &outcome
         && failed.stale
+        && !pick.is_forsaken()
         && exchange.may_repeat(failed.sent, pool)
     {
         // The idle connection had died: that says nothing about the backend.
@@ -67,6 +70,7 @@ async fn dial_and_forward<N: Net>(
             let slow = TryFailure::unsent(TryError::SlowConnect);
             return Err(TryFailure { again: true, ..slow });
         }
+        (Dialled::Starved, _) => Err(TryFailure::unsent(TryError::Starved)),
         (Dialled::Connection(_) | Dialled::Failed, _) => Err(TryFailure::unsent(TryError::Connect)),
     };
     if let Some(pick) = &mut pick {
@@ -83,12 +87,13 @@ fn settle<N: Net>(
     outcome: &mut Result<Next, TryFailure>,
 ) {
     let Err(failed) = outcome else { return };
-    if failed.error.is_backends() {
+    if failed.error.is_backends() && !failed.stale {
         worker.report(pool, pick, Outcome::Failed);
         match failed.error {
             TryError::Connect => drop(worker.doubt(pool, pick.index, Doubt::ConnectFailure)),
             TryError::Reset => drop(worker.doubt(pool, pick.index, Doubt::Reset)),
             TryError::SlowConnect
+            | TryError::Starved
             | TryError::Forsaken
             | TryError::BadResponse
             | TryError::Status(_)
@@ -146,6 +151,7 @@ async fn dial<N: Net>(
             pick.connect_times.observe(worker.now().duration_since(began));
             Dialled::Connection(connection)
         }
+        Err(error) if connect::is_ours(&error) => Dialled::Starved,
         Err(_) => Dialled::Failed,
     };
     (Some(pick), dialled)

@@ -38,6 +38,12 @@ pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
+/// True if this machine is short of something: nothing is wrong with the backend.
+pub(crate) fn is_ours(error: &io::Error) -> bool {
+    const OURS: [i32; 4] = [libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM, libc::EAGAIN];
+    lacks_descriptors(error) || error.raw_os_error().is_some_and(|code| OURS.contains(&code))
+}
+
 fn destinations(backend: &Backend) -> Vec<Destination> {
     if let Some(unix) = Destination::of_unix(&backend.plan.address.endpoint) {
         return vec![unix];

@@ -62,6 +62,13 @@ impl Deadlines {
         self.swept_to.set(if due.next().is_some() { (from + end) % slots.len() } else { 0 });
     }
 
+    /// Wakes the tasks that serve a request right now.
+    pub(crate) fn wake_busy(&self) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.waiting_since.is_none()) {
+            slot.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// Wakes every task, so that it looks at what has changed.
     pub(crate) fn wake_all(&self) {
         for slot in self.slots.borrow().iter() {

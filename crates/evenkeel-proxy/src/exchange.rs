@@ -60,7 +60,7 @@ pub(crate) enum Next {
 
 /// Whether a request has waited for its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(crate) enum Turn {
     /// It has just come.
     Newcomer,
     /// It was called from the queue.
@@ -236,36 +236,26 @@ impl<N: Net> Exchange<N> {
         self.until(Duration::MAX) <= self.worker().recent()
     }
 
-    /// What its next pick depends on.
-    fn query(&self, pool: &Pool) -> Query<'_> {
+    /// The backend for the next try.
+    pub(crate) fn pick(&self, pool: &Pool, turn: Turn) -> Result<Pick, NoPick> {
+        if turn == Turn::Newcomer && !pool.waiting.is_empty() {
+            // Nobody overtakes those who wait.
+            return Err(NoPick::Busy);
+        }
         let worker = self.worker();
-        Query {
+        let query = Query {
             tried: &self.tried,
             now: worker.recent(),
             draw: worker.net.random(),
             hash: self.hash,
             tied: self.tie.and_then(|id| pool.find_by_id(id)),
             repeatable: self.may_repeat(1, pool),
-        }
-    }
-
-    /// True if its next pick need not wait.
-    pub(crate) fn has_room(&self, pool: &Pool) -> bool {
-        pool.has_room(&self.query(pool))
-    }
-
-    /// The backend for the next try.
-    fn pick(&self, pool: &Pool, turn: Turn) -> Result<Pick, NoPick> {
-        if turn == Turn::Newcomer && !pool.waiting.is_empty() {
-            // Nobody overtakes those who wait.
-            return Err(NoPick::Busy);
-        }
-        let worker = self.worker();
-        let query = self.query(pool);
+            has_idle: &|backend| worker.idle.borrow().has(backend),
+        };
         let pick = pool.pick(&query)?;
         if pick.is_silent(query.now) && worker.doubt(pool, pick.index, Doubt::Silence) {
-            drop(pick);
-            return pool.pick(&query);
+            // Somebody else, if there is anybody.
+            return pool.pick(&query).or(Ok(pick));
         }
         Ok(pick)
     }
@@ -295,9 +285,9 @@ pub(crate) async fn run<N: Net>(
             Ok(pick) => pick,
             Err(NoPick::Nobody) => break,
             Err(NoPick::Busy) => match Box::pin(wait(worker, client, exchange, pool)).await {
-                Ok(()) => {
+                Ok(pick) => {
                     turn = Turn::Called;
-                    continue;
+                    pick
                 }
                 Err(refused) => {
                     failure = refused;

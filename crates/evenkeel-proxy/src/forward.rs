@@ -46,6 +46,8 @@ struct Try<'a, S> {
     held_until: Option<Nanos>,
     watching_client: bool,
     send_failed: bool,
+    /// No other try is to be had, though the backend seems gone.
+    stays: bool,
     reusable: bool,
     parse_again_at: usize,
 }
@@ -67,23 +69,23 @@ pub(crate) async fn run<N: Net>(
     exchange: &mut Exchange<N>,
     hop: Hop<'_, N::Stream>,
 ) -> Result<Next, TryFailure> {
-    let try_until = match hop.pool.plan.retry.per_try_timeout {
-        Duration::ZERO => Nanos::NEVER,
-        per_try => hop.pick.at.after(per_try),
-    };
     let mut this = Try {
         pool: hop.pool,
         pick: hop.pick,
         connection: hop.connection,
-        try_until,
+        try_until: Nanos::NEVER,
         partial: Vec::new(),
         interim_count: 0,
         held_until: None,
         watching_client: true,
         send_failed: false,
+        stays: false,
         reusable: false,
         parse_again_at: 0,
     };
+    if exchange.upload.has_arrived() {
+        this.bound_try(this.pick.at);
+    }
     client.deadline.set_waiting(this.deadline(client, exchange), None);
     let answer = poll_fn(|cx| {
         let before = (!exchange.upload.is_sent()).then(|| exchange.upload.progress());
@@ -91,7 +93,10 @@ pub(crate) async fn run<N: Net>(
         if answer.is_pending() && before.is_some() {
             let moved = before != Some(exchange.upload.progress());
             if moved && this.held_until.is_none() {
-                worker.now();
+                let now = worker.now();
+                if exchange.upload.is_sent() {
+                    this.bound_try(now);
+                }
                 client.deadline.set(this.deadline(client, exchange));
             }
         }
@@ -133,6 +138,14 @@ impl<S: Stream> Try<'_, S> {
             sent: exchange.upload.kept.written,
             stale: error == TryError::Reset && self.connection.reused && !heard,
             again: matches!(error, TryError::Status(_) | TryError::Forsaken),
+        }
+    }
+
+    /// `per_try_timeout` runs while the backend is what is waited for: not while a client uploads.
+    fn bound_try(&mut self, since: Nanos) {
+        let per_try = self.pool.plan.retry.per_try_timeout;
+        if !per_try.is_zero() && self.try_until == Nanos::NEVER {
+            self.try_until = since.after(per_try);
         }
     }
 
@@ -252,7 +265,9 @@ impl<S: Stream> Try<'_, S> {
                 false => TryError::Timeout,
             }));
         }
-        if self.pick.is_forsaken() && self.held_until.is_none() {
+        if self.pick.is_forsaken() && self.held_until.is_none() && !self.stays {
+            // Asked once: if no other try is granted, this one goes on.
+            self.stays = true;
             let sent = exchange.upload.kept.written;
             if exchange.wants_another(self.pool, Retriable::Reset, sent) {
                 return Poll::Ready(Err(TryError::Forsaken));

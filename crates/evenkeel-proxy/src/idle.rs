@@ -69,6 +69,12 @@ impl<S: Stream> IdleConnections<S> {
         None
     }
 
+    /// True if there may be an idle connection to the backend.
+    pub(crate) fn has(&self, backend: &Backend) -> bool {
+        let own = self.slots.get(backend.slot).and_then(Option::as_ref);
+        own.is_some_and(|own| !own.idle.is_empty())
+    }
+
     /// Keeps a connection. More than this worker's share of `max_idle` stay for a moment only.
     #[inline]
     pub(crate) fn give(

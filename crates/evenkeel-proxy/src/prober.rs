@@ -6,7 +6,7 @@ use crate::net::Net;
 use crate::probe::{ProbeAnswer, ProbeTarget, probe};
 use crate::shared::Shared;
 use crate::verdict::{Teller, chance};
-use evenkeel_core::backend::Backend;
+use evenkeel_core::backend::{Backend, ConnectTimes};
 use evenkeel_core::health::{
     HealthChange, HealthState, Pace, ProbeFault, ProbeResult, ProbeSchedule, Streak,
     next_probe_delay,
@@ -14,6 +14,8 @@ use evenkeel_core::health::{
 use evenkeel_core::plan::{HealthCheck, LogLevel};
 use evenkeel_core::pool::{Change, Pool};
 use evenkeel_core::record::EventValue;
+use evenkeel_core::suspicion::Doubt;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +24,14 @@ use tokio::time::{sleep, timeout};
 
 /// Probes that run at the same time.
 const MAX_RUNNING: usize = 4096;
-/// A backend in doubt that has not answered its probe by then is taken for gone: what waits for it
-/// may go elsewhere. Longer than a pause for garbage collection.
+/// A backend in doubt that has not answered its probe by then, or by four times what its probes
+/// usually take, is taken for gone: what waits for it may go elsewhere. Longer than a pause for
+/// garbage collection.
 const CONFIRM_AFTER: Duration = Duration::from_millis(250);
+/// Shortest time between two probes of a backend.
+const PROBE_SPACING: Duration = Duration::from_millis(100);
+/// In a server with more targets than this, second probes are spread over the interval.
+const SPREAD_FROM: usize = 64;
 /// Longest wait for the next probe of a backend in doubt.
 const DOUBT_DELAY: Duration = Duration::from_millis(250);
 /// How often the prober looks whether the server stops.
@@ -37,9 +44,18 @@ struct Target {
     pool: Arc<Pool>,
     index: usize,
     probed: bool,
+    /// When its last probe began.
+    began: Nanos,
+    /// What its probes usually take.
+    usual: ConnectTimes,
 }
 
 impl Target {
+    fn new(pool: Arc<Pool>, index: usize) -> Target {
+        let usual = ConnectTimes::default();
+        Target { pool, index, probed: false, began: Nanos::default(), usual }
+    }
+
     fn backend(&self) -> &Arc<Backend> {
         &self.pool.backends[self.index]
     }
@@ -58,6 +74,8 @@ pub struct Prober<N: Net> {
     net: Rc<N>,
     shared: Arc<Shared>,
     targets: Vec<Target>,
+    /// Target by the backend's slot.
+    by_slot: HashMap<usize, usize>,
     schedule: ProbeSchedule,
     running: usize,
     /// Targets that have not been probed yet.
@@ -72,13 +90,14 @@ impl<N: Net> Prober<N> {
             net: Rc::new(net),
             shared,
             targets: Vec::new(),
+            by_slot: HashMap::new(),
             schedule: ProbeSchedule::new(),
             running: 0,
             unprobed: 0,
         };
         for pool in snapshot.pools.iter().filter(|pool| pool.is_probed()) {
             for index in 0..pool.backends.len() {
-                prober.add(Target { pool: Arc::clone(pool), index, probed: false });
+                prober.add(Target::new(Arc::clone(pool), index));
             }
         }
         prober
@@ -87,6 +106,7 @@ impl<N: Net> Prober<N> {
     fn add(&mut self, target: Target) {
         self.unprobed += 1;
         self.schedule.add(self.targets.len(), self.shared.clock.now());
+        self.by_slot.insert(target.backend().slot, self.targets.len());
         self.targets.push(target);
     }
 
@@ -105,6 +125,7 @@ impl<N: Net> Prober<N> {
             let wait = next.duration_since(now).min(STOP_POLL);
             let wait = if self.running < MAX_RUNNING { wait } else { STOP_POLL };
             tokio::select! {
+                biased;
                 Some(end) = ended.recv() => self.finish(end),
                 () = self.shared.probes.wanted.notified() => self.hasten(),
                 () = sleep(wait) => {}
@@ -120,22 +141,24 @@ impl<N: Net> Prober<N> {
 
     /// Those that somebody doubts are due now.
     fn hasten(&mut self) {
-        let slots = self.shared.probes.take();
         let now = self.shared.clock.now();
-        for (at, target) in self.targets.iter().enumerate() {
-            if slots.contains(&target.backend().slot) {
-                self.schedule.hasten(at, now);
+        for slot in self.shared.probes.take() {
+            if let Some(target) = self.by_slot.get(&slot) {
+                let earliest = self.targets[*target].began.after(PROBE_SPACING);
+                self.schedule.hasten(*target, now.max(earliest));
             }
         }
     }
 
     fn start(&mut self, target: usize, now: Nanos, report: mpsc::Sender<Ended>) {
         self.running += 1;
-        let Target { pool, index, .. } = &self.targets[target];
+        let Target { pool, index, usual, began, .. } = &mut self.targets[target];
+        *began = now;
         let (pool, index) = (Arc::clone(pool), *index);
+        let patience = CONFIRM_AFTER.max(usual.patience().saturating_mul(4));
         let (net, shared) = (Rc::clone(&self.net), Arc::clone(&self.shared));
         tokio::task::spawn_local(async move {
-            let fault = probe_once(&*net, &shared, (&pool, index)).await;
+            let fault = probe_once(&*net, &shared, (&pool, index), patience).await;
             // The prober is gone only if the server stops.
             let _ = report.send(Ended { target, began: now, fault }).await;
         });
@@ -151,22 +174,41 @@ impl<N: Net> Prober<N> {
             self.schedule.finished(end.target, UNRESOLVED_DELAY, now);
             return;
         };
-        if !std::mem::replace(&mut target.probed, true) {
+        let first = !std::mem::replace(&mut target.probed, true);
+        let took = now.duration_since(end.began);
+        let heard = fault.as_ref().is_none_or(is_answer);
+        let alive = fault.is_none();
+        if heard {
+            target.usual.observe(took);
+        }
+        if first {
             self.unprobed -= 1;
             self.note_first_round();
         }
-        let alive = fault.is_none();
-        let took = now.duration_since(end.began);
         self.record((&pool, index), ProbeResult { at: now, took, fault });
         if alive {
             if let Some(change) = pool.trust(index, now) {
                 self.teller(&pool, index).change(&change);
             }
-        } else if pool.backends[index].suspicion.confirm() {
+        } else if !heard {
+            self.forsake(&pool, index, now);
+        }
+        let delay = self.delay(&pool, index, first);
+        self.schedule.finished(end.target, delay, now);
+    }
+
+    /// A probe had no answer. Of a backend in doubt, or one that has failed so many, nothing is to be
+    /// expected any more.
+    fn forsake(&self, pool: &Pool, index: usize, now: Nanos) {
+        let backend = &pool.backends[index];
+        if backend.health.state() == HealthState::Unhealthy
+            && let Some(change) = pool.doubt(index, Doubt::Unprobed, now)
+        {
+            self.teller(pool, index).change(&change);
+        }
+        if backend.suspicion.confirm() {
             self.shared.raise_alarm();
         }
-        let delay = self.delay(&pool, index);
-        self.schedule.finished(end.target, delay, now);
     }
 
     fn record(&self, (pool, index): (&Pool, usize), result: ProbeResult) {
@@ -185,7 +227,7 @@ impl<N: Net> Prober<N> {
                 Streak::Successes(_) => 0,
             };
             let progress = format!("{failed}/{needed}");
-            let elapsed = EventValue::Float(took.as_secs_f64() * 1000.0);
+            let elapsed = EventValue::Float((took.as_secs_f64() * 1e6).round() / 1e3);
             let fields = [
                 ("reason", EventValue::Text(fault)),
                 ("check", EventValue::Text(&described(&pool.plan.health.check))),
@@ -206,7 +248,6 @@ impl<N: Net> Prober<N> {
                 let fields = [("reason", EventValue::Text(reason))];
                 let message = "probes fail; the backend gets no traffic";
                 teller.tell((LogLevel::Warn, "backend_unhealthy"), message, &fields);
-                self.shared.raise_alarm();
             }
         }
         if mode.is_some() {
@@ -214,16 +255,28 @@ impl<N: Net> Prober<N> {
         }
     }
 
-    fn delay(&self, pool: &Pool, index: usize) -> Duration {
+    fn delay(&self, pool: &Pool, index: usize, first: bool) -> Duration {
         let backend = &pool.backends[index];
         let doubted = pool.is_in_doubt(index);
         let pace = if doubted { Pace::Hurried } else { backend.health.pace() };
         let delay = next_probe_delay(&pool.plan.health, pace, chance(&*self.net));
+        if first && self.targets.len() > SPREAD_FROM {
+            // All began at once; they need not go on so.
+            return delay.mul_f64(chance(&*self.net));
+        }
         if doubted { delay.min(DOUBT_DELAY) } else { delay }
     }
 
     fn teller<'a>(&'a self, pool: &'a Pool, index: usize) -> Teller<'a> {
         Teller { shared: &self.shared, unix_nanos: self.net.unix_nanos(), pool, index }
+    }
+}
+
+/// True if the backend answered, though not as it should.
+fn is_answer(fault: &ProbeFault) -> bool {
+    match fault {
+        ProbeFault::Status(_) | ProbeFault::Body => true,
+        ProbeFault::Connect(_) | ProbeFault::Timeout | ProbeFault::BadResponse => false,
     }
 }
 
@@ -240,6 +293,7 @@ async fn probe_once<N: Net>(
     net: &N,
     shared: &Shared,
     (pool, index): (&Pool, usize),
+    patience: Duration,
 ) -> Option<Option<ProbeFault>> {
     let backend = &pool.backends[index];
     let health = &pool.plan.health;
@@ -248,7 +302,7 @@ async fn probe_once<N: Net>(
     }
     let target = ProbeTarget { backend, check: &health.check, timeout: health.timeout };
     let mut asking = Box::pin(probe(net, &target));
-    let answer = match timeout(CONFIRM_AFTER, &mut asking).await {
+    let answer = match timeout(patience, &mut asking).await {
         Ok(answer) => answer,
         Err(_) => {
             if backend.suspicion.confirm() {

@@ -34,7 +34,6 @@ pub enum SecretError {
 }
 
 /// The keys of every file that a plan names, and one key for those who name none.
-#[derive(Debug)]
 struct FileSecrets {
     by_file: HashMap<PathBuf, Arc<CookieKeys>>,
     made: Arc<CookieKeys>,

@@ -9,6 +9,8 @@ pub(crate) enum TryError {
     Connect,
     /// The connection takes so long that another backend is tried beside.
     SlowConnect,
+    /// This machine has no descriptor or port for a connection.
+    Starved,
     /// The connection broke.
     Reset,
     /// The backend does not answer, nor does it answer a probe.
@@ -44,7 +46,9 @@ impl TryError {
     /// Under what it is listed; `None` = never worth another try.
     pub(crate) fn retriable(self) -> Option<Retriable> {
         match self {
-            TryError::Connect | TryError::SlowConnect => Some(Retriable::Connect),
+            TryError::Connect | TryError::SlowConnect | TryError::Starved => {
+                Some(Retriable::Connect)
+            }
             TryError::Reset | TryError::Forsaken => Some(Retriable::Reset),
             TryError::PerTryTimeout => Some(Retriable::PerTryTimeout),
             TryError::Status(status) => Some(Retriable::Status(status)),
@@ -66,6 +70,7 @@ impl TryError {
             | TryError::Timeout
             | TryError::PerTryTimeout => true,
             TryError::SlowConnect
+            | TryError::Starved
             | TryError::Forsaken
             | TryError::Status(_)
             | TryError::ClientGone
@@ -79,7 +84,9 @@ impl TryError {
 impl From<TryError> for Failure {
     fn from(error: TryError) -> Failure {
         match error {
-            TryError::Connect | TryError::SlowConnect => Failure::ConnectFailure,
+            TryError::Connect | TryError::SlowConnect | TryError::Starved => {
+                Failure::ConnectFailure
+            }
             TryError::Reset => Failure::Reset,
             TryError::BadResponse => Failure::BadResponse,
             // Another try was granted, and then nobody was left to make it.

@@ -2,6 +2,7 @@
 //! the log and passed on to the prober.
 
 use crate::clock::Nanos;
+use crate::connect;
 use crate::idle::BackendConnection;
 use crate::net::Net;
 use crate::shared::Shared;
@@ -76,7 +77,7 @@ impl Teller<'_> {
             Mode::Normal => (LogLevel::Info, "pool_recovered", "a backend is eligible again"),
             Mode::Doubtful => {
                 let message = "every backend is in doubt; they serve all the same";
-                (LogLevel::Warn, "pool_in_doubt", message)
+                (LogLevel::Debug, "pool_in_doubt", message)
             }
             Mode::FailOpen => {
                 let message = "no backend is eligible; open breakers are ignored (fail_open)";
@@ -161,7 +162,8 @@ impl<N: Net> Worker<N> {
                 self.idle.borrow_mut().give(&pick, bounds, connection, now);
             }
             // What is known already says nothing about the backend now.
-            Err(_) if pool.is_in_doubt(pick.index) || pick.is_forsaken() => {}
+            Err(_) if pool.is_in_doubt(pick.index) => {}
+            Err(error) if connect::is_ours(&error) => {}
             Err(_) => {
                 self.report(pool, &mut pick, Outcome::Failed);
                 self.doubt(pool, pick.index, Doubt::ConnectFailure);

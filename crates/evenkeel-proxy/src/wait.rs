@@ -1,15 +1,15 @@
 //! A request waits because every backend that may be tried has its maximum.
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Turn};
 use crate::http1::Client;
 use crate::net::{Net, Peek, Stream};
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
-use evenkeel_core::pool::{Pool, WaitingRoom};
+use evenkeel_core::pool::{NoPick, Pick, Pool, WaitingRoom};
 use evenkeel_core::queue::{Place, Ticket};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// A place in the queue; left when dropped.
 struct Seat<'a> {
@@ -25,16 +25,16 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Waits until a backend has room.
+/// Waits until a backend has room, and picks it.
 ///
 /// # Errors
-/// The queue is full, the wait took too long, or the client left.
+/// The queue is full, the wait took too long, nobody may be tried any more, or the client left.
 pub(crate) async fn wait<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
     pool: &Pool,
-) -> Result<(), Failure> {
+) -> Result<Pick, Failure> {
     let room = &pool.waiting;
     let now = worker.now();
     let patience = exchange.until(pool.plan.connections.queue_timeout);
@@ -46,41 +46,55 @@ pub(crate) async fn wait<N: Net>(
     client.deadline.set_waiting(until, None);
     let mut seat = Seat { room, ticket: None };
     poll_fn(|cx| {
-        let Some(ticket) = seat.ticket else {
-            return match room.join(now, until, cx.waker()) {
+        let called = match seat.ticket {
+            None => match room.join(now, until, cx.waker()) {
                 Ok(ticket) => {
                     seat.ticket = Some(ticket);
-                    // Somebody may have left between our look and our place in the queue.
-                    if exchange.has_room(pool) {
-                        room.call_next();
-                    }
-                    let _ = client.stream.poll_readable(cx);
-                    Poll::Pending
+                    // Somebody may have left between our look and our place in the queue: the
+                    // first in the queue should look again.
+                    room.call_next();
+                    false
                 }
-                Err(_) => Poll::Ready(Err(Failure::QueueFull)),
-            };
+                Err(_) => return Poll::Ready(Err(Failure::QueueFull)),
+            },
+            Some(ticket) => match room.poll(ticket, worker.now(), cx.waker()) {
+                Place::Called => true,
+                Place::Waiting => false,
+                Place::TimedOut => {
+                    seat.ticket = None;
+                    return Poll::Ready(Err(Failure::QueueTimeout));
+                }
+            },
         };
-        match room.poll(ticket, worker.now(), cx.waker()) {
-            Place::Called if !exchange.has_room(pool) => {
-                room.pass_on(ticket, (now, until), worker.recent(), cx.waker());
-                let _ = client.stream.poll_readable(cx);
-                Poll::Pending
-            }
-            Place::Called => {
-                seat.ticket = None;
-                Poll::Ready(Ok(()))
-            }
-            Place::TimedOut => {
-                seat.ticket = None;
-                Poll::Ready(Err(Failure::QueueTimeout))
-            }
-            Place::Waiting => {
-                let left = exchange.upload.has_arrived()
-                    && client.stream.poll_readable(cx).is_ready()
-                    && client.stream.peek() == Peek::Gone;
-                if left { Poll::Ready(Err(Failure::ClientGone)) } else { Poll::Pending }
+        if called && let Some(ticket) = seat.ticket {
+            match exchange.pick(pool, Turn::Called) {
+                Ok(pick) => {
+                    seat.ticket = None;
+                    return Poll::Ready(Ok(pick));
+                }
+                Err(NoPick::Nobody) => {
+                    seat.ticket = None;
+                    room.call_next();
+                    return Poll::Ready(Err(Failure::NoBackend));
+                }
+                Err(NoPick::Busy) => {
+                    room.pass_on(ticket, (now, until), worker.recent(), cx.waker());
+                }
             }
         }
+        has_left(cx, client, exchange)
     })
     .await
+}
+
+/// Ready if the client has broken the connection.
+fn has_left<N: Net>(
+    cx: &mut Context<'_>,
+    client: &mut Client<N::Stream>,
+    exchange: &Exchange<N>,
+) -> Poll<Result<Pick, Failure>> {
+    let left = exchange.upload.has_arrived()
+        && client.stream.poll_readable(cx).is_ready()
+        && client.stream.peek() == Peek::Gone;
+    if left { Poll::Ready(Err(Failure::ClientGone)) } else { Poll::Pending }
 }

@@ -231,7 +231,7 @@ impl<N: Net> Worker<N> {
             let alarm = self.shared.alarm();
             if self.alarm.replace(alarm) != alarm {
                 // A backend is gone: who waits for it should look.
-                self.deadlines.wake_all();
+                self.deadlines.wake_busy();
             }
             if ticks.is_multiple_of(TICKS_PER_DATE) {
                 *self.date.borrow_mut() = http_date(self.net.unix_nanos());

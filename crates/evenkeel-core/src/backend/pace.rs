@@ -14,7 +14,7 @@ const SILENCE_FLOOR: Duration = Duration::from_millis(25);
 /// Silence is a multiple of the usual answer time.
 const SILENCE_FACTOR: u64 = 4;
 /// So many requests must be out for their silence to say something.
-const SILENT_AT_LEAST: u32 = 2;
+const SILENT_AT_LEAST: u32 = 3;
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)

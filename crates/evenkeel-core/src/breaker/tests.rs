@@ -65,7 +65,7 @@ impl Scenario {
                 None => None,
             },
             Claim => {
-                let claimed = breaker.try_trial(plan, now);
+                let claimed = breaker.try_trial(plan, now, 0.0);
                 self.trials.extend(claimed);
                 return if claimed.is_some() { Claimed } else { Nothing };
             }
@@ -185,16 +185,28 @@ fn trials_decide() {
         ],
     );
     check(
-        "one that hangs is replaced, and then ignored",
+        "one that hangs has failed, and another follows after a longer wait",
         once.clone(),
         &[
             (0, Failure, OpenedFor(RESET), Open),
             (5_000, Claim, Claimed, HalfOpen),
             (9_999, Claim, Nothing, HalfOpen),
-            (10_000, Claim, Claimed, HalfOpen),
-            (10_001, End(0, BAD), Nothing, HalfOpen),
-            (10_001, End(0, None), Nothing, HalfOpen),
-            (10_002, End(1, GOOD), ClosedAgain, Closed),
+            (10_000, Claim, Nothing, Open),
+            (10_001, End(0, BAD), Nothing, Open),
+            (10_001, End(0, None), Nothing, Open),
+            (19_999, Claim, Nothing, Open),
+            (20_000, Claim, Claimed, HalfOpen),
+            (20_001, End(1, GOOD), ClosedAgain, Closed),
+        ],
+    );
+    check(
+        "its success counts, however late",
+        once.clone(),
+        &[
+            (0, Failure, OpenedFor(RESET), Open),
+            (5_000, Claim, Claimed, HalfOpen),
+            (10_000, Claim, Nothing, Open),
+            (11_000, End(0, GOOD), ClosedAgain, Closed),
         ],
     );
     check(
@@ -322,7 +334,7 @@ fn requests_from_before_the_opening_are_told_apart() {
         assert_eq!(breaker.predates_opening(at(sent)), expected, "{sent}");
     }
     assert!(breaker.record(&once, at(300), Verdict::Success, 0.0).is_some());
-    assert!(!breaker.predates_opening(at(0)), "closed again");
+    assert!(breaker.predates_opening(at(0)), "closed again, and still old news");
 }
 
 #[test]
@@ -368,7 +380,7 @@ fn of_many_threads_one_gets_the_trial() {
                 scope.spawn(|| {
                     arrived.fetch_add(1, Ordering::Relaxed);
                     for _ in 0..100 {
-                        let trial = breaker.try_trial(&once, at(5_000));
+                        let trial = breaker.try_trial(&once, at(5_000), 0.0);
                         claimed.fetch_add(usize::from(trial.is_some()), Ordering::Relaxed);
                     }
                 });
@@ -393,7 +405,7 @@ fn cancelled_trials_pass_from_thread_to_thread() {
         for _ in 0..16 {
             scope.spawn(|| {
                 for _ in 0..2_000 {
-                    let Some(trial) = breaker.try_trial(&once, at(5_000)) else { continue };
+                    let Some(trial) = breaker.try_trial(&once, at(5_000), 0.0) else { continue };
                     assert!(!held.swap(true, Ordering::SeqCst), "two live trials");
                     claimed.fetch_add(1, Ordering::Relaxed);
                     thread::yield_now();
@@ -465,6 +477,7 @@ proptest! {
                     live = Some((scenario.trials.len() - 1, now.after(RESET)));
                 }
                 (_, ClosedAgain | OpenedFor(_)) => live = None,
+                (Claim, Nothing) if live.is_some_and(|(_, expires)| now >= expires) => live = None,
                 (End(n, None), Nothing) if live.is_some_and(|(number, _)| number == n) => {
                     live = None;
                 }
@@ -499,7 +512,7 @@ proptest! {
         for (millis, failed, chance) in requests {
             now = now.after(Duration::from_millis(millis));
             let verdict = if failed { Verdict::Failure } else { Verdict::Success };
-            let transition = match (breaker.state(), breaker.try_trial(&plan, now)) {
+            let transition = match (breaker.state(), breaker.try_trial(&plan, now, 0.5)) {
                 (Closed, _) => breaker.record(&plan, now, verdict, chance),
                 (Open | HalfOpen, Some(trial)) => {
                     breaker.end_trial(&plan, now, trial, Some(verdict), chance)

@@ -9,10 +9,13 @@ use crate::snapshot::MAX_TRIES;
 use crate::strategy::{StrategyName, least_connections, least_response_time, power_of_two, random};
 use crate::time::Nanos;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 /// A trial is due for so long without a request that can be repeated: then any request will do.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(1);
+/// Open breakers that one pick looks at, in a pool that has many.
+const MAX_TRIALS_SOUGHT: usize = 32;
 /// A backend that was full a moment ago is passed over at most so often.
 const MAX_LOST_RACES: usize = 8;
 
@@ -52,7 +55,6 @@ impl Tried {
 }
 
 /// What a pick depends on, besides the pool.
-#[derive(Debug)]
 pub struct Query<'a> {
     /// Not these again.
     pub tried: &'a Tried,
@@ -66,6 +68,8 @@ pub struct Query<'a> {
     pub tied: Option<usize>,
     /// True if the request may be sent again elsewhere: then it may try a backend out.
     pub repeatable: bool,
+    /// True if an idle connection to the backend is at hand: then none has to be made.
+    pub has_idle: &'a dyn Fn(&Backend) -> bool,
 }
 
 /// Why nobody was picked.
@@ -93,6 +97,8 @@ pub struct Pick {
     /// When it was chosen.
     pub at: Nanos,
     pub(super) trial: Option<Box<TrialHold>>,
+    /// A response head has come.
+    pub(super) answered: bool,
     waiting: Option<Arc<WaitingRoom>>,
 }
 
@@ -124,8 +130,10 @@ impl Drop for Pick {
             // No verdict: the client left, or the try was never made.
             let _ = self.breaker.end_trial(&hold.plan, hold.at, hold.trial, None, 0.0);
         }
-        self.backend.release();
+        self.backend.release(self.answered);
         if let Some(waiting) = &self.waiting {
+            // Either we see who waits, or he sees the room that we leave.
+            fence(Ordering::SeqCst);
             waiting.call_next();
         }
     }
@@ -160,17 +168,6 @@ impl Pool {
         self.last_resort(&selection, query).ok_or(NoPick::Nobody)
     }
 
-    /// True if a pick would find room, or nobody to wait for.
-    pub fn has_room(&self, query: &Query<'_>) -> bool {
-        if let Some(index) = self.tied(query) {
-            return !self.is_full(&self.backends[index]);
-        }
-        let selection = self.selection.load();
-        let members = selection.members.iter().map(|index| &self.backends[*index]);
-        let mut untried = members.filter(|backend| !query.tried.contains(backend.slot)).peekable();
-        untried.peek().is_none() || untried.any(|backend| !self.is_full(backend))
-    }
-
     /// True if a try after those would find somebody.
     pub fn has_another(&self, tried: &Tried, now: Nanos) -> bool {
         let selection = self.selection.load();
@@ -196,8 +193,13 @@ impl Pool {
                     !selection.is_member[index] || query.tried.contains(self.backends[index].slot)
                 })
             }
-            (AffinityPlan::ClientIp, KeyTable::None | KeyTable::Maglev(_))
-            | (AffinityPlan::Off, _) => None,
+            (AffinityPlan::ClientIp, KeyTable::Maglev(table)) => {
+                let selection = self.selection.load();
+                table.choose(query.hash, |index| {
+                    !selection.is_member[index] || query.tried.contains(self.backends[index].slot)
+                })
+            }
+            (AffinityPlan::ClientIp, KeyTable::None) | (AffinityPlan::Off, _) => None,
         }
     }
 
@@ -208,21 +210,25 @@ impl Pool {
         let owner = match (&self.plan.affinity, &self.keys) {
             (AffinityPlan::Cookie(_), _) if self.tied(query).is_some() => return None,
             (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => ring.choose(query.hash, |index| {
-                !selection.is_member[index] && !selection.tripped.contains(&index)
+                !selection.is_member[index] && !selection.is_tripped[index]
             }),
             (AffinityPlan::Off | AffinityPlan::Cookie(_) | AffinityPlan::ClientIp, _) => None,
         };
         let patient = query.now.0.saturating_sub(Nanos::default().after(TRIAL_PATIENCE).0);
         let by = if query.repeatable { query.now } else { Nanos(patient) };
-        selection.tripped.iter().find_map(|index| {
+        let many = selection.tripped.len();
+        let from = random::below(query.draw, many)?;
+        let some = selection.tripped.iter().cycle().skip(from).take(many.min(MAX_TRIALS_SOUGHT));
+        let mut some = some.copied();
+        some.find_map(|index| {
+            let index = &index;
             let backend = &self.backends[*index];
-            if owner.is_some_and(|owner| owner != *index) {
-                return None;
-            }
+            let own = owner.is_none_or(|owner| owner == *index);
+            let by = if own { by } else { by.min(Nanos(patient)) };
             if backend.breaker.trial_at() > by || query.tried.contains(backend.slot) {
                 return None;
             }
-            let trial = backend.breaker.try_trial(plan, query.now)?;
+            let trial = backend.breaker.try_trial(plan, query.now, drawn(query.draw))?;
             let hold = Box::new(TrialHold { trial, plan: plan.clone(), at: query.now });
             let mut pick = self.occupy(*index, query);
             match &mut pick {
@@ -236,7 +242,7 @@ impl Pool {
     fn occupy(&self, index: usize, query: &Query<'_>) -> Option<Pick> {
         let backend = self.backends.get(index)?;
         let connections = &self.plan.connections;
-        if backend.is_connecting(connections.max_connecting) {
+        if backend.is_connecting(connections.max_connecting) && !(query.has_idle)(backend) {
             return None;
         }
         backend.occupy(connections.max, query.now).then(|| Pick {
@@ -244,6 +250,7 @@ impl Pool {
             index,
             at: query.now,
             trial: None,
+            answered: false,
             waiting: (connections.max > 0 || connections.max_connecting > 0)
                 .then(|| Arc::clone(&self.waiting)),
         })
@@ -255,7 +262,7 @@ impl Pool {
         let limited = self.plan.connections.max > 0 || self.plan.connections.max_connecting > 0;
         let out = |index: usize| {
             let backend = &self.backends[index];
-            query.tried.contains(backend.slot) || limited && self.is_full(backend)
+            query.tried.contains(backend.slot) || limited && self.is_full(backend, query)
         };
         if selection.ramps {
             let held_back = |index: usize| out(index) || self.is_held_back(index, query);
@@ -266,10 +273,10 @@ impl Pool {
         self.by_strategy(selection, query, out)
     }
 
-    fn is_full(&self, backend: &Backend) -> bool {
+    fn is_full(&self, backend: &Backend, query: &Query<'_>) -> bool {
         let connections = &self.plan.connections;
         connections.max > 0 && backend.in_flight() >= connections.max
-            || backend.is_connecting(connections.max_connecting)
+            || backend.is_connecting(connections.max_connecting) && !(query.has_idle)(backend)
     }
 
     /// True if the backend leaves this turn to others, because its slow start lasts.
@@ -373,6 +380,13 @@ impl Pool {
         });
         self.occupy(index?, query)
     }
+}
+
+/// A uniform number in [0, 1) from a uniform u64.
+fn drawn(draw: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    let drawn = (draw >> 11) as f64 / (1u64 << 53) as f64;
+    drawn
 }
 
 #[cfg(test)]

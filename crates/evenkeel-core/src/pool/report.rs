@@ -1,7 +1,7 @@
 //! What the outcome of a try means for those who come after.
 
 use super::{Mode, Pick, Pool};
-use crate::breaker::{Transition, Verdict};
+use crate::breaker::{self, Transition, Verdict};
 use crate::strategy::StrategyName;
 use crate::time::Nanos;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use std::time::Duration;
 const FIRST_FAILURE_STATUS: u16 = 500;
 /// Too Many Requests: no failure, but no reason to send more either.
 const TOO_MANY_REQUESTS: u16 = 429;
+
+/// Longest pause that a backend can ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// How a try ended, as far as its backend is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,9 @@ impl Pool {
         let took = now.duration_since(pick.at);
         let verdict = match outcome {
             Outcome::Answered(status) => {
-                pick.heard(now, took);
+                if !std::mem::replace(&mut pick.answered, true) {
+                    pick.heard(now, took);
+                }
                 self.observe(
                     pick,
                     now,
@@ -75,10 +80,19 @@ impl Pool {
         }
     }
 
-    /// The backend asked to be left alone for so long; it is, while others are eligible.
+    /// The backend asked to be left alone for so long; it is, while others are eligible. What one
+    /// answer says must not cost much: no longer than 5 s, at most half of the pool.
     pub fn pause(&self, index: usize, now: Nanos, wait: Duration) -> Option<Mode> {
         let backend = self.backends.get(index)?;
-        backend.pause(now.after(wait.min(self.plan.breaker.max_reset_timeout)));
+        if backend.paused_until(now).is_some() {
+            return None;
+        }
+        let out = self.backends.iter().filter(|backend| backend.barred(now).is_some()).count();
+        if breaker::ejectable(self.backends.len(), out) == 0 {
+            return None;
+        }
+        let longest = MAX_PAUSE.min(self.plan.breaker.max_reset_timeout);
+        backend.pause(now.after(wait.min(longest)));
         self.refresh(now)
     }
 }

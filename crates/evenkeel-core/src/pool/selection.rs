@@ -41,6 +41,8 @@ pub(super) struct Selection {
     pub(super) is_member: Vec<bool>,
     /// Backends that only their breaker keeps out: a trial may be due.
     pub(super) tripped: Vec<usize>,
+    /// For each backend of the pool: whether it is tripped.
+    pub(super) is_tripped: Vec<bool>,
     /// Some member is in its slow start.
     pub(super) ramps: bool,
     /// A pause or a ramp will end.
@@ -90,6 +92,7 @@ impl Selection {
                 | StrategyName::Maglev => Order::None,
             },
             tripped: among(&|bar| *bar == Some(Bar::BreakerOpen)),
+            is_tripped: bars.iter().map(|bar| *bar == Some(Bar::BreakerOpen)).collect(),
             mode,
             members,
             weights,

@@ -28,7 +28,7 @@ fn pool(names: &[(&str, u32)]) -> Pool {
 
 fn query(tried: &Tried, now: Nanos) -> Query<'_> {
     let draw = crate::strategy::hash::hash(&now.0.to_le_bytes());
-    Query { tried, now, draw, hash: draw, tied: None, repeatable: true }
+    Query { tried, now, draw, hash: draw, tied: None, repeatable: true, has_idle: &|_| false }
 }
 
 fn pick(pool: &Pool, tried: &Tried, now: Nanos) -> Option<Pick> {

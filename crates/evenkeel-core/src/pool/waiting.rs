@@ -2,7 +2,7 @@
 
 use crate::queue::{Place, Queue, Refusal, Ticket};
 use crate::time::Nanos;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -93,6 +93,7 @@ impl WaitingRoom {
             self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut queue);
         self.count.store(queue.places(), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         result
     }
 }

@@ -141,7 +141,9 @@ fn homes(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<String> {
             continue;
         }
         for client in &world.clients {
+            let again = |id: &str| log.records.iter().any(|line| line.id == id && line.tries > 1);
             let own = client.requests.iter().filter(|request| request.pool == index);
+            let own = own.filter(|request| !again(&request.id));
             let ids: BTreeSet<&str> = own.map(|request| request.id.as_str()).collect();
             let seen = journal.sightings.iter().filter(|seen| ids.contains(seen.id.as_str()));
             let seen: BTreeSet<_> = seen.map(|seen| seen.backend).collect();

@@ -1,0 +1,130 @@
+//! The configuration in force, candidates for it, and how it came to be.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The configuration in force, with the keys of a native file: defaults included, secrets redacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ConfigDocument(pub Map<String, Value>);
+
+/// A configuration to check, where it does not come as YAML or TOML itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckRequest {
+    /// The text of the file.
+    pub config: String,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckResult {
+    /// Whether it could serve.
+    #[serde(default)]
+    pub valid: bool,
+    /// All of them, not just the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ConfigError>,
+}
+
+/// What is wrong at one place of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigError {
+    /// The file's name.
+    #[serde(default)]
+    pub file: String,
+    /// From 1; 0 if the error has no place.
+    #[serde(default)]
+    pub line: u32,
+    /// From 1; 0 if the error has no place.
+    #[serde(default)]
+    pub column: u32,
+    /// The key, as `pools.0.strategy`.
+    #[serde(default)]
+    pub path: String,
+    /// In one sentence.
+    pub message: String,
+    /// What probably was meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadReport {
+    /// Whether anything is different.
+    pub result: ReloadResult,
+    /// The snapshot that serves now.
+    pub generation: u64,
+    /// What is different, in words.
+    #[serde(default)]
+    pub changes: Vec<String>,
+}
+
+/// Whether a reload changed anything; one that is refused is a problem with status 422.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadResult {
+    /// A new snapshot serves.
+    Applied,
+    /// The file says what is in force.
+    Unchanged,
+}
+
+/// All revisions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RevisionList {
+    /// The newest last.
+    pub revisions: Vec<Revision>,
+}
+
+/// One state of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Revision {
+    /// Counts up by one.
+    pub id: u64,
+    /// The name of a token, or what changed it.
+    pub author: String,
+    /// When.
+    pub time: String,
+    /// Why.
+    pub reason: String,
+    /// What changed against the one before, a line for each key.
+    pub diff: String,
+}
+
+/// All migrations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MigrationList {
+    /// The newest last.
+    pub migrations: Vec<Migration>,
+}
+
+/// Traffic on its way from one pool to another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Migration {
+    /// Unique.
+    pub id: String,
+    /// Whose traffic moves.
+    pub route: String,
+    /// How far it is.
+    pub state: String,
+}
+
+/// All autoscalers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AutoscalerList {
+    /// One for each pool that scales.
+    pub autoscalers: Vec<Autoscaler>,
+}
+
+/// What decides how many backends a pool has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Autoscaler {
+    /// Its name.
+    pub pool: String,
+    /// Backends there are.
+    pub current: u32,
+    /// Backends there should be.
+    pub desired: u32,
+}

@@ -1,0 +1,217 @@
+//! Pools and backends: as they are, and as they are to be.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// All pools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolList {
+    /// In the order configured.
+    pub pools: Vec<Pool>,
+}
+
+/// A named set of backends while it serves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Pool {
+    /// Unique.
+    pub name: String,
+    /// The balancing algorithm, as the user spelt it.
+    pub strategy: String,
+    /// How it chooses now.
+    pub mode: PoolMode,
+    /// In the order configured.
+    pub backends: Vec<Backend>,
+    /// Requests that wait for a backend with room.
+    pub waiting: u64,
+    /// Bounds retries.
+    pub retry_budget: RetryBudget,
+}
+
+/// How a pool chooses now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolMode {
+    /// Among the eligible.
+    Normal,
+    /// Nobody is free of doubt or pause: those who are not worse than that serve.
+    Doubtful,
+    /// Every breaker is open: they are ignored (`fail_open`).
+    FailingOpen,
+    /// Nobody may be tried.
+    Down,
+}
+
+/// Bounds the retries of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RetryBudget {
+    /// Retries allowed as a share of requests.
+    pub ratio: f64,
+    /// Retries per second allowed whatever the share says.
+    pub floor: u32,
+    /// Retries that were not allowed, since the start.
+    pub refused: u64,
+}
+
+/// The backends of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BackendList {
+    /// In the order configured.
+    pub backends: Vec<Backend>,
+}
+
+/// One address that is called. Admin state, health and breaker are three axes, each with its
+/// reason; `eligible` joins them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Backend {
+    /// Unique in its pool.
+    pub name: String,
+    /// `host:port`, or `unix:` and a path.
+    pub address: String,
+    /// The address with its scheme.
+    pub url: String,
+    /// Share of new traffic; 0 = none.
+    pub weight: u32,
+    /// The operator's wish.
+    pub admin: AdminState,
+    /// What probes found.
+    pub health: HealthState,
+    /// When that was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_since: Option<String>,
+    /// Why the last probe that failed did so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_reason: Option<String>,
+    /// The last probes, the newest last.
+    #[serde(default)]
+    pub results: Vec<ProbeResult>,
+    /// What traffic found.
+    pub breaker: BreakerState,
+    /// When a trial may begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_until: Option<String>,
+    /// Why it opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_reason: Option<String>,
+    /// What raised a doubt that no probe has settled yet; `null` if there is none.
+    pub suspected: Option<String>,
+    /// Whether it may be picked.
+    pub eligible: bool,
+    /// Why not; `null` if it may.
+    pub reason: Option<String>,
+    /// Requests sent and not finished.
+    pub in_flight: u32,
+    /// Half of the recent requests took at most so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// 95 % did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95_ms: Option<f64>,
+    /// 99 % did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// Since the start.
+    pub requests: u64,
+    /// Share of the recent requests that failed.
+    pub error_rate: f64,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// The operator's wish for a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// Takes traffic.
+    Enabled,
+    /// Finishes what runs, takes nothing new.
+    Draining,
+    /// Out.
+    Disabled,
+}
+
+/// What probes found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// No verdict yet.
+    Unknown,
+    /// It answers as it should.
+    Healthy,
+    /// It does not.
+    Unhealthy,
+    /// Nothing probes it.
+    Unchecked,
+}
+
+/// One probe that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeResult {
+    /// When.
+    pub time: String,
+    /// How long it took, connection included.
+    pub took_ms: f64,
+    /// Why it failed; `null` = success.
+    pub fault: Option<String>,
+}
+
+/// Whether traffic flows to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// It flows.
+    Closed,
+    /// The backend is left alone.
+    Open,
+    /// One trial is on its way.
+    HalfOpen,
+}
+
+/// Where a backend comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The configuration.
+    Config,
+    /// Added through this API.
+    Api,
+    /// Found by discovery.
+    Discovery,
+    /// Started by the autoscaler.
+    Autoscale,
+}
+
+/// A change of a backend; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackendPatch {
+    /// Share of new traffic; 0 = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 65535))]
+    pub weight: Option<u32>,
+    /// The operator's wish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminState>,
+}
+
+/// A change of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolPatch {
+    /// The balancing algorithm, by any of its names.
+    pub strategy: String,
+}
+
+/// A backend to add.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewBackend {
+    /// Unique in its pool; left out: the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `host:port`, `http://`, `https://`, `h2c://` or `unix:`.
+    pub address: String,
+    /// Share of new traffic; left out: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 65535))]
+    pub weight: Option<u32>,
+    /// The operator's wish; left out: `enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<AdminState>,
+}

@@ -1,0 +1,115 @@
+//! The process as a whole, and the two documents whose shapes older programs rely on.
+
+use crate::pool::PoolMode;
+use crate::route::Listener;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the process does now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Since its start.
+    pub uptime_seconds: u64,
+    /// Whether it takes traffic.
+    pub state: State,
+    /// Counts the snapshots that have served, the present one included.
+    pub generation: u64,
+    /// Threads that serve.
+    pub workers: u32,
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
+    /// Open now, of all listeners.
+    pub client_connections: u64,
+    /// Each pool in a line.
+    pub pools: Vec<PoolSummary>,
+}
+
+/// Whether the process takes traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It does.
+    Ready,
+    /// It finishes what is in flight, and ends.
+    Draining,
+}
+
+/// One pool in a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolSummary {
+    /// Unique.
+    pub name: String,
+    /// How it chooses now.
+    pub mode: PoolMode,
+    /// How many backends it has.
+    pub backends: u32,
+    /// How many of them may be picked.
+    pub eligible: u32,
+}
+
+/// `/health`: every backend on one page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthDocument {
+    /// All backends taken together.
+    pub status: Overall,
+    /// When this was written.
+    pub timestamp: String,
+    /// Of all pools.
+    pub backends: Vec<HealthOfBackend>,
+}
+
+/// All backends taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overall {
+    /// All of them serve.
+    Healthy,
+    /// Some do.
+    Degraded,
+    /// None does.
+    Unhealthy,
+}
+
+/// A backend in `/health`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthOfBackend {
+    /// `host:port`.
+    pub address: String,
+    /// `healthy`, `unhealthy`, or a word on why it takes no traffic.
+    pub status: String,
+    /// Mean time of its answers.
+    pub latency_ms: f64,
+    /// Share of its requests that failed.
+    pub error_rate: f64,
+    /// Requests sent and not finished.
+    pub active_connections: u64,
+    /// When it was last probed; `null` if never.
+    pub last_check: Option<String>,
+}
+
+/// `/api/v1/loadBalancers/report`: who serves which host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// One for each host that routes name; `*` for those that name none.
+    pub apps: Vec<ReportedApp>,
+}
+
+/// A host, and who serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportedApp {
+    /// As the routes name it, or `*`.
+    pub host: String,
+    /// The backends of its pool.
+    pub instances: Vec<ReportedInstance>,
+}
+
+/// A backend in the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReportedInstance {
+    /// With its scheme.
+    pub url: String,
+    /// Whether it may be picked.
+    pub healthy: bool,
+}
