@@ -3,8 +3,8 @@
 //!
 //! Reading order: `options` (what to run), `network` (the namespace it runs in), `process`,
 //! `backend`, `peer` (who runs), `fault` (what breaks), `capture` (who was sent what), `repeat`
-//! (one run and what was measured), `report` (the table); `quiet` is the run without faults, `slow` who
-//! may be there beside.
+//! (one run and what was measured), `report` (the table); `quiet` is the run without faults,
+//! `slow` who may be there beside.
 //! [docs/failover.md](../../docs/failover.md) tells what the figures mean.
 
 mod backend;

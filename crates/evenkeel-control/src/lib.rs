@@ -12,12 +12,18 @@
 mod admin;
 mod bind;
 mod control;
+mod documents;
 mod limits;
 mod lookup;
+mod metrics;
 mod origin;
 mod resolve;
 mod schedule;
 
 pub use admin::Readiness;
 pub use control::{Control, ControlError};
+pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
+pub use metrics::{
+    Family, Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus,
+};
 pub use resolve::ResolveTarget;

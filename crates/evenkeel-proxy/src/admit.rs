@@ -21,6 +21,7 @@ use evenkeel_core::plan::{
 use evenkeel_core::pool::Pool;
 use evenkeel_core::request::RequestHead;
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
+use evenkeel_core::stats::MethodLabel;
 use evenkeel_core::strategy::hash::hash;
 use std::net::IpAddr;
 
@@ -220,6 +221,7 @@ impl<N: Net> Exchange<N> {
 
     fn note_head(&mut self, asked: Asked<'_, N::Stream>, from: &Forwarding<'_>) {
         let Asked { head, bytes, client, .. } = asked;
+        self.record.method = MethodLabel::of(head.method.of_buf(bytes));
         self.record.set(Part::RequestId, headers::request_id(head, bytes, from));
         if self.record.is_wanted() {
             if client.peer.trusted {

@@ -114,7 +114,7 @@ fn settle<N: Net>(
 /// left to itself: it then becomes an idle connection, or a failure of its backend.
 async fn dial<N: Net>(
     worker: &Rc<Worker<N>>,
-    exchange: &Exchange<N>,
+    exchange: &mut Exchange<N>,
     (pool, pick): (&Arc<Pool>, Pick),
 ) -> (Option<Pick>, Dialled<N::Stream>) {
     let began = worker.now();
@@ -148,7 +148,9 @@ async fn dial<N: Net>(
     pool.waiting.call_next();
     let dialled = match dialled {
         Ok(connection) => {
-            pick.connect_times.observe(worker.now().duration_since(began));
+            let took = worker.now().duration_since(began);
+            pick.connect_times.observe(took);
+            exchange.record.times.connect = u64::try_from(took.as_nanos()).ok();
             Dialled::Connection(connection)
         }
         Err(error) if connect::is_ours(&error) => Dialled::Starved,

@@ -15,6 +15,7 @@ use crate::admit::{Asked, accept_of};
 use crate::attempt;
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
+use crate::count::Place;
 use crate::http1::Client;
 use crate::net::Net;
 use crate::own_lines::OwnLines;
@@ -34,6 +35,7 @@ use evenkeel_core::pool::{NoPick, Pick, Pool, Query, Tried};
 use evenkeel_core::request::{RequestHead, Upgrade, Verb};
 use evenkeel_core::retry::backoff;
 use evenkeel_core::snapshot::MAX_TRIES;
+use evenkeel_core::stats::Cell;
 use evenkeel_core::suspicion::Doubt;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -177,6 +179,9 @@ impl<N: Net> Exchange<N> {
         self.record.tries += 1;
         self.record.backend = Some(Arc::clone(&pick.label));
         self.tried.push(pick.slot);
+        self.record.times.connect = None;
+        let place = Place { backend: Some(pick.index), ..self.record.place() };
+        self.worker().counts.at(place, self.record.snapshot(), Cell::tried);
     }
 
     /// The worker that serves it.
@@ -279,16 +284,12 @@ pub(crate) async fn run<N: Net>(
     };
     pool.budget.deposit(&pool.plan.retry);
     let mut failure = Failure::NoBackend;
-    let mut turn = Turn::Newcomer;
     loop {
-        let pick = match exchange.pick(pool, turn) {
+        let pick = match exchange.pick(pool, Turn::Newcomer) {
             Ok(pick) => pick,
             Err(NoPick::Nobody) => break,
             Err(NoPick::Busy) => match Box::pin(wait(worker, client, exchange, pool)).await {
-                Ok(pick) => {
-                    turn = Turn::Called;
-                    pick
-                }
+                Ok(pick) => pick,
                 Err(refused) => {
                     failure = refused;
                     break;
@@ -302,6 +303,9 @@ pub(crate) async fn run<N: Net>(
                 failure = failed.error.into();
                 if !failed.again {
                     break;
+                }
+                if let Some(why) = failed.error.retriable() {
+                    worker.counts.stats.retried(why.into());
                 }
                 exchange.upload.rewind();
                 if failed.error != TryError::SlowConnect {

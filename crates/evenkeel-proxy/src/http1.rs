@@ -4,6 +4,7 @@
 use crate::admit::new_request_id;
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
+use crate::count::OpenConnection;
 use crate::deadline::Deadline;
 use crate::exchange::{self, Exchange, Next};
 use crate::net::{Net, Stream};
@@ -64,6 +65,7 @@ pub(crate) struct Client<S> {
     parse_again_at: usize,
     since: Nanos,
     _admission: Admission,
+    _counted: OpenConnection,
 }
 
 /// What waiting for a request came to.
@@ -83,9 +85,9 @@ pub(crate) async fn serve<N: Net>(
     worker: Rc<Worker<N>>,
     stream: N::Stream,
     peer: Peer,
-    place: (usize, Admission),
+    place: (usize, Admission, OpenConnection),
 ) {
-    let (listener, admission) = place;
+    let (listener, admission, counted) = place;
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let deadline = worker.deadlines.register(waker, listener);
     let mut client = Client {
@@ -99,6 +101,7 @@ pub(crate) async fn serve<N: Net>(
         parse_again_at: 0,
         since: worker.now(),
         _admission: admission,
+        _counted: counted,
     };
     client.await_request(&worker);
     loop {

@@ -12,6 +12,7 @@ mod buffer;
 mod client_ip;
 mod clock;
 mod connect;
+mod count;
 mod deadline;
 mod exchange;
 mod forward;

@@ -96,7 +96,9 @@ async fn admit<N: Net>(
     let peer = Peer::new(address, &plan.trusted_proxies);
     let max_per_ip = plan.limits.max_connections_per_ip;
     if let Some(place) = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip) {
-        let client = http1::serve(Rc::clone(worker), stream, peer, (listener, place));
+        let counted = worker.counts.connection(&plan.name);
+        let place = (listener, place, counted);
+        let client = http1::serve(Rc::clone(worker), stream, peer, place);
         tokio::task::spawn_local(client);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct ProbeTarget<'a> {
 /// What came of a probe that found no fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeAnswer {
-    /// This process is out of descriptors: nothing was learnt about the backend, good or bad.
+    /// This machine is out of descriptors or ports: nothing was learnt about the backend.
     Unasked,
     /// It took the connection, and nothing was asked.
     Connected,
@@ -66,7 +66,7 @@ pub(crate) async fn probe<N: Net>(
 
 /// Our own deadline has no number; the kernel's verdict that a connect took too long has one.
 fn not_connected(error: &io::Error) -> Result<ProbeAnswer, ProbeFault> {
-    if connect::lacks_descriptors(error) {
+    if connect::is_ours(error) {
         return Ok(ProbeAnswer::Unasked);
     }
     if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {

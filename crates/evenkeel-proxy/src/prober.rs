@@ -197,8 +197,8 @@ impl<N: Net> Prober<N> {
         self.schedule.finished(end.target, delay, now);
     }
 
-    /// A probe had no answer. Of a backend in doubt, or one that has failed so many, nothing is to be
-    /// expected any more.
+    /// A probe had no answer. Of a backend in doubt, or one that has failed so many, nothing is to
+    /// be expected any more.
     fn forsake(&self, pool: &Pool, index: usize, now: Nanos) {
         let backend = &pool.backends[index];
         if backend.health.state() == HealthState::Unhealthy

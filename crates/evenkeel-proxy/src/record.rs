@@ -2,12 +2,14 @@
 //! when dropped.
 
 use crate::clock::Nanos;
+use crate::count::Place;
 use crate::log::AccessSink;
 use crate::net::Net;
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
 use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
+use evenkeel_core::stats::MethodLabel;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -73,6 +75,17 @@ pub(crate) enum Part {
 
 const PARTS: usize = 5;
 
+/// How long the steps of an exchange took, in nanoseconds, as far as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// Waiting for a backend to have room.
+    pub(crate) queue: Option<u64>,
+    /// To make the last try's new connection.
+    pub(crate) connect: Option<u64>,
+    /// From the last try's start to the head of its response.
+    pub(crate) first_byte: Option<u64>,
+}
+
 /// One exchange, as its access record will tell it.
 pub(crate) struct Record<N: Net> {
     worker: Rc<Worker<N>>,
@@ -86,6 +99,10 @@ pub(crate) struct Record<N: Net> {
     pub(crate) route: Option<usize>,
     pub(crate) pool: Option<usize>,
     pub(crate) backend: Option<Arc<str>>,
+    /// Index in the pool of the backend whose response the client gets.
+    pub(crate) answered_by: Option<usize>,
+    pub(crate) method: MethodLabel,
+    pub(crate) times: Times,
     pub(crate) status: u16,
     pub(crate) failure: Option<Failure>,
     pub(crate) tries: u32,
@@ -106,6 +123,9 @@ impl<N: Net> Record<N> {
             route: None,
             pool: None,
             backend: None,
+            answered_by: None,
+            method: MethodLabel::Other,
+            times: Times::default(),
             status: 0,
             failure: None,
             tries: 0,
@@ -150,7 +170,13 @@ impl<N: Net> Record<N> {
         self.text.get(start..self.ends[index] as usize).unwrap_or_default()
     }
 
-    fn write(&self) {
+    /// Where the exchange counts.
+    pub(crate) fn place(&self) -> Place {
+        let (listener, route, pool) = (self.listener, self.route, self.pool);
+        Place { listener, route, pool, backend: self.answered_by }
+    }
+
+    fn write(&self, latency_nanos: u64) {
         let plan = &self.snapshot.plan;
         let route = self.route.and_then(|index| plan.routes.get(index));
         let pool = self.pool.and_then(|index| plan.pools.get(index));
@@ -165,7 +191,7 @@ impl<N: Net> Record<N> {
             backend: self.backend.as_deref().unwrap_or_default(),
             pool: pool.map_or("", |pool| &pool.name),
             route: route.map_or("", |route| &route.name),
-            latency_nanos: self.worker.now().since(self.started),
+            latency_nanos,
             tries: self.tries,
             failure: self.failure,
             request_id: self.get(Part::RequestId),
@@ -180,8 +206,10 @@ impl<N: Net> Record<N> {
     /// Ends the record: it is written now, if it is wanted, and never again.
     pub(crate) fn finish(&mut self) {
         if std::mem::take(&mut self.open) {
+            let total = self.worker.now().since(self.started);
+            self.worker.counts.exchange(self, total);
             if self.wanted {
-                self.write();
+                self.write(total);
             }
             self.worker.buffers.give(std::mem::take(&mut self.text));
         }

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::log::EventLog;
 use crate::worker::Pressure;
 use evenkeel_core::snapshot::Snapshot;
+use evenkeel_core::stats::{Stats, WorkerStats};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -39,6 +40,9 @@ pub struct Shared {
     /// What the prober has to do.
     pub(crate) probes: ProbeWishes,
     alarm: AtomicU64,
+    stats: Stats,
+    /// Workers that have their part of `stats`.
+    counting: AtomicUsize,
 }
 
 /// Which backends should be probed at once.
@@ -80,7 +84,22 @@ impl Shared {
             clock: Clock::start(),
             probes: ProbeWishes::default(),
             alarm: AtomicU64::new(0),
+            stats: Stats::new(bounds.workers),
+            counting: AtomicUsize::new(0),
         }
+    }
+
+    /// What the workers have counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The next worker's own part.
+    pub(crate) fn worker_stats(&self) -> Arc<WorkerStats> {
+        let own = self.counting.fetch_add(1, Ordering::Relaxed);
+        let workers = self.stats.workers();
+        // There are as many parts as workers.
+        Arc::clone(&workers[own % workers.len()])
     }
 
     /// Asks for a probe of a backend now.

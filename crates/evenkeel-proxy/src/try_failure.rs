@@ -1,6 +1,7 @@
 //! What went wrong in one try.
 
 use evenkeel_core::failure::Failure;
+use evenkeel_core::stats::RetryReason;
 
 /// What went wrong in one try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,17 @@ pub(crate) enum Retriable {
     Reset,
     PerTryTimeout,
     Status(u16),
+}
+
+impl From<Retriable> for RetryReason {
+    fn from(why: Retriable) -> RetryReason {
+        match why {
+            Retriable::Connect => RetryReason::ConnectFailure,
+            Retriable::Reset => RetryReason::Reset,
+            Retriable::PerTryTimeout => RetryReason::PerTryTimeout,
+            Retriable::Status(status) => RetryReason::Status(status),
+        }
+    }
 }
 
 impl TryError {

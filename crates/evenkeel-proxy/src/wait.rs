@@ -1,5 +1,6 @@
 //! A request waits because every backend that may be tried has its maximum.
 
+use crate::clock::Nanos;
 use crate::exchange::{Exchange, Turn};
 use crate::http1::Client;
 use crate::net::{Net, Peek, Stream};
@@ -35,11 +36,22 @@ pub(crate) async fn wait<N: Net>(
     exchange: &mut Exchange<N>,
     pool: &Pool,
 ) -> Result<Pick, Failure> {
-    let room = &pool.waiting;
     let now = worker.now();
     let patience = exchange.until(pool.plan.connections.queue_timeout);
     let until = *exchange.waits_until.get_or_insert(patience);
-    let exchange = &*exchange;
+    let picked = wait_until(worker, client, &*exchange, (pool, now, until)).await;
+    let waited = exchange.record.times.queue.unwrap_or(0) + worker.now().since(now);
+    exchange.record.times.queue = Some(waited);
+    picked
+}
+
+async fn wait_until<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &Exchange<N>,
+    (pool, now, until): (&Pool, Nanos, Nanos),
+) -> Result<Pick, Failure> {
+    let room = &pool.waiting;
     if now >= until {
         return Err(Failure::QueueTimeout);
     }

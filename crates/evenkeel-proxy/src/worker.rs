@@ -3,6 +3,7 @@
 
 use crate::buffer::BufferPool;
 use crate::clock::Nanos;
+use crate::count::Counts;
 use crate::deadline::{Deadlines, TICK};
 use crate::exchange::ExchangePool;
 use crate::idle::IdleConnections;
@@ -74,6 +75,7 @@ pub struct Worker<N: Net> {
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
+    pub(crate) counts: Counts,
     /// Who was held back for want of room since the last tick.
     pressure: Cell<Pressure>,
     shedding: Cell<bool>,
@@ -113,6 +115,7 @@ impl<N: Net> Worker<N> {
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             deadlines: Rc::default(),
             records,
+            counts: Counts::new(shared.worker_stats()),
             pressure: Cell::new(Pressure::None),
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),
@@ -163,6 +166,7 @@ impl<N: Net> Worker<N> {
         if self.generation.get() != self.shared.generation() {
             self.generation.set(self.shared.generation());
             *self.snapshot.borrow_mut() = LocalSnapshot(Rc::new(self.shared.snapshot()));
+            self.counts.forget();
         }
         self.snapshot.borrow().clone()
     }

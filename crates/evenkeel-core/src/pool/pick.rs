@@ -207,11 +207,11 @@ impl Pool {
     /// their key, one of those that are its own.
     fn trial(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
         let plan = &self.plan.breaker;
+        let out = |index: usize| !selection.is_member[index] && !selection.is_tripped[index];
         let owner = match (&self.plan.affinity, &self.keys) {
             (AffinityPlan::Cookie(_), _) if self.tied(query).is_some() => return None,
-            (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => ring.choose(query.hash, |index| {
-                !selection.is_member[index] && !selection.is_tripped[index]
-            }),
+            (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => ring.choose(query.hash, out),
+            (AffinityPlan::ClientIp, KeyTable::Maglev(table)) => table.choose(query.hash, out),
             (AffinityPlan::Off | AffinityPlan::Cookie(_) | AffinityPlan::ClientIp, _) => None,
         };
         let patient = query.now.0.saturating_sub(Nanos::default().after(TRIAL_PATIENCE).0);

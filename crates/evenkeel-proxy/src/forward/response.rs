@@ -166,6 +166,9 @@ impl<S: Stream> Try<'_, S> {
         headers::for_client(head, head_bytes, &to, out);
         drop(date);
         exchange.record.status = head.status;
+        exchange.record.answered_by = Some(self.pick.index);
+        let waited = exchange.worker().recent().since(self.pick.at);
+        exchange.record.times.first_byte = Some(waited);
         let (from, to) = match head.status {
             101 => (BodyLength::UntilClose, BodyLength::UntilClose),
             _ => (head.body, to_client),

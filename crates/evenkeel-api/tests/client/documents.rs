@@ -1,0 +1,72 @@
+//! One good answer for each row of the table, as a server writes it. Keys that no type knows stand
+//! among them: a newer server may have more.
+
+use super::script::{Asked, Reply};
+
+const BACKEND: &str = r#"{"name":"b1","address":"127.0.0.1:8081","url":"http://127.0.0.1:8081",
+    "weight":1,"admin":"enabled","health":"healthy","health_since":"2030-01-01T00:00:00Z",
+    "results":[{"time":"2030-01-01T00:00:00Z","took_ms":0.4,"fault":null}],"breaker":"closed",
+    "suspected":null,"eligible":true,"reason":null,"in_flight":0,"requests":0,"error_rate":0.0,
+    "source":"config","mood":"new"}"#;
+pub(crate) const POOL: &str = r#"{"name":"web","strategy":"rr","mode":"normal","backends":[BACKEND],
+    "waiting":0,"retry_budget":{"ratio":0.2,"floor":10,"refused":0},"colour":"new"}"#;
+const STATUS: &str = r#"{"version":"1.0.0","uptime_seconds":3,"state":"ready","generation":1,
+    "workers":2,"listeners":[LISTENER],"client_connections":0,
+    "pools":[{"name":"web","mode":"failing_open","backends":1,"eligible":1}]}"#;
+const LISTENER: &str = r#"{"name":"web","bind":":8080","protocol":"http","client_connections":0,
+    "mounts":[{"path":"/health","serve":"health"}]}"#;
+const ROUTE: &str = r#"{"name":"api","match":{"hosts":["a.example"],"path_prefix":"/v1"},
+    "split":[{"pool":"web","weight":1}],"strip_prefix":false,"filters":[],"requests":0}"#;
+const EXPLANATION: &str = r#"{"routes":[{"route":"api","matched":true,"reason":"path"}],
+    "route":"api","pool":"web","backend":"b1","deadlines":{"connect_timeout_ms":3000},
+    "candidates":[{"name":"b1","score":null,"eligible":true,"reason":"its turn"}]}"#;
+const REQUEST: &str = r#"{"id":"1","time":"2030-01-01T00:00:00Z","kept":"failed","listener":"web",
+    "client_ip":"127.0.0.1","method":"GET","host":"a.example","path":"/","status":502,
+    "failure":"reset","timings":{},"total_ms":2.5,"bytes_in":10,"bytes_out":100,
+    "tries":[{"backend":"b1","outcome":"reset","start_ms":0.1,"connect_ms":0.2}]}"#;
+const REVISION: &str = r#"{"id":2,"author":"ann","time":"2030-01-01T00:00:00Z",
+    "reason":"rollback to 1","diff":"- weight: 4\n+ weight: 1"}"#;
+const HEALTH: &str = r#"{"status":"degraded","timestamp":"2030-01-01T00:00:00Z","backends":[
+    {"address":"127.0.0.1:8081","status":"healthy","latency_ms":0.3,"error_rate":0.0,
+    "active_connections":0,"last_check":null}]}"#;
+const EVENTS: &str = ": welcome\n\nevent: backend_unhealthy\ndata: {\"timestamp\":\"\",\
+    \"level\":\"warn\",\"event\":\"backend_unhealthy\",\"message\":\"b1 fails\",\
+    \"backend\":\"b1\"}\n\ndata: {\"timestamp\":\"\",\"level\":\"info\",\
+    \"event\":\"config_reloaded\"}\n\n";
+
+/// The answer to a request of the table.
+pub(crate) fn reply(asked: &Asked) -> Reply {
+    let pool = POOL.replace("BACKEND", BACKEND);
+    let har = asked.target.ends_with("format=har");
+    match asked.operation().as_str() {
+        "status" => Reply::json(200, &STATUS.replace("LISTENER", LISTENER)),
+        "pools" => Reply::json(200, &format!(r#"{{"pools":[{pool}]}}"#)),
+        "pool" | "patch_pool" => Reply::json(200, &pool).tagged("\"7\""),
+        "backends" => Reply::json(200, &format!(r#"{{"backends":[{BACKEND}]}}"#)),
+        "add_backend" => Reply::json(201, BACKEND).tagged("\"8\""),
+        "patch_backend" => Reply::json(200, BACKEND).tagged("\"8\""),
+        "remove_backend" => Reply::new(204, "", ""),
+        "routes" => Reply::json(200, &format!(r#"{{"routes":[{ROUTE}]}}"#)),
+        "listeners" => Reply::json(200, &format!(r#"{{"listeners":[{LISTENER}]}}"#)),
+        "config" => Reply::json(200, r#"{"workers":2}"#).tagged("\"7\""),
+        "check_config" => Reply::json(200, r#"{"valid":true}"#),
+        "explain" => Reply::json(200, EXPLANATION),
+        "requests" if har => Reply::json(200, r#"{"log":{"version":"1.2","entries":[]}}"#),
+        "requests" => Reply::json(200, &format!(r#"{{"requests":[{REQUEST}]}}"#)),
+        "events" => Reply::new(200, "text/event-stream", EVENTS),
+        "revisions" => Reply::json(200, &format!(r#"{{"revisions":[{REVISION}]}}"#)),
+        "rollback" => Reply::json(200, REVISION),
+        "reload" => Reply::json(200, r#"{"result":"unchanged","generation":1}"#),
+        "migrations" => Reply::json(200, r#"{"migrations":[]}"#),
+        "autoscalers" => Reply::json(200, r#"{"autoscalers":[]}"#),
+        "report" => Reply::json(
+            200,
+            r#"{"apps":[{"host":"*","instances":[{"url":"http://b1","healthy":true}]}]}"#,
+        ),
+        "health" => Reply::json(200, HEALTH),
+        "livez" => Reply::new(200, "text/plain", "ok"),
+        "readyz" => Reply::new(200, "text/plain", "ready"),
+        "metrics" | "prometheus" => Reply::new(200, "text/plain", "# HELP evenkeel_up Up.\n"),
+        other => panic!("{other:?}: {} {}", asked.method, asked.target),
+    }
+}

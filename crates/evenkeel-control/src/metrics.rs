@@ -1,0 +1,56 @@
+//! Every number of the process as text for scrapers: native families, and the families of two older
+//! products as further renderings of the same counters.
+//!
+//! ```text
+//! View (what the caller has read) ── native, compat ── Exposition (text) ── prometheus | openmetrics
+//! ```
+//!
+//! The text is written here and not by the prometheus-client crate, because that one renders
+//! OpenMetrics only, from metrics that it owns: text 0.0.4, which every scraper and `curl` user
+//! expects, would have to be made from its output, and each scrape would copy all totals first.
+//! The two formats differ in four places, all of them in `text`.
+//!
+//! Labels come from the configuration and from closed sets, so clients make no series. All of this
+//! is pure but for `process`, which reads what the kernel says of this process.
+
+mod compat;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod native;
+mod negotiate;
+mod process;
+mod text;
+mod view;
+
+pub use negotiate::{Format, negotiate};
+pub use process::ProcessFigures;
+pub use view::{Family, Reloads, View};
+
+pub(crate) use view::{Condition, Traffic, condition, recent};
+
+use text::{Exposition, Syntax};
+
+/// The families that the view asks for, in the Prometheus text format 0.0.4.
+pub fn prometheus(view: &View<'_>) -> String {
+    exposition(view, Syntax::Classic)
+}
+
+/// The families that the view asks for, in OpenMetrics 1.0.
+pub fn openmetrics(view: &View<'_>) -> String {
+    exposition(view, Syntax::OpenMetrics)
+}
+
+fn exposition(view: &View<'_>, syntax: Syntax) -> String {
+    let mut out = Exposition::new(syntax);
+    for family in Family::ALL.iter().filter(|family| view.families.contains(family)) {
+        match family {
+            Family::Native => native::write(view, &mut out),
+            Family::Gobalance => compat::write_gobalance(view, &mut out),
+            Family::Loadbalancer => compat::write_loadbalancer(view, &mut out),
+        }
+    }
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! The families of two older products, whose dashboards keep working: the same counters by backend
+//! name alone. Backends of several pools that share a name are one.
+
+use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
+use super::view::{View, condition};
+use evenkeel_core::stats::HistogramSnapshot;
+use std::collections::BTreeMap;
+
+/// The metrics that both products have under different names.
+struct Names {
+    requests: Metric,
+    duration: Metric,
+    /// Requests in flight: both products said connections.
+    connections: Metric,
+}
+
+const GOBALANCE: Names = Names {
+    requests: Metric {
+        name: "gobalance_requests_total",
+        kind: Kind::Counter,
+        help: "Total HTTP requests",
+    },
+    duration: Metric {
+        name: "gobalance_request_duration_ms",
+        kind: Kind::Histogram(Unit::Milliseconds),
+        help: "Request duration in milliseconds",
+    },
+    connections: Metric {
+        name: "gobalance_connections_active",
+        kind: Kind::Gauge,
+        help: "Active connections",
+    },
+};
+const GOBALANCE_UP: Metric = Metric {
+    name: "gobalance_backend_up",
+    kind: Kind::Gauge,
+    help: "Backend health (1 healthy, 0 not)",
+};
+
+const LOADBALANCER: Names = Names {
+    requests: Metric {
+        name: "loadbalancer_requests_total",
+        kind: Kind::Counter,
+        help: "Total requests by backend and status",
+    },
+    duration: Metric {
+        name: "loadbalancer_request_duration_seconds",
+        kind: Kind::Histogram(Unit::Seconds),
+        help: "Response times by backend",
+    },
+    connections: Metric {
+        name: "loadbalancer_backend_connections",
+        kind: Kind::Gauge,
+        help: "Active connections by backend",
+    },
+};
+
+pub(super) fn write_gobalance(view: &View<'_>, out: &mut Exposition) {
+    write(&GOBALANCE, view, out);
+    let mut up: BTreeMap<&str, bool> = BTreeMap::new();
+    for (pool, backend) in view.backends() {
+        *up.entry(&backend.plan.name).or_insert(true) &= condition(pool, backend).is_up();
+    }
+    let mut samples = out.family(&GOBALANCE_UP);
+    for (name, is_up) in up {
+        samples.sample(&Labels::of([("backend", name)]), is_up.into());
+    }
+}
+
+pub(super) fn write_loadbalancer(view: &View<'_>, out: &mut Exposition) {
+    write(&LOADBALANCER, view, out);
+}
+
+/// What was counted for all backends of one name; the empty name is for those that reached none.
+#[derive(Default)]
+struct Counted {
+    requests: BTreeMap<u16, u64>,
+    durations: HistogramSnapshot,
+}
+
+fn write(names: &Names, view: &View<'_>, out: &mut Exposition) {
+    let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
+    for (series, totals) in &view.totals.series {
+        let counted = counted.entry(&series.backend).or_default();
+        for ((code, _), count) in &totals.requests {
+            *counted.requests.entry(*code).or_default() += count;
+        }
+        counted.durations.merge(&totals.durations);
+    }
+    let mut samples = out.family(&names.requests);
+    for (name, counted) in &counted {
+        let labels = Labels::of([("backend", name)]);
+        for (code, count) in &counted.requests {
+            let mut digits = itoa::Buffer::new();
+            let own = [("status", digits.format(*code))];
+            samples.sample_with(&labels, &own, Value::Count(*count));
+        }
+    }
+    let mut samples = out.family(&names.duration);
+    for (name, counted) in &counted {
+        samples.histogram(&Labels::of([("backend", name)]), &counted.durations);
+    }
+    let mut in_flight: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, backend) in view.backends() {
+        *in_flight.entry(&backend.plan.name).or_default() += u64::from(backend.in_flight());
+    }
+    let mut samples = out.family(&names.connections);
+    for (name, count) in in_flight {
+        samples.sample(&Labels::of([("backend", name)]), Value::Count(count));
+    }
+}

@@ -1,0 +1,421 @@
+//! The families `evenkeel_*` and `process_*`.
+
+use super::process::ProcessFigures;
+use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
+use super::view::{View, condition};
+use evenkeel_core::backend::Backend;
+use evenkeel_core::breaker::BreakerState;
+use evenkeel_core::failure::{Failure, Side};
+use evenkeel_core::pool::{Mode, Pool};
+use evenkeel_core::stats::{CellTotals, ConnectionTotals, HistogramSnapshot, RetryReason, Series};
+use std::collections::BTreeMap;
+
+const SECONDS: Kind = Kind::Histogram(Unit::Seconds);
+
+const BUILD: Metric = Metric {
+    name: "evenkeel_build_info",
+    kind: Kind::Constant,
+    help: "The program that runs; always 1.",
+};
+const GENERATION: Metric = Metric {
+    name: "evenkeel_config_generation",
+    kind: Kind::Gauge,
+    help: "Configurations put in force since the start.",
+};
+const RELOADS: Metric = Metric {
+    name: "evenkeel_reloads_total",
+    kind: Kind::Counter,
+    help: "Reloads of the configuration by result.",
+};
+const PROBES: Metric = Metric {
+    name: "evenkeel_probes_total",
+    kind: Kind::Counter,
+    help: "Health check probes by result.",
+};
+
+const REQUESTS: Metric = Metric {
+    name: "evenkeel_requests_total",
+    kind: Kind::Counter,
+    help: "Exchanges that ended; code 0 if the client got no status. Empty labels: none reached.",
+};
+const DURATION: Metric = Metric {
+    name: "evenkeel_request_duration_seconds",
+    kind: SECONDS,
+    help: "From the end of the request head to the end of the exchange.",
+};
+const BYTES_IN: Metric = Metric {
+    name: "evenkeel_request_bytes_total",
+    kind: Kind::Counter,
+    help: "Bytes received from clients.",
+};
+const BYTES_OUT: Metric = Metric {
+    name: "evenkeel_response_bytes_total",
+    kind: Kind::Counter,
+    help: "Bytes sent to clients.",
+};
+const TRIES: Metric = Metric {
+    name: "evenkeel_tries_total",
+    kind: Kind::Counter,
+    help: "Tries to send a request to a backend, retries included.",
+};
+const RETRIES: Metric = Metric {
+    name: "evenkeel_retries_total",
+    kind: Kind::Counter,
+    help: "Requests sent again, by what was wrong with the try before.",
+};
+const BUDGET_EXHAUSTED: Metric = Metric {
+    name: "evenkeel_retry_budget_exhausted_total",
+    kind: Kind::Counter,
+    help: "Retries not made because the retry budget had none left.",
+};
+const FAILURES: Metric = Metric {
+    name: "evenkeel_failures_total",
+    kind: Kind::Counter,
+    help: "Exchanges that failed, by failure and by whose side it was on.",
+};
+const QUEUE_REJECTED: Metric = Metric {
+    name: "evenkeel_queue_rejected_total",
+    kind: Kind::Counter,
+    help: "Requests that found the queue full or waited in it too long.",
+};
+const CLIENT_CONNECTIONS: Metric = Metric {
+    name: "evenkeel_client_connections",
+    kind: Kind::Gauge,
+    help: "Open client connections.",
+};
+const ACCEPTED: Metric = Metric {
+    name: "evenkeel_client_connections_accepted_total",
+    kind: Kind::Counter,
+    help: "Client connections accepted.",
+};
+
+const FIRST_BYTE: Metric = Metric {
+    name: "evenkeel_first_byte_duration_seconds",
+    kind: SECONDS,
+    help: "From the start of the last try to the first byte of its answer.",
+};
+const CONNECT: Metric = Metric {
+    name: "evenkeel_connect_duration_seconds",
+    kind: SECONDS,
+    help: "To make a new connection to a backend.",
+};
+const QUEUE_WAIT: Metric = Metric {
+    name: "evenkeel_queue_wait_duration_seconds",
+    kind: SECONDS,
+    help: "Waiting for a backend to have room.",
+};
+const QUEUE_WAITING: Metric = Metric {
+    name: "evenkeel_queue_waiting",
+    kind: Kind::Gauge,
+    help: "Requests that wait for a backend to have room.",
+};
+const POOL_MODE: Metric = Metric {
+    name: "evenkeel_pool_mode",
+    kind: Kind::Gauge,
+    help: "How the pool chooses: 0 normal, 1 doubtful, 2 fail open, 3 empty.",
+};
+const FAIL_OPEN: Metric = Metric {
+    name: "evenkeel_fail_open",
+    kind: Kind::Gauge,
+    help: "1 while open breakers are ignored because nobody else is left.",
+};
+
+const BACKEND_UP: Metric = Metric {
+    name: "evenkeel_backend_up",
+    kind: Kind::Gauge,
+    help: "1 unless probes failed, the breaker is not closed, or the backend seems to be dead.",
+};
+const ELIGIBLE: Metric = Metric {
+    name: "evenkeel_backend_eligible",
+    kind: Kind::Gauge,
+    help: "1 if the backend takes new traffic.",
+};
+const WEIGHT: Metric = Metric {
+    name: "evenkeel_backend_weight",
+    kind: Kind::Gauge,
+    help: "Configured share of new traffic.",
+};
+const IN_FLIGHT: Metric = Metric {
+    name: "evenkeel_backend_in_flight",
+    kind: Kind::Gauge,
+    help: "Requests sent and not finished.",
+};
+const CONNECTIONS: Metric = Metric {
+    name: "evenkeel_backend_connections",
+    kind: Kind::Gauge,
+    help: "Connections to the backend: active carry a request, idle are kept for the next.",
+};
+const BREAKER: Metric = Metric {
+    name: "evenkeel_breaker_state",
+    kind: Kind::Gauge,
+    help: "Circuit breaker: 0 closed (traffic flows), 1 open, 2 half-open (one trial).",
+};
+
+const CPU: Metric = Metric {
+    name: "process_cpu_seconds_total",
+    kind: Kind::Counter,
+    help: "Total user and system CPU time spent in seconds.",
+};
+const OPEN_FDS: Metric = Metric {
+    name: "process_open_fds",
+    kind: Kind::Gauge,
+    help: "Number of open file descriptors.",
+};
+const MAX_FDS: Metric = Metric {
+    name: "process_max_fds",
+    kind: Kind::Gauge,
+    help: "Maximum number of open file descriptors.",
+};
+const RESIDENT: Metric = Metric {
+    name: "process_resident_memory_bytes",
+    kind: Kind::Gauge,
+    help: "Resident memory size in bytes.",
+};
+const VIRTUAL: Metric = Metric {
+    name: "process_virtual_memory_bytes",
+    kind: Kind::Gauge,
+    help: "Virtual memory size in bytes.",
+};
+const THREADS: Metric = Metric {
+    name: "process_threads",
+    kind: Kind::Gauge,
+    help: "Number of OS threads in the process.",
+};
+const START: Metric = Metric {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    help: "Start time of the process since unix epoch in seconds.",
+};
+
+/// Shown before they happen, so that the first time is an increase.
+const USUAL_RETRIES: [RetryReason; 5] = [
+    RetryReason::ConnectFailure,
+    RetryReason::Reset,
+    RetryReason::PerTryTimeout,
+    RetryReason::GrpcUnavailable,
+    RetryReason::Stale,
+];
+
+/// A metric, and where its value is found.
+type Reading<T> = (&'static Metric, fn(&T) -> Value);
+type DurationReading = (&'static Metric, fn(&CellTotals) -> &HistogramSnapshot);
+
+pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
+    write_config(view, out);
+    write_exchanges(view, out);
+    write_failures(view, out);
+    write_listeners(view, out);
+    write_pool_durations(view, out);
+    write_pools(view, out);
+    write_backends(view, out);
+    if let Some(figures) = &view.process {
+        write_process(figures, out);
+    }
+}
+
+fn write_config(view: &View<'_>, out: &mut Exposition) {
+    let version = Labels::of([("version", view.version)]);
+    out.family(&BUILD).sample(&version, Value::Count(1));
+    out.single(&GENERATION, Value::Count(view.generation));
+    let reloads = view.reloads;
+    let by_result = [
+        ("applied", reloads.applied),
+        ("unchanged", reloads.unchanged),
+        ("rejected", reloads.rejected),
+    ];
+    for (metric, counts) in [(&RELOADS, by_result.as_slice()), (&PROBES, view.probes)] {
+        let mut samples = out.family(metric);
+        for (result, count) in counts {
+            samples.sample(&Labels::of([("result", result)]), Value::Count(*count));
+        }
+    }
+}
+
+fn write_exchanges(view: &View<'_>, out: &mut Exposition) {
+    let labelled = |entry: &'_ (Series, CellTotals)| {
+        let series = &entry.0;
+        Labels::of([
+            ("listener", &series.listener),
+            ("route", &series.route),
+            ("pool", &series.pool),
+            ("backend", &series.backend),
+        ])
+    };
+    let labels: Vec<Labels> = view.totals.series.iter().map(labelled).collect();
+    let all = || labels.iter().zip(view.totals.series.iter().map(|(_, totals)| totals));
+
+    let mut samples = out.family(&REQUESTS);
+    for (labels, totals) in all() {
+        for ((code, method), count) in &totals.requests {
+            let mut digits = itoa::Buffer::new();
+            let own = [("code", digits.format(*code)), ("method", method.as_str())];
+            samples.sample_with(labels, &own, Value::Count(*count));
+        }
+    }
+    let mut samples = out.family(&DURATION);
+    all().for_each(|(labels, totals)| samples.histogram(labels, &totals.durations));
+
+    let counters: [Reading<CellTotals>; 3] = [
+        (&TRIES, |totals| Value::Count(totals.tries)),
+        (&BYTES_IN, |totals| Value::Count(totals.bytes_in)),
+        (&BYTES_OUT, |totals| Value::Count(totals.bytes_out)),
+    ];
+    for (metric, count) in counters {
+        let mut samples = out.family(metric);
+        all().for_each(|(labels, totals)| samples.sample(labels, count(totals)));
+    }
+}
+
+fn write_failures(view: &View<'_>, out: &mut Exposition) {
+    let totals = view.totals;
+    let failed = |failure: Failure| {
+        let found = totals.failures.iter().find(|(counted, _)| *counted == failure);
+        Value::Count(found.map_or(0, |(_, count)| *count))
+    };
+    let mut samples = out.family(&FAILURES);
+    for failure in Failure::ALL {
+        let labels = [("failure", failure.code()), ("side", side(failure.side()))];
+        samples.sample(&Labels::of(labels), failed(*failure));
+    }
+    let mut samples = out.family(&QUEUE_REJECTED);
+    for failure in [Failure::QueueFull, Failure::QueueTimeout] {
+        samples.sample(&Labels::of([("failure", failure.code())]), failed(failure));
+    }
+    let mut retries: BTreeMap<RetryReason, u64> = USUAL_RETRIES.map(|reason| (reason, 0)).into();
+    retries.extend(totals.retries.iter().copied());
+    let mut samples = out.family(&RETRIES);
+    for (reason, count) in retries {
+        samples.sample(&Labels::of([("reason", &reason.to_string())]), Value::Count(count));
+    }
+    out.single(&BUDGET_EXHAUSTED, Value::Count(totals.retry_budget_exhausted));
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Backend => "backend",
+        Side::Proxy => "proxy",
+    }
+}
+
+/// Those of the configuration even before the first client, and all that were counted.
+fn write_listeners(view: &View<'_>, out: &mut Exposition) {
+    let configured = view.snapshot.plan.listeners.iter();
+    let mut listeners: BTreeMap<&str, ConnectionTotals> =
+        configured.map(|plan| (&*plan.name, ConnectionTotals::default())).collect();
+    listeners.extend(view.totals.listeners.iter().map(|(name, totals)| (&**name, *totals)));
+    let counts: [Reading<ConnectionTotals>; 2] = [
+        (&CLIENT_CONNECTIONS, |totals| Value::Count(totals.open())),
+        (&ACCEPTED, |totals| Value::Count(totals.opened)),
+    ];
+    for (metric, count) in counts {
+        let mut samples = out.family(metric);
+        for (name, totals) in &listeners {
+            samples.sample(&Labels::of([("listener", name)]), count(totals));
+        }
+    }
+}
+
+/// By pool only: a histogram is many series.
+fn write_pool_durations(view: &View<'_>, out: &mut Exposition) {
+    let kinds: [DurationReading; 3] = [
+        (&FIRST_BYTE, |totals| &totals.first_byte),
+        (&CONNECT, |totals| &totals.connect),
+        (&QUEUE_WAIT, |totals| &totals.queue),
+    ];
+    for (metric, durations) in kinds {
+        let mut by_pool: BTreeMap<&str, HistogramSnapshot> = BTreeMap::new();
+        let reached_a_pool =
+            view.totals.series.iter().filter(|(series, _)| !series.pool.is_empty());
+        for (series, totals) in reached_a_pool {
+            by_pool.entry(&series.pool).or_default().merge(durations(totals));
+        }
+        let mut samples = out.family(metric);
+        for (pool, durations) in &by_pool {
+            samples.histogram(&Labels::of([("pool", pool)]), durations);
+        }
+    }
+}
+
+fn write_pools(view: &View<'_>, out: &mut Exposition) {
+    let gauges: [Reading<Pool>; 3] = [
+        (&QUEUE_WAITING, |pool| Value::Count(pool.waiting.len() as u64)),
+        (&POOL_MODE, |pool| Value::Count(mode(pool.mode()))),
+        (&FAIL_OPEN, |pool| (pool.mode() == Mode::FailOpen).into()),
+    ];
+    for (metric, value) in gauges {
+        let mut samples = out.family(metric);
+        for pool in &view.snapshot.pools {
+            samples.sample(&Labels::of([("pool", &pool.plan.name)]), value(pool));
+        }
+    }
+}
+
+fn mode(mode: Mode) -> u64 {
+    match mode {
+        Mode::Normal => 0,
+        Mode::Doubtful => 1,
+        Mode::FailOpen => 2,
+        Mode::Empty => 3,
+    }
+}
+
+/// A backend where it stands.
+struct Standing<'a> {
+    pool: &'a Pool,
+    backend: &'a Backend,
+    labels: Labels,
+    idle: u64,
+    is_eligible: bool,
+}
+
+fn write_backends(view: &View<'_>, out: &mut Exposition) {
+    let standing = |(pool, backend)| {
+        let (pool, backend): (&Pool, &Backend) = (pool, backend);
+        Standing {
+            pool,
+            backend,
+            labels: Labels::of([("pool", &pool.plan.name), ("backend", &backend.plan.name)]),
+            idle: (view.idle)(backend),
+            is_eligible: backend.barred(view.now).is_none(),
+        }
+    };
+    let all: Vec<Standing<'_>> = view.backends().map(standing).collect();
+    let gauges: [Reading<Standing<'_>>; 5] = [
+        (&BACKEND_UP, |it| condition(it.pool, it.backend).is_up().into()),
+        (&ELIGIBLE, |it| it.is_eligible.into()),
+        (&WEIGHT, |it| Value::Count(it.backend.plan.weight.into())),
+        (&IN_FLIGHT, |it| Value::Count(it.backend.in_flight().into())),
+        (&BREAKER, |it| Value::Count(breaker(it.backend.breaker.state()))),
+    ];
+    for (metric, value) in gauges {
+        let mut samples = out.family(metric);
+        all.iter().for_each(|it| samples.sample(&it.labels, value(it)));
+    }
+    let mut samples = out.family(&CONNECTIONS);
+    for it in &all {
+        for (state, count) in [("active", it.backend.in_flight().into()), ("idle", it.idle)] {
+            samples.sample_with(&it.labels, &[("state", state)], Value::Count(count));
+        }
+    }
+}
+
+fn breaker(state: BreakerState) -> u64 {
+    match state {
+        BreakerState::Closed => 0,
+        BreakerState::Open => 1,
+        BreakerState::HalfOpen => 2,
+    }
+}
+
+fn write_process(figures: &ProcessFigures, out: &mut Exposition) {
+    out.single(&CPU, Value::Real(figures.cpu_seconds));
+    out.single(&OPEN_FDS, Value::Count(figures.open_fds));
+    if let Some(max) = figures.max_fds {
+        out.single(&MAX_FDS, Value::Count(max));
+    }
+    out.single(&RESIDENT, Value::Count(figures.resident_bytes));
+    out.single(&VIRTUAL, Value::Count(figures.virtual_bytes));
+    out.single(&THREADS, Value::Count(figures.threads));
+    out.single(&START, Value::Real(figures.start_seconds));
+}

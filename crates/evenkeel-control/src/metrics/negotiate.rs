@@ -1,0 +1,205 @@
+//! Which format an answer has: by `?format=`, else by `Accept` (RFC 9110 section 12.5.1), else the
+//! default of the place that was asked.
+
+/// The formats of `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+    /// The JSON document.
+    Json,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: &'static [Format] = &[Format::Prometheus, Format::OpenMetrics, Format::Json];
+
+    /// By its name in queries and in the configuration.
+    pub fn parse(name: &str) -> Option<Format> {
+        match name {
+            "prometheus" => Some(Format::Prometheus),
+            "openmetrics" => Some(Format::OpenMetrics),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Json => "application/json",
+        }
+    }
+
+    fn media_type(self) -> (&'static str, &'static str) {
+        match self {
+            Format::Prometheus => ("text", "plain"),
+            Format::OpenMetrics => ("application", "openmetrics-text"),
+            Format::Json => ("application", "json"),
+        }
+    }
+}
+
+/// How exactly a media range names a type: what `*/*` says counts only if nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Precision {
+    Anything,
+    TopLevel,
+    Exact,
+}
+
+/// Thousandths.
+type Quality = u16;
+const FULL_QUALITY: Quality = 1_000;
+
+/// The format to answer in. `query_format` is the value of `?format=`, which beats `Accept` if it
+/// is known; among formats that the client likes alike, one that it names beats one that it merely
+/// admits, then `default` wins.
+pub fn negotiate(query_format: Option<&str>, accept: Option<&str>, default: Format) -> Format {
+    if let Some(asked) = query_format.and_then(Format::parse) {
+        return asked;
+    }
+    let accept = accept.unwrap_or("*/*");
+    // Of equals `max_by_key` takes the last one: in reverse, the first of the list.
+    let rated = Format::ALL.iter().rev().filter_map(|format| {
+        let (precision, quality) = rate(accept, *format)?;
+        (quality > 0).then_some(((quality, precision, *format == default), *format))
+    });
+    rated.max_by_key(|(rating, _)| *rating).map_or(default, |(_, format)| format)
+}
+
+/// What the most precise of the ranges that cover the format says.
+fn rate(accept: &str, format: Format) -> Option<(Precision, Quality)> {
+    let ranges = accept.split(',').filter_map(parse_range);
+    let ratings = ranges.filter_map(|(range, quality)| Some((covers(range, format)?, quality)));
+    ratings.max()
+}
+
+fn covers((top, sub): (&str, &str), format: Format) -> Option<Precision> {
+    let (own_top, own_sub) = format.media_type();
+    match (top, sub) {
+        ("*", "*") => Some(Precision::Anything),
+        (top, "*") => top.eq_ignore_ascii_case(own_top).then_some(Precision::TopLevel),
+        (top, sub) => {
+            let is_own = top.eq_ignore_ascii_case(own_top) && sub.eq_ignore_ascii_case(own_sub);
+            is_own.then_some(Precision::Exact)
+        }
+    }
+}
+
+/// One media range and its weight; parameters other than `q` are not looked at. `None` if it is
+/// not one.
+fn parse_range(text: &str) -> Option<((&str, &str), Quality)> {
+    let mut parts = text.split(';');
+    let range = parts.next()?.trim().split_once('/')?;
+    for parameter in parts {
+        if let Some((name, value)) = parameter.split_once('=')
+            && name.trim().eq_ignore_ascii_case("q")
+        {
+            return Some((range, parse_quality(value.trim())?));
+        }
+    }
+    Some((range, FULL_QUALITY))
+}
+
+/// `0`, `1`, and up to three digits after the point.
+fn parse_quality(text: &str) -> Option<Quality> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths = format!("{fraction:0<3}").parse::<Quality>().ok()?;
+    match (whole, thousandths) {
+        ("0", thousandths) => Some(thousandths),
+        ("1", 0) => Some(FULL_QUALITY),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Format::{Json, OpenMetrics, Prometheus};
+
+    /// What Prometheus 2.42 and 3.x send.
+    const SCRAPER: &str = "application/openmetrics-text;version=1.0.0;q=0.5,application/\
+        openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    const NEW_SCRAPER: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;\
+        q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,\
+        text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+    #[test]
+    fn the_client_gets_what_it_likes_best() {
+        let cases = [
+            (None, Prometheus, Prometheus),
+            (None, Json, Json),
+            (Some("*/*"), Json, Json),
+            (Some(""), Json, Json),
+            (Some(BROWSER), Json, Json),
+            (Some(SCRAPER), Json, OpenMetrics),
+            (Some(NEW_SCRAPER), Prometheus, OpenMetrics),
+            (Some("text/plain"), Json, Prometheus),
+            (Some("TEXT/Plain; charset=utf-8"), Json, Prometheus),
+            (Some("text/*"), Json, Prometheus),
+            (Some("application/json"), Prometheus, Json),
+            (Some("application/json;q=0.1, text/plain;q=0.9"), Json, Prometheus),
+            (Some("application/json, */*"), Prometheus, Json),
+            (Some("application/json, text/plain, */*"), Prometheus, Prometheus),
+            (Some("application/json;q=0.5, */*;q=0.8"), Json, Prometheus),
+            (Some("application/*"), Json, Json),
+            (Some("*/*, application/json;q=0"), Json, Prometheus),
+            (Some("application/json ; q = 0.001"), Prometheus, Json),
+            (Some("image/png"), Prometheus, Prometheus),
+            (Some("*/*;q=0"), Json, Json),
+            (Some("application/json;q=2, text/plain;q=0.1"), Json, Prometheus),
+            (Some("application/json;q=0.12345"), Prometheus, Prometheus),
+            (Some(",;=,/,q=1,json,\u{1b}"), Json, Json),
+        ];
+        for (accept, default, expected) in cases {
+            assert_eq!(negotiate(None, accept, default), expected, "{accept:?} {default:?}");
+        }
+    }
+
+    #[test]
+    fn a_query_beats_the_field_if_it_is_known() {
+        let cases = [
+            ("json", Json),
+            ("prometheus", Prometheus),
+            ("openmetrics", OpenMetrics),
+            ("JSON", Prometheus),
+            ("", Prometheus),
+            ("yaml", Prometheus),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(negotiate(Some(query), Some("text/plain"), Json), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn weights_have_at_most_three_digits() {
+        let cases = [
+            ("1", Some(1_000)),
+            ("1.000", Some(1_000)),
+            ("0", Some(0)),
+            ("0.", Some(0)),
+            ("0.5", Some(500)),
+            ("0.05", Some(50)),
+            ("0.005", Some(5)),
+            ("1.001", None),
+            ("0.0005", None),
+            ("-1", None),
+            ("+0.5", None),
+            ("0.+5", None),
+            ("", None),
+            (".5", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_quality(text), expected, "{text:?}");
+        }
+    }
+}

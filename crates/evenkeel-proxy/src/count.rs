@@ -1,0 +1,155 @@
+//! The numbers of one worker: which cell an exchange counts in. Labels come from configuration, so
+//! that no client can make more of them.
+
+use crate::net::Net;
+use crate::record::Record;
+use evenkeel_core::snapshot::Snapshot;
+use evenkeel_core::stats::{Cell, ConnectionCounts, ExchangeEnd, Series, WorkerStats};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// Place of an absent route, pool or backend in a key.
+const ABSENT: u64 = 0;
+
+/// Listener, route, pool and backend by their places in one snapshot.
+type Key = u64;
+
+/// Keys are made by us: one multiplication spreads them (Fibonacci hashing, Knuth 6.4).
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+}
+
+/// Where a place in the configuration counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) listener: usize,
+    pub(crate) route: Option<usize>,
+    pub(crate) pool: Option<usize>,
+    pub(crate) backend: Option<usize>,
+}
+
+impl Place {
+    fn key(self) -> Key {
+        let part = |place: Option<usize>| place.map_or(ABSENT, |place| place as u64 + 1);
+        let (route, pool) = (part(self.route) & 0xffff, part(self.pool) & 0xffff);
+        (self.listener as u64 & 0xff) << 56
+            | route << 40
+            | pool << 24
+            | part(self.backend) & 0xff_ffff
+    }
+
+    fn series(self, snapshot: &Snapshot) -> Series {
+        let plan = &snapshot.plan;
+        let empty = || Arc::from("");
+        let pool = self.pool.and_then(|at| plan.pools.get(at));
+        let backend = self.backend.and_then(|at| pool?.backends.get(at));
+        let listener = plan.listeners.get(self.listener);
+        let route = self.route.and_then(|at| plan.routes.get(at));
+        Series {
+            listener: listener.map_or_else(empty, |listener| Arc::clone(&listener.name)),
+            route: route.map_or_else(empty, |route| Arc::clone(&route.name)),
+            pool: pool.map_or_else(empty, |pool| Arc::clone(&pool.name)),
+            backend: backend.map_or_else(empty, |backend| Arc::clone(&backend.name)),
+        }
+    }
+}
+
+/// A client connection, counted as open until dropped.
+pub(crate) struct OpenConnection(Arc<ConnectionCounts>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.closed.add(1);
+    }
+}
+
+/// The cells of one worker, found by place.
+pub(crate) struct Counts {
+    pub(crate) stats: Arc<WorkerStats>,
+    cells: RefCell<HashMap<Key, Arc<Cell>, BuildHasherDefault<Spread>>>,
+}
+
+impl Counts {
+    pub(crate) fn new(stats: Arc<WorkerStats>) -> Counts {
+        Counts { stats, cells: RefCell::default() }
+    }
+
+    /// A client was let in by this listener.
+    pub(crate) fn connection(&self, listener: &Arc<str>) -> OpenConnection {
+        let counts = self.stats.listener(listener);
+        counts.opened.add(1);
+        OpenConnection(counts)
+    }
+
+    /// Places mean something else from now on.
+    pub(crate) fn forget(&self) {
+        self.cells.borrow_mut().clear();
+    }
+
+    /// Acts on the cell of a place.
+    #[inline]
+    pub(crate) fn at(&self, place: Place, snapshot: &Snapshot, act: impl FnOnce(&Cell)) {
+        let mut cells = self.cells.borrow_mut();
+        let cell =
+            cells.entry(place.key()).or_insert_with(|| self.stats.cell(&place.series(snapshot)));
+        act(cell);
+    }
+
+    /// Counts an exchange that has ended.
+    pub(crate) fn exchange<N: Net>(&self, record: &Record<N>, total: u64) {
+        let times = record.times;
+        let end = ExchangeEnd {
+            code: record.status,
+            method: record.method,
+            total,
+            first_byte: times.first_byte,
+            connect: times.connect,
+            queue: times.queue,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+        };
+        self.at(record.place(), record.snapshot(), |cell| cell.exchange(&end));
+        if let Some(failure) = record.failure {
+            self.stats.failed(failure);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_have_keys_of_their_own() {
+        let places = [
+            (0, None, None, None),
+            (1, None, None, None),
+            (0, Some(0), None, None),
+            (0, Some(0), Some(0), None),
+            (0, Some(0), Some(0), Some(0)),
+            (0, Some(0), Some(0), Some(1)),
+            (0, Some(1), Some(0), Some(0)),
+            (0, Some(0), Some(1), Some(0)),
+        ];
+        let key = |(listener, route, pool, backend)| Place { listener, route, pool, backend }.key();
+        let mut keys: Vec<_> = places.into_iter().map(key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), places.len());
+    }
+}
