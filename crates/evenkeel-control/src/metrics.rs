@@ -2,7 +2,7 @@
 //! products as further renderings of the same counters.
 //!
 //! ```text
-//! View (what the caller has read) ── native, compat ── Exposition (text) ── prometheus | openmetrics
+//! View (what the caller has read) ── native, compat ── text ── prometheus | openmetrics
 //! ```
 //!
 //! The text is written here and not by the prometheus-client crate, because that one renders

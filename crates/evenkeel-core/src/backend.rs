@@ -81,12 +81,23 @@ impl Bar {
     }
 }
 
+/// One request whose response has not begun, in `Load::requests`.
+const AWAITING: u64 = 1 << 32;
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn in_flight_of(requests: u64) -> u32 {
+    requests as u32
+}
+
+fn awaiting_of(requests: u64) -> u32 {
+    (requests >> 32) as u32
+}
+
 /// What every request touches, together on lines of its own.
 #[derive(Debug, Default)]
 struct Load {
-    in_flight: AtomicU32,
-    /// Of those, requests whose response has not begun.
-    awaiting: AtomicU32,
+    /// Requests in flight, and [`AWAITING`] for each of those whose response has not begun.
+    requests: AtomicU64,
     connecting: AtomicU32,
     hearing: Hearing,
 }
@@ -153,35 +164,34 @@ impl Backend {
     /// Requests sent and not finished.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.load.in_flight.load(Ordering::Relaxed)
+        in_flight_of(self.load.requests.load(Ordering::Relaxed))
     }
 
     /// Counts one exchange until `release`. False, and not counted, if `max` (0 = unlimited) are
     /// there already.
     #[inline]
     pub(crate) fn occupy(&self, max: u32, now: Nanos) -> bool {
-        let before = self.load.in_flight.fetch_add(1, Ordering::Relaxed);
-        if max > 0 && before >= max {
-            self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let before = self.load.requests.fetch_add(AWAITING + 1, Ordering::Relaxed);
+        if max > 0 && in_flight_of(before) >= max {
+            self.load.requests.fetch_sub(AWAITING + 1, Ordering::Relaxed);
             return false;
         }
-        if self.load.awaiting.fetch_add(1, Ordering::Relaxed) == 0 {
+        if awaiting_of(before) == 0 {
             self.load.hearing.begin(now);
         }
         true
     }
 
+    /// Ends an exchange whose response began, or never did.
     pub(crate) fn release(&self, answered: bool) {
-        if !answered {
-            self.load.awaiting.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let counted = if answered { 1 } else { AWAITING + 1 };
+        self.load.requests.fetch_sub(counted, Ordering::Relaxed);
     }
 
     /// An answer began, so long after its request was begun.
     #[inline]
     pub(crate) fn heard(&self, now: Nanos, took: Duration) {
-        self.load.awaiting.fetch_sub(1, Ordering::Relaxed);
+        self.load.requests.fetch_sub(AWAITING, Ordering::Relaxed);
         self.load.hearing.heard(now, took);
     }
 
@@ -189,7 +199,8 @@ impl Backend {
     /// that has begun, however long it is, is not waited for.
     #[inline]
     pub(crate) fn is_silent(&self, now: Nanos) -> bool {
-        self.load.hearing.is_silent(now, self.load.awaiting.load(Ordering::Relaxed))
+        let awaiting = awaiting_of(self.load.requests.load(Ordering::Relaxed));
+        self.load.hearing.is_silent(now, awaiting)
     }
 
     /// Counts a connection that is being made, for as long as the guard lives; `None` if `max`

@@ -110,7 +110,13 @@ impl Counts {
         act(cell);
     }
 
-    /// Counts an exchange that has ended.
+    /// Counts a try whose response the client does not get.
+    pub(crate) fn lost_try<N: Net>(&self, record: &Record<N>) {
+        let place = Place { backend: record.backend, ..record.place() };
+        self.at(place, record.snapshot(), Cell::tried);
+    }
+
+    /// Counts an exchange that has ended, and the try that its response came from.
     pub(crate) fn exchange<N: Net>(&self, record: &Record<N>, total: u64) {
         let times = record.times;
         let end = ExchangeEnd {
@@ -123,7 +129,13 @@ impl Counts {
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
         };
-        self.at(record.place(), record.snapshot(), |cell| cell.exchange(&end));
+        let place = record.place();
+        self.at(place, record.snapshot(), |cell| {
+            cell.exchange(&end);
+            if place.backend.is_some() {
+                cell.tried();
+            }
+        });
         if let Some(failure) = record.failure {
             self.stats.failed(failure);
         }

@@ -15,7 +15,6 @@ use crate::admit::{Asked, accept_of};
 use crate::attempt;
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
-use crate::count::Place;
 use crate::http1::Client;
 use crate::net::Net;
 use crate::own_lines::OwnLines;
@@ -35,11 +34,9 @@ use evenkeel_core::pool::{NoPick, Pick, Pool, Query, Tried};
 use evenkeel_core::request::{RequestHead, Upgrade, Verb};
 use evenkeel_core::retry::backoff;
 use evenkeel_core::snapshot::MAX_TRIES;
-use evenkeel_core::stats::Cell;
 use evenkeel_core::suspicion::Doubt;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Room for the fields that we add to a head.
@@ -177,11 +174,9 @@ impl<N: Net> Exchange<N> {
     /// Notes a try before it is made.
     fn begin_try(&mut self, pick: &Pick) {
         self.record.tries += 1;
-        self.record.backend = Some(Arc::clone(&pick.label));
+        self.record.backend = Some(pick.index);
         self.tried.push(pick.slot);
         self.record.times.connect = None;
-        let place = Place { backend: Some(pick.index), ..self.record.place() };
-        self.worker().counts.at(place, self.record.snapshot(), Cell::tried);
     }
 
     /// The worker that serves it.
@@ -300,6 +295,7 @@ pub(crate) async fn run<N: Net>(
         match attempt::run(worker, client, exchange, (pool, pick)).await {
             Ok(next) => return next,
             Err(failed) => {
+                worker.counts.lost_try(&exchange.record);
                 failure = failed.error.into();
                 if !failed.again {
                     break;

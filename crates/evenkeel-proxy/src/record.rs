@@ -12,7 +12,6 @@ use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
 use evenkeel_core::stats::MethodLabel;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// The worker's end of the log.
 pub(crate) struct RecordWriter {
@@ -98,7 +97,8 @@ pub(crate) struct Record<N: Net> {
     listener: usize,
     pub(crate) route: Option<usize>,
     pub(crate) pool: Option<usize>,
-    pub(crate) backend: Option<Arc<str>>,
+    /// Index in the pool of the backend that was tried last.
+    pub(crate) backend: Option<usize>,
     /// Index in the pool of the backend whose response the client gets.
     pub(crate) answered_by: Option<usize>,
     pub(crate) method: MethodLabel,
@@ -180,6 +180,8 @@ impl<N: Net> Record<N> {
         let plan = &self.snapshot.plan;
         let route = self.route.and_then(|index| plan.routes.get(index));
         let pool = self.pool.and_then(|index| plan.pools.get(index));
+        let live = self.pool.and_then(|index| self.snapshot.pools.get(index));
+        let backend = self.backend.and_then(|index| live?.backends.get(index));
         let listener = plan.listeners.get(self.listener);
         self.worker.records.write(&AccessRecord {
             unix_nanos: self.worker.net.unix_nanos(),
@@ -188,7 +190,7 @@ impl<N: Net> Record<N> {
             host: self.get(Part::Host),
             path: self.get(Part::Path),
             status: self.status,
-            backend: self.backend.as_deref().unwrap_or_default(),
+            backend: backend.map_or("", |backend| &backend.label),
             pool: pool.map_or("", |pool| &pool.name),
             route: route.map_or("", |route| &route.name),
             latency_nanos,
@@ -206,7 +208,7 @@ impl<N: Net> Record<N> {
     /// Ends the record: it is written now, if it is wanted, and never again.
     pub(crate) fn finish(&mut self) {
         if std::mem::take(&mut self.open) {
-            let total = self.worker.now().since(self.started);
+            let total = self.worker.recent().since(self.started);
             self.worker.counts.exchange(self, total);
             if self.wanted {
                 self.write(total);

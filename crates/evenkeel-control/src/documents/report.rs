@@ -15,8 +15,8 @@ struct App {
     pools: HashSet<usize>,
 }
 
-/// `{apps: [{host, instances: [{url, healthy}]}]}`: hosts in the order of the routes, each once, `*`
-/// for routes without one; under each the backends of every pool that a route of it leads to.
+/// `{apps: [{host, instances: [{url, healthy}]}]}`: hosts in the order of the routes, each once,
+/// `*` for routes without one; under each the backends of every pool that a route of it leads to.
 /// Addresses are as written in the configuration.
 pub fn report_json(view: &View<'_>) -> Value {
     let mut places: HashMap<&str, usize> = HashMap::new();

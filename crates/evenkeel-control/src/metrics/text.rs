@@ -42,7 +42,7 @@ impl Unit {
         }
     }
 
-    /// A bound is a whole number of microseconds, and shown as what it is: 50, not 50.00000000000001.
+    /// A bound is a whole number of microseconds, and shown as such: 50, not 50.00000000000001.
     fn of_bound(self, seconds: f64) -> f64 {
         match self {
             Unit::Seconds => seconds,

@@ -5,7 +5,6 @@ use super::{KeyTable, Mode, Pool, WaitingRoom};
 use crate::backend::Backend;
 use crate::breaker::Trial;
 use crate::plan::{AffinityPlan, BreakerPlan};
-use crate::snapshot::MAX_TRIES;
 use crate::strategy::{StrategyName, least_connections, least_response_time, power_of_two, random};
 use crate::time::Nanos;
 use std::sync::Arc;
@@ -19,38 +18,34 @@ const MAX_TRIALS_SOUGHT: usize = 32;
 /// A backend that was full a moment ago is passed over at most so often.
 const MAX_LOST_RACES: usize = 8;
 
-/// The backends that one exchange has tried.
+/// The backends that one exchange has tried. The first, which usually is the only one, needs no
+/// memory of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    slots: [usize; MAX_TRIES as usize],
-    count: usize,
+    first: Option<usize>,
+    more: Vec<usize>,
 }
 
 impl Tried {
-    /// Remembers a try; beyond `MAX_TRIES` there are none.
+    /// Remembers a try.
     #[inline]
     pub fn push(&mut self, slot: usize) {
-        if let Some(place) = self.slots.get_mut(self.count) {
-            *place = slot;
-            self.count += 1;
+        match self.first {
+            None => self.first = Some(slot),
+            Some(_) => self.more.push(slot),
         }
     }
 
-    /// Tries so far.
+    /// True before the first try.
     #[inline]
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Forgets the last try.
-    pub fn pop(&mut self) {
-        self.count = self.count.saturating_sub(1);
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
     /// True if the backend was tried.
     #[inline]
     pub fn contains(&self, slot: usize) -> bool {
-        self.slots[..self.count].contains(&slot)
+        self.first == Some(slot) || self.more.contains(&slot)
     }
 }
 
@@ -301,12 +296,12 @@ impl Pool {
         let busy = |position: usize| self.backends[members[position]].in_flight();
         let position = match self.plan.strategy {
             // A second try takes nobody's turn, or the failing backend would get every first one.
-            StrategyName::RoundRobin if query.tried.count() > 0 => {
+            StrategyName::RoundRobin if !query.tried.is_empty() => {
                 random::choose(query.draw, members.len(), skip)
             }
             StrategyName::RoundRobin => self.in_turn(members.len(), Some, skip),
             StrategyName::WeightedRoundRobin => match &selection.order {
-                Order::Turns(turns) if query.tried.count() > 0 => {
+                Order::Turns(turns) if !query.tried.is_empty() => {
                     let at = random::choose(query.draw, turns.len(), |turn| {
                         turns.at(turn).is_none_or(&skip)
                     });

@@ -72,7 +72,7 @@ fn second_tries_are_spread_and_take_nobodys_turn() {
         let mut tried = Tried::default();
         loop {
             let pick = pick(&pool, &tried, at(ms)).expect("two left");
-            first_tries[pick.index] += usize::from(tried.count() == 0);
+            first_tries[pick.index] += usize::from(tried.is_empty());
             if &*pick.plan.name != "b" {
                 served[pick.index] += 1;
                 break;
