@@ -1,15 +1,20 @@
 //! The operator's listener: whether the process lives and whether it is ready.
 
 use crate::bind::Bound;
+use crate::documents::{HealthStatus, health_html, health_json, metrics_json};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
+use crate::metrics::{self, Format, negotiate};
+use crate::numbers::Numbers;
 use crate::origin::ServedHosts;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
+use axum::extract::{Query, Request, State};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, VARY,
+};
 use axum::http::{HeaderMap, StatusCode, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -96,27 +101,92 @@ async fn serve_connection(stream: Box<dyn Stream>, router: Router) {
     let _ = connection.await;
 }
 
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) readiness: Arc<dyn Readiness>,
+    pub(crate) numbers: Option<Arc<Numbers>>,
+}
+
 /// The paths and their answers.
-pub(crate) fn router(readiness: Arc<dyn Readiness>, served: ServedHosts) -> Router {
+pub(crate) fn router(desk: Desk, served: ServedHosts) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics_in))
+        .route("/prometheus", get(prometheus))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(served, refuse_foreign_hosts))
-        .with_state(readiness)
+        .with_state(desk)
 }
 
 async fn livez() -> Response {
     ([(CACHE_CONTROL, "no-store")], "ok").into_response()
 }
 
-async fn readyz(State(readiness): State<Arc<dyn Readiness>>) -> Response {
-    let (status, text) = match readiness.not_ready() {
+async fn readyz(State(desk): State<Desk>) -> Response {
+    let (status, text) = match desk.readiness.not_ready() {
         None => (StatusCode::OK, "ready".to_owned()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
     };
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// The state of all backends: a page for browsers, JSON for everybody else.
+async fn health(State(desk): State<Desk>, fields: HeaderMap) -> Response {
+    let Some(numbers) = desk.numbers else { return not_found().await };
+    let (state, document) = numbers.render(health_json);
+    let status = match state {
+        HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
+        HealthStatus::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let plain = [(CACHE_CONTROL, "no-store"), (VARY, "Accept")];
+    let browser = accept_of(&fields).is_some_and(|accept| accept.contains("text/html"));
+    if browser {
+        let page = numbers.render(health_html);
+        let html = [
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+        ];
+        return (status, plain, html, page).into_response();
+    }
+    (status, plain, Json(document)).into_response()
+}
+
+#[derive(serde::Deserialize)]
+struct MetricsQuery {
+    format: Option<String>,
+}
+
+async fn metrics_in(
+    State(desk): State<Desk>,
+    Query(query): Query<MetricsQuery>,
+    fields: HeaderMap,
+) -> Response {
+    let format = negotiate(query.format.as_deref(), accept_of(&fields), Format::Prometheus);
+    numbers_as(&desk, format).await
+}
+
+async fn prometheus(State(desk): State<Desk>) -> Response {
+    numbers_as(&desk, Format::Prometheus).await
+}
+
+async fn numbers_as(desk: &Desk, format: Format) -> Response {
+    let Some(numbers) = &desk.numbers else { return not_found().await };
+    let text = numbers.render(|view| match format {
+        Format::Prometheus => metrics::prometheus(view),
+        Format::OpenMetrics => metrics::openmetrics(view),
+        Format::Json => metrics_json(view).to_string(),
+    });
+    let fields =
+        [(CACHE_CONTROL, "no-store"), (VARY, "Accept"), (CONTENT_TYPE, format.content_type())];
+    (fields, text).into_response()
+}
+
+fn accept_of(fields: &HeaderMap) -> Option<&str> {
+    fields.get(ACCEPT)?.to_str().ok()
 }
 
 async fn not_found() -> Response {

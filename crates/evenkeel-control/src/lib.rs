@@ -16,6 +16,7 @@ mod documents;
 mod limits;
 mod lookup;
 mod metrics;
+mod numbers;
 mod origin;
 mod resolve;
 mod schedule;
@@ -26,4 +27,5 @@ pub use documents::{HealthStatus, health_html, health_json, metrics_json, report
 pub use metrics::{
     Family, Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus,
 };
+pub use numbers::Numbers;
 pub use resolve::ResolveTarget;

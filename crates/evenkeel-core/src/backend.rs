@@ -20,7 +20,7 @@ use crate::time::Nanos;
 use crossbeam_utils::CachePadded;
 use pace::Hearing;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct Backend {
     /// How long its connections take.
     pub connect_times: ConnectTimes,
     load: CachePadded<Load>,
+    /// Idle connections of all workers; each corrects it now and then.
+    idle: AtomicI64,
     paused_until: AtomicU64,
     joined_at: AtomicU64,
     resolved: Mutex<Vec<SocketAddr>>,
@@ -151,6 +153,7 @@ impl Backend {
             times: ResponseTimes::default(),
             connect_times: ConnectTimes::default(),
             load: CachePadded::default(),
+            idle: AtomicI64::new(0),
             paused_until: AtomicU64::new(0),
             joined_at: AtomicU64::new(0),
             resolved: Mutex::new(fixed),
@@ -255,6 +258,18 @@ impl Backend {
     /// True if what waits for an answer here should rather be tried elsewhere.
     pub fn is_forsaken(&self) -> bool {
         self.suspicion.trust() == Trust::Forsaken
+    }
+
+    /// Idle connections to it, as of a moment ago.
+    pub fn idle_connections(&self) -> u32 {
+        u32::try_from(self.idle.load(Ordering::Relaxed).max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// A worker has so many idle connections more than it last said, or fewer.
+    pub fn note_idle(&self, difference: i64) {
+        if difference != 0 {
+            self.idle.fetch_add(difference, Ordering::Relaxed);
+        }
     }
 
     /// It asked to be left alone until then.

@@ -34,6 +34,16 @@ struct PerBackend<S> {
     timeout: Duration,
     /// This worker's share of the pool's `max_idle`.
     share: usize,
+    /// How many of ours the backend's own count knows of.
+    told: i64,
+}
+
+impl<S> PerBackend<S> {
+    /// Corrects the backend's count of idle connections.
+    fn tell(&mut self) {
+        let count = i64::try_from(self.idle.len()).unwrap_or(i64::MAX);
+        self.backend.note_idle(count - std::mem::replace(&mut self.told, count));
+    }
 }
 
 /// All idle connections of one worker, by the backend's slot.
@@ -92,6 +102,7 @@ impl<S: Stream> IdleConnections<S> {
             idle: Vec::new(),
             timeout: bounds.idle_timeout,
             share: bounds.max_idle.div_ceil(self.workers),
+            told: 0,
         });
         if own.share > 0 && own.idle.len() < MAX_BURST {
             own.idle.push(Idle { connection, since: now });
@@ -116,6 +127,7 @@ impl<S: Stream> IdleConnections<S> {
             let old = own.idle.iter().take(excess);
             let old = old.take_while(|idle| now.duration_since(idle.since) >= BURST).count();
             own.idle.drain(..old);
+            own.tell();
         }
     }
 
@@ -127,7 +139,10 @@ impl<S: Stream> IdleConnections<S> {
 
     /// Closes them all: descriptors are needed elsewhere, or the worker drains.
     pub(crate) fn clear(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|own| own.idle.clear());
+        for own in self.slots.iter_mut().flatten() {
+            own.idle.clear();
+            own.tell();
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use evenkeel_core::suspicion::Doubt;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -178,6 +179,9 @@ impl<N: Net> Prober<N> {
         let took = now.duration_since(end.began);
         let heard = fault.as_ref().is_none_or(is_answer);
         let alive = fault.is_none();
+        let counts = &self.shared.probes;
+        let counter = if alive { &counts.passed } else { &counts.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
         if heard {
             target.usual.observe(took);
         }

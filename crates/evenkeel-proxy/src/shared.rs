@@ -50,6 +50,10 @@ pub struct Shared {
 pub(crate) struct ProbeWishes {
     slots: Mutex<Vec<usize>>,
     pub(crate) wanted: Notify,
+    /// Probes that found nothing wrong.
+    pub(crate) passed: AtomicU64,
+    /// Probes that did.
+    pub(crate) failed: AtomicU64,
     first_round: Mutex<bool>,
     first_round_done: Condvar,
 }
@@ -87,6 +91,17 @@ impl Shared {
             stats: Stats::new(bounds.workers),
             counting: AtomicUsize::new(0),
         }
+    }
+
+    /// The time now, on the clock that all of the server shares.
+    pub fn now(&self) -> evenkeel_core::time::Nanos {
+        self.clock.now()
+    }
+
+    /// Probes that ended, by result.
+    pub fn probe_counts(&self) -> [(&'static str, u64); 2] {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [("success", count(&self.probes.passed)), ("failure", count(&self.probes.failed))]
     }
 
     /// What the workers have counted.
@@ -132,7 +147,7 @@ impl Shared {
 
     /// Counts snapshots.
     #[inline]
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 

@@ -6,7 +6,7 @@ use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
-use evenkeel_control::{Control, ControlError, ResolveTarget};
+use evenkeel_control::{Control, ControlError, Numbers, ResolveTarget};
 use evenkeel_core::plan::{LogLevel, ShutdownPlan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -58,8 +58,9 @@ impl Balancer {
         let server = Server::start(plan, &log).map_err(cannot_serve)?;
         let phase = Arc::new(PhaseSign::new());
         let readiness = Arc::clone(&phase);
-        let control =
-            Control::start(plan.admin.bind.as_ref(), readiness).map_err(cannot_control)?;
+        let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
+        let control = Control::start(plan.admin.bind.as_ref(), readiness, Some(numbers))
+            .map_err(cannot_control)?;
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);

@@ -1,0 +1,61 @@
+//! The numbers of the running server, read when somebody asks for them.
+
+use crate::metrics::{Family, ProcessFigures, Reloads, View};
+use evenkeel_core::backend::Backend;
+use evenkeel_core::stats::Windows;
+use evenkeel_proxy::shared::Shared;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often the windows of the last minute move on.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is known of a running server.
+pub struct Numbers {
+    shared: Arc<Shared>,
+    windows: Mutex<Windows>,
+    started: Instant,
+    version: &'static str,
+}
+
+impl Numbers {
+    /// Of this server, which begins to serve now.
+    pub fn new(shared: Arc<Shared>, version: &'static str) -> Numbers {
+        Numbers { shared, windows: Mutex::default(), started: Instant::now(), version }
+    }
+
+    /// Keeps the windows of the last minute; ends only by being dropped.
+    pub(crate) async fn keep_windows(self: Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let totals = self.shared.stats().read();
+            let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+            windows.tick(self.shared.now(), &totals);
+        }
+    }
+
+    /// Renders everything as it is now.
+    pub(crate) fn render<T>(&self, render: impl FnOnce(&View<'_>) -> T) -> T {
+        let (totals, snapshot) = (self.shared.stats().read(), self.shared.snapshot());
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        render(&View {
+            totals: &totals,
+            windows: &windows,
+            snapshot: &snapshot,
+            idle: &|backend: &Backend| u64::from(backend.idle_connections()),
+            now: self.shared.now(),
+            unix_nanos: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+            uptime: self.started.elapsed(),
+            generation: self.shared.generation(),
+            reloads: Reloads::default(),
+            probes: &self.shared.probe_counts(),
+            process: ProcessFigures::read(),
+            version: self.version,
+            families: &[Family::Native],
+        })
+    }
+}
