@@ -21,7 +21,7 @@ const AT_ONCE: Manner = Manner { status: 200, delay: Duration::ZERO };
 const WARM_UP: Duration = Duration::from_secs(1);
 /// How often, and how many times, the slow clients are counted before a round.
 const CROWD_POLL: Duration = Duration::from_millis(100);
-const CROWD_WAITS: u32 = 200;
+const CROWD_WAITS: u32 = 400;
 /// The columns: how they are called, and the share of requests they speak of.
 const SHARES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
@@ -84,7 +84,7 @@ async fn round(setup: &Setup, line: &Line) -> Result<Summary> {
 /// Most of the slow clients must be connected before the round begins.
 async fn await_crowd(crowd: &Crowd, size: usize) -> Result<()> {
     let mut waits = 0;
-    while crowd.connected() * 100 < size * 99 {
+    while crowd.connected() * 100 < size * 95 {
         waits += 1;
         if waits > CROWD_WAITS {
             bail!("only {} of {size} slow clients are connected", crowd.connected());

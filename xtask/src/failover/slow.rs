@@ -12,6 +12,9 @@ use tokio::time::{sleep, timeout};
 
 /// A byte is sent so often.
 const DRIP: Duration = Duration::from_secs(5);
+/// The crowd arrives within this time, so that the balancer's patience with all of them does not
+/// end in one moment.
+const ARRIVAL: Duration = Duration::from_secs(10);
 /// Wait after a call that failed.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The beginning of a request that has no end.
@@ -32,8 +35,10 @@ impl Crowd {
         let run = move || {
             // A crowd without a runtime is an empty one, which `connected` tells.
             let _ = super::block_on(async {
+                let between = ARRIVAL / u32::try_from(size.max(1)).unwrap_or(u32::MAX);
                 for _ in 0..size {
                     tokio::spawn(call_again(Arc::clone(&count)));
+                    sleep(between).await;
                 }
                 let _ = stopped.await;
                 Ok(())
