@@ -125,7 +125,11 @@ fn collect(root: &Path, folder: &str, depth: usize, paths: &mut Vec<String>) -> 
         let kind = entry.file_type()?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
-        if kind.is_dir() && depth > 0 && !SKIPPED_FOLDERS.contains(&name.as_str()) {
+        if SKIPPED_FOLDERS.contains(&name.as_str()) {
+            // Also where `.git` is a file that names a folder elsewhere.
+            continue;
+        }
+        if kind.is_dir() && depth > 0 {
             collect(root, &path, depth - 1, paths)?;
         } else if kind.is_file() && entry.metadata()?.len() <= MAX_FILE_BYTES {
             paths.push(path);

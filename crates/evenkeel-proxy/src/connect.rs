@@ -2,6 +2,7 @@
 
 use crate::idle::BackendConnection;
 use crate::net::{Destination, Net};
+use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::backend::Backend;
 use std::io;
@@ -25,7 +26,9 @@ pub(crate) async fn dial<N: Net>(
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address yet");
     for destination in destinations(backend) {
         match timeout_at(until, net.connect(&destination)).await {
-            Ok(Ok(stream)) => return Ok(BackendConnection { stream, reused: false }),
+            Ok(Ok(stream)) => {
+                return Ok(BackendConnection { stream: Wire::Plain(stream), reused: false });
+            }
             Ok(Err(error)) => last = error,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }

@@ -12,6 +12,7 @@ use crate::record::{Part, Record};
 use crate::refuse;
 use crate::reply::{self, ReplyForm, ReplyTo};
 use crate::shared::Admission;
+use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
@@ -53,7 +54,7 @@ impl Peer {
 
 /// One client connection.
 pub(crate) struct Client<S> {
-    pub(crate) stream: S,
+    pub(crate) stream: Wire<S>,
     /// Bytes read and not consumed: the beginning of a head, or requests sent ahead.
     pub(crate) carry: Vec<u8>,
     pub(crate) peer: Peer,
@@ -83,7 +84,7 @@ enum Arrival<N: Net> {
 /// Serves one client until either side has had enough.
 pub(crate) async fn serve<N: Net>(
     worker: Rc<Worker<N>>,
-    stream: N::Stream,
+    stream: Wire<N::Stream>,
     peer: Peer,
     place: (usize, Admission, OpenConnection),
 ) {

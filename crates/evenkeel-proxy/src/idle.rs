@@ -3,6 +3,7 @@
 
 use crate::clock::Nanos;
 use crate::net::Stream;
+use crate::wire::Wire;
 use evenkeel_core::backend::{Backend, IdleClose};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ const MAX_BURST: usize = 4096;
 /// A connection to a backend.
 #[derive(Debug)]
 pub(crate) struct BackendConnection<S> {
-    pub(crate) stream: S,
+    pub(crate) stream: Wire<S>,
     /// It has carried a request before.
     pub(crate) reused: bool,
 }
@@ -205,7 +206,7 @@ mod tests {
 
     fn fill(idle: &mut IdleConnections<Line>, backend: &Arc<Backend>, state: &Rc<Cell<Peek>>) {
         for _ in 0..100 {
-            let stream = Line(Rc::clone(state));
+            let stream = Wire::Plain(Line(Rc::clone(state)));
             let connection = BackendConnection { stream, reused: false };
             idle.give(backend, &BOUNDS, connection, Nanos(0));
         }

@@ -39,4 +39,5 @@ mod tunnel;
 mod upload;
 mod verdict;
 mod wait;
+pub mod wire;
 pub mod worker;

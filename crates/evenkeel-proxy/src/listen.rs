@@ -4,6 +4,7 @@
 use crate::http1::{self, Peer};
 use crate::net::{Accept, Net};
 use crate::shared::Connections;
+use crate::wire::Wire;
 use crate::worker::{Pressure, Worker};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
@@ -98,7 +99,7 @@ async fn admit<N: Net>(
     if let Some(place) = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip) {
         let counted = worker.counts.connection(&plan.name);
         let place = (listener, place, counted);
-        let client = http1::serve(Rc::clone(worker), stream, peer, place);
+        let client = http1::serve(Rc::clone(worker), Wire::Plain(stream), peer, place);
         tokio::task::spawn_local(client);
     }
 }

@@ -4,6 +4,7 @@
 use crate::deadline::Deadline;
 use crate::net::{Net, Stream};
 use crate::pump::Pump;
+use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::pool::Pool;
 use std::future::poll_fn;
@@ -18,7 +19,7 @@ const DRAIN_QUIET: Duration = Duration::from_secs(1);
 /// or the server drains. Returns bytes (from the client, to the client).
 pub(crate) async fn run<N: Net>(
     worker: &Worker<N>,
-    ends: (&mut N::Stream, &mut Vec<u8>, &mut N::Stream),
+    ends: (&mut Wire<N::Stream>, &mut Vec<u8>, &mut Wire<N::Stream>),
     down: Box<Pump>,
     (deadline, pool): (&Deadline, &Pool),
 ) -> (u64, u64) {
@@ -73,8 +74,8 @@ impl Direction {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
-        from: (&mut N::Stream, &mut Vec<u8>),
-        to: &mut N::Stream,
+        from: (&mut Wire<N::Stream>, &mut Vec<u8>),
+        to: &mut Wire<N::Stream>,
     ) {
         if self.closed || self.broken {
             return;

@@ -5,6 +5,7 @@ use crate::buffer::Outbox;
 use crate::net::{Net, Stream};
 use crate::pump::{Pump, PumpError, Toward};
 use crate::rate::Rate;
+use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
@@ -155,8 +156,8 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
-        from: (&mut N::Stream, &mut Vec<u8>, &mut Outbox),
-        to: &mut N::Stream,
+        from: (&mut Wire<N::Stream>, &mut Vec<u8>, &mut Outbox),
+        to: &mut Wire<N::Stream>,
     ) -> Result<(), UploadError> {
         if self.has_arrived() {
             return self.flush(cx, to).map(|_| ());
@@ -206,7 +207,7 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
-        client: &mut N::Stream,
+        client: &mut Wire<N::Stream>,
     ) -> Result<(), UploadError> {
         while self.missing > 0 {
             let window = usize::try_from(self.missing).unwrap_or(usize::MAX);

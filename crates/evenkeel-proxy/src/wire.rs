@@ -1,0 +1,70 @@
+//! One connection to a client or to a backend, whatever it runs over. Everything above it reads and
+//! writes bytes of HTTP or of a tunnel; what is below decides how they look on the network. Being
+//! generic over the network's own stream, all of it runs over the network in memory as well.
+
+use crate::net::{Peek, Stream};
+use std::io;
+use std::io::IoSlice;
+use std::task::{Context, Poll};
+
+/// A connection. Calls are dispatched inline, the plain one first: it is the hottest.
+#[derive(Debug)]
+pub enum Wire<S> {
+    /// The network's own stream, as it is.
+    Plain(S),
+}
+
+impl<S: Stream> Stream for Wire<S> {
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Wire::Plain(stream) => stream.poll_read(cx, buf),
+        }
+    }
+
+    #[inline]
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Wire::Plain(stream) => stream.poll_write(cx, parts),
+        }
+    }
+
+    #[inline]
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wire::Plain(stream) => stream.poll_shutdown(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Wire::Plain(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    #[inline]
+    fn peek(&mut self) -> Peek {
+        match self {
+            Wire::Plain(stream) => stream.peek(),
+        }
+    }
+
+    #[inline]
+    fn reset(self) {
+        match self {
+            Wire::Plain(stream) => stream.reset(),
+        }
+    }
+
+    #[inline]
+    fn is_quiet(&mut self) -> bool {
+        match self {
+            Wire::Plain(stream) => stream.is_quiet(),
+        }
+    }
+}
