@@ -3,7 +3,7 @@
 
 use crate::client_ip::{client_ip, may_use};
 use crate::exchange::Exchange;
-use crate::http1::Client;
+use crate::http1::Peer;
 use crate::net::Net;
 use crate::record::Part;
 use crate::session;
@@ -21,35 +21,112 @@ use evenkeel_core::plan::{
 use evenkeel_core::pool::Pool;
 use evenkeel_core::request::RequestHead;
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
+use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::MethodLabel;
 use evenkeel_core::strategy::hash::hash;
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A request head, and who sent it.
-pub(crate) struct Asked<'a, S> {
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) bytes: &'a [u8],
-    pub(crate) client: &'a Client<S>,
+    pub(crate) peer: &'a Peer,
     pub(crate) listener: &'a ListenerPlan,
 }
 
-impl<S> Clone for Asked<'_, S> {
-    fn clone(&self) -> Self {
-        *self
+impl<'a> Asked<'a> {
+    /// The client behind trusted proxies.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        client_ip(self.peer, &self.listener.trusted_proxies, self.head, self.bytes)
     }
-}
 
-impl<S> Copy for Asked<'_, S> {}
+    /// What routes ask about.
+    pub(crate) fn query<'q>(
+        &self,
+        (host, path): (&'q [u8], &'q [u8]),
+        lines: &'q Lines<'a>,
+    ) -> RouteQuery<'q>
+    where
+        'a: 'q,
+    {
+        RouteQuery { host, path, method: self.head.method.of_buf(self.bytes), fields: lines }
+    }
 
-impl<S> Asked<'_, S> {
-    fn ip(&self) -> Option<IpAddr> {
-        let trusted = &self.listener.trusted_proxies;
-        client_ip(&self.client.peer, trusted, self.head, self.bytes)
+    /// The header lines, for route tests.
+    pub(crate) fn lines(&self) -> Lines<'a> {
+        Lines { head: self.head, bytes: self.bytes, trusted: self.peer.trusted }
+    }
+
+    /// Of a route with several pools, the one that the client's session is tied to.
+    pub(crate) fn tied_arm(
+        &self,
+        snapshot: &Snapshot,
+        route: &RoutePlan,
+        unix_nanos: u64,
+    ) -> Option<usize> {
+        let is_tied = |index: usize| {
+            let pool = snapshot.pools.get(index);
+            let tie = |pool: &Arc<Pool>| session::tie(pool, self.head, self.bytes, unix_nanos);
+            pool.is_some_and(|pool| tie(pool).is_some())
+        };
+        let mut arms = route.split.iter().filter(|(_, weight)| *weight > 0);
+        arms.find(|(index, _)| is_tied(*index)).map(|(index, _)| *index)
+    }
+
+    /// The bucket that the request takes a token from.
+    pub(crate) fn rate_key(&self, plan: &RateLimitPlan, limiter: &RateLimiter) -> u64 {
+        let by_ip = || match self.ip() {
+            Some(ip) => limiter.key_of_ip(ip),
+            None => limiter.key_of_bytes(b""),
+        };
+        match &plan.key {
+            RateKey::ClientIp => by_ip(),
+            // Leaving the field out is no way around the limit.
+            RateKey::Header(name) => match self.first_value(name) {
+                Some(value) => limiter.key_of_bytes(value),
+                None => by_ip(),
+            },
+            RateKey::Route => limiter.whole(),
+        }
+    }
+
+    /// The hash of the key that the pool chooses by. `path` is the matching side of the view.
+    pub(crate) fn hash(&self, pool: &Pool, path: &[u8]) -> u64 {
+        let by_ip = || match self.ip() {
+            Some(IpAddr::V4(ip)) => hash(&ip.octets()),
+            Some(IpAddr::V6(ip)) => hash(&ip.octets()),
+            None => hash(b""),
+        };
+        let query = self.head.query.of_buf(self.bytes);
+        let query = query.strip_prefix(b"?").unwrap_or(query);
+        let by = match &pool.plan.affinity {
+            AffinityPlan::ClientIp => &HashKey::ClientIp,
+            AffinityPlan::Off | AffinityPlan::Cookie(_) => &pool.plan.hash.key,
+        };
+        let key = match by {
+            HashKey::ClientIp => None,
+            HashKey::Header(name) => self.first_value(name),
+            HashKey::Cookie(name) => headers::cookie_lines(self.head, self.bytes)
+                .find_map(|line| find_cookie(line, name.as_bytes())),
+            HashKey::Path => Some(path),
+            HashKey::Query(None) => Some(query).filter(|query| !query.is_empty()),
+            HashKey::Query(Some(name)) => query_value(query, name.as_bytes()),
+        };
+        key.map_or_else(by_ip, hash)
+    }
+
+    /// True if the body is announced longer than the listener allows.
+    pub(crate) fn is_too_large(&self) -> bool {
+        let most = self.listener.limits.max_request_body_bytes;
+        matches!(self.head.body, BodyLength::Fixed(length) if most > 0 && length > most)
     }
 
     /// The first value of a field that means anything.
     fn first_value(&self, lower_name: &str) -> Option<&[u8]> {
-        let trusted = self.client.peer.trusted;
+        let trusted = self.peer.trusted;
         let mut fields = self.head.fields.iter();
         let field = fields.find(|field| {
             field.name.of_buf(self.bytes).eq_ignore_ascii_case(lower_name.as_bytes())
@@ -61,18 +138,14 @@ impl<S> Asked<'_, S> {
 
 impl<N: Net> Exchange<N> {
     /// Decides all of it; the head for the backend is then in the exchange's own buffer.
-    pub(crate) fn admit(
-        &mut self,
-        worker: &Worker<N>,
-        asked: Asked<'_, N::Stream>,
-    ) -> Result<(), Failure> {
-        let Asked { head, bytes, client, listener } = asked;
+    pub(crate) fn admit(&mut self, worker: &Worker<N>, asked: Asked<'_>) -> Result<(), Failure> {
+        let Asked { head, bytes, peer, listener } = asked;
         let Scratch { path: path_scratch, host: host_lower, .. } =
             &mut *worker.scratch.borrow_mut();
         let id = new_request_id(&worker.net);
         let from = Forwarding {
-            peer: &client.peer.text,
-            trusted: client.peer.trusted,
+            peer: &peer.text,
+            trusted: peer.trusted,
             pseudonym: &worker.shared.pseudonym,
             request_id: &id,
         };
@@ -87,12 +160,8 @@ impl<N: Net> Exchange<N> {
         host_lower.clear();
         host_lower.extend_from_slice(head.host.of_buf(bytes));
         host_lower.make_ascii_lowercase();
-        let query = RouteQuery {
-            host: host_lower,
-            path: view.matching,
-            method: head.method.of_buf(bytes),
-            fields: &Lines { head, bytes, trusted: from.trusted },
-        };
+        let lines = asked.lines();
+        let query = asked.query((host_lower, view.matching), &lines);
         let index = snapshot.table.find(&query).ok_or(Failure::NoRoute)?;
         let route = snapshot.plan.routes.get(index).ok_or(Failure::NoRoute)?;
         self.record.route = Some(index);
@@ -103,18 +172,14 @@ impl<N: Net> Exchange<N> {
         {
             self.count_rate(worker, plan, limiter, asked)?;
         }
-        let body_max = listener.limits.max_request_body_bytes;
-        if matches!(head.body, BodyLength::Fixed(length) if body_max > 0 && length > body_max) {
+        if asked.is_too_large() {
             return Err(Failure::BodyTooLarge);
         }
         self.record.pool = self.choose_pool(worker, route, asked);
         let pool = self.record.pool.and_then(|at| snapshot.pools.get(at));
         let pool = pool.ok_or(Failure::NoBackend)?;
         self.choose_key(worker, pool, &view, asked);
-        let stripped = match &route.matches.path {
-            PathMatch::Prefix(prefix) if route.strip_prefix => strip_prefix(view.forward, prefix),
-            PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Any => view.forward.into(),
-        };
+        let stripped = forwarded_path(route, view.forward);
         let target = Target {
             path: &stripped,
             fallback_host: pool.backends.first().map_or("", |backend| &backend.label),
@@ -131,19 +196,13 @@ impl<N: Net> Exchange<N> {
         &self,
         worker: &Worker<N>,
         route: &RoutePlan,
-        asked: Asked<'_, N::Stream>,
+        asked: Asked<'_>,
     ) -> Option<usize> {
         let snapshot = self.record.snapshot();
         if route.split.len() == 1 {
             return snapshot.pool_of(route, 0);
         }
-        let now = worker.net.unix_nanos();
-        let is_tied = |index: usize| {
-            let pool = snapshot.pools.get(index);
-            pool.is_some_and(|pool| session::tie(pool, asked.head, asked.bytes, now).is_some())
-        };
-        let mut arms = route.split.iter().filter(|(_, weight)| *weight > 0);
-        let tied = arms.find(|(index, _)| is_tied(*index)).map(|(index, _)| *index);
+        let tied = asked.tied_arm(snapshot, route, worker.net.unix_nanos());
         tied.or_else(|| snapshot.pool_of(route, worker.net.random()))
     }
 
@@ -153,21 +212,9 @@ impl<N: Net> Exchange<N> {
         worker: &Worker<N>,
         plan: &RateLimitPlan,
         limiter: &RateLimiter,
-        asked: Asked<'_, N::Stream>,
+        asked: Asked<'_>,
     ) -> Result<(), Failure> {
-        let by_ip = || match asked.ip() {
-            Some(ip) => limiter.key_of_ip(ip),
-            None => limiter.key_of_bytes(b""),
-        };
-        let key = match &plan.key {
-            RateKey::ClientIp => by_ip(),
-            // Leaving the field out is no way around the limit.
-            RateKey::Header(name) => match asked.first_value(name) {
-                Some(value) => limiter.key_of_bytes(value),
-                None => by_ip(),
-            },
-            RateKey::Route => limiter.whole(),
-        };
+        let key = asked.rate_key(plan, limiter);
         match limiter.check(key, worker.recent()) {
             Admission::Allowed(allowance) => {
                 self.own_lines.rate(&allowance);
@@ -187,48 +234,27 @@ impl<N: Net> Exchange<N> {
         worker: &Worker<N>,
         pool: &Pool,
         view: &PathView<'_>,
-        asked: Asked<'_, N::Stream>,
+        asked: Asked<'_>,
     ) {
         if pool.cookie_keys.is_some() {
             let now = worker.net.unix_nanos();
             self.tie = session::tie(pool, asked.head, asked.bytes, now);
         }
-        if !pool.wants_hash() {
-            return;
+        if pool.wants_hash() {
+            self.hash = asked.hash(pool, view.matching);
         }
-        let by_ip = || match asked.ip() {
-            Some(IpAddr::V4(ip)) => hash(&ip.octets()),
-            Some(IpAddr::V6(ip)) => hash(&ip.octets()),
-            None => hash(b""),
-        };
-        let query = asked.head.query.of_buf(asked.bytes);
-        let query = query.strip_prefix(b"?").unwrap_or(query);
-        let by = match &pool.plan.affinity {
-            AffinityPlan::ClientIp => &HashKey::ClientIp,
-            AffinityPlan::Off | AffinityPlan::Cookie(_) => &pool.plan.hash.key,
-        };
-        let key = match by {
-            HashKey::ClientIp => None,
-            HashKey::Header(name) => asked.first_value(name),
-            HashKey::Cookie(name) => headers::cookie_lines(asked.head, asked.bytes)
-                .find_map(|line| find_cookie(line, name.as_bytes())),
-            HashKey::Path => Some(view.matching),
-            HashKey::Query(None) => Some(query).filter(|query| !query.is_empty()),
-            HashKey::Query(Some(name)) => query_value(query, name.as_bytes()),
-        };
-        self.hash = key.map_or_else(by_ip, hash);
     }
 
-    fn note_head(&mut self, asked: Asked<'_, N::Stream>, from: &Forwarding<'_>) {
-        let Asked { head, bytes, client, .. } = asked;
+    fn note_head(&mut self, asked: Asked<'_>, from: &Forwarding<'_>) {
+        let Asked { head, bytes, peer, .. } = asked;
         self.record.method = MethodLabel::of(head.method.of_buf(bytes));
         self.record.set(Part::RequestId, headers::request_id(head, bytes, from));
         if self.record.is_wanted() {
-            if client.peer.trusted {
+            if peer.trusted {
                 let text = asked.ip().map(|ip| ip.to_string()).unwrap_or_default();
                 self.record.set(Part::ClientIp, text.as_bytes());
             } else {
-                self.record.set(Part::ClientIp, client.peer.text.as_bytes());
+                self.record.set(Part::ClientIp, peer.text.as_bytes());
             }
             self.record.set(Part::Method, head.method.of_buf(bytes));
             self.record.set(Part::Host, head.authority.of_buf(bytes));
@@ -242,8 +268,16 @@ impl<N: Net> Exchange<N> {
     }
 }
 
+/// The path that the backend is asked for.
+pub(crate) fn forwarded_path<'a>(route: &RoutePlan, forward: &'a [u8]) -> Cow<'a, [u8]> {
+    match &route.matches.path {
+        PathMatch::Prefix(prefix) if route.strip_prefix => strip_prefix(forward, prefix),
+        PathMatch::Prefix(_) | PathMatch::Exact(_) | PathMatch::Any => forward.into(),
+    }
+}
+
 /// The header lines of a request, for route tests.
-struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
     trusted: bool,

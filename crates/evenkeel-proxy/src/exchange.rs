@@ -158,7 +158,7 @@ pub(crate) fn open<N: Net>(
         retry_after: None,
         ahead: Outbox::default(),
     };
-    let asked = Asked { head, bytes, client, listener };
+    let asked = Asked { head, bytes, peer: &client.peer, listener };
     let refusal = exchange.admit(worker, asked).err();
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
     let used = exchange.upload.begin_body(head.body, &bytes[head.bytes..], bounds);
