@@ -4,11 +4,13 @@ mod pool;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
-    HeaderChanges, Level, LineFormat, Listener, Logging, Match, Paths, RateLimit, Root, Route,
+    HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat, Mount, MountAccept,
+    MountKind, Paths, RateLimit, Root, Route,
 };
 use evenkeel_core::plan::{
     self, AdminPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
-    PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch, RoutePlan, ShutdownPlan,
+    MountPlan, Mounted, PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch, RoutePlan,
+    ShutdownPlan,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,13 +23,14 @@ pub(crate) fn plan(root: &Root) -> Plan {
         listeners: root.listeners.iter().map(listener).collect(),
         routes: root.routes.iter().map(|one| route(one, &index)).collect(),
         pools: root.pools.iter().map(pool::pool).collect(),
-        admin: AdminPlan { bind: root.admin.bind.0.clone() },
+        admin: AdminPlan { bind: root.admin.bind.0.clone(), required: root.admin.required },
         logging: logging(&root.logging),
         workers: root.workers.as_count(),
         shutdown: ShutdownPlan {
             grace: root.shutdown.grace.0,
             drain_timeout: root.shutdown.drain_timeout.0,
         },
+        mocks: root.mocks,
     }
 }
 
@@ -56,6 +59,35 @@ fn listener(listener: &Listener) -> ListenerPlan {
         paths: match listener.paths {
             Paths::Lenient => PathPolicy::Lenient,
             Paths::Strict => PathPolicy::Strict,
+        },
+        mounts: listener.mounts.iter().map(mount).collect(),
+    }
+}
+
+/// Of a mount that names none; the checked range leaves no other use for it.
+const DOWN_STATUS: u16 = 503;
+
+fn mount(mount: &Mount) -> MountPlan {
+    MountPlan {
+        path: mount.path.0.clone(),
+        hosts: mount.hosts.iter().map(|host| host.0.clone()).collect(),
+        accept: match mount.accept {
+            MountAccept::Any => plan::MountAccept::Any,
+            MountAccept::Html => plan::MountAccept::Html,
+        },
+        serve: match mount.serve {
+            MountKind::Health => Mounted::Health {
+                down_status: u16::try_from(mount.down_status.0).unwrap_or(DOWN_STATUS),
+            },
+            MountKind::Metrics => Mounted::Metrics {
+                default_format: match mount.default_format {
+                    MetricsFormat::Prometheus => plan::MetricsFormat::Prometheus,
+                    MetricsFormat::Openmetrics => plan::MetricsFormat::Openmetrics,
+                    MetricsFormat::Json => plan::MetricsFormat::Json,
+                },
+            },
+            MountKind::Report => Mounted::Report,
+            MountKind::Dashboard => Mounted::Dashboard,
         },
     }
 }
@@ -139,5 +171,6 @@ fn logging(logging: &Logging) -> LoggingPlan {
         file: (!logging.file.0.is_empty()).then(|| logging.file.0.clone().into()),
         access: logging.access.enabled,
         access_sample: logging.access.sample.0,
+        greeting: (!logging.greeting.0.is_empty()).then(|| logging.greeting.0.as_str().into()),
     }
 }

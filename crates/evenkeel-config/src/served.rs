@@ -55,6 +55,9 @@ const ROOT: &[Gap<Root>] = &[
     })
     .except("`admin.bind` on loopback, or `admin.insecure`, needs none"),
     without_effect("admin.tokens_file", |_| true),
+    without_effect("admin.required", |root: &Root| !root.admin.required),
+    without_effect("logging.greeting", |root: &Root| !root.logging.greeting.0.is_empty()),
+    without_effect("mocks", |root: &Root| root.mocks),
     without_effect("state_dir", |_| true),
     without_effect("recorder", |_| true),
     without_effect("metrics", |root| root.metrics.families != [Family::Native]),

@@ -1,8 +1,10 @@
 //! A checked configuration as domain types: what the text meant, with every default filled in.
 //! The config crate builds it, `snapshot` compiles it for serving; nothing else reads text.
 
+mod mount;
 mod pool;
 
+pub use mount::*;
 pub use pool::*;
 
 use crate::address::BindAddress;
@@ -28,6 +30,8 @@ pub struct Plan {
     pub workers: usize,
     /// How a stop drains.
     pub shutdown: ShutdownPlan,
+    /// Backends on loopback that nobody serves are played by the program itself.
+    pub mocks: bool,
 }
 
 /// One socket that accepts clients.
@@ -43,6 +47,8 @@ pub struct ListenerPlan {
     pub limits: Limits,
     /// How encoded slashes in a path are treated.
     pub paths: PathPolicy,
+    /// Read-only endpoints of ours, asked before the routes; the first match wins.
+    pub mounts: Vec<MountPlan>,
 }
 
 /// Bounds on what clients may use; 0 means unlimited where it says so.
@@ -170,6 +176,8 @@ impl HeaderRules {
 pub struct AdminPlan {
     /// Where it binds; `None` turns it off.
     pub bind: Option<BindAddress>,
+    /// False: a bind that is taken is a warning, and there is no admin listener.
+    pub required: bool,
 }
 
 /// Access records and events.
@@ -185,6 +193,8 @@ pub struct LoggingPlan {
     pub access: bool,
     /// Share of exchanges recorded, 0 to 1.
     pub access_sample: f64,
+    /// Name in the lines that greet at start; `None` = no such lines.
+    pub greeting: Option<Arc<str>>,
 }
 
 /// Severity, least first.

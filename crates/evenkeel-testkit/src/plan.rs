@@ -20,16 +20,18 @@ impl PlanBuilder {
             listeners: vec![listener("127.0.0.1:0")],
             routes: vec![route("all", RouteMatch::default(), 0)],
             pools: vec![pool("web", addresses)],
-            admin: AdminPlan { bind: None },
+            admin: AdminPlan { bind: None, required: true },
             logging: LoggingPlan {
                 level: LogLevel::Info,
                 format: LogFormat::Json,
                 file: None,
                 access: true,
                 access_sample: 1.0,
+                greeting: None,
             },
             workers: 1,
             shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(5) },
+            mocks: false,
         };
         PlanBuilder { plan }
     }
@@ -85,6 +87,7 @@ pub fn listener(bind: &str) -> ListenerPlan {
             max_request_body_bytes: 0,
         },
         paths: PathPolicy::Lenient,
+        mounts: Vec::new(),
     }
 }
 

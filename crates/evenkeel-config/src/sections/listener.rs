@@ -170,6 +170,20 @@ choice! {
         Health = "health",
         /// Counters.
         Metrics = "metrics",
+        /// Hosts with their backends and whether each is healthy, as JSON.
+        Report = "report",
+        /// The dashboard.
+        Dashboard = "dashboard",
+    }
+}
+
+choice! {
+    /// Which clients a mount answers.
+    MountAccept ("any or html") {
+        /// All of them.
+        Any = "any",
+        /// Those whose `Accept` names `text/html`.
+        Html = "html",
     }
 }
 
@@ -186,9 +200,10 @@ choice! {
 }
 
 section! {
-    /// A read-only endpoint on a traffic port.
+    /// A read-only endpoint on a traffic port, asked before the routes. It takes GET and HEAD; what
+    /// it does not take goes on to the routes.
     Mount {
-        /// Where.
+        /// Exactly this path, query ignored.
         path: ExactPath = ExactPath("/".to_owned()), required;
         /// What.
         serve: MountKind = MountKind::Health, required;
@@ -196,6 +211,11 @@ section! {
         down_status: Whole<200, 599> = Whole(503);
         /// Format if the client asks for none; for `metrics`.
         default_format: MetricsFormat = MetricsFormat::Prometheus;
+        /// Only for these hosts; empty = for every host.
+        hosts: Vec<Host> = Vec::new();
+        /// `html`: only for clients whose `Accept` names `text/html`, which browsers do and curl
+        /// does not; the others go on to the routes.
+        accept: MountAccept = MountAccept::Any;
     }
 }
 

@@ -54,5 +54,7 @@ section! {
         state_dir: crate::scalar::Text = crate::scalar::Text::default();
         /// How a stop drains.
         shutdown: Shutdown = Shutdown::default();
+        /// Play every backend on loopback that nobody serves at start: mocks, to try things out.
+        mocks: bool = false;
     }
 }

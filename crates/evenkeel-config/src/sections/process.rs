@@ -19,6 +19,9 @@ section! {
         tokens_file: Text = Text::default();
         /// Serve a bind that is not loopback without tokens.
         insecure: bool = false;
+        /// Whether a bind that is taken stops the start; `false`: a warning says so, and there is
+        /// no admin listener.
+        required: bool = true;
     }
 }
 
@@ -61,6 +64,9 @@ section! {
         file: Text = Text::default();
         /// One record per exchange.
         access: Access = Access::default();
+        /// Name in lines that greet at start: `Starting NAME`, one per backend, and when it is
+        /// ready; empty = no such lines.
+        greeting: Text = Text::default();
     }
 }
 
