@@ -1,6 +1,7 @@
 //! Checked values as domain types.
 
 mod pool;
+mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
@@ -20,7 +21,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
     let pools = root.pools.iter().enumerate();
     let index: HashMap<&str, usize> = pools.map(|(at, pool)| (pool.name.0.as_str(), at)).collect();
     Plan {
-        listeners: root.listeners.iter().map(listener).collect(),
+        listeners: root.listeners.iter().map(|one| listener(one, &index)).collect(),
         routes: root.routes.iter().map(|one| route(one, &index)).collect(),
         pools: root.pools.iter().map(pool::pool).collect(),
         admin: AdminPlan { bind: root.admin.bind.0.clone(), required: root.admin.required },
@@ -41,7 +42,7 @@ fn bound(configured: Duration) -> Duration {
     if configured.is_zero() { UNBOUNDED } else { configured }
 }
 
-fn listener(listener: &Listener) -> ListenerPlan {
+fn listener(listener: &Listener, index: &HashMap<&str, usize>) -> ListenerPlan {
     let limits = &listener.limits;
     ListenerPlan {
         name: listener.name.0.as_str().into(),
@@ -61,6 +62,10 @@ fn listener(listener: &Listener) -> ListenerPlan {
             Paths::Strict => PathPolicy::Strict,
         },
         mounts: listener.mounts.iter().map(mount).collect(),
+        protocol: wire::protocol(listener, index),
+        tls: wire::tls(listener),
+        proxy_protocol: wire::accept_proxy(listener),
+        redirect: wire::redirect(listener),
     }
 }
 

@@ -1,11 +1,15 @@
 //! A checked configuration as domain types: what the text meant, with every default filled in.
 //! The config crate builds it, `snapshot` compiles it for serving; nothing else reads text.
 
+mod layer4;
 mod mount;
 mod pool;
+mod tls;
 
+pub use layer4::*;
 pub use mount::*;
 pub use pool::*;
+pub use tls::*;
 
 use crate::address::BindAddress;
 use ipnet::IpNet;
@@ -49,6 +53,14 @@ pub struct ListenerPlan {
     pub paths: PathPolicy,
     /// Read-only endpoints of ours, asked before the routes; the first match wins.
     pub mounts: Vec<MountPlan>,
+    /// What is spoken.
+    pub protocol: ListenerProtocol,
+    /// TLS, if clients speak it.
+    pub tls: Option<ListenerTlsPlan>,
+    /// Whether trusted peers send a PROXY header first.
+    pub proxy_protocol: AcceptProxy,
+    /// Every request is answered with a redirect.
+    pub redirect: Option<RedirectPlan>,
 }
 
 /// Bounds on what clients may use; 0 means unlimited where it says so.

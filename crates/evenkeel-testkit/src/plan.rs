@@ -2,8 +2,9 @@
 
 use evenkeel_core::address::{BackendAddress, BindAddress};
 use evenkeel_core::plan::{
-    AdminPlan, BackendPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
-    PathPolicy, Plan, PoolPlan, RetryOn, RouteMatch, RoutePlan, ShutdownPlan,
+    AcceptProxy, AdminPlan, BackendPlan, HeaderRules, Limits, ListenerPlan, ListenerProtocol,
+    LogFormat, LogLevel, LoggingPlan, PathPolicy, Plan, PoolPlan, RetryOn, RouteMatch, RoutePlan,
+    ShutdownPlan,
 };
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ pub fn listener(bind: &str) -> ListenerPlan {
         },
         paths: PathPolicy::Lenient,
         mounts: Vec::new(),
+        protocol: ListenerProtocol::Http,
+        tls: None,
+        proxy_protocol: AcceptProxy::Off,
+        redirect: None,
     }
 }
 

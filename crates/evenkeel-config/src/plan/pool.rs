@@ -1,6 +1,6 @@
 //! A checked pool as a domain type.
 
-use super::bound;
+use super::{bound, wire};
 use crate::scalar::{HashKey, RetryOn};
 use crate::sections::{
     Admission, Affinity, AffinityType, BackendEntry, CircuitBreaker, Connections, Hash, Health,
@@ -30,6 +30,8 @@ pub(super) fn pool(pool: &Pool) -> PoolPlan {
         },
         slow_start: pool.slow_start.0,
         fail_open: pool.fail_open,
+        tls: wire::pool_tls(pool),
+        proxy_protocol: wire::send_proxy(pool),
     }
 }
 

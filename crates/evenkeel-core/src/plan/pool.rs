@@ -1,5 +1,6 @@
 //! The part of a plan that concerns one pool.
 
+use super::{PoolTlsPlan, SendProxy};
 use crate::address::BackendAddress;
 use crate::strategy::StrategyName;
 use std::ops::RangeInclusive;
@@ -36,6 +37,10 @@ pub struct PoolPlan {
     pub slow_start: Duration,
     /// Nothing eligible: ignore breaker and suspicion, never admin state or failed checks.
     pub fail_open: bool,
+    /// TLS to `https://` backends.
+    pub tls: PoolTlsPlan,
+    /// PROXY header sent first on every new connection.
+    pub proxy_protocol: SendProxy,
 }
 
 impl PoolPlan {
@@ -94,6 +99,8 @@ impl PoolPlan {
             },
             slow_start: Duration::ZERO,
             fail_open: true,
+            tls: PoolTlsPlan::default(),
+            proxy_protocol: SendProxy::Off,
         }
     }
 }
