@@ -18,6 +18,7 @@ pub mod headers;
 pub mod health;
 pub mod host;
 pub mod limit;
+pub mod migration;
 pub mod path;
 pub mod plan;
 pub mod pool;

@@ -1,0 +1,404 @@
+//! The machine: what it is told, what it wants done, and how it gets from stage to stage.
+
+mod steps;
+mod verdict;
+
+use super::gates::Arm;
+use super::plan::{Approval, MigrationPlan, OnMaxDuration, Stage, StageTraffic};
+use super::state::{Capacity, Check, Command, Observation, Resumed, State, Verdict, Wish};
+use super::trend::{Recent, Trend};
+use crate::time::Nanos;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Checks that are kept; of more, the oldest go.
+const MAX_CHECKS: usize = 5_000;
+/// How long the new pool may take to be healthy before the first stage.
+const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Before,
+    After,
+    Person,
+}
+
+/// Readings of both pools.
+#[derive(Clone, Debug, Default)]
+struct Pair {
+    from: Arm,
+    to: Arm,
+}
+
+/// A migration under way.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    plan: MigrationPlan,
+    state: State,
+    stage: usize,
+    awaited: Option<Awaited>,
+    /// What it does when it goes on: running or watching.
+    held: Option<State>,
+    /// When the stage began, less the time that it stood still.
+    began: Nanos,
+    /// Time spent in the stage before a restart.
+    spent: Duration,
+    /// Since when it stands still.
+    still_since: Option<Nanos>,
+    next_check: Nanos,
+    /// End of the stage's time; grows by `extend`.
+    until: Nanos,
+    /// Readings when the stage began.
+    base: Option<Pair>,
+    /// Readings at the last check.
+    checked: Pair,
+    /// The last window in which the old pool had something to do.
+    reference: Arm,
+    looks: u64,
+    recent: Recent,
+    verdict: Option<Verdict>,
+    reason: String,
+    approved_by: Option<String>,
+    asked_preflight: bool,
+    checks: VecDeque<Check>,
+    started_unix_ms: u64,
+    ended_unix_ms: Option<u64>,
+    commands: Vec<Command>,
+}
+
+impl Migration {
+    /// From the beginning.
+    pub fn start(plan: MigrationPlan, now: Nanos, unix_ms: u64) -> Migration {
+        Migration {
+            plan,
+            state: State::Preflight,
+            stage: 0,
+            awaited: None,
+            held: None,
+            began: now,
+            spent: Duration::ZERO,
+            still_since: None,
+            next_check: now,
+            until: Nanos::NEVER,
+            base: None,
+            checked: Pair::default(),
+            reference: Arm::default(),
+            looks: 0,
+            recent: Recent::default(),
+            verdict: None,
+            reason: "the new pool is looked at".to_owned(),
+            approved_by: None,
+            asked_preflight: false,
+            checks: VecDeque::new(),
+            started_unix_ms: unix_ms,
+            ended_unix_ms: None,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Where it was when the process ended. The stage is entered again with the time that it had
+    /// spent, and proves itself anew: what was counted before is gone.
+    pub fn resume(plan: MigrationPlan, was: Resumed, now: Nanos) -> Migration {
+        let mut this = Migration::start(plan, now, was.started_unix_ms);
+        this.stage = was.stage.min(this.plan.stages.len().saturating_sub(1));
+        this.reason = was.reason;
+        this.ended_unix_ms = was.ended_unix_ms;
+        match was.state {
+            State::Done | State::Aborted => this.state = was.state,
+            State::Preflight => {}
+            State::Watching => this.watch(now),
+            State::Running | State::Waiting | State::Frozen | State::Paused => this.begin(now),
+        }
+        if !was.state.is_over() && was.state != State::Preflight {
+            this.spent = was.elapsed;
+            this.next_check = now.after(this.plan.interval);
+        }
+        if was.state == State::Paused {
+            this.stand_still(State::Paused, "paused before the restart".to_owned(), now);
+        }
+        this
+    }
+
+    /// What is to be known of it after a restart.
+    pub fn to_resume(&self, now: Nanos) -> Resumed {
+        Resumed {
+            state: self.state,
+            stage: self.stage,
+            elapsed: self.elapsed(now),
+            started_unix_ms: self.started_unix_ms,
+            ended_unix_ms: self.ended_unix_ms,
+            reason: self.reason.clone(),
+        }
+    }
+
+    /// What it is to do.
+    pub fn plan(&self) -> &MigrationPlan {
+        &self.plan
+    }
+
+    /// Where it is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The stage, from 0.
+    pub fn stage(&self) -> usize {
+        self.stage
+    }
+
+    /// Per cent that go to the new pool, or are copied to it.
+    pub fn weight(&self) -> f64 {
+        match self.state {
+            State::Preflight | State::Aborted => 0.0,
+            State::Watching | State::Done => 100.0,
+            State::Running | State::Waiting | State::Paused | State::Frozen => {
+                if self.held == Some(State::Watching) {
+                    return 100.0;
+                }
+                let before = usize::from(self.awaited == Some(Awaited::Before));
+                let stage = self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at));
+                stage.map_or(0.0, |stage| stage.traffic.weight())
+            }
+        }
+    }
+
+    /// Of the last check.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
+    /// Why it is where it is.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Milliseconds since 1970 of beginning and end.
+    pub fn times(&self) -> (u64, Option<u64>) {
+        (self.started_unix_ms, self.ended_unix_ms)
+    }
+
+    /// The checks that are kept, the newest last.
+    pub fn checks(&self) -> impl ExactSizeIterator<Item = &Check> {
+        self.checks.iter()
+    }
+
+    /// Time spent in the stage, without the time that it stood still.
+    pub fn elapsed(&self, now: Nanos) -> Duration {
+        self.spent + self.still_since.unwrap_or(now).duration_since(self.began)
+    }
+
+    fn current(&self) -> Option<&Stage> {
+        self.plan.stages.get(self.stage)
+    }
+
+    /// Takes what is seen now, about once a second; what is to be done.
+    pub fn tick(&mut self, now: Nanos, seen: &Observation) -> Vec<Command> {
+        if !self.state.is_over() {
+            self.recent.observe(&seen.from, &seen.to);
+        }
+        match self.state {
+            State::Done | State::Aborted => {}
+            State::Preflight => self.look_before(now, seen),
+            State::Running | State::Waiting | State::Paused | State::Frozen | State::Watching => {
+                self.look(now, seen);
+            }
+        }
+        std::mem::take(&mut self.commands)
+    }
+
+    fn look_before(&mut self, now: Nanos, seen: &Observation) {
+        let Capacity { eligible, total, .. } = seen.capacity;
+        if self.asked_preflight {
+            return;
+        }
+        if total == 0 || eligible < total {
+            self.reason = format!("{eligible} of {total} backends of the new pool are healthy");
+            if self.elapsed(now) >= PREFLIGHT_PATIENCE {
+                self.abort(format!("preflight: {}", self.reason), seen.unix_ms);
+            }
+            return;
+        }
+        self.asked_preflight = true;
+        if self.plan.preflight.requests > 0 {
+            self.commands.push(Command::Preflight);
+        } else {
+            self.enter(0, now);
+        }
+    }
+
+    /// The synthetic requests have been answered.
+    pub fn preflight_ended(&mut self, result: Result<(), String>, now: Nanos, unix_ms: u64) {
+        if self.state == State::Preflight {
+            match result {
+                Ok(()) => self.enter(0, now),
+                Err(why) => self.abort(format!("preflight: {why}"), unix_ms),
+            }
+        }
+    }
+
+    /// The webhooks have been answered, or not in time.
+    pub fn hook_ended(&mut self, result: Result<(), String>, now: Nanos, unix_ms: u64) {
+        match (self.awaited, result) {
+            (Some(Awaited::Before), Ok(())) => self.begin(now),
+            (Some(Awaited::After), Ok(())) => self.advance(now),
+            (Some(Awaited::Before | Awaited::After), Err(why)) => {
+                self.verdict = Some(Verdict::NoGo);
+                self.abort(format!("webhook: {why}"), unix_ms);
+            }
+            (Some(Awaited::Person) | None, _) => {}
+        }
+    }
+
+    /// Does what a person wants.
+    ///
+    /// # Errors
+    /// It makes no sense in this state; why.
+    pub fn wish(&mut self, wish: Wish, now: Nanos, unix_ms: u64) -> Result<(), String> {
+        let refused = |state: State| Err(format!("the migration is {}", state.as_str()));
+        match (wish, self.state) {
+            (_, state @ (State::Done | State::Aborted)) => refused(state),
+            (Wish::Abort(by), _) => {
+                self.abort(format!("aborted by {by}"), unix_ms);
+                Ok(())
+            }
+            (Wish::Pause, State::Running | State::Watching) => {
+                self.stand_still(State::Paused, "paused".to_owned(), now);
+                Ok(())
+            }
+            (Wish::Resume, State::Paused | State::Frozen) => {
+                self.go_on(now);
+                Ok(())
+            }
+            (Wish::Approve(by), State::Waiting) if self.awaited == Some(Awaited::Person) => {
+                self.approved_by = Some(by);
+                self.passed(now);
+                Ok(())
+            }
+            (Wish::Approve(by), State::Running)
+                if self.current().is_some_and(|stage| stage.approval == Approval::Manual) =>
+            {
+                self.approved_by = Some(by);
+                Ok(())
+            }
+            (Wish::Pause | Wish::Resume | Wish::Approve(_), state) => refused(state),
+        }
+    }
+
+    fn look(&mut self, now: Nanos, seen: &Observation) {
+        if self.base.is_none() {
+            let pair = Pair { from: seen.from.clone(), to: seen.to.clone() };
+            self.checked = pair.clone();
+            self.base = Some(pair);
+        }
+        let moves = self.moves();
+        if moves && seen.capacity.eligible == 0 {
+            return self.abort("no backend of the new pool is eligible".to_owned(), seen.unix_ms);
+        }
+        let allowed = self.allowed_errors();
+        match self.recent.judge(&self.plan.abort, allowed) {
+            Trend::Failing(why) if moves => return self.fail(&why, seen),
+            Trend::StableFails if self.state == State::Running => {
+                self.stand_still(State::Frozen, "the old pool fails too".to_owned(), now);
+            }
+            Trend::Calm if self.state == State::Frozen && self.has_calmed(now) => self.go_on(now),
+            Trend::Failing(_) | Trend::StableFails | Trend::Calm => {}
+        }
+        match self.state {
+            State::Running | State::Watching => self.look_at_gates(now, seen),
+            State::Waiting if self.awaited == Some(Awaited::Person) => {
+                self.look_at_gates(now, seen);
+            }
+            State::Waiting
+            | State::Paused
+            | State::Frozen
+            | State::Preflight
+            | State::Done
+            | State::Aborted => {}
+        }
+    }
+
+    /// True if clients get answers of the new pool.
+    fn moves(&self) -> bool {
+        let before = usize::from(self.awaited == Some(Awaited::Before));
+        let stage = self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at));
+        let watched = self.state == State::Watching || self.held == Some(State::Watching);
+        watched
+            || stage.is_some_and(|stage| match stage.traffic {
+                StageTraffic::Weight(weight) => weight > 0.0,
+                StageTraffic::Match { .. } => true,
+                StageTraffic::Mirror(_) => false,
+            })
+    }
+
+    fn has_calmed(&self, now: Nanos) -> bool {
+        self.still_since.is_some_and(|since| now.duration_since(since) >= Duration::from_secs(10))
+    }
+
+    fn allowed_errors(&self) -> f64 {
+        let gate = self.current().and_then(|stage| stage.gates.success_rate);
+        gate.map_or(0.05, |least| 1.0 - least)
+    }
+
+    fn look_at_gates(&mut self, now: Nanos, seen: &Observation) {
+        if now < self.next_check {
+            return;
+        }
+        let verdict = self.check(now, seen);
+        self.next_check = self.next_check_after(now);
+        if self.state.is_over() || self.state == State::Frozen {
+            return;
+        }
+        if self.state == State::Watching {
+            if self.elapsed(now) >= self.plan.watch {
+                self.finish(seen.unix_ms);
+            }
+            return;
+        }
+        let Some(stage) = self.current() else { return };
+        let spent = self.elapsed(now) >= stage.min_duration;
+        let Capacity { eligible, total, ramping } = seen.capacity;
+        if verdict == Verdict::Go && spent && self.state == State::Running {
+            if eligible < total || ramping > 0 {
+                self.reason = format!(
+                    "GO, but {eligible} of {total} backends of the new pool are eligible, \
+                     {ramping} in slow start"
+                );
+            } else {
+                self.agree(now);
+            }
+        } else if now >= self.until {
+            self.time_over(now, seen.unix_ms);
+        }
+    }
+
+    /// Checks come every interval, and when the stage's least time is over.
+    fn next_check_after(&self, now: Nanos) -> Nanos {
+        let next = now.after(self.plan.interval);
+        let least = match self.state {
+            State::Watching => self.plan.watch,
+            State::Preflight
+            | State::Running
+            | State::Waiting
+            | State::Paused
+            | State::Frozen
+            | State::Done
+            | State::Aborted => self.current().map_or(Duration::ZERO, |stage| stage.min_duration),
+        };
+        let least = self.began.after(least.saturating_sub(self.spent));
+        if least > now { next.min(least) } else { next }
+    }
+
+    fn time_over(&mut self, now: Nanos, unix_ms: u64) {
+        let Some(stage) = self.current() else { return };
+        match stage.on_max_duration {
+            OnMaxDuration::Hold => {}
+            OnMaxDuration::Extend => self.until = now.after(stage.max_duration),
+            OnMaxDuration::Abort => {
+                self.abort(format!("max_duration is over: {}", self.reason), unix_ms);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+use super::*;
+use crate::migration::cohort::Traffic;
+use crate::migration::plan::*;
+use crate::stats::Histogram;
+use std::sync::Arc;
+
+/// Both pools as they answer, second by second.
+struct World {
+    from: (u64, u64, Histogram),
+    to: (u64, u64, Histogram),
+    capacity: Capacity,
+    second: u64,
+    migration: Migration,
+    told: Vec<Command>,
+}
+
+fn stage(weight: f64, seconds: u64) -> Stage {
+    Stage {
+        traffic: StageTraffic::Weight(weight),
+        min_duration: Duration::from_secs(seconds),
+        min_requests: 100,
+        max_duration: Duration::from_secs(seconds * 2),
+        on_max_duration: OnMaxDuration::Hold,
+        approval: Approval::Auto,
+        gates: Gates::default(),
+    }
+}
+
+fn plan(stages: Vec<Stage>) -> MigrationPlan {
+    MigrationPlan {
+        name: Arc::from("m"),
+        route: Arc::from("web"),
+        from: Arc::from("stable"),
+        to: Arc::from("canary"),
+        cohort: CohortKey::ClientIp,
+        interval: Duration::from_secs(10),
+        abort: AbortRule::default(),
+        preflight: Preflight::default(),
+        stages,
+        watch: Duration::from_secs(10),
+        webhooks: Vec::new(),
+    }
+}
+
+fn hooks(on: &[HookPoint]) -> Vec<Webhook> {
+    let timeout = Duration::from_secs(10);
+    vec![Webhook { url: "http://ci/".to_owned(), on: on.to_vec(), timeout }]
+}
+
+fn at(second: u64) -> Nanos {
+    Nanos::default().after(Duration::from_secs(second))
+}
+
+impl World {
+    fn new(plan: MigrationPlan) -> World {
+        World {
+            from: Default::default(),
+            to: Default::default(),
+            capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
+            second: 0,
+            migration: Migration::start(plan, at(0), 0),
+            told: Vec::new(),
+        }
+    }
+
+    /// One second of 1,000 requests; of every `one_in` of the new pool one fails, and all of its
+    /// answers take `slow` times as long.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+    fn second(&mut self, one_in: u64, slow: u64) {
+        let share = self.migration.weight() / 100.0;
+        self.answer(
+            ((1_000.0 * (1.0 - share)) as u64, 5_000),
+            ((1_000.0 * share) as u64, one_in),
+            slow,
+        );
+    }
+
+    fn answer(&mut self, (old, old_one_in): (u64, u64), (new, new_one_in): (u64, u64), slow: u64) {
+        for (arm, (count, one_in), slow) in
+            [(&mut self.from, (old, old_one_in), 1), (&mut self.to, (new, new_one_in), slow)]
+        {
+            for _ in 0..count {
+                arm.0 += 1;
+                arm.1 += u64::from(one_in > 0 && arm.0.is_multiple_of(one_in));
+                arm.2.record(slow * (1_000_000 + arm.0 % 100 * 20_000));
+            }
+        }
+        self.second += 1;
+        let commands = self.migration.tick(at(self.second), &self.seen());
+        self.told.extend(commands);
+    }
+
+    fn seen(&self) -> Observation {
+        let arm = |arm: &(u64, u64, Histogram)| Arm {
+            requests: arm.0,
+            errors: arm.1,
+            durations: arm.2.snapshot(),
+        };
+        let unix_ms = self.second * 1_000;
+        Observation { from: arm(&self.from), to: arm(&self.to), capacity: self.capacity, unix_ms }
+    }
+
+    fn run(&mut self, seconds: u64) -> State {
+        (0..seconds).for_each(|_| self.second(0, 1));
+        self.migration.state()
+    }
+
+    fn moved(&self) -> Vec<u32> {
+        let moved = self.told.iter().filter_map(|command| match command {
+            Command::Divide(traffic) => Some(traffic.moved),
+            Command::Preflight | Command::Call(_) | Command::Promote => None,
+        });
+        moved.collect()
+    }
+
+    fn wish(&mut self, wish: Wish) -> Result<(), String> {
+        self.migration.wish(wish, at(self.second), self.second * 1_000)
+    }
+}
+
+#[test]
+fn an_equal_pool_goes_through_every_stage() {
+    let mut world = World::new(plan(vec![stage(25.0, 20), stage(50.0, 20), stage(100.0, 20)]));
+    assert_eq!(world.run(75), State::Done);
+    assert_eq!(world.moved(), [2_500, 5_000, 10_000, 10_000]);
+    assert_eq!(world.told.last(), Some(&Command::Promote));
+    assert!(world.migration.checks().all(|check| check.verdict == Verdict::Go));
+    assert_eq!(world.migration.weight(), 100.0);
+}
+
+#[test]
+fn one_per_cent_of_errors_ends_it_within_one_check() {
+    let mut plan = plan(vec![stage(25.0, 20), stage(50.0, 20)]);
+    for stage in &mut plan.stages {
+        stage.gates.success_rate = Some(0.999);
+    }
+    plan.abort.error_ratio = 0.0;
+    let mut world = World::new(plan);
+    world.run(22);
+    assert_eq!(world.migration.stage(), 1);
+    (0..11).for_each(|_| world.second(100, 1));
+    assert_eq!(world.migration.state(), State::Aborted);
+    assert_eq!(world.migration.verdict(), Some(Verdict::NoGo));
+    assert_eq!((world.moved().last(), world.migration.weight()), (Some(&0), 0.0));
+    assert!(world.migration.reason().contains("success_rate does not hold"));
+}
+
+#[test]
+fn a_dead_pool_is_left_within_two_seconds() {
+    let mut world = World::new(plan(vec![stage(25.0, 60), stage(50.0, 60)]));
+    world.run(5);
+    world.second(1, 1);
+    assert_eq!(world.migration.state(), State::Aborted);
+    assert!(world.migration.reason().contains("errors"), "{}", world.migration.reason());
+    assert_eq!(world.migration.checks().last().map(|check| check.verdict), Some(Verdict::NoGo));
+}
+
+#[test]
+fn a_pool_without_backends_is_left_at_once() {
+    let mut world = World::new(plan(vec![stage(25.0, 60)]));
+    world.run(3);
+    world.capacity.eligible = 0;
+    world.second(0, 1);
+    assert_eq!(world.migration.state(), State::Aborted);
+}
+
+#[test]
+fn a_slower_pool_is_not_promoted() {
+    let mut world = World::new(plan(vec![stage(25.0, 20), stage(50.0, 20)]));
+    (0..40).for_each(|_| world.second(0, 3));
+    assert_eq!(world.migration.state(), State::Aborted);
+    assert!(world.migration.reason().contains("max_p99_ratio does not hold"));
+}
+
+#[test]
+fn too_little_traffic_holds_and_never_passes() {
+    let mut world = World::new(plan(vec![stage(25.0, 20), stage(50.0, 20)]));
+    (0..200).for_each(|_| world.answer((3, 0), (1, 0), 1));
+    assert_eq!((world.migration.state(), world.migration.stage()), (State::Running, 0));
+    assert_eq!(world.migration.verdict(), Some(Verdict::NotEnoughData));
+    let mut plan = plan(vec![stage(25.0, 20)]);
+    plan.stages[0].on_max_duration = OnMaxDuration::Abort;
+    let mut world = World::new(plan);
+    (0..60).for_each(|_| world.answer((3, 0), (1, 0), 1));
+    assert_eq!(world.migration.state(), State::Aborted);
+}
+
+#[test]
+fn errors_of_both_pools_freeze_and_do_not_abort() {
+    let mut world = World::new(plan(vec![stage(50.0, 30), stage(100.0, 10)]));
+    world.run(5);
+    (0..20).for_each(|_| world.answer((500, 4), (500, 4), 1));
+    assert_eq!(world.migration.state(), State::Frozen);
+    assert_eq!(world.migration.weight(), 50.0);
+    assert_eq!(world.run(90), State::Done);
+}
+
+#[test]
+fn a_person_pauses_resumes_approves_and_aborts() {
+    let mut plan = plan(vec![stage(25.0, 10), stage(50.0, 10)]);
+    plan.stages[0].approval = Approval::Manual;
+    let mut world = World::new(plan);
+    world.run(5);
+    assert_eq!(world.wish(Wish::Pause), Ok(()));
+    assert_eq!(world.run(30), State::Paused);
+    assert!(world.wish(Wish::Approve("ann".to_owned())).is_err());
+    assert_eq!(world.wish(Wish::Resume), Ok(()));
+    assert_eq!(world.run(15), State::Waiting);
+    assert_eq!(world.wish(Wish::Approve("ann".to_owned())), Ok(()));
+    world.run(1);
+    assert_eq!((world.migration.state(), world.migration.stage()), (State::Running, 1));
+    let approved: Vec<_> =
+        world.migration.checks().filter_map(|check| check.approved_by.as_deref()).collect();
+    assert_eq!(approved, ["ann"]);
+    assert_eq!(world.wish(Wish::Abort("bob".to_owned())), Ok(()));
+    assert_eq!(world.migration.reason(), "aborted by bob");
+    assert!(world.wish(Wish::Pause).is_err());
+}
+
+#[test]
+fn webhooks_are_waited_for_and_can_refuse() {
+    let mut with = plan(vec![stage(25.0, 10)]);
+    with.webhooks = hooks(&[HookPoint::BeforeStage, HookPoint::AfterStage, HookPoint::Done]);
+    let mut world = World::new(with.clone());
+    assert_eq!(world.run(5), State::Waiting);
+    assert_eq!((world.moved().len(), world.migration.weight()), (0, 0.0));
+    world.migration.hook_ended(Ok(()), at(5), 5_000);
+    assert_eq!(world.run(15), State::Waiting);
+    assert_eq!(world.told.last(), Some(&Command::Call(HookPoint::AfterStage)));
+    world.migration.hook_ended(Ok(()), at(20), 20_000);
+    assert_eq!(world.run(12), State::Done);
+    assert_eq!(world.told.last(), Some(&Command::Call(HookPoint::Done)));
+    let mut refused = World::new(with);
+    refused.run(2);
+    refused.migration.hook_ended(Err("http://ci/ answered 500".to_owned()), at(2), 2_000);
+    assert_eq!(refused.migration.state(), State::Aborted);
+    assert_eq!(refused.migration.verdict(), Some(Verdict::NoGo));
+}
+
+#[test]
+fn a_restart_goes_on_in_the_same_stage_and_proves_it_again() {
+    let mut world = World::new(plan(vec![stage(25.0, 10), stage(50.0, 60)]));
+    world.run(40);
+    let kept = world.migration.to_resume(at(40));
+    assert_eq!((kept.state, kept.stage), (State::Running, 1));
+    let mut again = World::new(plan(vec![stage(25.0, 10), stage(50.0, 60)]));
+    again.migration = Migration::resume(again.migration.plan().clone(), kept, at(0));
+    again.run(1);
+    assert_eq!(again.moved(), [5_000]);
+    assert!(again.migration.elapsed(at(1)) >= Duration::from_secs(25));
+    assert_eq!(again.run(60), State::Done);
+}
+
+#[test]
+fn preflight_waits_for_healthy_backends_and_asks_them() {
+    let mut asking = plan(vec![stage(25.0, 10)]);
+    asking.preflight = Preflight { requests: 3, path: "/".to_owned() };
+    let mut world = World::new(asking);
+    world.capacity.eligible = 1;
+    assert_eq!(world.run(5), State::Preflight);
+    world.capacity.eligible = 2;
+    world.run(1);
+    assert_eq!(world.told, [Command::Preflight]);
+    world.migration.preflight_ended(Err("2 of 3 requests failed".to_owned()), at(7), 7_000);
+    assert_eq!(world.migration.state(), State::Aborted);
+    let mut never = World::new(plan(vec![stage(25.0, 10)]));
+    never.capacity.eligible = 0;
+    assert_eq!(never.run(31), State::Aborted);
+}
+
+#[test]
+fn load_above_all_of_it_is_copied_on_top() {
+    let mut world = World::new(plan(vec![stage(120.0, 10)]));
+    world.run(1);
+    let divided = Traffic { moved: 10_000, copies: 20.0, ..Traffic::default() };
+    assert_eq!(world.told, [Command::Divide(divided)]);
+}

@@ -1,0 +1,150 @@
+//! The last seconds of both pools, for the rule that does not wait for a check.
+
+use super::evidence::Share;
+use super::gates::Arm;
+use super::plan::AbortRule;
+use std::collections::VecDeque;
+
+/// Seconds that are looked at.
+const RECENT: usize = 10;
+/// Risk of one look that an equal pool is called worse. Looks come every second, for days.
+const RISK: f64 = 1e-6;
+/// Risk when the old pool is called failing.
+const STABLE_RISK: f64 = 0.01;
+/// Of the bound on what the old pool's rate may be.
+const BOUND_RISK: f64 = 0.05;
+/// Requests of the old pool before it can be called failing.
+const STABLE_REQUESTS: u64 = 20;
+
+/// Requests and failures of both pools in one second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Second {
+    from: Share,
+    to: Share,
+}
+
+/// What the last seconds mean.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Trend {
+    /// Nothing is wrong that both pools do not share.
+    Calm,
+    /// The old pool fails by itself: nothing can be said of the new one.
+    StableFails,
+    /// The new pool is failing, and the old one is not.
+    Failing(String),
+}
+
+/// The last seconds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recent {
+    seconds: VecDeque<Second>,
+    /// Failures of the new pool since its last success.
+    run: u64,
+    last: Option<(Share, Share)>,
+}
+
+impl Recent {
+    /// Takes what both pools have answered so far.
+    pub(super) fn observe(&mut self, from: &Arm, to: &Arm) {
+        let now = (from.failed(), to.failed());
+        let before = self.last.replace(now).unwrap_or(now);
+        let second = Second { from: difference(now.0, before.0), to: difference(now.1, before.1) };
+        let Share { hits, of } = second.to;
+        self.run = if hits == of { self.run + hits } else { 0 };
+        self.seconds.push_back(second);
+        while self.seconds.len() > RECENT {
+            self.seconds.pop_front();
+        }
+    }
+
+    /// Forgets, as after a pause.
+    pub(super) fn clear(&mut self) {
+        *self = Recent::default();
+    }
+
+    fn sum(&self, of: impl Fn(&Second) -> Share) -> Share {
+        self.seconds.iter().map(of).fold(Share::default(), |sum, share| Share {
+            hits: sum.hits + share.hits,
+            of: sum.of + share.of,
+        })
+    }
+
+    /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with.
+    pub(super) fn judge(&self, rule: &AbortRule, allowed: f64) -> Trend {
+        let (from, to) = (self.sum(|second| second.from), self.sum(|second| second.to));
+        let usual = match from.of {
+            0 => allowed.max(0.01),
+            _ => from.upper_bound(BOUND_RISK),
+        };
+        let run = Share { hits: self.run, of: self.run };
+        if rule.consecutive_errors > 0
+            && self.run >= rule.consecutive_errors
+            && run.chance_of_more(usual) < RISK
+        {
+            return Trend::Failing(format!("{} errors in a row", self.run));
+        }
+        if rule.error_ratio > 0.0
+            && to.of >= rule.min_requests.max(1)
+            && to.rate() > rule.error_ratio * from.rate()
+            && to.chance_of_more(usual) < RISK
+        {
+            return Trend::Failing(format!(
+                "{:.2} % errors, {:.2} % in the old pool",
+                to.rate() * 100.0,
+                from.rate() * 100.0
+            ));
+        }
+        let fails = from.of >= STABLE_REQUESTS
+            && from.rate() > allowed
+            && from.chance_of_more(allowed) < STABLE_RISK;
+        if fails { Trend::StableFails } else { Trend::Calm }
+    }
+}
+
+fn difference(now: Share, before: Share) -> Share {
+    let of = now.of.saturating_sub(before.of);
+    Share { hits: now.hits.saturating_sub(before.hits).min(of), of }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arm(requests: u64, errors: u64) -> Arm {
+        Arm { requests, errors, ..Arm::default() }
+    }
+
+    fn after(seconds: &[(Arm, Arm)]) -> Trend {
+        let mut recent = Recent::default();
+        recent.observe(&arm(0, 0), &arm(0, 0));
+        seconds.iter().for_each(|(from, to)| recent.observe(from, to));
+        recent.judge(&AbortRule::default(), 0.01)
+    }
+
+    #[test]
+    fn a_dead_pool_is_seen_after_five_errors() {
+        assert_eq!(after(&[(arm(100, 0), arm(4, 4))]), Trend::Calm);
+        assert!(matches!(after(&[(arm(100, 0), arm(6, 6))]), Trend::Failing(_)));
+    }
+
+    #[test]
+    fn errors_that_both_have_freeze() {
+        assert_eq!(after(&[(arm(100, 40), arm(10, 4))]), Trend::StableFails);
+        assert_eq!(after(&[(arm(100, 60), arm(6, 6))]), Trend::StableFails);
+    }
+
+    #[test]
+    fn a_rate_far_above_the_old_pools_ends_it() {
+        assert!(matches!(after(&[(arm(1000, 1), arm(100, 12))]), Trend::Failing(_)));
+        assert_eq!(after(&[(arm(1000, 8), arm(100, 4))]), Trend::Calm);
+        // Too few to say.
+        assert_eq!(after(&[(arm(1000, 1), arm(10, 1))]), Trend::Calm);
+    }
+
+    #[test]
+    fn a_success_ends_a_row() {
+        let seconds =
+            [(arm(100, 0), arm(4, 4)), (arm(200, 0), arm(9, 8)), (arm(300, 0), arm(12, 11))];
+        assert_eq!(after(&seconds), Trend::Calm);
+    }
+}
