@@ -13,6 +13,7 @@ mod admin;
 mod bind;
 mod control;
 mod documents;
+mod explain;
 mod limits;
 mod lookup;
 mod metrics;
@@ -24,6 +25,7 @@ mod schedule;
 pub use admin::Readiness;
 pub use control::{Control, ControlError};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
+pub use explain::explain;
 pub use metrics::{
     Family, Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus,
 };

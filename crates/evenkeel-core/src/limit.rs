@@ -101,6 +101,18 @@ impl RateLimiter {
         }
     }
 
+    /// What `check` would answer; nothing is taken.
+    pub fn preview(&self, key: u64, now: Nanos) -> Admission {
+        let mut set = self.set_of(key).lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = set.own_or_earliest(key).full_at;
+        match self.bucket.take(full_at, now) {
+            Ok(full_at) => Admission::Allowed(self.bucket.allowance(full_at, now)),
+            Err(retry_after) => {
+                Admission::Limited { allowance: self.bucket.allowance(full_at, now), retry_after }
+            }
+        }
+    }
+
     /// The key of an address: IPv4 whole, also if written as IPv6; of IPv6 the /64, which is what
     /// one customer has at least.
     pub fn key_of_ip(&self, ip: IpAddr) -> u64 {

@@ -7,11 +7,13 @@
 //! ```
 
 mod pick;
+mod preview;
 mod report;
 mod selection;
 mod waiting;
 
 pub use pick::{NoPick, Pick, Query, Tried};
+pub use preview::{Candidate, Foreseen, Preview};
 pub use report::{Change, Outcome};
 pub use selection::Mode;
 pub use waiting::WaitingRoom;

@@ -315,7 +315,7 @@ pub(crate) fn head_may_end(bytes: &[u8]) -> bool {
         || memchr::memmem::find(bytes, b"\n\n").is_some()
 }
 
-fn head_limits(limits: &Limits) -> HeadLimits {
+pub(crate) fn head_limits(limits: &Limits) -> HeadLimits {
     HeadLimits { max_bytes: limits.max_request_head_bytes, max_fields: limits.max_request_fields }
 }
 

@@ -15,6 +15,7 @@ mod connect;
 mod count;
 mod deadline;
 mod exchange;
+pub mod explain;
 mod forward;
 mod http1;
 mod idle;

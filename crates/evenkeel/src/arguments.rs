@@ -50,6 +50,11 @@ pub(crate) enum Command {
     Check(ReadArguments),
     /// Print the effective configuration, defaults included.
     Config(ReadArguments),
+    /// Say which route, pool and backend a request would get, and why; by a file, or with --admin
+    /// by a running evenkeel.
+    Explain(ExplainArguments),
+    /// Say what the code of a failure means, whose side it is, and what probably helps.
+    ExplainFailure(FailureArguments),
     /// Print the JSON Schema of the configuration.
     Schema,
     /// List the environment variables that are read.
@@ -110,6 +115,51 @@ pub(crate) struct ReadArguments {
     pub(crate) json: bool,
 }
 
+/// Which running evenkeel.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AdminArguments {
+    /// Its admin listener; http://127.0.0.1:9900 unless told otherwise.
+    #[arg(long, value_name = "URL", env = "EVENKEEL_ADMIN")]
+    pub(crate) admin: Option<String>,
+    /// File with the token to show.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Which request, and whom to ask.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// What would be asked for, e.g. `http://api.example.com/v1/users`.
+    pub(crate) url: String,
+    /// The configuration file; without it and --admin it is looked for as by `run`.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// A header, e.g. `x-beta: 1`; repeat it for more.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The method; GET unless told otherwise.
+    #[arg(short = 'X', long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+    /// The client's address; 127.0.0.1 unless told otherwise.
+    #[arg(long, value_name = "IP")]
+    pub(crate) client: Option<String>,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which failure.
+#[derive(Args, Debug)]
+pub(crate) struct FailureArguments {
+    /// As in body, log and metric, e.g. `no_backend`.
+    pub(crate) code: String,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// How to answer.
 #[derive(Args, Debug)]
 pub(crate) struct EnvArguments {
@@ -151,6 +201,8 @@ pub(crate) enum Topic {
     Cli,
     /// Every environment variable.
     Environment,
+    /// Every failure.
+    Failures,
 }
 
 /// The tree of commands, complete with help and version.

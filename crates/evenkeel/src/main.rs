@@ -9,11 +9,14 @@ mod arguments;
 mod balancer;
 mod check;
 mod demo;
+mod explain;
+mod failures;
 mod load;
 mod lookup;
 mod output;
 mod port_owner;
 mod reference;
+mod remote;
 mod run;
 mod signals;
 mod system;
@@ -49,6 +52,8 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Demo(arguments) => demo::run(&arguments)?,
         Command::Check(arguments) => return check::check(&arguments),
         Command::Config(arguments) => return check::config(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments)?,
+        Command::ExplainFailure(arguments) => failures::explain(&arguments)?,
         Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,
         Command::Env(arguments) if arguments.json => print(reference::environment_json())?,
         Command::Env(_) => print(reference::environment_text())?,
@@ -57,6 +62,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Testserver(arguments) => testserver::run(&arguments)?,
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
+        Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,
         Command::Docs { topic: Topic::Environment } => print(reference::environment_markdown())?,
     }
     Ok(ExitCode::SUCCESS)

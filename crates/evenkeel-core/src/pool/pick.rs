@@ -5,6 +5,8 @@ use super::{KeyTable, Mode, Pool, WaitingRoom};
 use crate::backend::Backend;
 use crate::breaker::Trial;
 use crate::plan::{AffinityPlan, BreakerPlan};
+use crate::strategy::least_response_time::ResponseTimes;
+use crate::strategy::round_robin::RoundRobin;
 use crate::strategy::{StrategyName, least_connections, least_response_time, power_of_two, random};
 use crate::time::Nanos;
 use std::sync::Arc;
@@ -65,6 +67,12 @@ pub struct Query<'a> {
     pub repeatable: bool,
     /// True if an idle connection to the backend is at hand: then none has to be made.
     pub has_idle: &'a dyn Fn(&Backend) -> bool,
+}
+
+/// What choosing leaves behind: whose turn it was, whose response time was asked for.
+pub(super) struct Marks<'a> {
+    pub(super) cursor: &'a RoundRobin,
+    pub(super) times: &'a dyn Fn(usize) -> &'a ResponseTimes,
 }
 
 /// Why nobody was picked.
@@ -151,7 +159,8 @@ impl Pool {
             return self.occupy(index, query).ok_or(NoPick::Busy);
         }
         for _ in 0..MAX_LOST_RACES {
-            let Some(index) = self.choose(&selection, query) else { break };
+            let live = Marks { cursor: &self.cursor, times: &|index| &self.backends[index].times };
+            let Some(index) = self.choose(&selection, query, &live) else { break };
             if let Some(pick) = self.occupy(index, query) {
                 return Ok(pick);
             }
@@ -174,7 +183,7 @@ impl Pool {
                 })
     }
 
-    fn tied(&self, query: &Query<'_>) -> Option<usize> {
+    pub(super) fn tied(&self, query: &Query<'_>) -> Option<usize> {
         let usable = |index: usize| {
             let backend = self.backends.get(index)?;
             let usable = backend.keeps_sessions() && !query.tried.contains(backend.slot);
@@ -202,6 +211,27 @@ impl Pool {
     /// their key, one of those that are its own.
     fn trial(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
         let plan = &self.plan.breaker;
+        self.trials_due(selection, query, |index| {
+            let backend = &self.backends[index];
+            let trial = backend.breaker.try_trial(plan, query.now, drawn(query.draw))?;
+            let hold = Box::new(TrialHold { trial, plan: plan.clone(), at: query.now });
+            let mut pick = self.occupy(index, query);
+            match &mut pick {
+                Some(pick) => pick.trial = Some(hold),
+                None => drop(backend.breaker.end_trial(plan, query.now, hold.trial, None, 0.0)),
+            }
+            pick
+        })
+    }
+
+    /// What `act` makes of the first backend that is due for a trial, and of which it makes
+    /// something.
+    pub(super) fn trials_due<T>(
+        &self,
+        selection: &Selection,
+        query: &Query<'_>,
+        act: impl Fn(usize) -> Option<T>,
+    ) -> Option<T> {
         let out = |index: usize| !selection.is_member[index] && !selection.is_tripped[index];
         let owner = match (&self.plan.affinity, &self.keys) {
             (AffinityPlan::Cookie(_), _) if self.tied(query).is_some() => return None,
@@ -223,14 +253,7 @@ impl Pool {
             if backend.breaker.trial_at() > by || query.tried.contains(backend.slot) {
                 return None;
             }
-            let trial = backend.breaker.try_trial(plan, query.now, drawn(query.draw))?;
-            let hold = Box::new(TrialHold { trial, plan: plan.clone(), at: query.now });
-            let mut pick = self.occupy(*index, query);
-            match &mut pick {
-                Some(pick) => pick.trial = Some(hold),
-                None => drop(backend.breaker.end_trial(plan, query.now, hold.trial, None, 0.0)),
-            }
-            pick
+            act(*index)
         })
     }
 
@@ -253,7 +276,12 @@ impl Pool {
 
     /// The strategy's choice: index of a member that is untried and has room.
     #[inline]
-    fn choose(&self, selection: &Selection, query: &Query<'_>) -> Option<usize> {
+    pub(super) fn choose(
+        &self,
+        selection: &Selection,
+        query: &Query<'_>,
+        marks: &Marks<'_>,
+    ) -> Option<usize> {
         let limited = self.plan.connections.max > 0 || self.plan.connections.max_connecting > 0;
         let out = |index: usize| {
             let backend = &self.backends[index];
@@ -261,14 +289,14 @@ impl Pool {
         };
         if selection.ramps {
             let held_back = |index: usize| out(index) || self.is_held_back(index, query);
-            if let Some(index) = self.by_strategy(selection, query, held_back) {
+            if let Some(index) = self.by_strategy(selection, query, marks, held_back) {
                 return Some(index);
             }
         }
-        self.by_strategy(selection, query, out)
+        self.by_strategy(selection, query, marks, out)
     }
 
-    fn is_full(&self, backend: &Backend, query: &Query<'_>) -> bool {
+    pub(super) fn is_full(&self, backend: &Backend, query: &Query<'_>) -> bool {
         let connections = &self.plan.connections;
         connections.max > 0 && backend.in_flight() >= connections.max
             || backend.is_connecting(connections.max_connecting) && !(query.has_idle)(backend)
@@ -289,8 +317,10 @@ impl Pool {
         &self,
         selection: &Selection,
         query: &Query<'_>,
+        marks: &Marks<'_>,
         out: impl Fn(usize) -> bool,
     ) -> Option<usize> {
+        let cursor = marks.cursor;
         let members = &selection.members;
         let skip = |position: usize| out(members[position]);
         let busy = |position: usize| self.backends[members[position]].in_flight();
@@ -299,7 +329,7 @@ impl Pool {
             StrategyName::RoundRobin if !query.tried.is_empty() => {
                 random::choose(query.draw, members.len(), skip)
             }
-            StrategyName::RoundRobin => self.in_turn(members.len(), Some, skip),
+            StrategyName::RoundRobin => in_turn(cursor, members.len(), Some, skip),
             StrategyName::WeightedRoundRobin => match &selection.order {
                 Order::Turns(turns) if !query.tried.is_empty() => {
                     let at = random::choose(query.draw, turns.len(), |turn| {
@@ -307,7 +337,7 @@ impl Pool {
                     });
                     at.and_then(|turn| turns.at(turn))
                 }
-                Order::Turns(turns) => self.in_turn(turns.len(), |turn| turns.at(turn), skip),
+                Order::Turns(turns) => in_turn(cursor, turns.len(), |turn| turns.at(turn), skip),
                 Order::None | Order::Shares(_) => None,
             },
             StrategyName::WeightedRandom => match &selection.order {
@@ -317,12 +347,12 @@ impl Pool {
             StrategyName::Random => random::choose(query.draw, members.len(), skip),
             StrategyName::PowerOfTwo => power_of_two::choose(members.len(), query.draw, busy, skip),
             StrategyName::LeastConnections => {
-                let start = self.cursor.next(usize::MAX)?;
+                let start = cursor.next(usize::MAX)?;
                 least_connections::choose(&selection.weights, start, busy, skip)
             }
             StrategyName::LeastResponseTime => {
-                let start = self.cursor.next(usize::MAX)?;
-                let times = |position: usize| &self.backends[members[position]].times;
+                let start = cursor.next(usize::MAX)?;
+                let times = |position: usize| (marks.times)(members[position]);
                 least_response_time::choose(&selection.weights, start, query.now, times, busy, skip)
             }
             StrategyName::ConsistentHash | StrategyName::Maglev => {
@@ -330,24 +360,6 @@ impl Pool {
             }
         };
         members.get(position?).copied()
-    }
-
-    /// The next in turn that is not skipped: skipping moves the cursor, so that the neighbour of
-    /// one who is out does not get double.
-    #[inline]
-    fn in_turn(
-        &self,
-        turns: usize,
-        at: impl Fn(usize) -> Option<usize>,
-        skip: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        for _ in 0..turns {
-            let position = at(self.cursor.next(turns)?)?;
-            if !skip(position) {
-                return Some(position);
-            }
-        }
-        None
     }
 
     fn by_key(&self, hash: u64, skip: impl Fn(usize) -> bool) -> Option<usize> {
@@ -366,15 +378,36 @@ impl Pool {
     /// Everybody who is eligible was tried: with `fail_open`, whoever only a breaker or a doubt
     /// keeps out is better than an error.
     fn last_resort(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
+        self.occupy(self.last_choice(selection, query)?, query)
+    }
+
+    pub(super) fn last_choice(&self, selection: &Selection, query: &Query<'_>) -> Option<usize> {
         if !self.plan.fail_open || selection.mode == Mode::Empty {
             return None;
         }
-        let index = random::choose(query.draw, self.backends.len(), |index| {
+        random::choose(query.draw, self.backends.len(), |index| {
             let backend = &self.backends[index];
             query.tried.contains(backend.slot) || !selection.is_last_resort(backend, query.now)
-        });
-        self.occupy(index?, query)
+        })
     }
+}
+
+/// The next in turn that is not skipped: skipping moves the cursor, so that the neighbour of one
+/// who is out does not get double.
+#[inline]
+fn in_turn(
+    cursor: &RoundRobin,
+    turns: usize,
+    at: impl Fn(usize) -> Option<usize>,
+    skip: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    for _ in 0..turns {
+        let position = at(cursor.next(turns)?)?;
+        if !skip(position) {
+            return Some(position);
+        }
+    }
+    None
 }
 
 /// A uniform number in [0, 1) from a uniform u64.

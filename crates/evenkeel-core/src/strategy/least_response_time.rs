@@ -66,6 +66,16 @@ impl ResponseTimes {
         f64::from_bits(self.estimate.load(Ordering::Relaxed)) * (f64::from(in_flight) + 1.0)
     }
 
+    /// What is remembered now, apart from what will be.
+    pub fn copied(&self) -> ResponseTimes {
+        let copy = |from: &AtomicU64| AtomicU64::new(from.load(Ordering::Relaxed));
+        ResponseTimes {
+            estimate: copy(&self.estimate),
+            observed_at: copy(&self.observed_at),
+            chosen_at: copy(&self.chosen_at),
+        }
+    }
+
     /// Whether nothing was observed yet.
     pub fn is_cold(&self) -> bool {
         self.estimate.load(Ordering::Relaxed) == 0

@@ -16,6 +16,12 @@ impl RoundRobin {
     pub fn next(&self, len: usize) -> Option<usize> {
         self.cursor.fetch_add(1, Ordering::Relaxed).checked_rem(len)
     }
+
+    /// Another cursor that stands where this one stands now.
+    pub fn copied(&self) -> RoundRobin {
+        let at = self.cursor.load(Ordering::Relaxed);
+        RoundRobin { cursor: CachePadded::new(AtomicUsize::new(at)) }
+    }
 }
 
 #[cfg(test)]

@@ -9,3 +9,4 @@ mod program;
 mod serving;
 mod surviving;
 mod testserver;
+mod why;

@@ -1,0 +1,261 @@
+//! Which way a request would go, and why: the questions that `admit` and `exchange` ask, asked of
+//! the same functions in the same order, without a token taken, a cursor moved or a draw made.
+
+use crate::admit::{Asked, forwarded_path};
+use crate::client_ip::may_use;
+use crate::http1::{Peer, head_limits};
+use crate::session;
+use evenkeel_core::address::BindAddress;
+use evenkeel_core::backend::Backend;
+use evenkeel_core::failure::Failure;
+use evenkeel_core::limit::Admission;
+use evenkeel_core::path::{self, PathScratch};
+use evenkeel_core::plan::{ListenerPlan, Plan, RoutePlan};
+use evenkeel_core::pool::{Foreseen, Pool, Preview, Query, Tried};
+use evenkeel_core::request::{Parsed, RequestHead};
+use evenkeel_core::snapshot::Snapshot;
+use evenkeel_core::time::Nanos;
+use std::net::{IpAddr, SocketAddr};
+
+/// A request to think through.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Index of the listener that it comes to.
+    pub listener: usize,
+    /// Its head as a client would send it.
+    pub head: Vec<u8>,
+    /// Who sends it.
+    pub client: IpAddr,
+}
+
+/// What an answer depends on, besides the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time of the server's clock.
+    pub now: Nanos,
+    /// Nanoseconds since 1970.
+    pub unix_nanos: u64,
+    /// Uniform over u64: stands for every draw.
+    pub draw: u64,
+}
+
+/// How far the request gets, and what decides on the way. What was not reached is `None`.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    /// Routes by index up to the one that matched, each with why it does not.
+    pub routes: Vec<(usize, Option<&'static str>)>,
+    /// The one that matched.
+    pub route: Option<usize>,
+    /// Its pool.
+    pub pool: Option<usize>,
+    /// A session cookie decided between the pools of a split.
+    pub arm_is_tied: bool,
+    /// The client behind trusted proxies.
+    pub client: Option<IpAddr>,
+    /// The path that routes see.
+    pub path: String,
+    /// The path that the backend is asked for.
+    pub forwarded: String,
+    /// What the route's rate limit would say.
+    pub rate: Option<Admission>,
+    /// The backend that a genuine session cookie names.
+    pub tied: Option<usize>,
+    /// What the pool would do.
+    pub preview: Option<Preview>,
+    /// Why the client would get a local reply.
+    pub failure: Option<Failure>,
+}
+
+impl Question {
+    /// A request for `url` as a client at `client` would send it. The listener is the one of the
+    /// URL's port, or else the first.
+    ///
+    /// # Errors
+    /// Says which part cannot be sent, and why.
+    pub fn new(
+        plan: &Plan,
+        (method, url): (&str, &str),
+        fields: &[(String, String)],
+        client: IpAddr,
+    ) -> Result<Question, String> {
+        let (authority, target) = split_url(url)?;
+        let bare = |what: &str, text: &str| match text.bytes().find(u8::is_ascii_control) {
+            Some(byte) => Err(format!("{what} has the control character 0x{byte:02x}")),
+            None => Ok(()),
+        };
+        bare("url", url)?;
+        bare("method", method)?;
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head.push_str(&format!("Host: {authority}\r\n"));
+        }
+        for (name, value) in fields {
+            bare("headers", name)?;
+            bare("headers", value)?;
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let is_it = |listener: &ListenerPlan| port.is_some() && port_of(&listener.bind) == port;
+        let listener = plan.listeners.iter().position(is_it).unwrap_or(0);
+        Ok(Question { listener, head: head.into_bytes(), client })
+    }
+}
+
+/// Authority and target.
+fn split_url(url: &str) -> Result<(&str, String), String> {
+    let rest = match url.split_once("://") {
+        Some(("http" | "https", rest)) => rest,
+        Some((scheme, _)) => return Err(format!("url: `{scheme}` is neither http nor https")),
+        None => url,
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let target = target.split('#').next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err("url: it names no host, as in http://api.example.com/v1".to_owned());
+    }
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    Ok((authority, format!("{slash}{target}")))
+}
+
+fn port_of(bind: &BindAddress) -> Option<u16> {
+    bind.socket_addrs().first().map(SocketAddr::port)
+}
+
+/// Which way the request would go at this moment. Nothing is changed by asking.
+pub fn explain(snapshot: &Snapshot, question: &Question, moment: Moment) -> Explained {
+    let mut explained = Explained::default();
+    let walked = explained.walk(snapshot, question, moment);
+    explained.failure = walked.err();
+    explained
+}
+
+impl Explained {
+    fn walk(
+        &mut self,
+        snapshot: &Snapshot,
+        question: &Question,
+        moment: Moment,
+    ) -> Result<(), Failure> {
+        let listener = snapshot.plan.listeners.get(question.listener).ok_or(Failure::NoRoute)?;
+        let bytes = &question.head;
+        let mut head = RequestHead::default();
+        match head.parse(bytes, head_limits(&listener.limits))? {
+            Parsed::Complete => {}
+            Parsed::Partial => return Err(Failure::BadRequest),
+        }
+        let from = SocketAddr::new(question.client, 0);
+        let peer = Peer::new(Some(from), &listener.trusted_proxies);
+        let asked = Asked { head: &head, bytes, peer: &peer, listener };
+        self.client = asked.ip();
+        let mut scratch = PathScratch::default();
+        let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
+        let view = path::view(given, listener.paths, &mut scratch)?;
+        self.path = String::from_utf8_lossy(view.matching).into_owned();
+        let route = self.find(snapshot, asked, view.matching)?;
+        self.forwarded = String::from_utf8_lossy(&forwarded_path(route, view.forward)).into_owned();
+        self.admit(snapshot, (route, asked), moment)?;
+        self.choose(snapshot, (route, asked, view.matching), moment)
+    }
+
+    /// Looks at the routes one after the other, and makes sure that the table sees it alike.
+    fn find<'s>(
+        &mut self,
+        snapshot: &'s Snapshot,
+        asked: Asked<'_>,
+        path: &[u8],
+    ) -> Result<&'s RoutePlan, Failure> {
+        let host = asked.head.host.of_buf(asked.bytes).to_ascii_lowercase();
+        let lines = asked.lines();
+        let query = asked.query((&host, path), &lines);
+        let found = snapshot.table.find(&query);
+        let looked_at = found.map_or(snapshot.plan.routes.len(), |found| found + 1);
+        let why = |route: usize| (route, snapshot.table.why_not(route, &query));
+        self.routes = (0..looked_at).map(why).collect();
+        self.route = found;
+        found.and_then(|route| snapshot.plan.routes.get(route)).ok_or(Failure::NoRoute)
+    }
+
+    fn admit(
+        &mut self,
+        snapshot: &Snapshot,
+        (route, asked): (&RoutePlan, Asked<'_>),
+        moment: Moment,
+    ) -> Result<(), Failure> {
+        if !may_use(route, || self.client) {
+            return Err(Failure::Denied);
+        }
+        let limiter = self.route.and_then(|route| snapshot.limiters.get(route)?.as_ref());
+        if let (Some(plan), Some(limiter)) = (&route.rate_limit, limiter) {
+            let admission = limiter.preview(asked.rate_key(plan, limiter), moment.now);
+            self.rate = Some(admission);
+            if matches!(admission, Admission::Limited { .. }) {
+                return Err(Failure::RateLimited);
+            }
+        }
+        if asked.is_too_large() { Err(Failure::BodyTooLarge) } else { Ok(()) }
+    }
+
+    fn choose(
+        &mut self,
+        snapshot: &Snapshot,
+        (route, asked, path): (&RoutePlan, Asked<'_>, &[u8]),
+        moment: Moment,
+    ) -> Result<(), Failure> {
+        let arm = match route.split.as_slice() {
+            [_] => None,
+            _ => asked.tied_arm(snapshot, route, moment.unix_nanos),
+        };
+        self.arm_is_tied = arm.is_some();
+        self.pool = arm.or_else(|| snapshot.pool_of(route, moment.draw));
+        let pool = self.pool.and_then(|at| snapshot.pools.get(at)).ok_or(Failure::NoBackend)?;
+        let tie = session::tie(pool, asked.head, asked.bytes, moment.unix_nanos);
+        self.tied = tie.and_then(|id| pool.find_by_id(id));
+        let preview = pool.preview(&Query {
+            tried: &Tried::default(),
+            now: moment.now,
+            draw: moment.draw,
+            hash: if pool.wants_hash() { asked.hash(pool, path) } else { 0 },
+            tied: self.tied,
+            repeatable: is_repeatable(pool, asked),
+            has_idle: &|backend: &Backend| backend.idle_connections() > 0,
+        });
+        let outcome = preview.outcome;
+        self.preview = Some(preview);
+        if outcome == Foreseen::Nobody { Err(Failure::NoBackend) } else { Ok(()) }
+    }
+}
+
+/// Whether it could be sent again, as far as its head says.
+fn is_repeatable(pool: &Pool, asked: Asked<'_>) -> bool {
+    let retry = &pool.plan.retry;
+    asked.head.verb.is_idempotent() || retry.methods == evenkeel_core::plan::RetryMethods::All
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_in_every_form() {
+        let cases = [
+            ("http://a.test/x?y#z", Ok(("a.test", "/x?y"))),
+            ("https://a.test:8443", Ok(("a.test:8443", "/"))),
+            ("a.test/x", Ok(("a.test", "/x"))),
+            ("a.test?q", Ok(("a.test", "/?q"))),
+            ("[::1]:8080/", Ok(("[::1]:8080", "/"))),
+            ("/x", Err("names no host")),
+            ("ftp://a.test/", Err("neither http nor https")),
+        ];
+        for (url, wanted) in cases {
+            match (split_url(url), wanted) {
+                (Ok((authority, target)), Ok(wanted)) => {
+                    assert_eq!((authority, target.as_str()), wanted, "{url}");
+                }
+                (Err(said), Err(wanted)) => assert!(said.contains(wanted), "{url}: {said}"),
+                (split, _) => panic!("{url}: {split:?}"),
+            }
+        }
+    }
+}
