@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod affinity;
+pub mod autoscale;
 pub mod backend;
 pub mod breaker;
 pub mod chunked;

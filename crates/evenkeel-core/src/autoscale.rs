@@ -1,0 +1,321 @@
+//! How many backends a pool should have, decided from what the balancer sees of it anyway. Without
+//! I/O: it is told the signals every second and says when the number should change, and why.
+//!
+//! Growth is quick and shrinkage slow: every signal has a target per backend, the one that asks for
+//! the most wins (target tracking, as in Knative's and Kubernetes' autoscalers); twice the target
+//! over a few seconds is panic. Fewer are asked for only when every signal has been low for long.
+//! Errors are not load: while they are frequent, nothing changes.
+
+mod plan;
+mod signal;
+
+pub use plan::*;
+pub use signal::Signals;
+
+use crate::time::Nanos;
+use signal::{Sample, Samples};
+use std::time::Duration;
+
+/// Over so long twice the target is panic.
+const PANIC_WINDOW: Duration = Duration::from_secs(6);
+/// How much of the target the rest must stay below after a step down.
+const DEAD_BAND: f64 = 0.9;
+/// Requests before their errors mean anything.
+const MIN_REQUESTS: u64 = 10;
+
+/// A change of the number of backends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Backends there are, those that are starting included.
+    pub from: u32,
+    /// Backends there should be.
+    pub to: u32,
+    /// Why.
+    pub reason: String,
+    /// What it was based on, by name.
+    pub signals: Vec<(&'static str, f64)>,
+}
+
+/// Decides for one pool.
+#[derive(Clone, Debug)]
+pub struct Autoscaler {
+    plan: AutoscalePlan,
+    samples: Samples,
+    evaluate_at: Nanos,
+    /// Since when every signal is low.
+    low_since: Option<Nanos>,
+    grown_at: Option<Nanos>,
+    shrunk_at: Option<Nanos>,
+    paused: bool,
+    /// Why nothing is decided, if that is so.
+    held: Option<String>,
+}
+
+impl Autoscaler {
+    /// Its first evaluation comes an interval from now.
+    pub fn new(plan: AutoscalePlan, now: Nanos) -> Autoscaler {
+        let keep = plan.interval.max(plan.up.window).max(PANIC_WINDOW);
+        Autoscaler {
+            samples: Samples::keeping(keep),
+            evaluate_at: now.after(plan.interval),
+            plan,
+            low_since: None,
+            grown_at: None,
+            shrunk_at: None,
+            paused: false,
+            held: None,
+        }
+    }
+
+    /// The plan it follows.
+    pub fn plan(&self) -> &AutoscalePlan {
+        &self.plan
+    }
+
+    /// Follows another plan from now on; nothing goes until it has been looked at for long enough.
+    pub fn replan(&mut self, plan: AutoscalePlan) {
+        self.plan = plan;
+        self.settle();
+    }
+
+    /// The configuration has changed: what was low before does not count.
+    pub fn settle(&mut self) {
+        self.low_since = None;
+    }
+
+    /// Stops or starts deciding.
+    pub fn set_paused(&mut self, paused: Paused) {
+        self.paused = paused == Paused::Yes;
+    }
+
+    /// True while a person has stopped it.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Why nothing is decided, if that is so.
+    pub fn held(&self) -> Option<&str> {
+        self.held.as_deref()
+    }
+
+    /// Takes the signals, about once a second. `Some`: the number should change.
+    pub fn tick(&mut self, now: Nanos, signals: &Signals) -> Option<Decision> {
+        self.samples.push(now, signals);
+        if self.paused {
+            return None;
+        }
+        let have = signals.ready + signals.starting;
+        if have < self.plan.min {
+            return self.decide((have, self.plan.min), "fewer than min".to_owned(), Vec::new());
+        }
+        if have > self.plan.max {
+            return self.decide((have, self.plan.max), "more than max".to_owned(), Vec::new());
+        }
+        if have == 0 && signals.waiting > 0 {
+            let waiting = vec![("waiting", f64::from(signals.waiting))];
+            return self.decide((0, 1), "a request waits for a backend".to_owned(), waiting);
+        }
+        if let Some(decision) = self.panic(now, have) {
+            return Some(decision);
+        }
+        if now < self.evaluate_at {
+            return None;
+        }
+        self.evaluate_at = now.after(self.plan.interval);
+        self.evaluate(now, have, signals)
+    }
+
+    fn evaluate(&mut self, now: Nanos, have: u32, signals: &Signals) -> Option<Decision> {
+        let interval = self.samples.over(self.plan.interval, now);
+        if interval.requests >= MIN_REQUESTS && interval.error_rate() > self.plan.max_error_rate {
+            let rate = interval.error_rate() * 100.0;
+            self.held = Some(format!("{rate:.1} % errors: errors are not load"));
+            self.low_since = None;
+            return None;
+        }
+        self.held = None;
+        let window = self.samples.over(self.plan.up.window, now);
+        let (wanted, reason) = self.wanted(have, &interval, &window);
+        if wanted > have {
+            self.low_since = None;
+            let to = wanted.min(have.saturating_add(self.plan.up.step)).min(self.plan.max);
+            if to == have {
+                self.held = Some(format!("{reason}; max is reached"));
+                return None;
+            }
+            // What was asked for last time has not had time to help.
+            if signals.starting > 0 && reason.is_step() {
+                return None;
+            }
+            self.grown_at = Some(now);
+            return self.decide((have, to), reason.to_string(), interval.listed());
+        }
+        self.shrink(now, (have, signals), &interval)
+    }
+
+    /// Twice a target over a few seconds does not wait for the interval.
+    fn panic(&mut self, now: Nanos, have: u32) -> Option<Decision> {
+        let recent = self.samples.over(PANIC_WINDOW, now);
+        let ready = f64::from(have.max(1));
+        let over = |load: f64, target: f64| target > 0.0 && load / ready >= 2.0 * target;
+        let quiet = self.grown_at.is_none_or(|at| now.duration_since(at) >= PANIC_WINDOW);
+        let loaded = over(recent.in_flight, f64::from(self.plan.in_flight))
+            || over(recent.rps(), f64::from(self.plan.rps));
+        if !loaded || !quiet || !recent.is_full() || have >= self.plan.max {
+            return None;
+        }
+        if recent.requests >= MIN_REQUESTS && recent.error_rate() > self.plan.max_error_rate {
+            return None;
+        }
+        self.grown_at = Some(now);
+        self.low_since = None;
+        let to = have.saturating_mul(2).max(have + self.plan.up.step).min(self.plan.max);
+        self.decide((have, to), "panic: twice the target".to_owned(), recent.listed())
+    }
+
+    /// Backends that the signals ask for, and the signal that asks for the most.
+    fn wanted(&self, have: u32, interval: &Sample, window: &Sample) -> (u32, Reason) {
+        let plan = &self.plan;
+        let step = have.saturating_add(plan.up.step);
+        let mut most = (0, Reason::None);
+        let mut ask = |wanted: u32, reason: Reason| {
+            if wanted > most.0 {
+                most = (wanted, reason);
+            }
+        };
+        if plan.in_flight > 0 {
+            let wanted = backends(window.in_flight, f64::from(plan.in_flight));
+            ask(wanted, Reason::InFlight(window.in_flight, plan.in_flight));
+        }
+        if plan.rps > 0 {
+            ask(backends(window.rps(), f64::from(plan.rps)), Reason::Rps(window.rps(), plan.rps));
+        }
+        let limit = u64::from(plan.requests_per_interval);
+        if limit > 0 && interval.requests > limit {
+            ask(step, Reason::Requests(interval.requests, limit));
+        }
+        if !plan.queue_wait.is_zero() && window.queue_wait > plan.queue_wait {
+            ask(step, Reason::QueueWait(window.queue_wait, plan.queue_wait));
+        }
+        if !plan.p95.is_zero() && window.p95 > plan.p95 {
+            ask(step, Reason::P95(window.p95, plan.p95));
+        }
+        most
+    }
+
+    fn shrink(
+        &mut self,
+        now: Nanos,
+        (have, signals): (u32, &Signals),
+        interval: &Sample,
+    ) -> Option<Decision> {
+        if have <= self.plan.min || !self.is_low(have, interval) {
+            self.low_since = None;
+            return None;
+        }
+        let since = *self.low_since.get_or_insert(now);
+        if now.duration_since(since) < self.plan.down.after {
+            return None;
+        }
+        if let Some(why) = &signals.keeps {
+            self.held = Some(why.clone());
+            return None;
+        }
+        let lately = |at: Nanos| now.duration_since(at) < self.plan.down.every;
+        if self.shrunk_at.is_some_and(lately) || signals.starting > 0 {
+            return None;
+        }
+        self.shrunk_at = Some(now);
+        let to = have.saturating_sub(self.plan.down.step).max(self.plan.min);
+        let low = now.duration_since(since).as_secs();
+        self.decide((have, to), format!("every signal is low for {low} s"), interval.listed())
+    }
+
+    /// True if fewer backends would do: by a margin, so that it does not swing.
+    fn is_low(&self, have: u32, interval: &Sample) -> bool {
+        let plan = &self.plan;
+        let left = have.saturating_sub(plan.down.step).max(plan.min);
+        if left == 0 {
+            return interval.requests == 0 && interval.in_flight == 0.0;
+        }
+        let fits = |load: f64, target: u32| {
+            target == 0 || load <= f64::from(left) * f64::from(target) * DEAD_BAND
+        };
+        let half = |found: Duration, target: Duration| target.is_zero() || found * 2 <= target;
+        fits(interval.in_flight, plan.in_flight)
+            && fits(interval.rps(), plan.rps)
+            && (plan.requests_per_interval == 0
+                || interval.requests * 2 <= u64::from(plan.requests_per_interval))
+            && half(interval.queue_wait, plan.queue_wait)
+            && half(interval.p95, plan.p95)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it ends a function that may decide nothing")]
+    fn decide(
+        &mut self,
+        (from, to): (u32, u32),
+        reason: String,
+        signals: Vec<(&'static str, f64)>,
+    ) -> Option<Decision> {
+        self.held = None;
+        Some(Decision { from, to, reason, signals })
+    }
+}
+
+/// Whether a person has stopped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// It decides nothing.
+    Yes,
+    /// It decides.
+    No,
+}
+
+/// Backends for a load at so much each.
+fn backends(load: f64, target: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    let backends = (load / target).ceil() as u32;
+    backends
+}
+
+/// The signal that asks for the most.
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    None,
+    InFlight(f64, u32),
+    Rps(f64, u32),
+    Requests(u64, u64),
+    QueueWait(Duration, Duration),
+    P95(Duration, Duration),
+}
+
+impl Reason {
+    /// True if it asks for one step more, whatever is on its way already.
+    fn is_step(self) -> bool {
+        matches!(self, Reason::Requests(..) | Reason::QueueWait(..) | Reason::P95(..))
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reason::None => f.write_str("nothing"),
+            Reason::InFlight(found, target) => {
+                write!(f, "{found:.1} in flight, {target} per backend")
+            }
+            Reason::Rps(found, target) => {
+                write!(f, "{found:.1} requests per second, {target} per backend")
+            }
+            Reason::Requests(found, limit) => {
+                write!(f, "{found} requests in the interval, more than {limit}")
+            }
+            Reason::QueueWait(found, target) => {
+                write!(f, "{found:.1?} in the queue, more than {target:?}")
+            }
+            Reason::P95(found, target) => write!(f, "p95 is {found:.1?}, more than {target:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
