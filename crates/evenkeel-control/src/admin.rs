@@ -1,6 +1,7 @@
 //! The operator's listener: whether the process lives and whether it is ready.
 
 use crate::bind::Bound;
+use crate::dashboard;
 use crate::documents::{HealthStatus, health_html, health_json, metrics_json};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
 use crate::metrics::{self, Format, negotiate};
@@ -116,6 +117,7 @@ pub(crate) fn router(desk: Desk, served: ServedHosts) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics_in))
         .route("/prometheus", get(prometheus))
+        .merge(dashboard::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(served, refuse_foreign_hosts))

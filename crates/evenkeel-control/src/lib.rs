@@ -12,6 +12,7 @@
 mod admin;
 mod bind;
 mod control;
+mod dashboard;
 mod documents;
 mod explain;
 mod limits;
@@ -24,6 +25,7 @@ mod schedule;
 
 pub use admin::Readiness;
 pub use control::{Control, ControlError};
+pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;
 pub use metrics::{
