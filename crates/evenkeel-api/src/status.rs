@@ -30,6 +30,8 @@ pub struct Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Not yet.
+    Starting,
     /// It does.
     Ready,
     /// It finishes what is in flight, and ends.

@@ -176,6 +176,24 @@ impl Check<'_> {
         }
     }
 
+    /// The tokens of the admin listener can be used.
+    fn tokens(&mut self, file: &str) {
+        if file.is_empty() {
+            return;
+        }
+        let found = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {file}: {error}"))
+            .and_then(|text| match crate::tokens(file, &text) {
+                Err(faults) => Err(format!("cannot use it: {faults}")),
+                Ok(_) => Ok(()),
+            });
+        if let Err(why) = found {
+            let hint = "a file with `tokens: [{name, role, sha256}]`; \
+                        `evenkeel token new` prints the lines";
+            self.report("admin.tokens_file", Fault::new(why).hint(hint));
+        }
+    }
+
     fn pool(&mut self, pool: &Pool, path: &str) {
         self.pool_times(pool, path);
         self.cookie_keys(pool, path);
@@ -280,6 +298,7 @@ impl Check<'_> {
                 first.insert(bind, path);
             }
         }
+        self.tokens(&root.admin.tokens_file.0);
         let admin = &root.admin;
         let open = admin.bind.0.as_ref().is_some_and(|bind| !bind.is_loopback());
         if open && admin.tokens_file.0.is_empty() && !admin.insecure {

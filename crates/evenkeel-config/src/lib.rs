@@ -28,6 +28,7 @@ mod section;
 mod sections;
 mod served;
 mod suggest;
+mod tokens;
 mod tree;
 mod tree_toml;
 mod tree_yaml;
@@ -38,6 +39,7 @@ pub use overrides::Overrides;
 pub use reference::reference_markdown;
 pub use scalar::{parse_duration, parse_ratio};
 pub use schema::schema;
+pub use tokens::{TokenEntry, TokenRole, tokens};
 
 use diagnostic::{Fault, Problem, SourceLines};
 use evenkeel_core::plan::Plan;

@@ -5,13 +5,13 @@ mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
-    HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat, Mount, MountAccept,
-    MountKind, Paths, RateLimit, Root, Route,
+    Admin, Family, HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat,
+    Mount, MountAccept, MountKind, Paths, RateLimit, Root, Route,
 };
 use evenkeel_core::plan::{
     self, AdminPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
-    MountPlan, Mounted, PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch, RoutePlan,
-    ShutdownPlan,
+    MetricFamily, MountPlan, Mounted, PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch,
+    RoutePlan, ShutdownPlan,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,8 +24,9 @@ pub(crate) fn plan(root: &Root) -> Plan {
         listeners: root.listeners.iter().map(|one| listener(one, &index)).collect(),
         routes: root.routes.iter().map(|one| route(one, &index)).collect(),
         pools: root.pools.iter().map(pool::pool).collect(),
-        admin: AdminPlan { bind: root.admin.bind.0.clone(), required: root.admin.required },
+        admin: admin(&root.admin),
         logging: logging(&root.logging),
+        metrics: root.metrics.families.iter().copied().map(family).collect(),
         workers: root.workers.as_count(),
         shutdown: ShutdownPlan {
             grace: root.shutdown.grace.0,
@@ -94,6 +95,23 @@ fn mount(mount: &Mount) -> MountPlan {
             MountKind::Report => Mounted::Report,
             MountKind::Dashboard => Mounted::Dashboard,
         },
+    }
+}
+
+fn admin(admin: &Admin) -> AdminPlan {
+    let file = &admin.tokens_file.0;
+    AdminPlan {
+        bind: admin.bind.0.clone(),
+        required: admin.required,
+        tokens_file: (!file.is_empty()).then(|| file.clone().into()),
+    }
+}
+
+fn family(family: Family) -> MetricFamily {
+    match family {
+        Family::Native => MetricFamily::Native,
+        Family::Gobalance => MetricFamily::Gobalance,
+        Family::Loadbalancer => MetricFamily::Loadbalancer,
     }
 }
 

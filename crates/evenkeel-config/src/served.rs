@@ -6,8 +6,8 @@
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::RetryOn;
 use crate::sections::{
-    AcceptProxy, Backend, Family, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol,
-    PoolTls, Root, Route, SendProxy, UdpLimits,
+    AcceptProxy, Backend, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol, PoolTls,
+    Root, Route, SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
 use evenkeel_core::address::Scheme;
@@ -49,18 +49,11 @@ impl<S> Gap<S> {
 }
 
 const ROOT: &[Gap<Root>] = &[
-    refused("admin.tokens_file", |root: &Root| {
-        let bind = root.admin.bind.0.as_ref();
-        !root.admin.insecure && bind.is_some_and(|bind| !bind.is_loopback())
-    })
-    .except("`admin.bind` on loopback, or `admin.insecure`, needs none"),
-    without_effect("admin.tokens_file", |_| true),
     without_effect("admin.required", |root: &Root| !root.admin.required),
     without_effect("logging.greeting", |root: &Root| !root.logging.greeting.0.is_empty()),
     without_effect("mocks", |root: &Root| root.mocks),
     without_effect("state_dir", |_| true),
     without_effect("recorder", |_| true),
-    without_effect("metrics", |root| root.metrics.families != [Family::Native]),
     without_effect("tracing", |root| !root.tracing.otlp.endpoint.0.is_empty()),
     without_effect("debug", |root| root.debug.pprof.0.is_some()),
 ];

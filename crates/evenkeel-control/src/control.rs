@@ -1,10 +1,9 @@
 //! The control thread: owns the admin listener and the watch over names.
 
-use crate::admin::{self, Desk, Readiness};
+use crate::admin::{self, Desk, Gate};
 use crate::bind::Bound;
 use crate::limits::STOP_TIMEOUT;
 use crate::lookup::SystemLookup;
-use crate::numbers::Numbers;
 use crate::origin::ServedHosts;
 use crate::resolve::{FirstAnswers, ResolveTarget, TargetSet, watch_names};
 use evenkeel_core::address::BindAddress;
@@ -46,13 +45,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the admin listener, if there is to be one, and starts the thread that serves it;
-    /// without `numbers` it answers to readiness only.
-    pub fn start(
-        bind: Option<&BindAddress>,
-        readiness: Arc<dyn Readiness>,
-        numbers: Option<Arc<Numbers>>,
-    ) -> Result<Control, ControlError> {
+    /// Binds the admin listener, if there is to be one, and starts the thread that serves it with
+    /// what is on the desk.
+    pub fn start(bind: Option<&BindAddress>, desk: Desk) -> Result<Control, ControlError> {
         let bound = bind.map(|bind| {
             let failed = |source| ControlError::Bind { address: bind.to_string(), source };
             Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed)
@@ -68,12 +63,12 @@ impl Control {
         let answers = Arc::clone(&first_answers);
         let run = move || {
             runtime.block_on(async move {
-                if let Some(numbers) = &numbers {
+                if let Some(numbers) = &desk.numbers {
                     tokio::spawn(Arc::clone(numbers).keep_windows());
                 }
                 if let Some((bound, served)) = bound {
-                    let desk = Desk { readiness, numbers };
-                    tokio::spawn(admin::serve(bound, admin::router(desk, served)));
+                    let gate = Gate::of(&desk, served);
+                    tokio::spawn(admin::serve(bound, admin::router(desk, gate)));
                 }
                 let lookup = Arc::new(SystemLookup::default());
                 tokio::spawn(watch_names(lookup, latest_set, answers));

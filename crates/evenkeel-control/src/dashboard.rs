@@ -132,13 +132,14 @@ pub fn asset(path: &str) -> Option<Asset> {
     Some(Asset::new(content_type, Bytes::from_static(bytes)))
 }
 
+/// Where the page and its files are on the admin listener.
+pub(crate) const PATHS: [&str; 3] = ["/", "/dashboard", "/assets/{*path}"];
+
 /// The page on the admin listener. It says nothing of the process, and so needs no token: what it
 /// reads does.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new()
-        .route("/", get(root))
-        .route("/dashboard", get(root))
-        .route("/assets/{*path}", get(file))
+    let [page, alias, files] = PATHS;
+    Router::new().route(page, get(root)).route(alias, get(root)).route(files, get(file))
 }
 
 async fn root(fields: HeaderMap) -> Response {

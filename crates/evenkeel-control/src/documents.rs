@@ -14,6 +14,6 @@ pub use report::report_json;
 use evenkeel_core::record::TimeStamp;
 
 /// RFC 3339 text in UTC of a moment in nanoseconds since 1970-01-01T00:00:00Z.
-fn time_text(unix_nanos: u64) -> String {
+pub(crate) fn time_text(unix_nanos: u64) -> String {
     String::from_utf8_lossy(TimeStamp::default().at(unix_nanos)).into_owned()
 }

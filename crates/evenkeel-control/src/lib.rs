@@ -1,8 +1,10 @@
 //! CHANGES THE PLAN while it serves: the operator's listener and the resolution of backend names,
 //! both on one thread of their own.
 //!
-//! Reading order: `control` (the thread), `admin` (what the operator can ask), `origin` (whose
-//! requests are believed), `bind`, then `resolve` (the I/O) over `schedule` (its decisions).
+//! Reading order: `control` (the thread), `admin` (what the operator can ask), `dashboard` (the
+//! page for browsers), `origin` and `tokens` (whose requests are believed), `portrait` and `pages`
+//! (what they get to see), `explain` (why a request goes where it goes), `bind`, then `resolve`
+//! (the I/O) over `schedule` (its decisions).
 //!
 //! *Architecture invariant:* nothing here runs on a serving thread, and serving goes on if this
 //! thread dies.
@@ -20,16 +22,18 @@ mod lookup;
 mod metrics;
 mod numbers;
 mod origin;
+mod pages;
+mod portrait;
 mod resolve;
 mod schedule;
+mod tokens;
 
-pub use admin::Readiness;
+pub use admin::{Authored, Desk, Feed, Migrates, Readiness, Recorded, Scales};
 pub use control::{Control, ControlError};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;
-pub use metrics::{
-    Family, Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus,
-};
+pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
+pub use tokens::{Tokens, TokensError};

@@ -14,6 +14,20 @@ pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_FIELDS: usize = 64;
 /// For a request's head, and without a request on a kept-alive connection.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's body.
+pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of a tokens file.
+pub(crate) const MAX_TOKENS_BYTES: u64 = 1024 * 1024;
+/// Bytes of a token.
+pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
+/// Unknown tokens that an address may send one after the other.
+pub(crate) const MAX_FAILURES: u32 = 10;
+/// Addresses whose unknown tokens are counted.
+pub(crate) const MAX_FAILING_ADDRESSES: usize = 4096;
+/// Clients that listen to events at a time.
+pub(crate) const MAX_EVENT_LISTENERS: usize = 64;
+/// An event stream without events says so this often.
+pub(crate) const EVENTS_ALIVE: Duration = Duration::from_secs(15);
 /// How long `stop` waits for the thread.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -22,13 +22,19 @@ mod process;
 mod text;
 mod view;
 
+pub(crate) use negotiate::accepts_json;
 pub use negotiate::{Format, negotiate};
 pub use process::ProcessFigures;
-pub use view::{Family, Reloads, View};
+pub use view::{Reloads, View};
 
 pub(crate) use view::{Condition, Traffic, condition, recent};
 
+use evenkeel_core::plan::MetricFamily;
 use text::{Exposition, Syntax};
+
+/// In the order of rendering.
+const FAMILIES: [MetricFamily; 3] =
+    [MetricFamily::Native, MetricFamily::Gobalance, MetricFamily::Loadbalancer];
 
 /// The families that the view asks for, in the Prometheus text format 0.0.4.
 pub fn prometheus(view: &View<'_>) -> String {
@@ -42,11 +48,11 @@ pub fn openmetrics(view: &View<'_>) -> String {
 
 fn exposition(view: &View<'_>, syntax: Syntax) -> String {
     let mut out = Exposition::new(syntax);
-    for family in Family::ALL.iter().filter(|family| view.families.contains(family)) {
+    for family in FAMILIES.iter().filter(|family| view.families.contains(family)) {
         match family {
-            Family::Native => native::write(view, &mut out),
-            Family::Gobalance => compat::write_gobalance(view, &mut out),
-            Family::Loadbalancer => compat::write_loadbalancer(view, &mut out),
+            MetricFamily::Native => native::write(view, &mut out),
+            MetricFamily::Gobalance => compat::write_gobalance(view, &mut out),
+            MetricFamily::Loadbalancer => compat::write_loadbalancer(view, &mut out),
         }
     }
     out.finish()

@@ -1,8 +1,13 @@
 //! The numbers of the running server, read when somebody asks for them.
 
-use crate::metrics::{Family, ProcessFigures, Reloads, View};
+use crate::explain::explain;
+use crate::metrics::{ProcessFigures, Reloads, View};
+use evenkeel_api::{ExplainRequest, Explanation};
 use evenkeel_core::backend::Backend;
+use evenkeel_core::pool::Mode;
+use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::Windows;
+use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::shared::Shared;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -37,25 +42,56 @@ impl Numbers {
         }
     }
 
+    /// The configuration in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot()
+    }
+
+    /// Threads that serve.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.stats().workers().len()
+    }
+
+    /// True if no pool has anybody left.
+    pub(crate) fn is_down(&self) -> bool {
+        let snapshot = self.shared.snapshot();
+        let mut modes = snapshot.pools.iter().map(|pool| pool.mode());
+        !snapshot.pools.is_empty() && modes.all(|mode| mode == Mode::Empty)
+    }
+
+    /// Which way a request would go now.
+    pub(crate) fn explain(
+        &self,
+        request: &ExplainRequest,
+    ) -> Result<Explanation, (&'static str, String)> {
+        let moment =
+            Moment { now: self.shared.now(), unix_nanos: unix_nanos(), draw: fastrand::u64(..) };
+        explain(&self.shared.snapshot(), request, moment)
+    }
+
     /// Renders everything as it is now.
     pub(crate) fn render<T>(&self, render: impl FnOnce(&View<'_>) -> T) -> T {
         let (totals, snapshot) = (self.shared.stats().read(), self.shared.snapshot());
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         render(&View {
             totals: &totals,
             windows: &windows,
             snapshot: &snapshot,
             idle: &|backend: &Backend| u64::from(backend.idle_connections()),
             now: self.shared.now(),
-            unix_nanos: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+            unix_nanos: unix_nanos(),
             uptime: self.started.elapsed(),
             generation: self.shared.generation(),
             reloads: Reloads::default(),
             probes: &self.shared.probe_counts(),
             process: ProcessFigures::read(),
             version: self.version,
-            families: &[Family::Native],
+            families: &snapshot.plan.metrics,
         })
     }
+}
+
+fn unix_nanos() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
 //! The control plane as its users see it: requests through real sockets, names through the system.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use evenkeel_control::{Control, ControlError, Readiness, ResolveTarget};
+use evenkeel_control::{Control, ControlError, Desk, Readiness, ResolveTarget};
 use evenkeel_core::address::BindAddress;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ impl Readiness for Gate {
 fn start(bind: &str) -> (Control, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let bind = BindAddress::parse(bind).expect(bind);
-    (Control::start(Some(&bind), gate.clone(), None).expect("start"), gate)
+    (Control::start(Some(&bind), Desk::new(gate.clone())).expect("start"), gate)
 }
 
 /// Sends bytes and reads to the end: status, head in lower case, body.
@@ -65,7 +65,7 @@ fn live_and_ready() {
 fn everything_else_is_a_problem() {
     let (control, _) = start("127.0.0.1:0");
     let cases = [
-        ("GET /", "localhost", 404, "Not Found"),
+        ("GET /nothing", "localhost", 404, "Not Found"),
         ("GET /livez/", "localhost", 404, "Not Found"),
         ("POST /livez", "localhost", 405, "Method Not Allowed"),
         ("DELETE /readyz", "localhost", 405, "Method Not Allowed"),
@@ -131,7 +131,7 @@ fn unix_sockets_and_stopping() {
 fn a_taken_port_is_told_before_anything_starts() {
     let (control, gate) = start("127.0.0.1:0");
     let taken = BindAddress::Ip(control.local_addr().expect("address"));
-    match Control::start(Some(&taken), gate, None) {
+    match Control::start(Some(&taken), Desk::new(gate)) {
         Err(ControlError::Bind { address, source }) => {
             assert_eq!(address, taken.to_string());
             assert_eq!(source.kind(), std::io::ErrorKind::AddrInUse);
@@ -162,7 +162,7 @@ impl ResolveTarget for Target {
 
 #[test]
 fn localhost_resolves_before_the_first_round_ends() {
-    let control = Control::start(None, Arc::new(Gate::default()), None).expect("start");
+    let control = Control::start(None, Desk::new(Arc::new(Gate::default()))).expect("start");
     assert_eq!(control.local_addr(), None);
     assert!(control.resolve_first(Duration::ZERO), "nothing was asked for");
     let target = Arc::new(Target("localhost", Mutex::default()));

@@ -30,6 +30,8 @@ pub struct Plan {
     pub admin: AdminPlan,
     /// Access records and events.
     pub logging: LoggingPlan,
+    /// Renderings of the counters.
+    pub metrics: Vec<MetricFamily>,
     /// Serving threads; 0 = one per core.
     pub workers: usize,
     /// How a stop drains.
@@ -190,6 +192,19 @@ pub struct AdminPlan {
     pub bind: Option<BindAddress>,
     /// False: a bind that is taken is a warning, and there is no admin listener.
     pub required: bool,
+    /// File with the tokens that are asked for; `None` = none is.
+    pub tokens_file: Option<PathBuf>,
+}
+
+/// Whose names the metrics have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricFamily {
+    /// `evenkeel_*` and `process_*`, in base units.
+    Native,
+    /// `gobalance_*`, durations in milliseconds.
+    Gobalance,
+    /// `loadbalancer_*`, durations in seconds.
+    Loadbalancer,
 }
 
 /// Access records and events.

@@ -3,8 +3,8 @@
 use evenkeel_core::address::{BackendAddress, BindAddress};
 use evenkeel_core::plan::{
     AcceptProxy, AdminPlan, BackendPlan, HeaderRules, Limits, ListenerPlan, ListenerProtocol,
-    LogFormat, LogLevel, LoggingPlan, PathPolicy, Plan, PoolPlan, RetryOn, RouteMatch, RoutePlan,
-    ShutdownPlan,
+    LogFormat, LogLevel, LoggingPlan, MetricFamily, PathPolicy, Plan, PoolPlan, RetryOn,
+    RouteMatch, RoutePlan, ShutdownPlan,
 };
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ impl PlanBuilder {
             listeners: vec![listener("127.0.0.1:0")],
             routes: vec![route("all", RouteMatch::default(), 0)],
             pools: vec![pool("web", addresses)],
-            admin: AdminPlan { bind: None, required: true },
+            admin: AdminPlan { bind: None, required: true, tokens_file: None },
+            metrics: vec![MetricFamily::Native],
             logging: LoggingPlan {
                 level: LogLevel::Info,
                 format: LogFormat::Json,

@@ -6,12 +6,13 @@ use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
-use evenkeel_control::{Control, ControlError, Numbers, ResolveTarget};
+use evenkeel_control::{Authored, Control, ControlError, Desk, Numbers, ResolveTarget, Tokens};
 use evenkeel_core::plan::{LogLevel, ShutdownPlan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,10 +58,14 @@ impl Balancer {
         let log = Log::start(options).map_err(cannot_log)?;
         let server = Server::start(plan, &log).map_err(cannot_serve)?;
         let phase = Arc::new(PhaseSign::new());
-        let readiness = Arc::clone(&phase);
-        let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
-        let control = Control::start(plan.admin.bind.as_ref(), readiness, Some(numbers))
-            .map_err(cannot_control)?;
+        let desk = Desk {
+            numbers: Some(Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")))),
+            log: Some(log.events()),
+            tokens: tokens(plan.admin.tokens_file.as_deref())?,
+            configuration: Authored::of(&loaded.effective),
+            ..Desk::new(Arc::<PhaseSign>::clone(&phase))
+        };
+        let control = Control::start(plan.admin.bind.as_ref(), desk).map_err(cannot_control)?;
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
@@ -167,6 +172,11 @@ fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
     let backends = server.named_backends().into_iter();
     let named = backends.filter_map(|backend| NamedBackend::new(backend, log.events()));
     named.map(|backend| Arc::new(backend) as Arc<dyn ResolveTarget>).collect()
+}
+
+fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {
+    let tokens = file.map(Tokens::load).transpose();
+    Ok(tokens.map_err(|error| Trouble::Mistake(error.to_string()))?.map(Arc::new))
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

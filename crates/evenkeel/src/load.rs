@@ -6,6 +6,7 @@ use crate::output::{self, Tone};
 use crate::trouble::Trouble;
 use evenkeel_config::{Configuration, Diagnostic, Format, Overrides, Source};
 use evenkeel_core::plan::Plan;
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -34,6 +35,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The name of the file; `None` if there is none.
     pub(crate) file: Option<String>,
+    /// The effective configuration, secrets redacted.
+    pub(crate) effective: Value,
 }
 
 /// Finds, reads and checks the configuration that the arguments ask for.
@@ -53,7 +56,8 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
     let configuration =
         evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
     let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
-    Ok(Loaded { plan, warnings, file: source.map(|source| source.name) })
+    let file = source.map(|source| source.name);
+    Ok(Loaded { plan, warnings, file, effective: configuration.to_json() })
 }
 
 /// The text that the arguments ask for, and what goes over it.

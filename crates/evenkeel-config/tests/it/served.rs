@@ -66,7 +66,6 @@ fn what_is_not_served_is_refused_with_its_place() {
         (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
         (pool("autoscale: { driver: { type: exec } }"), 11, "pools[0].autoscale"),
         (pool("health: { type: grpc }"), 11, "pools[0].health.type"),
-        (GOOD.to_owned() + "admin: { bind: \":9900\", tokens_file: t }\n", 11, "admin.tokens_file"),
     ] {
         let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
         let Diagnostics(found) = configuration.plan().expect_err(path);
@@ -83,7 +82,6 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     for (text, line, path) in [
         (pool("retry: { on: [reset, grpc_unavailable] }"), 11, "pools[0].retry.on"),
         (GOOD.to_owned() + "state_dir: x\n", 11, "state_dir"),
-        (GOOD.to_owned() + "metrics: { families: [gobalance] }\n", 11, "metrics"),
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
         (
             GOOD.replace("- pool: web", "- { pool: web, strip_prefix: true }"),

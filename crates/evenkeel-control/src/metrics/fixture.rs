@@ -1,11 +1,11 @@
 //! A small world for the tests of renderings: a configuration, its backends and their counters.
 
-use super::{Family, ProcessFigures, Reloads, View};
+use super::{FAMILIES, ProcessFigures, Reloads, View};
 use evenkeel_config::{Format, Overrides, Source, read};
 use evenkeel_core::affinity::CookieKeys;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::health::{ProbeFault, ProbeResult};
-use evenkeel_core::plan::CookiePlan;
+use evenkeel_core::plan::{CookiePlan, MetricFamily};
 use evenkeel_core::pool::Pool;
 use evenkeel_core::snapshot::{Secrets, Snapshot};
 use evenkeel_core::stats::{Cell, ExchangeEnd, MethodLabel, Series, Stats, Totals, Windows};
@@ -38,7 +38,7 @@ pools:
 
 pub(crate) struct Fixture {
     pub(crate) now_seconds: u64,
-    pub(crate) families: Vec<Family>,
+    pub(crate) families: Vec<MetricFamily>,
     pub(crate) snapshot: Snapshot,
     stats: Stats,
     totals: Totals,
@@ -67,7 +67,7 @@ impl Fixture {
         let stats = Stats::new(1);
         Fixture {
             now_seconds: 61,
-            families: Family::ALL.to_vec(),
+            families: FAMILIES.to_vec(),
             snapshot: Snapshot::new(plan, &mut NoSecrets),
             totals: stats.read(),
             stats,

@@ -72,6 +72,16 @@ pub fn negotiate(query_format: Option<&str>, accept: Option<&str>, default: Form
     rated.max_by_key(|(rating, _)| *rating).map_or(default, |(_, format)| format)
 }
 
+/// Whether an `Accept` admits `application/json`, or a problem; without one everything is admitted.
+pub(crate) fn accepts_json(accept: Option<&str>) -> bool {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return true };
+    let is_problem = |((top, sub), _): ((&str, &str), Quality)| {
+        top.eq_ignore_ascii_case("application") && sub.eq_ignore_ascii_case("problem+json")
+    };
+    rate(accept, Format::Json).is_some_and(|(_, quality)| quality > 0)
+        || accept.split(',').filter_map(parse_range).any(is_problem)
+}
+
 /// What the most precise of the ranges that cover the format says.
 fn rate(accept: &str, format: Format) -> Option<(Precision, Quality)> {
     let ranges = accept.split(',').filter_map(parse_range);
@@ -177,6 +187,22 @@ mod tests {
         ];
         for (query, expected) in cases {
             assert_eq!(negotiate(Some(query), Some("text/plain"), Json), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn json_is_refused_only_if_it_is_excluded() {
+        let cases = [
+            (None, true),
+            (Some(""), true),
+            (Some(BROWSER), true),
+            (Some("application/*"), true),
+            (Some("application/problem+json"), true),
+            (Some("text/html"), false),
+            (Some("*/*, application/json;q=0"), false),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(accepts_json(accept), expected, "{accept:?}");
         }
     }
 

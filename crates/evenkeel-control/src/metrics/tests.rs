@@ -207,9 +207,9 @@ fn open_metrics_says_the_same_by_its_own_rules() {
 fn only_the_families_asked_for_are_there() {
     let mut fixture = busy();
     for (families, present, absent) in [
-        (vec![Family::Native], "evenkeel_", ["gobalance_", "loadbalancer_"]),
-        (vec![Family::Gobalance], "gobalance_", ["evenkeel_", "loadbalancer_"]),
-        (vec![Family::Loadbalancer], "loadbalancer_", ["evenkeel_", "gobalance_"]),
+        (vec![MetricFamily::Native], "evenkeel_", ["gobalance_", "loadbalancer_"]),
+        (vec![MetricFamily::Gobalance], "gobalance_", ["evenkeel_", "loadbalancer_"]),
+        (vec![MetricFamily::Loadbalancer], "loadbalancer_", ["evenkeel_", "gobalance_"]),
     ] {
         fixture.families = families;
         let text = prometheus(&fixture.view());
@@ -264,7 +264,7 @@ fn hostile_names_stay_inside_their_labels() {
 fn promtool_has_no_complaints() {
     let mut fixture = busy();
     // The names of the older families are not ours to choose.
-    fixture.families = vec![Family::Native];
+    fixture.families = vec![MetricFamily::Native];
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut tool = match command.stderr(Stdio::piped()).spawn() {
@@ -304,7 +304,7 @@ fn a_thousand_backends_with_ten_codes_are_quick() {
             codes.iter().for_each(|code| cell.exchange(&fixture::end(*code, 1_000_000)));
         }
     });
-    fixture.families = vec![Family::Native];
+    fixture.families = vec![MetricFamily::Native];
     let started = Instant::now();
     let text = prometheus(&fixture.view());
     let took = started.elapsed();

@@ -4,7 +4,7 @@ use super::process::ProcessFigures;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::health::{HealthState, Streak};
-use evenkeel_core::plan::HealthCheck;
+use evenkeel_core::plan::{HealthCheck, MetricFamily};
 use evenkeel_core::pool::Pool;
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals, Windows};
@@ -40,7 +40,7 @@ pub struct View<'a> {
     /// Of the program.
     pub version: &'a str,
     /// What to render as text.
-    pub families: &'a [Family],
+    pub families: &'a [MetricFamily],
 }
 
 /// How reloads ended.
@@ -52,32 +52,6 @@ pub struct Reloads {
     pub unchanged: u64,
     /// It has errors; the old one stays in force.
     pub rejected: u64,
-}
-
-/// Whose names the metrics have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// `evenkeel_*` and `process_*`, in base units.
-    Native,
-    /// `gobalance_*`, durations in milliseconds.
-    Gobalance,
-    /// `loadbalancer_*`, durations in seconds.
-    Loadbalancer,
-}
-
-impl Family {
-    /// All of them, in the order of rendering.
-    pub const ALL: &'static [Family] = &[Family::Native, Family::Gobalance, Family::Loadbalancer];
-
-    /// By its name in the configuration.
-    pub fn parse(name: &str) -> Option<Family> {
-        match name {
-            "native" => Some(Family::Native),
-            "gobalance" => Some(Family::Gobalance),
-            "loadbalancer" => Some(Family::Loadbalancer),
-            _ => None,
-        }
-    }
 }
 
 impl<'a> View<'a> {

@@ -1,0 +1,96 @@
+//! Connections of the admin listener.
+
+use super::gate::Peer;
+use crate::bind::Bound;
+use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Answers requests on every socket of `bound`; ends only by being dropped.
+pub(crate) async fn serve(bound: Bound, router: Router) -> io::Result<()> {
+    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut listeners = JoinSet::new();
+    // Held to the end: dropping it removes the socket's file.
+    let mut file = None;
+    match bound {
+        Bound::Tcp(sockets) => {
+            for socket in sockets {
+                let listener = Listener::Tcp(TcpListener::from_std(socket)?);
+                listeners.spawn(accept_all(listener, Arc::clone(&seats), router.clone()));
+            }
+        }
+        Bound::Unix(socket, socket_file) => {
+            file = Some(socket_file);
+            let listener = Listener::Unix(UnixListener::from_std(socket)?);
+            listeners.spawn(accept_all(listener, seats, router));
+        }
+    }
+    while listeners.join_next().await.is_some() {}
+    drop(file);
+    Ok(())
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Box::new(stream), Peer(Some(peer.ip()))))
+            }
+            Listener::Unix(listener) => Ok((Box::new(listener.accept().await?.0), Peer(None))),
+        }
+    }
+}
+
+/// Survives every error of the system; a connection holds its seat until it ends.
+async fn accept_all(listener: Listener, seats: Arc<Semaphore>, router: Router) {
+    // Nobody closes the semaphore: the loop goes on until its task is dropped.
+    while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    serve_connection(stream, peer, router).await;
+                    drop(seat);
+                });
+            }
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, router: Router) {
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), answer);
+    // Its errors are the client's: a broken request, a closed socket, a head that took too long.
+    let _ = connection.await;
+}

@@ -1,0 +1,182 @@
+//! The process as the admin API tells it, from what is read at one moment.
+
+mod backend;
+
+use crate::metrics::{Traffic, View};
+use evenkeel_api as api;
+use evenkeel_core::plan::{ListenerPlan, PathMatch, RateKey, RoutePlan};
+use evenkeel_core::pool::{Mode, Pool};
+use std::time::Duration;
+
+/// One moment, with its traffic sorted by backend.
+pub(crate) struct Portrait<'a> {
+    view: &'a View<'a>,
+    traffic: Traffic<'a>,
+}
+
+impl<'a> Portrait<'a> {
+    pub(crate) fn of(view: &'a View<'a>) -> Portrait<'a> {
+        Portrait { view, traffic: Traffic::of(view.totals) }
+    }
+
+    /// Everything in a few lines.
+    pub(crate) fn status(&self, state: api::State, workers: usize) -> api::Status {
+        let view = self.view;
+        let listeners = self.listeners();
+        api::Status {
+            version: view.version.to_owned(),
+            uptime_seconds: view.uptime.as_secs(),
+            state,
+            generation: view.generation,
+            workers: u32::try_from(workers).unwrap_or(u32::MAX),
+            client_connections: listeners.iter().map(|it| it.client_connections).sum(),
+            listeners,
+            pools: view.snapshot.pools.iter().map(|pool| self.summary(pool)).collect(),
+        }
+    }
+
+    fn summary(&self, pool: &Pool) -> api::PoolSummary {
+        let is_eligible = |at: &usize| pool.backends[*at].barred(self.view.now).is_none();
+        let eligible = (0..pool.backends.len()).filter(is_eligible).count();
+        let count = |length| u32::try_from(length).unwrap_or(u32::MAX);
+        api::PoolSummary {
+            name: pool.plan.name.to_string(),
+            mode: mode(pool.mode()),
+            backends: count(pool.backends.len()),
+            eligible: count(eligible),
+        }
+    }
+
+    pub(crate) fn pools(&self) -> Vec<api::Pool> {
+        self.view.snapshot.pools.iter().map(|pool| self.draw(pool)).collect()
+    }
+
+    pub(crate) fn pool(&self, name: &str) -> Option<api::Pool> {
+        self.find(name).map(|pool| self.draw(pool))
+    }
+
+    pub(crate) fn backends(&self, pool: &str) -> Option<Vec<api::Backend>> {
+        self.find(pool).map(|pool| self.backends_of(pool))
+    }
+
+    fn find(&self, name: &str) -> Option<&'a Pool> {
+        self.view.snapshot.pools.iter().map(|pool| &**pool).find(|pool| &*pool.plan.name == name)
+    }
+
+    fn draw(&self, pool: &Pool) -> api::Pool {
+        let retry = &pool.plan.retry;
+        api::Pool {
+            name: pool.plan.name.to_string(),
+            strategy: pool.plan.strategy_text.to_string(),
+            mode: mode(pool.mode()),
+            backends: self.backends_of(pool),
+            waiting: pool.waiting.len() as u64,
+            retry_budget: api::RetryBudget {
+                ratio: retry.budget,
+                floor: retry.budget_floor,
+                refused: pool.budget.refused(),
+            },
+        }
+    }
+
+    fn backends_of(&self, pool: &Pool) -> Vec<api::Backend> {
+        pool.backends.iter().map(|it| self.backend(pool, it)).collect()
+    }
+
+    pub(crate) fn listeners(&self) -> Vec<api::Listener> {
+        self.view.snapshot.plan.listeners.iter().map(|it| self.listener(it)).collect()
+    }
+
+    fn listener(&self, plan: &ListenerPlan) -> api::Listener {
+        let counted = self.view.totals.listeners.iter().find(|(name, _)| *name == plan.name);
+        let max = plan.limits.max_connections;
+        api::Listener {
+            name: plan.name.to_string(),
+            bind: plan.bind.to_string(),
+            protocol: "http".to_owned(),
+            client_connections: counted.map_or(0, |(_, totals)| totals.open()),
+            max_connections: (max > 0).then_some(max as u64),
+            mounts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn routes(&self) -> Vec<api::Route> {
+        self.view.snapshot.plan.routes.iter().map(|it| self.route(it)).collect()
+    }
+
+    fn route(&self, plan: &RoutePlan) -> api::Route {
+        let pools = &self.view.snapshot.plan.pools;
+        let share = |(pool, weight): &(usize, u32)| {
+            let pool = pools.get(*pool)?.name.to_string();
+            Some(api::Share { pool, weight: *weight })
+        };
+        api::Route {
+            name: plan.name.to_string(),
+            matches: route_match(plan),
+            split: plan.split.iter().filter_map(share).collect(),
+            strip_prefix: plan.strip_prefix,
+            timeout_ms: (!plan.timeout.is_zero()).then(|| millis(plan.timeout)),
+            filters: filters(plan),
+            requests: self.view.totals.merged(|series| series.route == plan.name).exchanges(),
+        }
+    }
+}
+
+fn mode(mode: Mode) -> api::PoolMode {
+    match mode {
+        Mode::Normal => api::PoolMode::Normal,
+        Mode::Doubtful => api::PoolMode::Doubtful,
+        Mode::FailOpen => api::PoolMode::FailingOpen,
+        Mode::Empty => api::PoolMode::Down,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn route_match(plan: &RoutePlan) -> api::RouteMatch {
+    let test = &plan.matches;
+    let (path, path_prefix) = match &test.path {
+        PathMatch::Any => (None, None),
+        PathMatch::Exact(path) => (Some(path.clone()), None),
+        PathMatch::Prefix(prefix) => (None, Some(prefix.clone())),
+    };
+    api::RouteMatch {
+        hosts: test.hosts.clone(),
+        path,
+        path_prefix,
+        methods: test.methods.clone(),
+        headers: test.headers.iter().cloned().collect(),
+    }
+}
+
+/// In the order in which they act.
+fn filters(plan: &RoutePlan) -> Vec<String> {
+    let mut filters = Vec::new();
+    for (verb, networks) in [("deny", &plan.deny), ("allow", &plan.allow)] {
+        let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        if !networks.is_empty() {
+            filters.push(format!("{verb} {}", networks.join(", ")));
+        }
+    }
+    if let Some(limit) = &plan.rate_limit {
+        let key = match &limit.key {
+            RateKey::ClientIp => "client_ip".to_owned(),
+            RateKey::Header(name) => format!("header {name}"),
+            RateKey::Route => "route".to_owned(),
+        };
+        let (requests, per, burst) = (limit.requests, limit.per, limit.burst);
+        filters.push(format!("at most {requests} requests per {per:?} by {key}, burst {burst}"));
+    }
+    if plan.strip_prefix {
+        filters.push("strip the prefix".to_owned());
+    }
+    if !plan.request_headers.is_empty() {
+        filters.push("change request headers".to_owned());
+    }
+    if !plan.response_headers.is_empty() {
+        filters.push("change response headers".to_owned());
+    }
+    filters
+}
