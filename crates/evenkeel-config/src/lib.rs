@@ -17,6 +17,7 @@ mod diagnostic;
 mod environment;
 mod forms;
 mod key;
+mod migration;
 mod overrides;
 mod plan;
 mod reader;
@@ -35,6 +36,7 @@ mod tree_yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use environment::{EnvironmentKey, environment};
+pub use migration::{migration_schema, read_migration};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;
 pub use scalar::{parse_duration, parse_ratio};
