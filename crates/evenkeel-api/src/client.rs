@@ -11,6 +11,7 @@ pub use events::Events;
 use crate::change::*;
 use crate::endpoint;
 use crate::explain::{ExplainRequest, Explanation};
+use crate::history::{History, HistoryOf};
 use crate::pool::{Backend, BackendList, BackendPatch, NewBackend, Pool, PoolList, PoolPatch};
 use crate::request::RequestList;
 use crate::route::{ListenerList, RouteList};
@@ -222,6 +223,21 @@ impl Client {
         let call = Call::to(&endpoint::EVENTS).accept("text/event-stream");
         let opening = self.address.within(self.timeout, self.open(call));
         Ok(Events::new(opening.await?, self.address.clone()))
+    }
+
+    /// How traffic went over the last quarter of an hour.
+    pub async fn history(&self, of: HistoryOf<'_>) -> Result<History, ClientError> {
+        let call = Call::to(&endpoint::HISTORY);
+        let named = |name: &str| Some(name.to_owned());
+        let call = match of {
+            HistoryOf::All => call,
+            HistoryOf::Route(route) => call.query("route", named(route)),
+            HistoryOf::Pool(pool) => call.query("pool", named(pool)),
+            HistoryOf::Backend { pool, name } => {
+                call.query("pool", named(pool)).query("backend", named(name))
+            }
+        };
+        self.send(call).await?.json()
     }
 
     /// How the configuration came to be.

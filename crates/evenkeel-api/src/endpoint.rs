@@ -4,6 +4,7 @@
 use crate::change::*;
 use crate::event::Event;
 use crate::explain::{ExplainRequest, Explanation};
+use crate::history::History;
 use crate::pool::{Backend, BackendList, BackendPatch, NewBackend, Pool, PoolList, PoolPatch};
 use crate::problem::Role;
 use crate::request::RequestList;
@@ -80,6 +81,8 @@ pub(crate) struct Parameter {
 pub(crate) enum Values {
     Duration,
     OneOf(&'static [&'static str]),
+    /// The name of something configured.
+    Name,
 }
 
 /// An answer that is no problem.
@@ -278,6 +281,15 @@ pub(crate) const EVENTS: Endpoint = Endpoint {
     answers: &[answer(200, "Each event's data is JSON.", &[Content::Events(schema_of::<Event>)])],
     ..READ
 };
+/// How traffic went.
+pub(crate) const HISTORY: Endpoint = Endpoint {
+    path: "/api/v1/history",
+    operation: "history",
+    summary: "How traffic went over the last quarter of an hour.",
+    query: &[HISTORY_ROUTE, HISTORY_POOL, HISTORY_BACKEND],
+    answers: &[answer(200, "The oldest step first.", &[json::<History>()])],
+    ..READ
+};
 pub(crate) const REVISIONS: Endpoint = Endpoint {
     path: "/api/v1/revisions",
     operation: "revisions",
@@ -378,6 +390,15 @@ const REQUESTS_FORMAT: Parameter = Parameter {
     meaning: "`har` for an HTTP Archive.",
     values: Values::OneOf(&["json", "har"]),
 };
+const HISTORY_ROUTE: Parameter =
+    Parameter { name: "route", meaning: "Of this route only.", values: Values::Name };
+const HISTORY_POOL: Parameter =
+    Parameter { name: "pool", meaning: "Of this pool only.", values: Values::Name };
+const HISTORY_BACKEND: Parameter = Parameter {
+    name: "backend",
+    meaning: "Of this backend of the pool only.",
+    values: Values::Name,
+};
 const METRICS_FORMAT: Parameter = Parameter {
     name: "format",
     meaning: "Wins over `Accept`.",
@@ -401,6 +422,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     EXPLAIN,
     REQUESTS,
     EVENTS,
+    HISTORY,
     REVISIONS,
     ROLLBACK,
     RELOAD,

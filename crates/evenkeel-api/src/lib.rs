@@ -30,6 +30,7 @@ mod client;
 mod endpoint;
 mod event;
 mod explain;
+mod history;
 mod openapi;
 mod pool;
 mod problem;
@@ -45,6 +46,7 @@ pub use client::{Client, ClientError, ConfigSyntax, ETag, Events};
 pub use endpoint::{ENDPOINTS, Endpoint, Method};
 pub use event::{Event, Level};
 pub use explain::{Candidate, Deadlines, ExplainRequest, Explanation, RouteVerdict};
+pub use history::{History, HistoryOf, HistoryStep};
 pub use openapi::openapi;
 pub use pool::{
     AdminState, Backend, BackendList, BackendPatch, BreakerState, HealthState, NewBackend, Pool,

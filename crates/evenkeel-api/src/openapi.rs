@@ -185,6 +185,7 @@ fn query_parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.values {
         Values::Duration => json!({ "type": "string", "pattern": DURATION }),
         Values::OneOf(values) => json!({ "type": "string", "enum": values }),
+        Values::Name => json!({ "type": "string" }),
     };
     let (name, meaning) = (parameter.name, parameter.meaning);
     json!({ "name": name, "in": "query", "description": meaning, "schema": schema })

@@ -1,6 +1,7 @@
 //! The process as a whole, and the two documents whose shapes older programs rely on.
 
 use crate::pool::PoolMode;
+use crate::problem::Role;
 use crate::route::Listener;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Of the program.
     pub version: String,
+    /// What the one who asks may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Since its start.
     pub uptime_seconds: u64,
     /// Whether it takes traffic.

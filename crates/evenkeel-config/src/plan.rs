@@ -1,7 +1,6 @@
 //! Checked values as domain types.
 
 mod pool;
-pub(crate) mod scale;
 mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
@@ -136,7 +135,6 @@ fn route(route: &Route, index: &HashMap<&str, usize>) -> RoutePlan {
         deny: networks(&route.deny),
         timeout: route.timeout.0,
         rate_limit: route.rate_limit.as_ref().map(rate_limit),
-        arms: None,
     }
 }
 

@@ -61,7 +61,6 @@ async function perform(text, act) {
     await act();
     tell(text, false);
   } catch (error) {
-    if (error.status === 403) state.mayChange = false;
     tell(`${explain(error)}`, true);
     if (error.status === 401) signIn();
   }
@@ -161,7 +160,6 @@ export async function signIn() {
   if (!answer) return;
   if (answer.token.trim()) token.set(answer.token.trim());
   else token.clear();
-  state.mayChange = document.documentElement.dataset.access === 'full';
   refresh(true);
 }
 

@@ -6,6 +6,7 @@ import { milliseconds, short } from "./format.js";
 
 const HEIGHT = 190;
 const DASHES = [[], [6, 4], [2, 3]];
+const BORDERS = ['solid', 'dashed', 'dotted'];
 const charts = new Map();
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -34,7 +35,7 @@ function make(id, lines, text) {
     series: series(lines, text), axes: axes(text),
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     cursor: { sync: { key: 'evenkeel' }, drag: { x: false, y: false } },
-    legend: { live: true },
+    legend: { markers: { width: 2, dash: (_, index) => BORDERS[index - 1] } },
   }, [[], ...lines.map(() => [])], box);
   return plot;
 }
@@ -77,7 +78,10 @@ export function showCharts(history) {
   const values = columns(history);
   for (const [id, { lines, text }] of Object.entries(KINDS)) {
     if (!charts.has(id)) charts.set(id, make(id, lines, text));
-    charts.get(id).setData(values[id]);
+    const chart = charts.get(id);
+    chart.setData(values[id]);
+    // While nobody points at it, the legend tells of now.
+    if (chart.cursor.idx === null || chart.cursor.idx === undefined) chart.setLegend({ idx: values[id][0].length - 1 });
     caption(id, values[id], text);
   }
 }

@@ -10,7 +10,7 @@ import { byId, show } from "./dom.js";
 import { clock, words } from "./format.js";
 import { showFigures, showNotices, showProcess, showScopes, totals } from "./overview.js";
 import { showPools, showRoutes } from "./pools.js";
-import { moreEvents, sentence, showEvents, showRequests } from "./requests.js";
+import { sentence, showEvents, showMore, showRequests } from "./requests.js";
 import { addEvent, allBackends, backendKey, keepSamples, routeKey, sample, state } from "./state.js";
 
 const WITH_EVENTS_MS = 2000;
@@ -28,6 +28,7 @@ let streaming = false;
 let busy = false;
 let lastTrouble = '';
 
+const isFull = () => document.documentElement.dataset.access === 'full';
 const isMissing = (error) => error.status === 404 || error.status === 405 || error.status === 501;
 
 /** A document, or what was known before if there is none. */
@@ -78,6 +79,8 @@ async function load(everything) {
     await read('revisions', path('revisions'), (it) => it.revisions);
   }
   round += 1;
+  const { role } = state.status || {};
+  if (role) state.mayChange = isFull() && role !== 'viewer';
   count();
 }
 
@@ -214,7 +217,7 @@ const ACTIONS = {
     byId('scope').focus({ preventScroll: true });
     refresh();
   },
-  'more-events': moreEvents,
+  more: ({ list }) => showMore(list),
   dismiss: (_, button) => button.parentElement.remove(),
 };
 
@@ -244,16 +247,12 @@ function listen() {
   new ResizeObserver(resize).observe(byId('overview'));
 }
 
+/** The section that is read: the last whose head is above the upper third. */
 function markSection() {
-  const links = new Map([...byId('sections').children].map((it) => [it.hash.slice(1), it]));
-  const seen = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) {
-      if (!isIntersecting) continue;
-      links.forEach((it) => it.removeAttribute('aria-current'));
-      links.get(target.id).setAttribute('aria-current', 'true');
-    }
-  }, { rootMargin: '-20% 0px -70% 0px' });
-  links.forEach((_, id) => seen.observe(byId(id)));
+  const links = [...byId('sections').children];
+  const above = links.filter((it) => byId(it.hash.slice(1)).getBoundingClientRect().top < window.innerHeight / 3);
+  const now = above[above.length - 1] || links[0];
+  links.forEach((it) => (it === now ? it.setAttribute('aria-current', 'true') : it.removeAttribute('aria-current')));
 }
 
 function start() {
@@ -262,6 +261,7 @@ function start() {
   setTheme(THEMES.includes(theme) ? theme : 'auto');
   listen();
   markSection();
+  window.addEventListener('scroll', () => requestAnimationFrame(markSection), { passive: true });
   refresh(true).then(watch);
 }
 

@@ -17,7 +17,11 @@ const MODES = {
   down: ['bad', 'down'],
 };
 
-const configured = (list, name) => ((state.config || {})[list] || []).find((it) => it.name === name);
+/** As it is configured; what has no name there is found by its place. */
+const configured = (list, name, place) => {
+  const all = (state.config || {})[list] || [];
+  return all.find((it) => it.name === name) || (all[place] && !all[place].name ? all[place] : undefined);
+};
 
 function chips(features) {
   if (features.length === 0) return h('p', { class: 'muted' }, 'Nothing beyond plain forwarding.');
@@ -77,7 +81,7 @@ function shares(route) {
 }
 
 function routeRow(route, index) {
-  const features = routeFeatures(configured('routes', route.name));
+  const features = routeFeatures(configured('routes', route.name, index));
   const cell = (label, ...inside) => h('td', { 'data-label': label }, inside);
   return h('tr', { 'data-key': route.name },
     h('th', { scope: 'row' }, h('span', { class: 'muted' }, `${index + 1}. `), route.name),

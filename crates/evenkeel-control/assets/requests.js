@@ -4,10 +4,10 @@ import { badge, byId, h, show } from "./dom.js";
 import { bytes, clock, milliseconds, since, words } from "./format.js";
 import { state } from "./state.js";
 
-const PAGE = 50;
+const PAGE = 20;
 /** Fields of an event that stand elsewhere in its line. */
-const SHOWN = new Set(['timestamp', 'level', 'event', 'message']);
-const view = { open: new Set(), events: PAGE };
+const SHOWN = new Set(['timestamp', 'level', 'event', 'message', 'key']);
+const view = { requests: PAGE, events: PAGE };
 
 /** Where the time went: [name, start, length] in milliseconds, in order. */
 export function phases({ timings = {}, tries = [], total_ms: total }) {
@@ -90,13 +90,13 @@ export function showRequests() {
   const found = state.requests.filter((request) => (!kept || request.kept === kept) &&
     [request.method, request.host, request.path, request.route, request.pool, request.backend, request.failure, request.id, request.status]
       .join(' ').toLowerCase().includes(filter));
-  const shown = found.slice(0, PAGE);
+  const shown = found.slice(0, view.requests);
   const none = state.absent.has('requests') ? 'This server keeps no requests.'
     : state.requests.length === 0 ? 'None: no request failed or was slow.' : 'No request matches.';
   show(byId('request-list'), h('div', { class: 'panel list' },
     shown.map(requestItem),
     shown.length === 0 && h('p', { class: 'muted', 'data-key': 'none' }, none),
-    found.length > shown.length && h('p', { class: 'muted small', 'data-key': 'more' }, `The newest ${PAGE} of ${found.length}; filter to see others.`)));
+    found.length > shown.length && h('button', { type: 'button', class: 'quiet', 'data-do': 'more', 'data-list': 'requests', 'data-key': 'more' }, `${found.length - shown.length} more`)));
 }
 
 const LEVELS = ['debug', 'info', 'warn', 'error'];
@@ -119,12 +119,13 @@ export function showEvents() {
   const none = state.absent.has('events') ? 'Events are not served here.' : `Nothing has happened since this page was opened ${since(view.opened)}.`;
   show(byId('event-list'), h('div', { class: 'panel list' },
     found.length > 0 ? h('ol', { class: 'events' }, found.slice(0, view.events).map(item)) : h('p', { class: 'muted' }, none),
-    found.length > view.events && h('button', { type: 'button', class: 'quiet', 'data-do': 'more-events' }, 'Older events')));
+    found.length > view.events && h('button', { type: 'button', class: 'quiet', 'data-do': 'more', 'data-list': 'events' }, `${found.length - view.events} more`)));
 }
 
 view.opened = new Date().toISOString();
 
-export function moreEvents() {
-  view.events += PAGE;
-  showEvents();
+export function showMore(list) {
+  view[list] += PAGE;
+  if (list === 'events') showEvents();
+  else showRequests();
 }

@@ -63,6 +63,7 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
         "requests" => on(method, read::requests),
         "events" => on(method, stream::events),
         "explain" => on(method, read::explain),
+        "history" => on(method, read::history),
         "revisions" => on(method, read::revisions),
         "migrations" => on(method, read::migrations),
         "autoscalers" => on(method, read::autoscalers),

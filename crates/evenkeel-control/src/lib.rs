@@ -17,6 +17,7 @@ mod control;
 mod dashboard;
 mod documents;
 mod explain;
+mod history;
 mod limits;
 mod lookup;
 mod metrics;

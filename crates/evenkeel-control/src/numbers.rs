@@ -1,8 +1,10 @@
 //! The numbers of the running server, read when somebody asks for them.
 
+use crate::documents::time_text;
 use crate::explain::explain;
+use crate::history::{Histories, STEP, Scope, counted};
 use crate::metrics::{ProcessFigures, Reloads, View};
-use evenkeel_api::{ExplainRequest, Explanation};
+use evenkeel_api::{ExplainRequest, Explanation, History};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::pool::Mode;
 use evenkeel_core::snapshot::Snapshot;
@@ -20,6 +22,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Numbers {
     shared: Arc<Shared>,
     windows: Mutex<Windows>,
+    histories: Mutex<Histories>,
     started: Instant,
     version: &'static str,
 }
@@ -27,18 +30,37 @@ pub struct Numbers {
 impl Numbers {
     /// Of this server, which begins to serve now.
     pub fn new(shared: Arc<Shared>, version: &'static str) -> Numbers {
-        Numbers { shared, windows: Mutex::default(), started: Instant::now(), version }
+        let (windows, histories) = (Mutex::default(), Mutex::default());
+        Numbers { shared, windows, histories, started: Instant::now(), version }
     }
 
-    /// Keeps the windows of the last minute; ends only by being dropped.
+    /// Keeps the windows of the last minute and the histories; ends only by being dropped.
     pub(crate) async fn keep_windows(self: Arc<Self>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let totals = self.shared.stats().read();
+            let now = self.shared.now();
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-            windows.tick(self.shared.now(), &totals);
+            windows.tick(now, &totals);
+            drop(windows);
+            let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+            histories.tick(now, &totals);
+        }
+    }
+
+    /// How the traffic of a scope went.
+    pub(crate) fn history(&self, scope: &Scope) -> History {
+        let (requests, errors) = counted(scope, &self.shared.stats().read());
+        let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = histories.ended().map_or(0, |ended| self.shared.now().since(ended));
+        History {
+            step_seconds: u32::try_from(STEP.as_secs()).unwrap_or(u32::MAX),
+            end: time_text(unix_nanos().saturating_sub(age)),
+            steps: histories.steps(scope),
+            requests,
+            errors,
         }
     }
 

@@ -25,6 +25,7 @@ impl<'a> Portrait<'a> {
         let listeners = self.listeners();
         api::Status {
             version: view.version.to_owned(),
+            role: None,
             uptime_seconds: view.uptime.as_secs(),
             state,
             generation: view.generation,

@@ -12,7 +12,6 @@ pub use pool::*;
 pub use tls::*;
 
 use crate::address::BindAddress;
-use crate::migration::ArmRule;
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,8 +116,6 @@ pub struct RoutePlan {
     pub timeout: Duration,
     /// Bound on requests per time.
     pub rate_limit: Option<RateLimitPlan>,
-    /// Divides requests between two pools while a migration moves them; then `split` is not asked.
-    pub arms: Option<ArmRule>,
 }
 
 /// A token bucket per key.

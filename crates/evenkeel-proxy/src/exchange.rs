@@ -194,9 +194,9 @@ impl<N: Net> Exchange<N> {
         }
     }
 
-    /// True once the server drains or the listener has gone: this response is the last here.
+    /// True once the server drains: this response is the connection's last.
     pub(crate) fn is_draining(&self) -> bool {
-        self.worker().is_leaving(self.record.listener)
+        self.worker().is_draining()
     }
 
     /// The route, once one was found.

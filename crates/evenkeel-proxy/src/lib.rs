@@ -14,7 +14,6 @@ mod clock;
 mod connect;
 mod count;
 mod deadline;
-mod doors;
 mod exchange;
 pub mod explain;
 mod forward;

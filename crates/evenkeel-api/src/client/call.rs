@@ -51,7 +51,8 @@ impl Call {
 
     pub(super) fn query(mut self, name: &str, value: Option<String>) -> Call {
         if let Some(value) = value {
-            self.target = format!("{}?{name}={}", self.target, encoded(&value));
+            let sign = if self.target.contains('?') { '&' } else { '?' };
+            self.target = format!("{}{sign}{name}={}", self.target, encoded(&value));
         }
         self
     }

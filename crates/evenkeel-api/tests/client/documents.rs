@@ -24,6 +24,8 @@ const REQUEST: &str = r#"{"id":"1","time":"2030-01-01T00:00:00Z","kept":"failed"
     "client_ip":"127.0.0.1","method":"GET","host":"a.example","path":"/","status":502,
     "failure":"reset","timings":{},"total_ms":2.5,"bytes_in":10,"bytes_out":100,
     "tries":[{"backend":"b1","outcome":"reset","start_ms":0.1,"connect_ms":0.2}]}"#;
+const HISTORY: &str = r#"{"step_seconds":5,"end":"2030-01-01T00:00:00Z","requests":3,"errors":1,
+    "steps":[{"requests":2,"errors":1,"p50_ms":1.5,"p99_ms":2.5},{"requests":0,"errors":0}]}"#;
 const REVISION: &str = r#"{"id":2,"author":"ann","time":"2030-01-01T00:00:00Z",
     "reason":"rollback to 1","diff":"- weight: 4\n+ weight: 1"}"#;
 const HEALTH: &str = r#"{"status":"degraded","timestamp":"2030-01-01T00:00:00Z","backends":[
@@ -54,6 +56,7 @@ pub(crate) fn reply(asked: &Asked) -> Reply {
         "requests" if har => Reply::json(200, r#"{"log":{"version":"1.2","entries":[]}}"#),
         "requests" => Reply::json(200, &format!(r#"{{"requests":[{REQUEST}]}}"#)),
         "events" => Reply::new(200, "text/event-stream", EVENTS),
+        "history" => Reply::json(200, HISTORY),
         "revisions" => Reply::json(200, &format!(r#"{{"revisions":[{REVISION}]}}"#)),
         "rollback" => Reply::json(200, REVISION),
         "reload" => Reply::json(200, r#"{"result":"unchanged","generation":1}"#),

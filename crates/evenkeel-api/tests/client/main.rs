@@ -6,7 +6,7 @@ mod script;
 
 use evenkeel_api::{
     AdminState, BackendPatch, Client, ClientError, ConfigSyntax, ENDPOINTS, ETag, ExplainRequest,
-    Level, NewBackend, PoolPatch, ReloadResult,
+    HistoryOf, Level, NewBackend, PoolPatch, ReloadResult,
 };
 use script::{Reply, Script};
 use std::collections::BTreeSet;
@@ -48,6 +48,7 @@ async fn every_endpoint_has_a_method_of_its_name() {
     reach!(called, client.explain(&ExplainRequest::default()));
     reach!(called, client.requests());
     reach!(called, client.events());
+    reach!(called, client.history(HistoryOf::All));
     reach!(called, client.revisions());
     reach!(called, client.rollback(1, None));
     reach!(called, client.reload());
@@ -82,6 +83,8 @@ async fn answers_are_read_into_types() {
     assert!(client.metrics().await.unwrap().starts_with("# HELP"));
     assert_eq!(client.requests_har().await.unwrap()["log"]["version"], "1.2");
     assert_eq!(client.readyz().await.unwrap(), None);
+    let history = client.history(HistoryOf::Route("api")).await.unwrap();
+    assert_eq!((history.steps.len(), history.steps[1].p99_ms), (2, None));
 }
 
 #[tokio::test]
@@ -95,7 +98,9 @@ async fn requests_carry_names_tags_tokens_and_bodies() {
     let drain = Some(Duration::from_millis(1500));
     client.remove_backend("web", "unix:/x", drain, None).await.unwrap();
     client.check_config("x = 1".to_owned(), ConfigSyntax::Toml).await.unwrap();
+    client.history(HistoryOf::Backend { pool: "a&b", name: "c" }).await.unwrap();
     let asked = script.asked();
+    assert_eq!(asked[3].target, "/api/v1/history?pool=a%26b&backend=c");
     assert_eq!(asked[0].target, "/api/v1/pools/%2E%2E/backends/a%2Fb%20c%3F%C3%A9..");
     assert_eq!(asked[0].field("if-match"), "\"7\"");
     assert_eq!(asked[0].field("authorization"), "Bearer secret");

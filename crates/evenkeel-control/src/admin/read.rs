@@ -1,17 +1,19 @@
 //! Answers that change nothing.
 
+use super::Actor;
 use super::asked::{Fields, Parameters, Segments};
 use super::refusal::{Answer, Refusal};
 use super::seam::Desk;
+use crate::history::Scope;
 use crate::metrics::{Format, negotiate};
 use crate::numbers::Numbers;
 use crate::pages::{self, Page};
 use crate::portrait::Portrait;
-use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use evenkeel_api as api;
 use evenkeel_api::{AutoscalerList, ExplainRequest, FieldError, MigrationList, RequestList};
 use std::collections::BTreeMap;
@@ -50,10 +52,11 @@ impl Desk {
     }
 }
 
-pub(super) async fn status(State(desk): State<Desk>) -> Answer {
+pub(super) async fn status(State(desk): State<Desk>, Extension(actor): Extension<Actor>) -> Answer {
     let workers = desk.numbers()?.workers();
     let state = desk.state();
     let status = desk.draw(|portrait| portrait.status(state, workers))?;
+    let status = api::Status { role: Some(actor.role), ..status };
     Ok(Json(status).into_response())
 }
 
@@ -131,6 +134,21 @@ pub(super) async fn explain(State(desk): State<Desk>, mut fields: Fields) -> Ans
     };
     let explanation = desk.numbers()?.explain(&request).map_err(wrong)?;
     Ok(Json(explanation).into_response())
+}
+
+pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answer {
+    let named = |name: &str| asked.get(name).map(Arc::from);
+    let scope = match (named("route"), named("pool"), named("backend")) {
+        (None, None, None) => Scope::All,
+        (Some(route), None, None) => Scope::Route(route),
+        (None, Some(pool), None) => Scope::Pool(pool),
+        (None, Some(pool), Some(backend)) => Scope::Backend(pool, backend),
+        (Some(_), _, _) | (None, None, Some(_)) => {
+            let detail = "A history is of a `route`, a `pool`, or a `backend` of a `pool`.";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, detail).at("backend", "needs `pool`"));
+        }
+    };
+    Ok(Json(desk.numbers()?.history(&scope)).into_response())
 }
 
 pub(super) async fn revisions() -> Response {

@@ -2,7 +2,8 @@
 
 use super::desk::{Stage, TWO_POOLS, filled};
 use evenkeel_api::{
-    AdminState, ENDPOINTS, ExplainRequest, HealthState, Method, Overall, PoolMode, State,
+    AdminState, ENDPOINTS, ExplainRequest, HealthState, HistoryOf, Method, Overall, PoolMode, Role,
+    State,
 };
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ async fn status_and_lists() {
     let pools: Vec<_> =
         status.pools.iter().map(|it| (it.name.as_str(), it.backends, it.eligible)).collect();
     assert_eq!(pools, [("web", 2, 1), ("spare", 1, 0)]);
+    assert_eq!(status.role, Some(Role::Admin), "where no token is asked for");
     let listeners = client.listeners().await.expect("listeners").listeners;
     assert_eq!((listeners[0].name.as_str(), listeners[0].max_connections), ("web", Some(7)));
     assert_eq!(client.migrations().await.expect("migrations").migrations, []);
@@ -44,6 +46,22 @@ async fn pools_and_backends() {
     assert_eq!((spare[0].address.as_str(), spare[0].eligible), ("unix:/run/s1", false));
     let pools = client.pools().await.expect("pools").pools;
     assert_eq!((pools.len(), pools[1].mode), (2, PoolMode::Down));
+    stage.end();
+}
+
+#[tokio::test]
+async fn histories_of_everything_and_of_a_part() {
+    let stage = Stage::open(TWO_POOLS);
+    let client = stage.client();
+    let backend = HistoryOf::Backend { pool: "web", name: "b1" };
+    for of in [HistoryOf::All, HistoryOf::Route("api"), HistoryOf::Pool("web"), backend] {
+        let history = client.history(of).await.expect("history");
+        assert_eq!((history.step_seconds, history.requests, history.errors), (5, 0, 0), "{of:?}");
+    }
+    for query in ["backend=b1", "route=api&pool=web", "route=api&backend=b1"] {
+        let (status, _, _) = stage.ask(&format!("GET /api/v1/history?{query}"), "", "");
+        assert_eq!(status, 400, "{query}");
+    }
     stage.end();
 }
 

@@ -28,7 +28,6 @@ fn route(matches: RouteMatch) -> RoutePlan {
         deny: Vec::new(),
         timeout: Duration::ZERO,
         rate_limit: None,
-        arms: None,
     }
 }
 

@@ -1,0 +1,241 @@
+//! How traffic went: for everything, each route, each pool and each backend a step every five
+//! seconds, for a quarter of an hour. Charts begin with what was, not with when somebody looked.
+//!
+//! *Architecture invariant:* memory is bounded: [`STEPS`] of [`MAX_SCOPES`], whatever was counted.
+
+use evenkeel_api::HistoryStep;
+use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals};
+use evenkeel_core::time::Nanos;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Length of a step.
+pub(crate) const STEP: Duration = Duration::from_secs(5);
+/// Steps that are kept: a quarter of an hour.
+pub(crate) const STEPS: usize = 180;
+/// Scopes that have a history; those that come later are in that of everything only.
+const MAX_SCOPES: usize = 2_000;
+/// The first status that counts as an error.
+const FIRST_ERROR: u16 = 500;
+const NANOS_PER_MILLI: f64 = 1_000_000.0;
+
+/// Whose history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    All,
+    Route(Arc<str>),
+    Pool(Arc<str>),
+    Backend(Arc<str>, Arc<str>),
+}
+
+impl Scope {
+    /// Those that a series counts in.
+    fn all_of(series: &Series) -> impl Iterator<Item = Scope> {
+        let Series { route, pool, backend, .. } = series;
+        let reached = |name: &Arc<str>| (!name.is_empty()).then(|| Arc::clone(name));
+        let route = reached(route).map(Scope::Route);
+        let own_pool = reached(pool).map(Scope::Pool);
+        let pair = reached(pool).zip(reached(backend));
+        let backend = pair.map(|(pool, backend)| Scope::Backend(pool, backend));
+        [Some(Scope::All), route, own_pool, backend].into_iter().flatten()
+    }
+
+    fn includes(&self, series: &Series) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Route(name) => series.route == *name,
+            Scope::Pool(name) => series.pool == *name,
+            Scope::Backend(pool, name) => series.pool == *pool && series.backend == *name,
+        }
+    }
+}
+
+/// What was counted up to a moment.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    requests: u64,
+    errors: u64,
+    durations: HistogramSnapshot,
+}
+
+impl Seen {
+    fn add(&mut self, totals: &CellTotals) {
+        self.requests += totals.exchanges();
+        self.errors += errors(totals);
+        self.durations.merge(&totals.durations);
+    }
+
+    /// What happened since `older`.
+    fn step_since(&self, older: &Seen) -> HistoryStep {
+        let mut durations = self.durations.clone();
+        durations.subtract(&older.durations);
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]
+        let quantile = |share| durations.percentile(share).map(|it| it as f64 / NANOS_PER_MILLI);
+        HistoryStep {
+            requests: self.requests.saturating_sub(older.requests),
+            errors: self.errors.saturating_sub(older.errors),
+            p50_ms: quantile(0.5),
+            p95_ms: quantile(0.95),
+            p99_ms: quantile(0.99),
+        }
+    }
+}
+
+fn errors(totals: &CellTotals) -> u64 {
+    let failed = totals.requests.iter().filter(|((status, _), _)| *status >= FIRST_ERROR);
+    failed.map(|(_, count)| count).sum()
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    seen: Seen,
+    steps: VecDeque<HistoryStep>,
+}
+
+/// The history of every scope that had traffic.
+#[derive(Debug, Default)]
+pub(crate) struct Histories {
+    of: HashMap<Scope, Record>,
+    /// When the newest step ended; `None` before the first.
+    ended: Option<Nanos>,
+}
+
+impl Histories {
+    /// Takes a step if one is over. Best called every second; what was counted before the first
+    /// call is in no step.
+    pub(crate) fn tick(&mut self, now: Nanos, totals: &Totals) {
+        let is_first = self.ended.is_none();
+        if self.ended.is_some_and(|ended| now.duration_since(ended) < STEP) {
+            return;
+        }
+        self.ended = Some(now);
+        for (scope, seen) in by_scope(totals) {
+            if !self.of.contains_key(&scope) && self.of.len() >= MAX_SCOPES && scope != Scope::All {
+                continue;
+            }
+            let record = self.of.entry(scope).or_default();
+            if !is_first {
+                if record.steps.len() == STEPS {
+                    record.steps.pop_front();
+                }
+                record.steps.push_back(seen.step_since(&record.seen));
+            }
+            record.seen = seen;
+        }
+    }
+
+    /// When the newest step ended.
+    pub(crate) fn ended(&self) -> Option<Nanos> {
+        self.ended
+    }
+
+    /// The steps of a scope, the oldest first.
+    pub(crate) fn steps(&self, scope: &Scope) -> Vec<HistoryStep> {
+        let record = self.of.get(scope);
+        record.map(|record| record.steps.iter().cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn by_scope(totals: &Totals) -> HashMap<Scope, Seen> {
+    let mut all: HashMap<Scope, Seen> = HashMap::from([(Scope::All, Seen::default())]);
+    for (series, totals) in &totals.series {
+        for scope in Scope::all_of(series) {
+            all.entry(scope).or_default().add(totals);
+        }
+    }
+    all
+}
+
+/// Exchanges of a scope since the start, and how many of them were errors.
+pub(crate) fn counted(scope: &Scope, totals: &Totals) -> (u64, u64) {
+    let own = totals.series.iter().filter(|(series, _)| scope.includes(series));
+    own.fold((0, 0), |(requests, failed), (_, totals)| {
+        (requests + totals.exchanges(), failed + errors(totals))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_core::stats::{ExchangeEnd, MethodLabel, Stats};
+
+    fn at(seconds: u64) -> Nanos {
+        Nanos::default().after(Duration::from_secs(seconds))
+    }
+
+    fn exchange(stats: &Stats, route: &str, backend: &str, code: u16) {
+        let pool = if backend.is_empty() { "" } else { "web" };
+        let series = Series {
+            listener: "main".into(),
+            route: route.into(),
+            pool: pool.into(),
+            backend: backend.into(),
+        };
+        let end = ExchangeEnd {
+            code,
+            method: MethodLabel::Get,
+            total: 4_000_000,
+            first_byte: None,
+            connect: None,
+            queue: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        stats.workers()[0].cell(&series).exchange(&end);
+    }
+
+    fn requests(histories: &Histories, scope: &Scope) -> Vec<(u64, u64)> {
+        histories.steps(scope).iter().map(|step| (step.requests, step.errors)).collect()
+    }
+
+    #[test]
+    fn each_scope_has_the_steps_of_what_belongs_to_it() {
+        let (stats, mut histories) = (Stats::new(1), Histories::default());
+        exchange(&stats, "r", "b1", 200);
+        histories.tick(at(1), &stats.read());
+        assert!(histories.steps(&Scope::All).is_empty(), "what was before is in no step");
+        exchange(&stats, "r", "b1", 200);
+        exchange(&stats, "r", "b2", 503);
+        exchange(&stats, "", "", 404);
+        histories.tick(at(5), &stats.read());
+        assert!(histories.steps(&Scope::All).is_empty(), "the step is not over");
+        histories.tick(at(6), &stats.read());
+        histories.tick(at(11), &stats.read());
+        let backend = |name: &str| Scope::Backend("web".into(), name.into());
+        let cases = [
+            (Scope::All, vec![(3, 1), (0, 0)], (4, 1)),
+            (Scope::Route("r".into()), vec![(2, 1), (0, 0)], (3, 1)),
+            (Scope::Pool("web".into()), vec![(2, 1), (0, 0)], (3, 1)),
+            (backend("b1"), vec![(1, 0), (0, 0)], (2, 0)),
+            (backend("b2"), vec![(1, 1), (0, 0)], (1, 1)),
+            (backend("b3"), vec![], (0, 0)),
+        ];
+        for (scope, steps, total) in cases {
+            assert_eq!(requests(&histories, &scope), steps, "{scope:?}");
+            assert_eq!(counted(&scope, &stats.read()), total, "{scope:?}");
+        }
+        assert_eq!(histories.ended(), Some(at(11)));
+        let steps = histories.steps(&Scope::All);
+        let p99 = steps[0].p99_ms.expect("something ended");
+        assert!((p99 - 4.0).abs() < 0.1, "{p99}");
+        assert_eq!(steps[1].p99_ms, None);
+    }
+
+    #[test]
+    fn memory_is_bounded_in_time_and_in_scopes() {
+        let (stats, mut histories) = (Stats::new(1), Histories::default());
+        for name in 0..MAX_SCOPES {
+            exchange(&stats, &format!("r{name}"), "", 200);
+        }
+        histories.tick(at(0), &stats.read());
+        exchange(&stats, "late", "", 200);
+        for step in 1..=STEPS as u64 + 7 {
+            histories.tick(at(5 * step), &stats.read());
+        }
+        assert_eq!(histories.of.len(), MAX_SCOPES);
+        assert_eq!(histories.steps(&Scope::All).len(), STEPS);
+        assert!(histories.steps(&Scope::Route("late".into())).is_empty());
+        assert_eq!(counted(&Scope::Route("late".into()), &stats.read()), (1, 0));
+    }
+}
