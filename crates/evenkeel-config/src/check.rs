@@ -1,5 +1,7 @@
 //! What no key can tell alone: names that are used and defined, keys that exclude each other.
 
+mod scale;
+
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Name, Whole};
 use crate::sections::{AffinityType, Match, Pool, Root, Route};
@@ -209,11 +211,8 @@ impl Check<'_> {
         }
         let names = pool.backends.iter().map(|backend| backend.0.name.0.clone()).collect();
         self.unique(&backends, names);
-        if let Some(scale) = &pool.autoscale.0
-            && scale.min.0 > scale.max.0
-        {
-            let message = format!("{} is below `min`, {}", scale.max.0, scale.min.0);
-            self.report(&format!("{path}.autoscale.max"), message);
+        if let Some(scale) = &pool.autoscale.0 {
+            self.autoscale(scale, &format!("{path}.autoscale"));
         }
     }
 

@@ -14,9 +14,12 @@
 mod bound;
 mod check;
 mod diagnostic;
+mod difference;
+mod edit;
 mod environment;
 mod forms;
 mod key;
+mod migration;
 mod overrides;
 mod plan;
 mod reader;
@@ -34,7 +37,10 @@ mod tree_toml;
 mod tree_yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use difference::{Difference, differences};
+pub use edit::{Conflict, Edit, NewBackend};
 pub use environment::{EnvironmentKey, environment};
+pub use migration::{migration_schema, read_migration};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;
 pub use scalar::{parse_duration, parse_ratio};
@@ -86,6 +92,8 @@ pub struct Configuration {
     root: Root,
     merged: overrides::Merged,
     lines: SourceLines,
+    /// Edits that could not be laid over the rest.
+    pub conflicts: Vec<Conflict>,
 }
 
 /// Reads a configuration: the file if there is one, the environment over it, flags over that.
@@ -93,6 +101,18 @@ pub struct Configuration {
 /// # Errors
 /// Everything that is wrong, sorted by position; a text that cannot be parsed is one error.
 pub fn read(source: Option<&Source>, overrides: &Overrides) -> Result<Configuration, Diagnostics> {
+    read_edited(source, overrides, &[])
+}
+
+/// Reads a configuration with edits over everything else.
+///
+/// # Errors
+/// As `read`. An edit that speaks of what is not there is none: see `Configuration::conflicts`.
+pub fn read_edited(
+    source: Option<&Source>,
+    overrides: &Overrides,
+    edits: &[Edit],
+) -> Result<Configuration, Diagnostics> {
     let lines = match source {
         Some(source) => SourceLines::new(&source.name, source.text.clone()),
         None => SourceLines::new(NO_FILE, String::new()),
@@ -102,14 +122,15 @@ pub fn read(source: Option<&Source>, overrides: &Overrides) -> Result<Configurat
         Err(problem) => return Err(lines.diagnostics(vec![problem])),
     };
     let mut reader = reader::Reader::default();
-    let merged = overrides::merge(tree, overrides, &mut reader.problems);
+    let mut merged = overrides::merge(tree, overrides, &mut reader.problems);
+    let conflicts = edit::apply(&mut merged.tree, edits);
     let root = Root::read(&merged.tree, &mut reader);
     let mut problems = reader.problems;
     if let Some(mut root) = root {
         check::complete(&mut root);
         check::check(&root, &merged.tree, &mut problems);
         if problems.is_empty() {
-            return Ok(Configuration { root, merged, lines });
+            return Ok(Configuration { root, merged, lines, conflicts });
         }
     }
     Err(merged.diagnostics(problems, &lines))

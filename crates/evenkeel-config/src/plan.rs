@@ -1,6 +1,7 @@
 //! Checked values as domain types.
 
 mod pool;
+pub(crate) mod scale;
 mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
@@ -135,6 +136,7 @@ fn route(route: &Route, index: &HashMap<&str, usize>) -> RoutePlan {
         deny: networks(&route.deny),
         timeout: route.timeout.0,
         rate_limit: route.rate_limit.as_ref().map(rate_limit),
+        arms: None,
     }
 }
 

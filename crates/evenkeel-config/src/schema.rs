@@ -6,11 +6,16 @@ use serde_json::{Map, Value as Json, json};
 
 /// JSON Schema (draft 2020-12) of the native form, with docs and defaults.
 pub fn schema() -> Json {
+    document("evenkeel configuration", Root::shape())
+}
+
+/// The schema of a whole document.
+pub(crate) fn document(title: &str, shape: Shape) -> Json {
     let mut definitions = Map::new();
-    let root = schema_of(Root::shape(), &mut definitions);
+    let root = schema_of(shape, &mut definitions);
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "evenkeel configuration",
+        "title": title,
     });
     if let (Some(schema), Json::Object(root)) = (schema.as_object_mut(), root) {
         schema.extend(root);

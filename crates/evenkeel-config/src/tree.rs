@@ -101,6 +101,17 @@ impl Node {
         }
     }
 
+    /// The value of an entry of a map, to be changed.
+    pub(crate) fn value_mut(&mut self, key: &str) -> Option<&mut Value> {
+        match &mut self.value {
+            Value::Map(entries) => {
+                let entry = entries.iter_mut().find(|entry| entry.key == key)?;
+                Some(&mut entry.value.value)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Str(_) | Value::Seq(_) => None,
+        }
+    }
+
     fn item(&self, index: usize) -> Option<&Node> {
         match &self.value {
             Value::Seq(items) => items.get(index),

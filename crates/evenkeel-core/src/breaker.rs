@@ -289,6 +289,12 @@ impl Breaker {
         }
     }
 
+    /// Closes it whatever was found: nothing acts on it any more.
+    pub(crate) fn restore(&self, now: Nanos) {
+        // Whoever turned it off knows; there is no transition to tell.
+        let _ = self.close(&mut self.course(), now);
+    }
+
     /// Opens a closed breaker for a reason that lies in the rest of the pool.
     pub fn eject(
         &self,

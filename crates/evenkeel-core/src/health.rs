@@ -237,6 +237,16 @@ impl Health {
         }
     }
 
+    /// Back to `Unknown`: nothing is probed any more.
+    pub(crate) fn forget(&self) {
+        let mut history = self.history();
+        history.since = Nanos::default();
+        history.streak = Streak::Successes(0);
+        history.results.clear();
+        history.last_fault = None;
+        self.state.store(HealthState::Unknown as u8, Ordering::Release);
+    }
+
     /// All that is known.
     pub fn report(&self) -> HealthReport {
         let history = self.history();

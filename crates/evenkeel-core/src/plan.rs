@@ -12,6 +12,7 @@ pub use pool::*;
 pub use tls::*;
 
 use crate::address::BindAddress;
+use crate::migration::ArmRule;
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub struct RoutePlan {
     pub timeout: Duration,
     /// Bound on requests per time.
     pub rate_limit: Option<RateLimitPlan>,
+    /// Divides requests between two pools while a migration moves them; then `split` is not asked.
+    pub arms: Option<ArmRule>,
 }
 
 /// A token bucket per key.

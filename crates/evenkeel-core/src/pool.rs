@@ -6,6 +6,7 @@
 //! report   outcome -> breaker, suspicion, response times -> who is eligible from now on
 //! ```
 
+mod next;
 mod pick;
 mod preview;
 mod report;
@@ -31,6 +32,7 @@ use crate::strategy::round_robin::RoundRobin;
 use crate::suspicion::{Doubt, Trust};
 use crate::time::Nanos;
 use arc_swap::ArcSwap;
+use next::{News, Parts};
 use selection::Selection;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,13 +67,17 @@ pub struct Pool {
     /// In the order configured.
     pub backends: Vec<Arc<Backend>>,
     /// Bounds retries.
-    pub budget: RetryBudget,
+    pub budget: Arc<RetryBudget>,
     /// Where requests wait while every backend has its `connections.max`.
     pub waiting: Arc<WaitingRoom>,
     /// Sign and verify session cookies; `None` without cookie affinity.
     pub cookie_keys: Option<Arc<CookieKeys>>,
-    keys: KeyTable,
-    cursor: RoundRobin,
+    keys: Arc<KeyTable>,
+    cursor: Arc<RoundRobin>,
+    /// Shared with the same pool of other configurations.
+    news: Arc<News>,
+    /// How much of the news the selection knows.
+    known: AtomicU64,
     selection: ArcSwap<Selection>,
     /// Held while a selection is made, so that an older view never replaces a newer one.
     selecting: Mutex<()>,
@@ -79,8 +85,6 @@ pub struct Pool {
     refresh_at: AtomicU64,
     /// Something has changed since the selection was made.
     is_stale: AtomicBool,
-    /// The last mode that was told is a bad one.
-    is_lost: AtomicBool,
     by_id: HashMap<BackendId, usize>,
 }
 
@@ -91,22 +95,42 @@ impl Pool {
             Arc::new(Backend::new(&plan.name, backend.clone()))
         };
         let backends: Vec<_> = plan.backends.iter().map(new).collect();
-        let selection = Selection::of(&plan, &backends, Nanos::default());
+        let connections = &plan.connections;
+        let waiting = WaitingRoom::new(connections.queue_max, connections.queue_timeout);
+        let parts = Parts {
+            keys: Arc::new(key_table(&plan)),
+            budget: Arc::default(),
+            waiting: Arc::new(waiting),
+            cursor: Arc::default(),
+            news: Arc::default(),
+        };
+        Pool::of((plan, backends), cookie_keys, parts, Nanos::default())
+    }
+
+    fn of(
+        (plan, backends): (PoolPlan, Vec<Arc<Backend>>),
+        cookie_keys: Option<Arc<CookieKeys>>,
+        parts: Parts,
+        now: Nanos,
+    ) -> Pool {
+        let Parts { keys, budget, waiting, cursor, news } = parts;
+        // Known first: what happens while the selection is made is then news.
+        let known = AtomicU64::new(news.count());
+        let selection = Selection::of(&plan, &backends, now);
         Pool {
-            keys: key_table(&plan),
-            budget: RetryBudget::default(),
-            waiting: Arc::new(WaitingRoom::new(
-                plan.connections.queue_max,
-                plan.connections.queue_timeout,
-            )),
+            keys,
+            budget,
+            waiting,
             cookie_keys,
-            cursor: RoundRobin::default(),
+            cursor,
+            news,
+            known,
             selection: ArcSwap::from_pointee(selection),
             selecting: Mutex::new(()),
             review_at: AtomicU64::new(0),
             refresh_at: AtomicU64::new(0),
-            is_stale: AtomicBool::new(false),
-            is_lost: AtomicBool::new(false),
+            // So that the first review tells the mode.
+            is_stale: AtomicBool::new(now != Nanos::default()),
             by_id: backends.iter().enumerate().map(|(at, backend)| (backend.id, at)).collect(),
             backends,
             plan,
@@ -120,12 +144,13 @@ impl Pool {
 
     /// True if the query of a pick needs a hash.
     pub fn wants_hash(&self) -> bool {
-        !matches!(self.keys, KeyTable::None)
+        !matches!(*self.keys, KeyTable::None)
     }
 
     /// Decides anew who is eligible. The new mode, if it has changed. In a large pool that takes
     /// time: it is put off, to the next `review` at the latest, if it was done a moment ago.
     pub fn refresh(&self, now: Nanos) -> Option<Mode> {
+        self.news.tell();
         if self.backends.len() > REFRESH_AT_ONCE {
             let next = now.after(REFRESH_PAUSE).0;
             if now.0 < self.refresh_at.load(Ordering::Relaxed) {
@@ -140,6 +165,7 @@ impl Pool {
     fn select(&self, now: Nanos) -> Option<Mode> {
         let _turn = self.selecting.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_stale.store(false, Ordering::Release);
+        self.known.store(self.news.count(), Ordering::Relaxed);
         let next = Selection::of(&self.plan, &self.backends, now);
         let (mode, count) = (next.mode, next.members.len());
         let before = self.selection.swap(Arc::new(next));
@@ -147,18 +173,11 @@ impl Pool {
             // Whoever came back has room for those who wait.
             (0..self.plan.connections.max).for_each(|_| self.waiting.call_next());
         }
-        if before.mode == mode {
-            return None;
+        match mode {
+            // Doubts come and go; only what was lost can be recovered.
+            Mode::Doubtful => (before.mode != mode).then_some(mode),
+            Mode::Normal | Mode::FailOpen | Mode::Empty => self.news.is_new(mode).then_some(mode),
         }
-        // Doubts come and go; only what was lost can be recovered.
-        let lost = matches!(mode, Mode::FailOpen | Mode::Empty);
-        let was_lost = match mode {
-            Mode::Doubtful => return Some(mode),
-            Mode::Normal | Mode::FailOpen | Mode::Empty => {
-                self.is_lost.swap(lost, Ordering::Relaxed)
-            }
-        };
-        (lost || was_lost).then_some(mode)
     }
 
     /// Raises a doubt about a backend. `Some` if it is new: then a probe has to find out. Where
@@ -206,9 +225,11 @@ impl Pool {
         changes
     }
 
-    /// Makes the selection that was put off.
+    /// Makes the selection that was put off, or that the same pool of another configuration gives
+    /// reason for.
     fn catch_up(&self, now: Nanos) -> Vec<(usize, Change)> {
-        if !self.is_stale.load(Ordering::Acquire) {
+        let up_to_date = self.known.load(Ordering::Relaxed) == self.news.count();
+        if up_to_date && !self.is_stale.load(Ordering::Acquire) {
             return Vec::new();
         }
         let mode = self.select(now);

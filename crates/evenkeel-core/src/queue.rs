@@ -93,6 +93,11 @@ impl<W> Queue<W> {
         }
     }
 
+    /// From now on; entries that are there stay, and keep their time.
+    pub fn set_bounds(&mut self, max: usize, timeout: Duration) {
+        (self.max, self.timeout) = (max, timeout);
+    }
+
     /// Lines up. `deadline` is when the client's own time is spent.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use evenkeel_core::field::Known;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::{self, Forwarding, Target};
 use evenkeel_core::limit::{Admission, RateLimiter};
+use evenkeel_core::migration::{ArmRule, CohortKey, Named};
 use evenkeel_core::path::{self, PathView};
 use evenkeel_core::plan::{
     AffinityPlan, HashKey, ListenerPlan, PathMatch, RateKey, RateLimitPlan, RoutePlan,
@@ -74,6 +75,35 @@ impl<'a> Asked<'a> {
         };
         let mut arms = route.split.iter().filter(|(_, weight)| *weight > 0);
         arms.find(|(index, _)| is_tied(*index)).map(|(index, _)| *index)
+    }
+
+    /// The pool that a migration gives the request to; `random` is for cohorts of single requests.
+    pub(crate) fn moved_to(&self, rule: &ArmRule, random: u64) -> usize {
+        let cookie = |name: &str| {
+            let mut lines = headers::cookie_lines(self.head, self.bytes);
+            lines.find_map(|line| find_cookie(line, name.as_bytes()))
+        };
+        let drawn = random.to_le_bytes();
+        let address = || self.ip().map_or_else(Vec::new, |ip| ip.to_string().into_bytes());
+        let cohort = match &rule.key {
+            CohortKey::Request => rule.cohort(&drawn),
+            CohortKey::ClientIp => rule.cohort(&address()),
+            CohortKey::Header(name) => match self.first_value(name) {
+                Some(value) => rule.cohort(value),
+                None => rule.cohort(&address()),
+            },
+            CohortKey::Cookie(name) => match cookie(name) {
+                Some(value) => rule.cohort(value),
+                None => rule.cohort(&address()),
+            },
+        };
+        rule.pool(cohort, |named| match named {
+            Named::Header(name, value) => {
+                let lines = self.lines();
+                lines.any_value(name.as_bytes(), &mut |found| found == value.as_bytes())
+            }
+            Named::Cookie(name, value) => cookie(name).is_some_and(|it| it == value.as_bytes()),
+        })
     }
 
     /// The bucket that the request takes a token from.
@@ -198,6 +228,9 @@ impl<N: Net> Exchange<N> {
         route: &RoutePlan,
         asked: Asked<'_>,
     ) -> Option<usize> {
+        if let Some(rule) = &route.arms {
+            return Some(asked.moved_to(rule, worker.net.random()));
+        }
         let snapshot = self.record.snapshot();
         if route.split.len() == 1 {
             return snapshot.pool_of(route, 0);

@@ -37,6 +37,7 @@ impl Hasher for Spread {
 /// Where a place in the configuration counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
+    /// Its number, not its place.
     pub(crate) listener: usize,
     pub(crate) route: Option<usize>,
     pub(crate) pool: Option<usize>,
@@ -44,13 +45,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn key(self) -> Key {
+    /// `listener`: its place.
+    fn key(self, listener: usize) -> Key {
         let part = |place: Option<usize>| place.map_or(ABSENT, |place| place as u64 + 1);
         let (route, pool) = (part(self.route) & 0xffff, part(self.pool) & 0xffff);
-        (self.listener as u64 & 0xff) << 56
-            | route << 40
-            | pool << 24
-            | part(self.backend) & 0xff_ffff
+        (listener as u64 & 0xff) << 56 | route << 40 | pool << 24 | part(self.backend) & 0xff_ffff
     }
 
     fn series(self, snapshot: &Snapshot) -> Series {
@@ -58,7 +57,7 @@ impl Place {
         let empty = || Arc::from("");
         let pool = self.pool.and_then(|at| plan.pools.get(at));
         let backend = self.backend.and_then(|at| pool?.backends.get(at));
-        let listener = plan.listeners.get(self.listener);
+        let listener = snapshot.listener(self.listener);
         let route = self.route.and_then(|at| plan.routes.get(at));
         Series {
             listener: listener.map_or_else(empty, |listener| Arc::clone(&listener.name)),
@@ -81,12 +80,14 @@ impl Drop for OpenConnection {
 /// The cells of one worker, found by place.
 pub(crate) struct Counts {
     pub(crate) stats: Arc<WorkerStats>,
+    /// Of one snapshot, for places are its own.
     cells: RefCell<HashMap<Key, Arc<Cell>, BuildHasherDefault<Spread>>>,
+    generation: std::cell::Cell<u64>,
 }
 
 impl Counts {
     pub(crate) fn new(stats: Arc<WorkerStats>) -> Counts {
-        Counts { stats, cells: RefCell::default() }
+        Counts { stats, cells: RefCell::default(), generation: std::cell::Cell::new(0) }
     }
 
     /// A client was let in by this listener.
@@ -96,17 +97,24 @@ impl Counts {
         OpenConnection(counts)
     }
 
-    /// Places mean something else from now on.
-    pub(crate) fn forget(&self) {
+    /// From now on places are those of this snapshot.
+    pub(crate) fn adopt(&self, snapshot: &Snapshot) {
         self.cells.borrow_mut().clear();
+        self.generation.set(snapshot.generation);
     }
 
     /// Acts on the cell of a place.
     #[inline]
     pub(crate) fn at(&self, place: Place, snapshot: &Snapshot, act: impl FnOnce(&Cell)) {
+        if snapshot.generation != self.generation.get() {
+            // An exchange that began before the last reload; there are few.
+            return act(&self.stats.cell(&place.series(snapshot)));
+        }
+        let listener = snapshot.listener_index(place.listener).unwrap_or(usize::MAX);
         let mut cells = self.cells.borrow_mut();
-        let cell =
-            cells.entry(place.key()).or_insert_with(|| self.stats.cell(&place.series(snapshot)));
+        let cell = cells
+            .entry(place.key(listener))
+            .or_insert_with(|| self.stats.cell(&place.series(snapshot)));
         act(cell);
     }
 
@@ -158,7 +166,9 @@ mod tests {
             (0, Some(1), Some(0), Some(0)),
             (0, Some(0), Some(1), Some(0)),
         ];
-        let key = |(listener, route, pool, backend)| Place { listener, route, pool, backend }.key();
+        let key = |(listener, route, pool, backend)| {
+            Place { listener, route, pool, backend }.key(listener)
+        };
         let mut keys: Vec<_> = places.into_iter().map(key).collect();
         keys.sort_unstable();
         keys.dedup();

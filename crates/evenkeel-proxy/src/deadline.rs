@@ -69,6 +69,13 @@ impl Deadlines {
         }
     }
 
+    /// Wakes the clients of some listeners, and those who let them in.
+    pub(crate) fn wake_clients_of(&self, listener: impl Fn(usize) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|slot| listener(slot.listener)) {
+            slot.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// Wakes every task, so that it looks at what has changed.
     pub(crate) fn wake_all(&self) {
         for slot in self.slots.borrow().iter() {

@@ -194,9 +194,9 @@ impl<N: Net> Exchange<N> {
         }
     }
 
-    /// True once the server drains: this response is the connection's last.
+    /// True once the server drains or the listener has gone: this response is the last here.
     pub(crate) fn is_draining(&self) -> bool {
-        self.worker().is_draining()
+        self.worker().is_leaving(self.record.listener)
     }
 
     /// The route, once one was found.

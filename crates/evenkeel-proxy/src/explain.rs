@@ -203,11 +203,12 @@ impl Explained {
         (route, asked, path): (&RoutePlan, Asked<'_>, &[u8]),
         moment: Moment,
     ) -> Result<(), Failure> {
-        let arm = match route.split.as_slice() {
-            [_] => None,
-            _ => asked.tied_arm(snapshot, route, moment.unix_nanos),
+        let arm = match (&route.arms, route.split.as_slice()) {
+            (Some(rule), _) => Some(asked.moved_to(rule, moment.draw)),
+            (None, [_]) => None,
+            (None, _) => asked.tied_arm(snapshot, route, moment.unix_nanos),
         };
-        self.arm_is_tied = arm.is_some();
+        self.arm_is_tied = arm.is_some() && route.arms.is_none();
         self.pool = arm.or_else(|| snapshot.pool_of(route, moment.draw));
         let pool = self.pool.and_then(|at| snapshot.pools.get(at)).ok_or(Failure::NoBackend)?;
         let tie = session::tie(pool, asked.head, asked.bytes, moment.unix_nanos);

@@ -108,7 +108,8 @@ pub(crate) async fn run<N: Net>(
         Answer::Bodies(pump) => Box::pin(this.stream_bodies(worker, client, exchange, pump)).await,
         Answer::Tunnel(down) => {
             let ends = (&mut client.stream, &mut client.carry, &mut this.connection.stream);
-            let moved = Box::pin(tunnel::run(worker, ends, down, (&client.deadline, this.pool)));
+            let place = (client.listener, &**this.pool, &*this.pick);
+            let moved = Box::pin(tunnel::run(worker, ends, down, (&client.deadline, place)));
             (exchange.record.bytes_in, exchange.record.bytes_out) = moved.await;
             return Ok(Next::Close);
         }
@@ -287,7 +288,7 @@ impl<S: Stream> Try<'_, S> {
 
 /// How long a client may leave a body lying: the listener's bound, or the pool's if that is less.
 fn client_patience<N: Net, S>(client: &Client<S>, exchange: &Exchange<N>, pool: &Pool) -> Duration {
-    let listener = exchange.record.snapshot().plan.listeners.get(client.listener);
+    let listener = exchange.record.snapshot().listener(client.listener);
     let own = listener.map_or(Duration::MAX, |listener| listener.limits.idle_timeout);
     own.min(pool.plan.timeouts.idle)
 }

@@ -58,6 +58,7 @@ pub(crate) struct Client<S> {
     /// Bytes read and not consumed: the beginning of a head, or requests sent ahead.
     pub(crate) carry: Vec<u8>,
     pub(crate) peer: Peer,
+    /// The number of the listener that it came in by.
     pub(crate) listener: usize,
     pub(crate) deadline: Deadline,
     served: u32,
@@ -144,7 +145,7 @@ impl<S: Stream> Client<S> {
         self.unparsed = !self.carry.is_empty();
         self.parse_again_at = 0;
         let snapshot = worker.snapshot();
-        let at = snapshot.plan.listeners.get(self.listener).map_or(self.since, |listener| {
+        let at = snapshot.listener(self.listener).map_or(self.since, |listener| {
             let limits = &listener.limits;
             let idle = self.served > 0 && self.carry.is_empty();
             self.since.after(if idle { limits.idle_timeout } else { limits.request_head_timeout })
@@ -222,7 +223,7 @@ impl<S: Stream> Client<S> {
         if self.served > 0 {
             let snapshot = worker.snapshot();
             let now = worker.now();
-            if let Some(listener) = snapshot.plan.listeners.get(self.listener) {
+            if let Some(listener) = snapshot.listener(self.listener) {
                 self.deadline
                     .set_waiting(now.after(listener.limits.request_head_timeout), Some(now));
             }
@@ -237,7 +238,7 @@ impl<S: Stream> Client<S> {
         bytes: &mut [u8],
     ) -> (Option<Arrival<N>>, usize) {
         let snapshot = worker.snapshot();
-        let Some(listener) = snapshot.plan.listeners.get(self.listener) else {
+        let Some(listener) = snapshot.listener(self.listener) else {
             return (Some(Arrival::Gone), 0);
         };
         let mut head = std::mem::take(&mut worker.scratch.borrow_mut().request);
@@ -302,7 +303,7 @@ impl<S: Stream> Client<S> {
         }
         let idle = self.carry.is_empty();
         let patience = self.served == 0 && now < self.since.after(DRAIN_PATIENCE);
-        if worker.is_draining() && idle && !patience {
+        if worker.is_leaving(self.listener) && idle && !patience {
             return Poll::Ready(Arrival::Gone);
         }
         Poll::Pending

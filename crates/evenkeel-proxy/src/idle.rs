@@ -98,13 +98,19 @@ impl<S: Stream> IdleConnections<S> {
         if self.slots.len() <= backend.slot {
             self.slots.resize_with(backend.slot + 1, || None);
         }
+        if backend.is_gone() {
+            return;
+        }
         let own = self.slots[backend.slot].get_or_insert_with(|| PerBackend {
             backend: Arc::clone(backend),
             idle: Vec::new(),
-            timeout: bounds.idle_timeout,
-            share: bounds.max_idle.div_ceil(self.workers),
+            timeout: Duration::ZERO,
+            share: 0,
             told: 0,
         });
+        // They may differ from those of the last configuration.
+        own.timeout = bounds.idle_timeout;
+        own.share = bounds.max_idle.div_ceil(self.workers);
         if own.share > 0 && own.idle.len() < MAX_BURST {
             own.idle.push(Idle { connection, since: now });
         }
@@ -136,6 +142,15 @@ impl<S: Stream> IdleConnections<S> {
     #[inline]
     pub(crate) fn take_unexplained(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.unexplained)
+    }
+
+    /// Closes those to backends that the configuration in force has no more.
+    pub(crate) fn forget_gone(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(gone) = slot.take_if(|own| own.backend.is_gone()) {
+                gone.backend.note_idle(-gone.told);
+            }
+        }
     }
 
     /// Closes them all: descriptors are needed elsewhere, or the worker drains.

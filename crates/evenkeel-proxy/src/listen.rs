@@ -22,8 +22,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(100);
 /// Clients let in at one go, before others get their turn.
 const ACCEPTS_PER_TURN: u32 = 64;
 
-/// Accepts for one listener until the server drains or stops. The server counts as accepting from
-/// the call on, not only from the first poll.
+/// Accepts for the listener of this number until it goes, or the server drains or stops. The server
+/// counts as accepting from the call on, not only from the first poll.
 pub fn accept_loop<N, A>(
     worker: Rc<Worker<N>>,
     socket: A,
@@ -64,7 +64,7 @@ where
                     tokio::task::yield_now().await;
                 }
             }
-            Next::Failed(_) if worker.is_draining() => return,
+            Next::Failed(_) if worker.is_leaving(listener) => return,
             Next::Failed(error) => {
                 if pause == FIRST_PAUSE {
                     tell(&worker, listener, &error);
@@ -85,10 +85,11 @@ async fn admit<N: Net>(
     listener: usize,
 ) {
     let snapshot = worker.snapshot();
-    let Some(plan) = snapshot.plan.listeners.get(listener) else { return };
+    let Some(index) = snapshot.listener_index(listener) else { return };
+    let (plan, door) = (&snapshot.plan.listeners[index], &snapshot.doors[index]);
     let connections = &worker.shared.connections;
     while !worker.shared.is_draining() {
-        match connections.pressure(listener, plan.limits.max_connections) {
+        match connections.pressure(door, plan.limits.max_connections) {
             Pressure::None => break,
             pressure @ (Pressure::Listener(_) | Pressure::Process) => worker.press(pressure),
         }
@@ -96,7 +97,7 @@ async fn admit<N: Net>(
     }
     let peer = Peer::new(address, &plan.trusted_proxies);
     let max_per_ip = plan.limits.max_connections_per_ip;
-    if let Some(place) = Connections::admit(&worker.shared, listener, peer.ip, max_per_ip) {
+    if let Some(place) = Connections::admit(&worker.shared, door, peer.ip, max_per_ip) {
         let counted = worker.counts.connection(&plan.name);
         let place = (listener, place, counted);
         let client = http1::serve(Rc::clone(worker), Wire::Plain(stream), peer, place);
@@ -122,7 +123,7 @@ where
     poll_fn(|cx| match socket.poll_accept(cx) {
         Poll::Ready(Ok((stream, address))) => Poll::Ready(Next::Client(stream, address)),
         Poll::Ready(Err(error)) => Poll::Ready(Next::Failed(error)),
-        Poll::Pending if worker.is_draining() => Poll::Ready(Next::Stop),
+        Poll::Pending if worker.is_leaving(listener) => Poll::Ready(Next::Stop),
         Poll::Pending => Poll::Pending,
     })
     .await
@@ -145,10 +146,10 @@ fn is_about_one_client(error: &io::Error) -> bool {
         || error.kind() == io::ErrorKind::Interrupted
 }
 
-fn tell<N: Net>(worker: &Worker<N>, listener: usize, error: &io::Error) {
+pub(crate) fn tell<N: Net>(worker: &Worker<N>, listener: usize, error: &io::Error) {
     let text = error.to_string();
     let snapshot = worker.snapshot();
-    let name = snapshot.plan.listeners.get(listener).map_or("", |plan| &plan.name);
+    let name = snapshot.listener(listener).map_or("", |plan| &plan.name);
     worker.shared.events.emit(&Event {
         unix_nanos: worker.net.unix_nanos(),
         level: LogLevel::Warn,

@@ -6,7 +6,7 @@ use crate::net::Net;
 use crate::probe::{ProbeAnswer, ProbeTarget, probe};
 use crate::shared::Shared;
 use crate::verdict::{Teller, chance};
-use evenkeel_core::backend::{Backend, ConnectTimes};
+use evenkeel_core::backend::ConnectTimes;
 use evenkeel_core::health::{
     HealthChange, HealthState, Pace, ProbeFault, ProbeResult, ProbeSchedule, Streak,
     next_probe_delay,
@@ -56,15 +56,12 @@ impl Target {
         let usual = ConnectTimes::default();
         Target { pool, index, probed: false, began: Nanos::default(), usual }
     }
-
-    fn backend(&self) -> &Arc<Backend> {
-        &self.pool.backends[self.index]
-    }
 }
 
 /// How a probe ended.
 struct Ended {
-    target: usize,
+    /// Of its backend.
+    slot: usize,
     began: Nanos,
     /// `None`: nothing was learnt.
     fault: Option<Option<ProbeFault>>,
@@ -74,9 +71,10 @@ struct Ended {
 pub struct Prober<N: Net> {
     net: Rc<N>,
     shared: Arc<Shared>,
-    targets: Vec<Target>,
-    /// Target by the backend's slot.
-    by_slot: HashMap<usize, usize>,
+    /// Of the snapshot that targets are of.
+    generation: u64,
+    /// By the backend's slot, which is also its index in the schedule.
+    targets: HashMap<usize, Target>,
     schedule: ProbeSchedule,
     running: usize,
     /// Targets that have not been probed yet.
@@ -84,43 +82,60 @@ pub struct Prober<N: Net> {
 }
 
 impl<N: Net> Prober<N> {
-    /// For the pools of the snapshot in force.
+    /// For the pools of the snapshot in force, whichever that is.
     pub fn new(net: N, shared: Arc<Shared>) -> Prober<N> {
-        let snapshot = shared.snapshot();
         let mut prober = Prober {
             net: Rc::new(net),
             shared,
-            targets: Vec::new(),
-            by_slot: HashMap::new(),
+            generation: 0,
+            targets: HashMap::new(),
             schedule: ProbeSchedule::new(),
             running: 0,
             unprobed: 0,
         };
-        for pool in snapshot.pools.iter().filter(|pool| pool.is_probed()) {
-            for index in 0..pool.backends.len() {
-                prober.add(Target::new(Arc::clone(pool), index));
-            }
-        }
+        prober.follow();
         prober
     }
 
-    fn add(&mut self, target: Target) {
-        self.unprobed += 1;
-        self.schedule.add(self.targets.len(), self.shared.clock.now());
-        self.by_slot.insert(target.backend().slot, self.targets.len());
-        self.targets.push(target);
+    /// Takes the backends of the snapshot in force for targets: new ones are due at once, those
+    /// whose check has changed too, and the others keep their rhythm.
+    fn follow(&mut self) {
+        if self.generation == self.shared.generation() {
+            return;
+        }
+        let snapshot = self.shared.snapshot();
+        self.generation = snapshot.generation;
+        let now = self.shared.clock.now();
+        let mut before = std::mem::take(&mut self.targets);
+        for pool in snapshot.pools.iter().filter(|pool| pool.is_probed()) {
+            for (index, backend) in pool.backends.iter().enumerate() {
+                let known = before.remove(&backend.slot);
+                let due = known.as_ref().is_none_or(|it| it.pool.plan.health != pool.plan.health);
+                let target = match known {
+                    Some(known) => Target { pool: Arc::clone(pool), index, ..known },
+                    None => Target::new(Arc::clone(pool), index),
+                };
+                if due {
+                    self.schedule.add(backend.slot, now);
+                }
+                self.targets.insert(backend.slot, target);
+            }
+        }
+        before.keys().for_each(|slot| self.schedule.remove(*slot));
+        self.unprobed = self.targets.values().filter(|target| !target.probed).count();
+        self.note_first_round();
     }
 
     /// Runs until the server stops.
     pub async fn run(mut self) {
         let (report, mut ended) = mpsc::channel(MAX_RUNNING);
-        self.note_first_round();
         while !self.shared.is_stopping() {
+            self.follow();
             let now = self.shared.clock.now();
             while self.running < MAX_RUNNING
-                && let Some(target) = self.schedule.start_due(now)
+                && let Some(slot) = self.schedule.start_due(now)
             {
-                self.start(target, now, report.clone());
+                self.start(slot, now, report.clone());
             }
             let next = self.schedule.next_due().unwrap_or(Nanos::NEVER);
             let wait = next.duration_since(now).min(STOP_POLL);
@@ -144,16 +159,17 @@ impl<N: Net> Prober<N> {
     fn hasten(&mut self) {
         let now = self.shared.clock.now();
         for slot in self.shared.probes.take() {
-            if let Some(target) = self.by_slot.get(&slot) {
-                let earliest = self.targets[*target].began.after(PROBE_SPACING);
-                self.schedule.hasten(*target, now.max(earliest));
+            if let Some(target) = self.targets.get(&slot) {
+                let earliest = target.began.after(PROBE_SPACING);
+                self.schedule.hasten(slot, now.max(earliest));
             }
         }
     }
 
-    fn start(&mut self, target: usize, now: Nanos, report: mpsc::Sender<Ended>) {
+    fn start(&mut self, slot: usize, now: Nanos, report: mpsc::Sender<Ended>) {
+        let Some(target) = self.targets.get_mut(&slot) else { return };
         self.running += 1;
-        let Target { pool, index, usual, began, .. } = &mut self.targets[target];
+        let Target { pool, index, usual, began, .. } = target;
         *began = now;
         let (pool, index) = (Arc::clone(pool), *index);
         let patience = CONFIRM_AFTER.max(usual.patience().saturating_mul(4));
@@ -161,7 +177,7 @@ impl<N: Net> Prober<N> {
         tokio::task::spawn_local(async move {
             let fault = probe_once(&*net, &shared, (&pool, index), patience).await;
             // The prober is gone only if the server stops.
-            let _ = report.send(Ended { target, began: now, fault }).await;
+            let _ = report.send(Ended { slot, began: now, fault }).await;
         });
     }
 
@@ -169,10 +185,14 @@ impl<N: Net> Prober<N> {
     fn finish(&mut self, end: Ended) {
         self.running -= 1;
         let now = self.shared.clock.now();
-        let target = &mut self.targets[end.target];
+        let Some(target) = self.targets.get_mut(&end.slot) else {
+            // Its backend has gone meanwhile.
+            self.schedule.finished(end.slot, Duration::ZERO, now);
+            return;
+        };
         let (pool, index) = (Arc::clone(&target.pool), target.index);
         let Some(fault) = end.fault else {
-            self.schedule.finished(end.target, UNRESOLVED_DELAY, now);
+            self.schedule.finished(end.slot, UNRESOLVED_DELAY, now);
             return;
         };
         let first = !std::mem::replace(&mut target.probed, true);
@@ -198,7 +218,7 @@ impl<N: Net> Prober<N> {
             self.forsake(&pool, index, now);
         }
         let delay = self.delay(&pool, index, first);
-        self.schedule.finished(end.target, delay, now);
+        self.schedule.finished(end.slot, delay, now);
     }
 
     /// A probe had no answer. Of a backend in doubt, or one that has failed so many, nothing is to

@@ -10,15 +10,15 @@ use evenkeel_core::failure::Failure;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
 use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
 use evenkeel_core::stats::MethodLabel;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// The worker's end of the log.
 pub(crate) struct RecordWriter {
     pen: Option<RefCell<Pen>>,
-    format: LogFormat,
-    /// Records are written if a draw is at most this.
-    sample_to: u64,
+    format: Cell<LogFormat>,
+    /// Records are written if a draw is at most this; none if it is 0.
+    sample_to: Cell<u64>,
 }
 
 struct Pen {
@@ -29,13 +29,20 @@ struct Pen {
 
 impl RecordWriter {
     pub(crate) fn new(sink: Option<AccessSink>, plan: &LoggingPlan) -> RecordWriter {
-        let sink = sink.filter(|_| plan.access && plan.access_sample > 0.0);
         let pen = sink.map(|sink| {
             RefCell::new(Pen { sink, line: Vec::with_capacity(1024), stamp: TimeStamp::default() })
         });
+        let writer = RecordWriter { pen, format: Cell::new(plan.format), sample_to: Cell::new(0) };
+        writer.adopt(plan);
+        writer
+    }
+
+    /// What is written, and how, from now on.
+    pub(crate) fn adopt(&self, plan: &LoggingPlan) {
+        let share = if plan.access { plan.access_sample } else { 0.0 };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-        let sample_to = (plan.access_sample * u64::MAX as f64) as u64;
-        RecordWriter { pen, format: plan.format, sample_to }
+        self.sample_to.set((share * u64::MAX as f64) as u64);
+        self.format.set(plan.format);
     }
 
     /// Has the writer thread look, if there is something.
@@ -44,14 +51,15 @@ impl RecordWriter {
     }
 
     fn draws<N: Net>(&self, net: &N) -> bool {
-        self.pen.is_some() && (self.sample_to == u64::MAX || net.random() <= self.sample_to)
+        let sample_to = self.sample_to.get();
+        self.pen.is_some() && sample_to > 0 && (sample_to == u64::MAX || net.random() <= sample_to)
     }
 
     fn write(&self, record: &AccessRecord<'_>) {
         if let Some(pen) = &self.pen {
             let Pen { sink, line, stamp } = &mut *pen.borrow_mut();
             line.clear();
-            write_access(self.format, record, stamp, line);
+            write_access(self.format.get(), record, stamp, line);
             sink.push(line);
         }
     }
@@ -94,7 +102,8 @@ pub(crate) struct Record<N: Net> {
     wanted: bool,
     text: Vec<u8>,
     ends: [u32; PARTS],
-    listener: usize,
+    /// The number of the listener.
+    pub(crate) listener: usize,
     pub(crate) route: Option<usize>,
     pub(crate) pool: Option<usize>,
     /// Index in the pool of the backend that was tried last.
@@ -182,7 +191,7 @@ impl<N: Net> Record<N> {
         let pool = self.pool.and_then(|index| plan.pools.get(index));
         let live = self.pool.and_then(|index| self.snapshot.pools.get(index));
         let backend = self.backend.and_then(|index| live?.backends.get(index));
-        let listener = plan.listeners.get(self.listener);
+        let listener = self.snapshot.listener(self.listener);
         self.worker.records.write(&AccessRecord {
             unix_nanos: self.worker.net.unix_nanos(),
             client_ip: std::str::from_utf8(self.get(Part::ClientIp)).unwrap_or_default(),

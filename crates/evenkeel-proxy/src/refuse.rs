@@ -38,7 +38,7 @@ pub(crate) async fn refuse<N: Net>(
     // A client that broke a rule, or was never told to go on, may not be where we think it is.
     let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);
     let in_step = !broken && !exchange.upload.owes_continue();
-    if !short || !in_step || worker.is_draining() {
+    if !short || !in_step || exchange.is_draining() {
         exchange.persistence = Persistence::Close;
     }
     let to = ReplyTo {
@@ -52,7 +52,7 @@ pub(crate) async fn refuse<N: Net>(
     };
     let mut reply = std::mem::take(&mut exchange.ahead);
     exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
-    let idle = exchange.record.snapshot().plan.listeners.get(client.listener);
+    let idle = exchange.record.snapshot().listener(client.listener);
     let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();
     client.deadline.set_waiting(worker.now().after(idle), None);
     let written = poll_fn(|cx| match reply.poll_flush(cx, &mut client.stream) {

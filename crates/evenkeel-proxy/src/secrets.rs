@@ -33,9 +33,11 @@ pub enum SecretError {
     NoRandom,
 }
 
-/// The keys of every file that a plan names, and one key for those who name none.
-struct FileSecrets {
-    by_file: HashMap<PathBuf, Arc<CookieKeys>>,
+/// The keys of every file that a plan names, one key for those who name none, and a seed: kept for
+/// the life of the process, so that sessions outlive reloads.
+pub(crate) struct Vault {
+    /// With the text that they were read from: the same text is the same keys.
+    by_file: HashMap<PathBuf, (String, Arc<CookieKeys>)>,
     made: Arc<CookieKeys>,
     seed: [u64; 2],
 }
@@ -45,29 +47,48 @@ struct FileSecrets {
 /// # Errors
 /// A file of cookie keys cannot be read or used, or there are no random numbers.
 pub fn compile(plan: Plan) -> Result<Snapshot, SecretError> {
-    let mut secrets = read(&plan)?;
-    Ok(Snapshot::new(plan, &mut secrets))
+    let mut vault = Vault::new()?;
+    vault.read_files(&plan)?;
+    Ok(Snapshot::new(plan, &mut vault))
 }
 
-fn read(plan: &Plan) -> Result<FileSecrets, SecretError> {
-    let mut by_file = HashMap::new();
-    for pool in &plan.pools {
-        if let AffinityPlan::Cookie(CookiePlan { secret_file: Some(path), .. }) = &pool.affinity
-            && !by_file.contains_key(path)
-        {
-            by_file.insert(path.clone(), Arc::new(read_keys(path)?));
-        }
+impl Vault {
+    /// With a new key and seed.
+    pub(crate) fn new() -> Result<Vault, SecretError> {
+        let made: [u8; 32] = random()?;
+        let seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
+        Ok(Vault { by_file: HashMap::new(), made: Arc::new(CookieKeys::random(made)), seed })
     }
-    let made: [u8; 32] = random()?;
-    let seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
-    Ok(FileSecrets { by_file, made: Arc::new(CookieKeys::random(made)), seed })
-}
 
-fn read_keys(path: &Path) -> Result<CookieKeys, SecretError> {
-    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let unusable = |fault| SecretError::Unusable { path: path.to_owned(), fault };
-    CookieKeys::parse(&text).map_err(unusable)
+    /// Reads the files that a plan names; true if any of them differs from what was known. On error
+    /// what was known stays.
+    pub(crate) fn read_files(&mut self, plan: &Plan) -> Result<bool, SecretError> {
+        let mut by_file = HashMap::new();
+        for pool in &plan.pools {
+            if let AffinityPlan::Cookie(CookiePlan { secret_file: Some(path), .. }) = &pool.affinity
+                && !by_file.contains_key(path)
+            {
+                by_file.insert(path.clone(), self.read_file(path)?);
+            }
+        }
+        let keys = |of: &HashMap<PathBuf, (String, Arc<CookieKeys>)>, path: &PathBuf| {
+            of.get(path).map(|(_, keys)| Arc::as_ptr(keys))
+        };
+        let changed = by_file.keys().any(|path| keys(&by_file, path) != keys(&self.by_file, path));
+        self.by_file = by_file;
+        Ok(changed)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<(String, Arc<CookieKeys>), SecretError> {
+        let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        if let Some((known, keys)) = self.by_file.get(path).filter(|(known, _)| *known == text) {
+            return Ok((known.clone(), Arc::clone(keys)));
+        }
+        let unusable = |fault| SecretError::Unusable { path: path.to_owned(), fault };
+        let keys = CookieKeys::parse(&text).map_err(unusable)?;
+        Ok((text, Arc::new(keys)))
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], SecretError> {
@@ -76,10 +97,10 @@ fn random<const N: usize>() -> Result<[u8; N], SecretError> {
     Ok(bytes)
 }
 
-impl Secrets for FileSecrets {
+impl Secrets for Vault {
     fn cookie_keys(&mut self, plan: &CookiePlan) -> Arc<CookieKeys> {
         let named = plan.secret_file.as_ref().and_then(|path| self.by_file.get(path));
-        Arc::clone(named.unwrap_or(&self.made))
+        Arc::clone(named.map_or(&self.made, |(_, keys)| keys))
     }
 
     fn seed(&mut self) -> [u64; 2] {

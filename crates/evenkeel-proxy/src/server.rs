@@ -1,15 +1,19 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
+use crate::doors::{Added, Doors};
 use crate::listen;
 use crate::log::{AccessSink, Log};
 use crate::prober::Prober;
-use crate::secrets::{self, SecretError};
+use crate::secrets::{SecretError, Vault};
 use crate::shared::{Bounds, Shared};
-use crate::socket::{self, BoundSocket, Listening, SystemNet};
+use crate::socket::{BoundSocket, Listening, SystemNet};
 use crate::worker::{Worker, pin_to_core};
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::plan::Plan;
+use evenkeel_core::pool::Pool;
+use evenkeel_core::snapshot::Snapshot;
+use std::collections::HashSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
@@ -17,11 +21,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 /// Descriptors kept for the log, the admin listener, configuration and the like.
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Orders that a worker has not taken yet.
+const MAX_ORDERS: usize = 64;
 
 /// Why a server did not start.
 #[derive(Debug, Error)]
@@ -45,80 +53,144 @@ pub enum StartError {
 /// A running server.
 pub struct Server {
     shared: Arc<Shared>,
-    addresses: Vec<(Arc<str>, String)>,
     workers: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// To each worker.
+    orders: Vec<mpsc::Sender<Order>>,
+    /// Held while what is served changes: one change at a time.
+    course: Mutex<Course>,
+}
+
+/// What changes of what is served need.
+struct Course {
+    doors: Doors,
+    vault: Vault,
+    /// Snapshots that exchanges may still hold. The last to let go of one does that here, and not
+    /// where traffic would wait for it.
+    retired: Vec<Arc<Snapshot>>,
+}
+
+/// What a worker is to do.
+enum Order {
+    /// Let clients in for the listener of this number.
+    Listen(usize, Vec<BoundSocket>),
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Whether anything is different; files that the plan names count too.
+    pub changed: bool,
+    /// The generation in force.
+    pub generation: u64,
+    /// What of it needs a restart, in words.
+    pub notes: Vec<String>,
 }
 
 impl Server {
     /// Binds every listener, then starts the workers. On error nothing stays bound.
     pub fn start(plan: &Plan, log: &Log) -> Result<Server, StartError> {
-        let workers = match plan.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        };
-        let mut per_worker: Vec<Vec<(usize, BoundSocket)>> =
-            (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for (index, listener) in plan.listeners.iter().enumerate() {
-            let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
-            let sockets = socket::bind(&listener.bind, workers).map_err(failed)?;
-            for socket in sockets.first().into_iter().flatten() {
-                addresses.push((Arc::clone(&listener.name), socket.address().map_err(failed)?));
-            }
-            for (own, sockets) in per_worker.iter_mut().zip(sockets) {
-                own.extend(sockets.into_iter().map(|socket| (index, socket)));
-            }
-        }
+        let workers = worker_count(plan);
+        let mut vault = Vault::new()?;
+        vault.read_files(plan)?;
+        let snapshot = Snapshot::new(plan.clone(), &mut vault);
+        let mut doors = Doors::default();
+        let (bound, added) = doors.bind_new((&plan.listeners, &snapshot.doors), workers)?;
+        doors.follow(bound, &snapshot);
         let tag = fastrand::u32(..);
         let bounds = Bounds { max_clients: max_clients(), workers };
-        let snapshot = secrets::compile(plan.clone())?;
         let shared = Arc::new(Shared::new(snapshot, bounds, tag, log.events()));
         let pin = plan.workers == 0 || workers > 1;
+        let course = Mutex::new(Course { doors, vault, retired: Vec::new() });
+        let (orders, inboxes): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::channel(MAX_ORDERS)).unzip();
         let threads = Mutex::new(Vec::with_capacity(workers));
-        let server = Server { shared, addresses, workers, threads };
-        let (report, reports) = std::sync::mpsc::sync_channel(workers);
-        for (index, sockets) in per_worker.into_iter().enumerate() {
-            let (shared, sink) = (Arc::clone(&server.shared), log.sink());
-            let report = report.clone();
-            let thread = std::thread::Builder::new().name(format!("ek-worker-{index}"));
-            let spawned = thread.spawn(move || {
-                if pin {
-                    pin_to_core(index);
-                }
-                run_worker(&shared, sink, sockets, &report);
-            });
-            match spawned {
-                Ok(thread) => server.lock_threads().push(thread),
-                Err(error) => {
-                    server.stop();
-                    return Err(error.into());
-                }
-            }
+        let server = Server { shared, workers, threads, orders, course };
+        if let Err(error) = server.spawn(log, inboxes, pin) {
+            server.stop();
+            return Err(error.into());
         }
-        drop(report);
-        let own = Arc::clone(&server.shared);
-        let prober = std::thread::Builder::new().name("ek-prober".to_owned());
-        match prober.spawn(move || run_prober(own)) {
-            Ok(thread) => server.lock_threads().push(thread),
-            Err(error) => {
-                server.stop();
-                return Err(error.into());
-            }
-        }
-        // Every worker says once whether it serves.
-        for started in reports.iter().take(workers) {
-            if let Err(error) = started {
-                server.stop();
-                return Err(error.into());
-            }
-        }
+        server.listen(added);
         Ok(server)
     }
 
+    /// Starts the workers and the prober; every worker has said that it serves when this returns.
+    fn spawn(&self, log: &Log, inboxes: Vec<mpsc::Receiver<Order>>, pin: bool) -> io::Result<()> {
+        let (report, reports) = std::sync::mpsc::sync_channel(self.workers);
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let (shared, sink) = (Arc::clone(&self.shared), log.sink());
+            let report = report.clone();
+            let thread = std::thread::Builder::new().name(format!("ek-worker-{index}"));
+            let thread = thread.spawn(move || {
+                if pin {
+                    pin_to_core(index);
+                }
+                run_worker(&shared, sink, inbox, &report);
+            })?;
+            self.lock_threads().push(thread);
+        }
+        drop(report);
+        let own = Arc::clone(&self.shared);
+        let prober = std::thread::Builder::new().name("ek-prober".to_owned());
+        self.lock_threads().push(prober.spawn(move || run_prober(own))?);
+        reports.iter().take(self.workers).collect()
+    }
+
+    /// Hands sockets to the workers that accept from them.
+    fn listen(&self, added: Added) {
+        for (number, sockets) in added {
+            for (orders, sockets) in self.orders.iter().zip(sockets) {
+                let mut order = Order::Listen(number, sockets);
+                // A worker takes its orders within moments; one that has ended takes none.
+                while let Err(mpsc::error::TrySendError::Full(back)) = orders.try_send(order) {
+                    order = back;
+                    std::thread::park_timeout(DRAIN_POLL);
+                }
+            }
+        }
+    }
+
+    /// Serves by another plan from now on, all or nothing: exchanges that have begun end by the one
+    /// that they began with, connections stay unless their listener goes. Blocks for a moment.
+    ///
+    /// # Errors
+    /// A new listener cannot be bound, or a file of cookie keys not be read; nothing has changed
+    /// then.
+    pub fn apply(&self, plan: Plan) -> Result<Applied, StartError> {
+        let mut course = self.lock_course();
+        let old = self.shared.snapshot();
+        let workers = worker_count(&plan);
+        let same_files = !course.vault.read_files(&plan)?;
+        if same_files && plan == old.plan {
+            let generation = old.generation;
+            return Ok(Applied { changed: false, generation, notes: Vec::new() });
+        }
+        let numbers = old.doors_for(&plan.listeners);
+        let (bound, added) = course.doors.bind_new((&plan.listeners, &numbers), self.workers)?;
+        let next = old.next(plan, &mut course.vault, self.shared.now());
+        let mut applied = Applied { changed: true, generation: next.generation, notes: Vec::new() };
+        if workers != self.workers {
+            let running = self.workers;
+            applied.notes.push(format!("workers: {running} run until a restart, not {workers}"));
+        }
+        course.doors.follow(bound, &next);
+        let before = self.shared.publish(next);
+        mark_gone(&before, &self.shared.snapshot());
+        self.listen(added);
+        drop(old);
+        course.retired.push(before);
+        course.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        Ok(applied)
+    }
+
+    /// Lets go of old snapshots that no exchange needs any more.
+    pub fn tidy_up(&self) {
+        self.lock_course().retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+
     /// Listener names and the addresses that they are really bound to.
-    pub fn addresses(&self) -> &[(Arc<str>, String)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(Arc<str>, String)> {
+        self.lock_course().doors.addresses()
     }
 
     /// Readiness, drain and counts, for whoever watches.
@@ -148,9 +220,14 @@ impl Server {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stops accepting, finishes what is in flight, closes idle connections. True if all clients
     /// were done before the deadline.
     pub fn drain(&self, deadline: Duration) -> bool {
+        self.lock_course().doors.let_go();
         self.shared.drain();
         let until = Instant::now() + deadline;
         while !self.shared.is_drained() {
@@ -171,6 +248,30 @@ impl Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Threads that a plan asks for.
+fn worker_count(plan: &Plan) -> usize {
+    match plan.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+/// Backends that only the older one has are told so.
+fn mark_gone(before: &Snapshot, after: &Snapshot) {
+    let ids = |snapshot: &Snapshot| -> HashSet<*const Pool> {
+        snapshot.pools.iter().map(Arc::as_ptr).collect()
+    };
+    let (old, new) = (ids(before), ids(after));
+    // A pool that is the same one has lost nobody.
+    let differs = |pool: &&Arc<Pool>, ids: &HashSet<*const Pool>| !ids.contains(&Arc::as_ptr(pool));
+    let after = after.pools.iter().filter(|pool| differs(pool, &old));
+    let stay: HashSet<usize> =
+        after.flat_map(|pool| &pool.backends).map(|backend| backend.slot).collect();
+    let before = before.pools.iter().filter(|pool| differs(pool, &new));
+    let gone = before.flat_map(|pool| &pool.backends).filter(|it| !stay.contains(&it.slot));
+    gone.for_each(|backend| backend.leave());
 }
 
 /// Half of the descriptors that we may have: every client can need a backend connection too.
@@ -195,7 +296,7 @@ fn run_prober(shared: Arc<Shared>) {
 fn run_worker(
     shared: &Arc<Shared>,
     sink: AccessSink,
-    own: Vec<(usize, BoundSocket)>,
+    mut inbox: mpsc::Receiver<Order>,
     report: &SyncSender<io::Result<()>>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -209,16 +310,23 @@ fn run_worker(
     };
     runtime.block_on(async {
         let worker = Worker::new(SystemNet::new(), Arc::clone(shared), Some(sink));
-        for (listener, socket) in own {
-            match Listening::register(socket) {
-                Ok(listening) => {
-                    let accepting = listen::accept_loop(Rc::clone(&worker), listening, listener);
-                    tokio::task::spawn_local(accepting);
-                }
-                Err(error) => return drop(report.send(Err(error))),
+        let accepting = Rc::clone(&worker);
+        tokio::task::spawn_local(async move {
+            while let Some(Order::Listen(number, sockets)) = inbox.recv().await {
+                sockets.into_iter().for_each(|socket| accept_from(&accepting, number, socket));
             }
-        }
+        });
         let _ = report.send(Ok(()));
         worker.run_ticks().await;
     });
+}
+
+fn accept_from(worker: &Rc<Worker<SystemNet>>, number: usize, socket: BoundSocket) {
+    match Listening::register(socket) {
+        Ok(listening) => {
+            let accepting = listen::accept_loop(Rc::clone(worker), listening, number);
+            tokio::task::spawn_local(accepting);
+        }
+        Err(error) => listen::tell(worker, number, &error),
+    }
 }

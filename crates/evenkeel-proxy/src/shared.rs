@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::log::EventLog;
 use crate::worker::Pressure;
-use evenkeel_core::snapshot::Snapshot;
+use evenkeel_core::snapshot::{Door, Snapshot};
 use evenkeel_core::stats::{Stats, WorkerStats};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ pub struct Shared {
     accepting: AtomicUsize,
     /// Workers of the server.
     pub(crate) workers: usize,
-    /// Open client connections, per listener and of all.
+    /// Open client connections.
     pub(crate) connections: Connections,
     /// Our name in `Via`.
     pub(crate) pseudonym: String,
@@ -74,14 +74,13 @@ impl ProbeWishes {
 impl Shared {
     /// Around a first snapshot. `tag` tells this process from others in `Via`.
     pub fn new(snapshot: Snapshot, bounds: Bounds, tag: u32, events: EventLog) -> Shared {
-        let listeners = snapshot.plan.listeners.len();
         Shared {
+            generation: AtomicU64::new(snapshot.generation),
             snapshot: Mutex::new(Arc::new(snapshot)),
-            generation: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
-            connections: Connections::new(listeners, bounds.max_clients),
+            connections: Connections::new(bounds.max_clients),
             workers: bounds.workers,
             pseudonym: format!("evenkeel-{tag:08x}"),
             events,
@@ -156,6 +155,19 @@ impl Shared {
         Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Puts a snapshot in force: exchanges that begin from now on are served by it. Returns the one
+    /// that was in force.
+    pub(crate) fn publish(&self, next: Snapshot) -> Arc<Snapshot> {
+        let (generation, next) = (next.generation, Arc::new(next));
+        let before = {
+            let mut current = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, next)
+        };
+        self.generation.store(generation, Ordering::Release);
+        self.probes.wanted.notify_one();
+        before
+    }
+
     /// From now on responses close their connections and idle ones end.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
@@ -201,32 +213,26 @@ impl Drop for Accepting {
     }
 }
 
-/// Counts of open client connections.
+/// Counts of open client connections; each listener's own are with its `Door`.
 #[derive(Debug)]
 pub(crate) struct Connections {
     all: AtomicUsize,
     max: usize,
-    per_listener: Vec<AtomicUsize>,
     per_ip: Mutex<std::collections::HashMap<IpAddr, usize>>,
 }
 
 impl Connections {
-    fn new(listeners: usize, max: usize) -> Connections {
-        Connections {
-            all: AtomicUsize::new(0),
-            max,
-            per_listener: (0..listeners).map(|_| AtomicUsize::new(0)).collect(),
-            per_ip: Mutex::default(),
-        }
+    fn new(max: usize) -> Connections {
+        Connections { all: AtomicUsize::new(0), max, per_ip: Mutex::default() }
     }
 
     /// What one more would be over: the process's bound, or the listener's (0 = unlimited).
-    pub(crate) fn pressure(&self, listener: usize, max: usize) -> Pressure {
-        let own = self.per_listener.get(listener).map_or(0, |n| n.load(Ordering::Relaxed));
+    pub(crate) fn pressure(&self, door: &Door, max: usize) -> Pressure {
+        let own = door.open.load(Ordering::Relaxed);
         if self.all.load(Ordering::Relaxed) >= self.max {
             Pressure::Process
         } else if max > 0 && own >= max {
-            Pressure::Listener(listener)
+            Pressure::Listener(door.number)
         } else {
             Pressure::None
         }
@@ -235,7 +241,7 @@ impl Connections {
     /// Lets a client in; `None` if its address has `max_per_ip` (0 = unlimited) already.
     pub(crate) fn admit(
         shared: &Arc<Shared>,
-        listener: usize,
+        door: &Door,
         ip: Option<IpAddr>,
         max_per_ip: usize,
     ) -> Option<Admission> {
@@ -250,17 +256,17 @@ impl Connections {
             *count += 1;
         }
         this.all.fetch_add(1, Ordering::AcqRel);
-        if let Some(own) = this.per_listener.get(listener) {
-            own.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(Admission { shared: Arc::clone(shared), listener, counted })
+        door.open.fetch_add(1, Ordering::Relaxed);
+        let open = Arc::clone(&door.open);
+        Some(Admission { shared: Arc::clone(shared), open, counted })
     }
 }
 
 /// One client's place; freed on drop.
 pub(crate) struct Admission {
     shared: Arc<Shared>,
-    listener: usize,
+    /// Of its listener.
+    open: Arc<AtomicUsize>,
     counted: Option<IpAddr>,
 }
 
@@ -276,9 +282,7 @@ impl Drop for Admission {
                 }
             }
         }
-        if let Some(own) = connections.per_listener.get(self.listener) {
-            own.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
         connections.all.fetch_sub(1, Ordering::AcqRel);
     }
 }

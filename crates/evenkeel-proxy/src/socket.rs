@@ -161,6 +161,14 @@ pub enum BoundSocket {
 }
 
 impl BoundSocket {
+    /// Another descriptor of the same socket.
+    pub fn try_clone(&self) -> io::Result<BoundSocket> {
+        Ok(match self {
+            BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone()?),
+            BoundSocket::Unix(listener) => BoundSocket::Unix(listener.try_clone()?),
+        })
+    }
+
     /// The address as text, with the real port.
     pub fn address(&self) -> io::Result<String> {
         match self {
@@ -177,8 +185,9 @@ impl BoundSocket {
 /// The sockets of one listener: `sockets[worker]` are those that this worker accepts from.
 pub type WorkerSockets = Vec<Vec<BoundSocket>>;
 
-/// Binds a listener for so many workers. Nothing is left bound on error.
-pub fn bind(bind: &BindAddress, workers: usize) -> io::Result<WorkerSockets> {
+/// Binds a listener for so many workers, beside those of ours that have these ports. Nothing is
+/// left bound on error.
+pub fn bind(bind: &BindAddress, workers: usize, ours: &[u16]) -> io::Result<WorkerSockets> {
     let mut sockets: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
     if let BindAddress::Unix(path) = bind {
         let listener = bind_unix(path)?;
@@ -194,13 +203,14 @@ pub fn bind(bind: &BindAddress, workers: usize) -> io::Result<WorkerSockets> {
             address.set_port(port);
         }
         // Without SO_REUSEPORT first: only this shows that someone else holds the port.
-        let probe = match tcp_socket(address, Sharing::Alone) {
-            Err(error) if index > 0 && is_family_missing(&error) => continue,
-            probe => probe?,
-        };
-        let address = probe.local_addr()?.as_socket().unwrap_or(address);
+        if address.port() == 0 || !ours.contains(&address.port()) {
+            let probe = match tcp_socket(address, Sharing::Alone) {
+                Err(error) if index > 0 && is_family_missing(&error) => continue,
+                probe => probe?,
+            };
+            address = probe.local_addr()?.as_socket().unwrap_or(address);
+        }
         port = Some(address.port());
-        drop(probe);
         for own in &mut sockets {
             own.push(BoundSocket::Tcp(tcp_socket(address, Sharing::Workers)?.into()));
         }
@@ -317,12 +327,12 @@ mod tests {
     #[test]
     fn a_port_is_shared_by_our_workers_but_not_with_others() {
         let any = BindAddress::parse("127.0.0.1:0").expect("valid");
-        let sockets = bind(&any, 2).expect("free port");
+        let sockets = bind(&any, 2, &[]).expect("free port");
         assert_eq!(sockets.len(), 2);
         let address = sockets[0][0].address().expect("bound");
         assert_eq!(address, sockets[1][0].address().expect("bound"));
         let again = BindAddress::parse(&address).expect("valid");
-        let error = bind(&again, 1).expect_err("taken");
+        let error = bind(&again, 1, &[]).expect_err("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

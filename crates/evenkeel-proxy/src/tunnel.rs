@@ -6,23 +6,26 @@ use crate::net::{Net, Stream};
 use crate::pump::Pump;
 use crate::wire::Wire;
 use crate::worker::Worker;
-use evenkeel_core::pool::Pool;
+use evenkeel_core::backend::OpenTunnel;
+use evenkeel_core::pool::{Pick, Pool};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A tunnel that has been quiet for so long is ended when the server drains; a busy one goes on
+/// A tunnel that has been quiet for so long is ended when the server drains, or its listener or
+/// backend has gone; a busy one goes on
 /// until it is quiet, or until the drain's own bound.
 const DRAIN_QUIET: Duration = Duration::from_secs(1);
 
 /// Carries bytes until both directions ended, one broke, nothing moved for the pool's idle timeout,
-/// or the server drains. Returns bytes (from the client, to the client).
+/// or it has to go. Returns bytes (from the client, to the client).
 pub(crate) async fn run<N: Net>(
     worker: &Worker<N>,
     ends: (&mut Wire<N::Stream>, &mut Vec<u8>, &mut Wire<N::Stream>),
     down: Box<Pump>,
-    (deadline, pool): (&Deadline, &Pool),
+    (deadline, (listener, pool, pick)): (&Deadline, (usize, &Pool, &Pick)),
 ) -> (u64, u64) {
+    let _counted = OpenTunnel::to(pick);
     let (client, carry, backend) = ends;
     let idle = pool.plan.timeouts.idle;
     let mut up = Direction::new(Box::new(Pump::raw()));
@@ -42,7 +45,8 @@ pub(crate) async fn run<N: Net>(
         // Both sides are told that we end by an orderly end of the connection, between messages
         // as far as that can be seen from outside them.
         let quiet = worker.tick() >= moved_at.after(DRAIN_QUIET);
-        let told = worker.is_draining() && quiet && up.is_flushed() && down.is_flushed();
+        let leaving = worker.is_leaving(listener) || pick.is_gone();
+        let told = leaving && quiet && up.is_flushed() && down.is_flushed();
         if over || told || deadline.has_passed(worker.tick()) {
             Poll::Ready(())
         } else {

@@ -90,14 +90,18 @@ pub struct Worker<N: Net> {
     draining: Cell<bool>,
     snapshot: RefCell<LocalSnapshot>,
     generation: Cell<u64>,
+    /// A snapshot was adopted since the last tick.
+    is_adopted: Cell<bool>,
 }
 
 impl<N: Net> Worker<N> {
     /// Must be called on the worker's own runtime.
     pub fn new(net: N, shared: Arc<Shared>, access: Option<AccessSink>) -> Rc<Worker<N>> {
-        let generation = shared.generation();
         let snapshot = shared.snapshot();
+        let generation = snapshot.generation;
         let records = RecordWriter::new(access, &snapshot.plan.logging);
+        let counts = Counts::new(shared.worker_stats());
+        counts.adopt(&snapshot);
         Rc::new(Worker {
             date: RefCell::new(http_date(net.unix_nanos())),
             net,
@@ -115,7 +119,7 @@ impl<N: Net> Worker<N> {
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             deadlines: Rc::default(),
             records,
-            counts: Counts::new(shared.worker_stats()),
+            counts,
             pressure: Cell::new(Pressure::None),
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),
@@ -125,6 +129,7 @@ impl<N: Net> Worker<N> {
             draining: Cell::new(false),
             snapshot: RefCell::new(LocalSnapshot(Rc::new(snapshot))),
             generation: Cell::new(generation),
+            is_adopted: Cell::new(false),
             shared,
         })
     }
@@ -164,11 +169,38 @@ impl<N: Net> Worker<N> {
     #[inline]
     pub(crate) fn snapshot(&self) -> LocalSnapshot {
         if self.generation.get() != self.shared.generation() {
-            self.generation.set(self.shared.generation());
-            *self.snapshot.borrow_mut() = LocalSnapshot(Rc::new(self.shared.snapshot()));
-            self.counts.forget();
+            self.adopt();
         }
         self.snapshot.borrow().clone()
+    }
+
+    /// Serves by the snapshot in force from now on.
+    #[cold]
+    fn adopt(&self) {
+        let next = self.shared.snapshot();
+        self.generation.set(next.generation);
+        self.counts.adopt(&next);
+        self.records.adopt(&next.plan.logging);
+        *self.snapshot.borrow_mut() = LocalSnapshot(Rc::new(next));
+        self.is_adopted.set(true);
+    }
+
+    /// After a new snapshot: lets go of what only older ones had.
+    fn tidy_up(&self) {
+        let snapshot = self.snapshot();
+        if !self.is_adopted.replace(false) {
+            return;
+        }
+        // What is kept for the next exchange still holds the last one's snapshot.
+        self.exchanges.clear();
+        self.idle.borrow_mut().forget_gone();
+        self.deadlines.wake_clients_of(|listener| snapshot.listener_index(listener).is_none());
+    }
+
+    /// True once this listener has gone, or the server drains: its connections end as they can.
+    #[inline]
+    pub(crate) fn is_leaving(&self, listener: usize) -> bool {
+        self.is_draining() || self.snapshot().listener_index(listener).is_none()
     }
 
     /// Says that a client waits for room; others that merely wait will have to go.
@@ -227,6 +259,7 @@ impl<N: Net> Worker<N> {
                 }
                 self.deadlines.wake_all();
             }
+            self.tidy_up();
             self.shed(now);
             self.deadlines.sweep(now);
             ticks = ticks.wrapping_add(1);

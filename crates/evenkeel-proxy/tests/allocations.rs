@@ -117,7 +117,7 @@ fn exchange(stream: &mut TcpStream, buffer: &mut [u8]) -> usize {
 /// Allocations of the serving thread over `COUNTED` requests.
 fn measure(backend: &str, log: &Log, records: bool) -> u64 {
     let plan = PlanBuilder::to(&[backend]).build();
-    let mut sockets = socket::bind(&plan.listeners[0].bind, 1).unwrap();
+    let mut sockets = socket::bind(&plan.listeners[0].bind, 1, &[]).unwrap();
     let listening = sockets.remove(0).remove(0);
     let address = listening.address().unwrap();
     let bounds = Bounds { max_clients: 100, workers: 1 };

@@ -110,6 +110,7 @@ pub fn route(name: &str, matches: RouteMatch, pool: usize) -> RoutePlan {
         deny: Vec::new(),
         timeout: Duration::ZERO,
         rate_limit: None,
+        arms: None,
     }
 }
 

@@ -78,7 +78,7 @@ impl Balancer {
     }
 
     /// The listeners by name, with the addresses they really have.
-    pub(crate) fn addresses(&self) -> &[(Arc<str>, String)] {
+    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, String)> {
         self.server.addresses()
     }
 

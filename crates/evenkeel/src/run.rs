@@ -24,8 +24,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
 }
 
 fn invitation(balancer: &Balancer) -> String {
-    let addresses: Vec<_> =
-        balancer.addresses().iter().map(|(_, address)| address.as_str()).collect();
+    let addresses: Vec<String> =
+        balancer.addresses().into_iter().map(|(_, address)| address).collect();
     let admin = balancer.admin_address().map(|address| format!("; admin on http://{address}/"));
     let admin = admin.unwrap_or_default();
     format!("serving on {}{admin}; Ctrl-C to stop", addresses.join(", "))

@@ -1,6 +1,6 @@
 //! A checked pool as a domain type.
 
-use super::{bound, wire};
+use super::{bound, scale, wire};
 use crate::scalar::{HashKey, RetryOn};
 use crate::sections::{
     Admission, Affinity, AffinityType, BackendEntry, CircuitBreaker, Connections, Hash, Health,
@@ -29,6 +29,7 @@ pub(super) fn pool(pool: &Pool) -> PoolPlan {
             idle: bound(pool.timeouts.idle.0),
         },
         slow_start: pool.slow_start.0,
+        autoscale: pool.autoscale.0.as_ref().map(scale::autoscale),
         fail_open: pool.fail_open,
         tls: wire::pool_tls(pool),
         proxy_protocol: wire::send_proxy(pool),

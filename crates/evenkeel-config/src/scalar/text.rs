@@ -38,7 +38,7 @@ pub(crate) enum HashKey {
 }
 
 /// The name of a cookie, a token as field names are (RFC 6265 section 4.1.1), in its own case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CookieName(pub(crate) String);
 
 /// Why a try is repeated.

@@ -2,6 +2,7 @@
 //! shown again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod edits;
 mod layers;
 mod mistakes;
 mod panics;

@@ -64,7 +64,7 @@ fn what_is_not_served_is_refused_with_its_place() {
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
         (pool("tls: { ca_file: x }"), 11, "pools[0].tls"),
         (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
-        (pool("autoscale: { driver: { type: exec } }"), 11, "pools[0].autoscale"),
+        (pool("autoscale: { driver: { type: exec, command: [c] } }"), 11, "pools[0].autoscale"),
         (pool("health: { type: grpc }"), 11, "pools[0].health.type"),
     ] {
         let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));

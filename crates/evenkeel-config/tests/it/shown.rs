@@ -79,7 +79,8 @@ pools:
   - name: b
     backends: ["unix:/run/a b.sock", "https://e.test"]
     affinity: { type: cookie }
-    autoscale: { max: 3, lease: { redis: "redis://:pw@h" }, driver: { type: docker, port: 80 } }
+    autoscale:
+      { max: 3, lease: { redis: "redis://:pw@h" }, driver: { type: docker, image: i, port: 80 } }
 admin: { bind: "" }
 debug: { pprof: "127.0.0.1:6060" }
 "#;

@@ -2,6 +2,7 @@
 
 use super::{PoolTlsPlan, SendProxy};
 use crate::address::BackendAddress;
+use crate::autoscale::AutoscalePlan;
 use crate::strategy::StrategyName;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct PoolPlan {
     pub timeouts: TimeoutsPlan,
     /// Ramp of a backend that (re)joins; zero = none.
     pub slow_start: Duration,
+    /// Starts and stops backends by load; `None` = not.
+    pub autoscale: Option<AutoscalePlan>,
     /// Nothing eligible: ignore breaker and suspicion, never admin state or failed checks.
     pub fail_open: bool,
     /// TLS to `https://` backends.
@@ -98,6 +101,7 @@ impl PoolPlan {
                 idle: Duration::from_secs(300),
             },
             slow_start: Duration::ZERO,
+            autoscale: None,
             fail_open: true,
             tls: PoolTlsPlan::default(),
             proxy_protocol: SendProxy::Off,

@@ -189,7 +189,7 @@ impl Pool {
             let usable = backend.keeps_sessions() && !query.tried.contains(backend.slot);
             usable.then_some(index)
         };
-        match (&self.plan.affinity, &self.keys) {
+        match (&self.plan.affinity, &*self.keys) {
             (AffinityPlan::Cookie(_), _) => usable(query.tied?),
             (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => {
                 let selection = self.selection.load();
@@ -233,7 +233,7 @@ impl Pool {
         act: impl Fn(usize) -> Option<T>,
     ) -> Option<T> {
         let out = |index: usize| !selection.is_member[index] && !selection.is_tripped[index];
-        let owner = match (&self.plan.affinity, &self.keys) {
+        let owner = match (&self.plan.affinity, &*self.keys) {
             (AffinityPlan::Cookie(_), _) if self.tied(query).is_some() => return None,
             (AffinityPlan::ClientIp, KeyTable::Ring(ring)) => ring.choose(query.hash, out),
             (AffinityPlan::ClientIp, KeyTable::Maglev(table)) => table.choose(query.hash, out),
@@ -269,8 +269,10 @@ impl Pool {
             at: query.now,
             trial: None,
             answered: false,
-            waiting: (connections.max > 0 || connections.max_connecting > 0)
-                .then(|| Arc::clone(&self.waiting)),
+            waiting: (connections.max > 0
+                || connections.max_connecting > 0
+                || !self.waiting.is_empty())
+            .then(|| Arc::clone(&self.waiting)),
         })
     }
 
@@ -363,7 +365,7 @@ impl Pool {
     }
 
     fn by_key(&self, hash: u64, skip: impl Fn(usize) -> bool) -> Option<usize> {
-        match &self.keys {
+        match &*self.keys {
             KeyTable::None => None,
             KeyTable::Maglev(table) => table.choose(hash, skip),
             KeyTable::Ring(ring) if self.plan.hash.load_factor > 0.0 => {
@@ -420,7 +422,7 @@ fn drawn(draw: u64) -> f64 {
 #[cfg(test)]
 impl Pool {
     /// A pick of this very backend.
-    pub(super) fn occupy_for_test(&self, index: usize, query: &Query<'_>) -> Pick {
+    pub(crate) fn occupy_for_test(&self, index: usize, query: &Query<'_>) -> Pick {
         self.occupy(index, query).expect("room")
     }
 }

@@ -26,6 +26,11 @@ impl WaitingRoom {
         }
     }
 
+    /// From now on. Those who wait keep their time.
+    pub(super) fn set_bounds(&self, max: usize, timeout: Duration) {
+        self.with(self.latest(), |queue| queue.set_bounds(max, timeout));
+    }
+
     /// Requests that wait.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)

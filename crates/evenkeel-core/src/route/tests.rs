@@ -28,6 +28,7 @@ fn route(matches: RouteMatch) -> RoutePlan {
         deny: Vec::new(),
         timeout: Duration::ZERO,
         rate_limit: None,
+        arms: None,
     }
 }
 

@@ -1,0 +1,60 @@
+//! What an autoscaler needs, by the kind of its driver.
+
+use super::Check;
+use crate::diagnostic::Fault;
+use crate::plan::scale::ports;
+use crate::scalar::Text;
+use crate::sections::{Autoscale, Driver, DriverType};
+
+impl Check<'_> {
+    pub(super) fn autoscale(&mut self, scale: &Autoscale, path: &str) {
+        if scale.min.0 > scale.max.0 {
+            let message = format!("{} is below `min`, {}", scale.max.0, scale.min.0);
+            self.report(&format!("{path}.max"), message);
+        }
+        if scale.interval.0.is_zero() {
+            let fault = Fault::new("0s would evaluate without end").hint("such as 15s");
+            self.report(&format!("{path}.interval"), fault);
+        }
+        if !scale.lease.file.0.is_empty() && !scale.lease.redis.0.is_empty() {
+            self.report(&format!("{path}.lease"), "`file` and `redis` exclude each other");
+        }
+        self.driver(&scale.driver, &format!("{path}.driver"));
+    }
+
+    fn driver(&mut self, driver: &Driver, path: &str) {
+        let missing = |text: &Option<Text>| text.as_ref().is_none_or(|text| text.0.is_empty());
+        let needed = match driver.r#type {
+            DriverType::Process | DriverType::Exec if driver.command.is_empty() => {
+                Some(("command", r#"command: ["./app", "--port", "{port}"]"#))
+            }
+            DriverType::Docker if missing(&driver.image) => Some(("image", r#"image: "app:1""#)),
+            DriverType::Docker if driver.port.is_none() => Some(("port", "port: 8080")),
+            DriverType::Webhook if missing(&driver.url) => Some(("url", r#"url: "http://x/""#)),
+            DriverType::Kubernetes if missing(&driver.deployment) => {
+                Some(("deployment", "deployment: app"))
+            }
+            DriverType::Process
+            | DriverType::Exec
+            | DriverType::Docker
+            | DriverType::Webhook
+            | DriverType::Kubernetes => None,
+        };
+        if let Some((key, example)) = needed {
+            let kind = driver.r#type.as_str();
+            let fault = Fault::new(format!("a driver of type `{kind}` needs `{key}`"));
+            self.report(&format!("{path}.{key}"), fault.hint(example));
+        }
+        if let Some(text) = &driver.ports
+            && ports(&text.0).is_none()
+        {
+            let fault = Fault::new(format!("{:?} is not a range of ports", text.0));
+            self.report(&format!("{path}.ports"), fault.hint("such as 20000-20999"));
+        }
+        let is_http = |url: &Text| url.0.starts_with("http://") || url.0.is_empty();
+        if driver.url.as_ref().is_some_and(|url| !is_http(url)) {
+            let fault = Fault::new("only http:// can be called").hint("such as http://x/scale");
+            self.report(&format!("{path}.url"), fault);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A checked autoscaler as a domain type.
+
+use crate::scalar::Text;
+use crate::sections::{Autoscale, Driver, DriverType, Lease};
+use evenkeel_core::autoscale::{
+    AutoscalePlan, DockerPlan, DriverPlan, LeasePlan, ProcessPlan, ScaleDownPlan, ScaleUpPlan,
+};
+use std::ops::RangeInclusive;
+
+/// Where the engine of containers listens if nothing else is said.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+pub(super) fn autoscale(keys: &Autoscale) -> AutoscalePlan {
+    AutoscalePlan {
+        min: keys.min.as_u32(),
+        max: keys.max.as_u32(),
+        interval: keys.interval.0,
+        requests_per_interval: keys.requests_per_interval.as_u32(),
+        in_flight: keys.in_flight.as_u32(),
+        queue_wait: keys.queue_wait.0,
+        rps: keys.rps.as_u32(),
+        p95: keys.p95.0,
+        up: ScaleUpPlan { step: keys.scale_up.step.as_u32(), window: keys.scale_up.window.0 },
+        down: ScaleDownPlan {
+            step: keys.scale_down.step.as_u32(),
+            after: keys.scale_down.after.0,
+            every: keys.scale_down.every.0,
+            drain_timeout: keys.scale_down.drain_timeout.0,
+        },
+        max_error_rate: keys.max_error_rate.0,
+        dry_run: keys.dry_run,
+        buffer_requests: keys.buffer.requests.as_count(),
+        buffer_timeout: keys.buffer.timeout.0,
+        lease: lease(&keys.lease),
+        driver: driver(&keys.driver),
+    }
+}
+
+fn lease(lease: &Lease) -> LeasePlan {
+    if !lease.file.0.is_empty() {
+        LeasePlan::File(lease.file.0.clone().into())
+    } else if !lease.redis.0.is_empty() {
+        LeasePlan::Redis(lease.redis.0.clone())
+    } else {
+        LeasePlan::Alone
+    }
+}
+
+/// The check has found what each kind needs.
+fn driver(keys: &Driver) -> DriverPlan {
+    let text = |text: &Option<Text>| text.as_ref().map(|it| it.0.clone()).unwrap_or_default();
+    let command: Vec<String> = keys.command.iter().map(|word| word.0.clone()).collect();
+    let env = || keys.env.0.iter().map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
+    match keys.r#type {
+        DriverType::Process => DriverPlan::Process(ProcessPlan {
+            command,
+            ports: ports(&text(&keys.ports)).unwrap_or(DEFAULT_PORTS),
+            env: env(),
+            start_timeout: keys.start_timeout.0,
+        }),
+        DriverType::Docker => DriverPlan::Docker(DockerPlan {
+            image: text(&keys.image),
+            port: keys.port.map_or(80, |port| u16::try_from(port.0).unwrap_or(u16::MAX)),
+            command,
+            env: env(),
+            network: text(&keys.network),
+            labels: keys.labels.0.iter().map(|(n, v)| (n.0.clone(), v.0.clone())).collect(),
+            socket: match text(&keys.socket).as_str() {
+                "" => DOCKER_SOCKET.into(),
+                socket => socket.into(),
+            },
+            start_timeout: keys.start_timeout.0,
+        }),
+        DriverType::Exec => DriverPlan::Exec(command),
+        DriverType::Webhook => {
+            DriverPlan::Webhook { url: text(&keys.url), timeout: keys.timeout.0 }
+        }
+        DriverType::Kubernetes => DriverPlan::Kubernetes {
+            namespace: match text(&keys.namespace).as_str() {
+                "" => "default".to_owned(),
+                namespace => namespace.to_owned(),
+            },
+            deployment: text(&keys.deployment),
+        },
+    }
+}
+
+/// Ports of processes if nothing else is said.
+const DEFAULT_PORTS: RangeInclusive<u16> = 20_000..=20_999;
+
+/// `FROM-TO`, both included.
+pub(crate) fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (from, to) = text.split_once('-')?;
+    let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+    (from > 0 && from <= to).then_some(from..=to)
+}

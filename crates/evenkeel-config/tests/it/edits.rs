@@ -1,0 +1,131 @@
+//! Edits over everything else.
+
+use super::*;
+use evenkeel_config::{Edit, NewBackend, read_edited};
+use evenkeel_core::plan::{AdminState, Plan};
+use std::time::Duration;
+
+const FULL: &str = r#"
+listeners: [{ bind: "127.0.0.1:0" }]
+routes:
+  - { name: api, match: { path_prefix: /v1 }, pool: a }
+  - { split: [{ pool: a, weight: 1 }, { pool: b, weight: 1 }] }
+pools:
+  - name: a
+    backends: ["127.0.0.1:1", { name: b2, address: "http://127.0.0.1:2", weight: 3 }]
+  - { name: b, backends: ["127.0.0.1:3"] }
+"#;
+
+fn edited(text: &str, edits: &[Edit]) -> (Plan, Vec<String>) {
+    let file = source(text, Format::Yaml);
+    let read = read_edited(Some(&file), &Overrides::default(), edits);
+    let configuration = read.unwrap_or_else(|problems| panic!("{problems}"));
+    let conflicts = configuration.conflicts.iter().map(ToString::to_string).collect();
+    (configuration.plan().expect("served").0, conflicts)
+}
+
+fn every_edit() -> Vec<Edit> {
+    let (pool, backend) = ("a".to_owned(), "127.0.0.1:1".to_owned());
+    let bare = NewBackend { name: None, address: "[::1]:9".to_owned(), weight: None, admin: None };
+    let whole = NewBackend {
+        name: Some("whole".to_owned()),
+        address: "127.0.0.1:8".to_owned(),
+        weight: Some(5),
+        admin: Some(AdminState::Draining),
+    };
+    vec![
+        Edit::Strategy { pool: pool.clone(), strategy: "Least-Conn".to_owned() },
+        Edit::Weight { pool: pool.clone(), backend: backend.clone(), weight: 7 },
+        Edit::Admin { pool: pool.clone(), backend, admin: AdminState::Disabled },
+        Edit::AddBackend { pool: pool.clone(), backend: bare },
+        Edit::AddBackend { pool: pool.clone(), backend: whole },
+        Edit::RemoveBackend {
+            pool: pool.clone(),
+            backend: "b2".to_owned(),
+            drain: Duration::from_secs(30),
+        },
+        Edit::Split { route: "api".to_owned(), arms: vec![("a".into(), 95), ("b".into(), 5)] },
+        Edit::RoutePool { route: "route-1".to_owned(), pool: "b".to_owned() },
+    ]
+}
+
+#[test]
+fn each_edit_changes_what_it_names() {
+    let (plan, conflicts) = edited(FULL, &every_edit());
+    assert_eq!(conflicts, [""; 0]);
+    let pool = &plan.pools[0];
+    assert_eq!(&*pool.strategy_text, "Least-Conn");
+    let backends: Vec<_> =
+        pool.backends.iter().map(|it| (&*it.name, it.weight, it.admin)).collect();
+    let wanted = [
+        ("127.0.0.1:1", 7, AdminState::Disabled),
+        ("[::1]:9", 1, AdminState::Enabled),
+        ("whole", 5, AdminState::Draining),
+    ];
+    assert_eq!(backends, wanted);
+    assert_eq!(plan.routes[0].split, [(0, 95), (1, 5)]);
+    assert_eq!(plan.routes[1].split, [(1, 1)]);
+}
+
+#[test]
+fn the_short_form_can_be_edited_too() {
+    let edits = [
+        Edit::Weight { pool: "default".into(), backend: "127.0.0.1:1".into(), weight: 2 },
+        Edit::RoutePool { route: "default".into(), pool: "default".into() },
+    ];
+    let (plan, conflicts) = edited("backends: [\"127.0.0.1:1\"]", &edits);
+    assert_eq!(conflicts, [""; 0]);
+    assert_eq!(plan.pools[0].backends[0].weight, 2);
+    let without_routes = "listeners: [{ bind: \"127.0.0.1:0\" }]\n\
+                          pools: [{ name: p, backends: [\"127.0.0.1:1\"] }]";
+    let edits = [Edit::RoutePool { route: "default".into(), pool: "p".into() }];
+    assert_eq!(edited(without_routes, &edits).1, [""; 0]);
+}
+
+#[test]
+fn what_is_not_there_is_a_conflict_and_changes_nothing() {
+    let weight = |pool: &str, backend: &str| Edit::Weight {
+        pool: pool.into(),
+        backend: backend.into(),
+        weight: 9,
+    };
+    let again = NewBackend {
+        name: Some("b2".into()),
+        address: "127.0.0.1:7".into(),
+        weight: None,
+        admin: None,
+    };
+    let edits = [
+        weight("c", "b2"),
+        weight("a", "b9"),
+        Edit::AddBackend { pool: "a".into(), backend: again },
+        Edit::RoutePool { route: "api".into(), pool: "c".into() },
+        Edit::Split { route: "nowhere".into(), arms: vec![("a".into(), 1)] },
+    ];
+    let (plan, conflicts) = edited(FULL, &edits);
+    let wanted = [
+        "weight of c/b2 is 9: no pool \"c\"",
+        "weight of a/b9 is 9: no backend \"b9\"",
+        "a/b2 is added: there is a backend \"b2\" already",
+        "route api goes to c: no pool \"c\"",
+        "route nowhere goes to a 1: no route \"nowhere\"",
+    ];
+    assert_eq!(conflicts, wanted);
+    assert_eq!(plan, edited(FULL, &[]).0);
+}
+
+#[test]
+fn a_value_that_is_wrong_is_an_error_of_the_edit() {
+    let file = source(FULL, Format::Yaml);
+    let edits = [Edit::Strategy { pool: "b".into(), strategy: "nonsense".into() }];
+    let told = read_edited(Some(&file), &Overrides::default(), &edits).expect_err("unknown");
+    assert!(told.to_string().starts_with("edit: pools[1].strategy: unknown strategy"), "{told}");
+}
+
+#[test]
+fn edits_outlive_a_file() {
+    for edit in every_edit() {
+        assert_eq!(Edit::from_json(&edit.to_json()), Some(edit));
+    }
+    assert_eq!(Edit::from_json(&serde_json::json!({ "edit": "dance" })), None);
+}

@@ -1,0 +1,94 @@
+//! The listening sockets of a server: which listener has which, and what a next plan adds.
+
+use crate::server::StartError;
+use crate::socket::{self, BoundSocket, WorkerSockets};
+use evenkeel_core::plan::ListenerPlan;
+use evenkeel_core::snapshot::{Door, Snapshot};
+use std::sync::Arc;
+
+/// One listener and its sockets.
+struct Bound {
+    number: usize,
+    name: Arc<str>,
+    /// Where it really listens.
+    addresses: Vec<String>,
+    /// Descriptors of the workers' sockets, kept so that they can be handed over; none in a drain.
+    sockets: Vec<BoundSocket>,
+}
+
+/// The listeners of a server with their sockets.
+#[derive(Default)]
+pub(crate) struct Doors {
+    bound: Vec<Bound>,
+}
+
+/// Sockets of a listener that was added, by worker.
+pub(crate) type Added = Vec<(usize, WorkerSockets)>;
+
+impl Doors {
+    /// Binds those listeners that have no sockets yet. On error nothing has changed.
+    pub(crate) fn bind_new(
+        &self,
+        (listeners, doors): (&[ListenerPlan], &[Door]),
+        workers: usize,
+    ) -> Result<(Doors, Added), StartError> {
+        let (mut new, mut added) = (Doors::default(), Added::new());
+        for (listener, door) in listeners.iter().zip(doors) {
+            if self.bound.iter().any(|bound| bound.number == door.number) {
+                continue;
+            }
+            let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
+            let ours: Vec<u16> = self.ports();
+            let sockets = socket::bind(&listener.bind, workers, &ours).map_err(failed)?;
+            let mut bound = Bound {
+                number: door.number,
+                name: Arc::clone(&listener.name),
+                addresses: Vec::new(),
+                sockets: Vec::new(),
+            };
+            for socket in sockets.first().into_iter().flatten() {
+                bound.addresses.push(socket.address().map_err(failed)?);
+            }
+            for socket in sockets.iter().flatten() {
+                bound.sockets.push(socket.try_clone().map_err(failed)?);
+            }
+            new.bound.push(bound);
+            added.push((door.number, sockets));
+        }
+        Ok((new, added))
+    }
+
+    /// Takes what was bound for a snapshot, and lets go of what it does not have.
+    pub(crate) fn follow(&mut self, new: Doors, snapshot: &Snapshot) {
+        self.bound.extend(new.bound);
+        self.bound.retain_mut(|bound| match snapshot.listener(bound.number) {
+            Some(listener) => {
+                bound.name = Arc::clone(&listener.name);
+                true
+            }
+            None => false,
+        });
+        let place = |bound: &Bound| snapshot.listener_index(bound.number);
+        self.bound.sort_by_key(place);
+    }
+
+    /// From now on the workers alone hold the sockets: when they close them, clients are refused.
+    pub(crate) fn let_go(&mut self) {
+        self.bound.iter_mut().for_each(|bound| bound.sockets.clear());
+    }
+
+    /// Listener names and the addresses that they are really bound to.
+    pub(crate) fn addresses(&self) -> Vec<(Arc<str>, String)> {
+        let named = |bound: &Bound| {
+            let name = Arc::clone(&bound.name);
+            let pairs = bound.addresses.iter().map(move |at| (Arc::clone(&name), at.clone()));
+            pairs.collect::<Vec<_>>()
+        };
+        self.bound.iter().flat_map(named).collect()
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        let all = self.bound.iter().flat_map(|bound| &bound.addresses);
+        all.filter_map(|address| address.rsplit_once(':')?.1.parse().ok()).collect()
+    }
+}
