@@ -1,5 +1,5 @@
-//! PLAYS the other side: a test backend whose behaviour is chosen by flags and paths, and an
-//! open-loop load generator.
+//! PLAYS the other side: a test backend whose behaviour is chosen by flags and paths, a load
+//! generator, and a checker of what it wrote.
 //!
 //! Reading order: `server` (accepts), `connection` (one exchange after another), `request` (what
 //! was asked), `body` (read to the end), `answer` (what is said), `websocket` and `events` (the
@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod answer;
+pub mod bench;
 mod body;
 mod connection;
 mod events;

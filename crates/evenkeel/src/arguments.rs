@@ -1,6 +1,7 @@
 //! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
 //! dash.
 
+use crate::bench::BenchArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,7 +14,8 @@ Without -c the configuration is looked for: $EVENKEEL_CONFIG, then config.yaml|y
 evenkeel.yaml|yml|toml in the working directory, in config/, configs/ and /etc/evenkeel/, then \
 beside the executable. Long flags also take one dash (-listen).
 
-Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not start.
+Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not start, 3 a check \
+or comparison did not hold.
 
 Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
 log file.";
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Man,
     /// Run a backend to play with: `/`, `/echo`, `/events`, `/ws`.
     Testserver(TestserverArguments),
+    /// Send load to a target, check what came of it, or compare with and without circuit breaker.
+    Bench(Box<BenchArguments>),
     /// Print a part of the reference as Markdown.
     #[command(hide = true)]
     Docs {

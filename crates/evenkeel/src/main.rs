@@ -7,6 +7,7 @@
 
 mod arguments;
 mod balancer;
+mod bench;
 mod check;
 mod demo;
 mod explain;
@@ -31,7 +32,8 @@ use std::process::ExitCode;
 use trouble::Trouble;
 
 fn main() -> ExitCode {
-    let words = arguments::with_two_dashes(std::env::args_os());
+    let words = bench::full_names(std::env::args_os());
+    let words = arguments::with_two_dashes(words.into_iter());
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(answer) => {
@@ -60,6 +62,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Completions { shell } => print(reference::completions(shell))?,
         Command::Man => print(reference::manual())?,
         Command::Testserver(arguments) => testserver::run(&arguments)?,
+        Command::Bench(arguments) => return bench::run(*arguments),
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
         Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,

@@ -65,8 +65,8 @@ pub(crate) fn cli_markdown() -> String {
     let tree = command_tree();
     let mut page = "# Command line\n\n".to_owned();
     push_command(&mut page, &tree);
-    for command in visible(&tree) {
-        push_line(&mut page, &format!("## `evenkeel {}`\n", command.get_name()));
+    for (name, command) in visible(&tree) {
+        push_line(&mut page, &format!("## `{name}`\n"));
         push_command(&mut page, command);
     }
     page.truncate(page.trim_end().len());
@@ -74,8 +74,19 @@ pub(crate) fn cli_markdown() -> String {
     page
 }
 
-fn visible(tree: &Command) -> impl Iterator<Item = &Command> {
-    tree.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help")
+/// Every command that is shown, with its whole name; a command of commands before its own.
+fn visible(tree: &Command) -> Vec<(String, &Command)> {
+    let mut found = Vec::new();
+    push_visible(tree.get_name(), tree, &mut found);
+    found
+}
+
+fn push_visible<'a>(name: &str, tree: &'a Command, found: &mut Vec<(String, &'a Command)>) {
+    for command in tree.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+        let name = format!("{name} {}", command.get_name());
+        found.push((name.clone(), command));
+        push_visible(&name, command, found);
+    }
 }
 
 fn push_command(page: &mut String, command: &Command) {
@@ -140,8 +151,8 @@ pub(crate) fn manual() -> String {
         main.render_options_section(out)
     }));
     push_line(&mut page, ".SH COMMANDS");
-    for command in visible(&tree) {
-        push_line(&mut page, &format!(".SS evenkeel {}", command.get_name()));
+    for (name, command) in visible(&tree) {
+        push_line(&mut page, &format!(".SS {name}"));
         let command = Man::new(command.clone());
         let section = roff(|out| {
             command.render_description_section(out)?;
@@ -179,10 +190,9 @@ mod tests {
     fn every_visible_command_has_its_section() {
         let tree = command_tree();
         let (markdown, manual) = (cli_markdown(), manual());
-        for command in visible(&tree) {
-            let name = command.get_name();
-            assert!(markdown.contains(&format!("## `evenkeel {name}`")), "{name}");
-            assert!(manual.contains(&format!(".SS evenkeel {name}\n")), "{name}");
+        for (name, _) in visible(&tree) {
+            assert!(markdown.contains(&format!("## `{name}`")), "{name}");
+            assert!(manual.contains(&format!(".SS {name}\n")), "{name}");
         }
         assert!(!markdown.contains("evenkeel docs"));
         assert_eq!(manual.matches(QUOTE_DEFINITION).count(), 1);
