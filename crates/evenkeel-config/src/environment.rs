@@ -15,12 +15,19 @@ pub struct EnvironmentKey {
     pub doc: String,
 }
 
-/// Every variable that sets a key. Values are written as in YAML: a scalar, `[a, b]`, `{a: b}`.
+/// Every variable that sets a key; at the end those that only files of other products read. Values
+/// are written as in YAML: a scalar, `[a, b]`, `{a: b}`.
 pub fn environment() -> Vec<EnvironmentKey> {
     let mut keys = Vec::new();
     if let Shape::Section(root) = Root::shape() {
         collect(root.keys, PREFIX, &mut keys);
     }
+    let foreign = crate::dialect::described().map(|(name, doc)| EnvironmentKey {
+        name: name.to_owned(),
+        default: String::new(),
+        doc: doc.to_owned(),
+    });
+    keys.extend(foreign);
     keys
 }
 

@@ -2,10 +2,10 @@
 //! becomes a checked [`Plan`]; what is wrong with it becomes [`Diagnostics`] with file, line,
 //! column and key.
 //!
-//! The way of a text: `tree_yaml` or `tree_toml` make one spanned tree; `forms` writes the short
-//! form out; `overrides` lays variables and flags over it; `sections` reads every key; `check`
-//! compares keys with each other; `plan` makes domain types of it and `served` refuses what this
-//! version cannot do. Each stage reports everything it finds.
+//! The way of a text: `tree_yaml` or `tree_toml` make one spanned tree; `dialect` translates a file
+//! of another product; `forms` writes the short form out; `overrides` lays variables and flags over
+//! it; `sections` reads every key; `check` compares keys with each other; `plan` makes domain types
+//! of it and `served` refuses what this version cannot do. Each stage reports everything it finds.
 //!
 //! *Architecture invariant:* nothing behind the tree knows which text form it came from.
 #![forbid(unsafe_code)]
@@ -13,7 +13,10 @@
 
 mod bound;
 mod check;
+mod comments;
+mod convert;
 mod diagnostic;
+mod dialect;
 mod difference;
 mod edit;
 mod environment;
@@ -36,7 +39,9 @@ mod tree;
 mod tree_toml;
 mod tree_yaml;
 
+pub use convert::{Converted, convert};
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use dialect::{Detected, Dialect};
 pub use difference::{Difference, differences};
 pub use edit::{Conflict, Edit, NewBackend};
 pub use environment::{EnvironmentKey, environment};
@@ -94,6 +99,9 @@ pub struct Configuration {
     lines: SourceLines,
     /// Edits that could not be laid over the rest.
     pub conflicts: Vec<Conflict>,
+    detected: Detected,
+    /// How odd keys of another product are read.
+    notes: Vec<Problem>,
 }
 
 /// Reads a configuration: the file if there is one, the environment over it, flags over that.
@@ -121,8 +129,15 @@ pub fn read_edited(
         Ok(tree) => tree,
         Err(problem) => return Err(lines.diagnostics(vec![problem])),
     };
+    let first_line = source.and_then(|source| source.text.lines().next()).unwrap_or_default();
+    let variables = &overrides.environment;
+    let translated = dialect::translate(tree, first_line, overrides.dialect, variables);
+    let dialect::Translated { tree, detected, written, notes } = translated;
+    if !notes.errors.is_empty() {
+        return Err(lines.diagnostics(notes.errors));
+    }
     let mut reader = reader::Reader::default();
-    let mut merged = overrides::merge(tree, overrides, &mut reader.problems);
+    let mut merged = overrides::merge((tree, written), overrides, &mut reader.problems);
     let conflicts = edit::apply(&mut merged.tree, edits);
     let root = Root::read(&merged.tree, &mut reader);
     let mut problems = reader.problems;
@@ -130,7 +145,8 @@ pub fn read_edited(
         check::complete(&mut root);
         check::check(&root, &merged.tree, &mut problems);
         if problems.is_empty() {
-            return Ok(Configuration { root, merged, lines, conflicts });
+            let notes = notes.warnings;
+            return Ok(Configuration { root, merged, lines, conflicts, detected, notes });
         }
     }
     Err(merged.diagnostics(problems, &lines))
@@ -153,6 +169,11 @@ fn parse(source: Option<&Source>, lines: &SourceLines) -> Result<Node, Problem> 
     }
 }
 
+/// True of an environment variable that is read, or that a file of another product reads.
+pub fn is_variable(name: &str) -> bool {
+    name.starts_with(overrides::PREFIX) || dialect::is_variable(name)
+}
+
 impl Configuration {
     /// What is to be served, and warnings about keys that do nothing.
     ///
@@ -166,8 +187,14 @@ impl Configuration {
         }
         let mut warnings = served::find(Verdict::WithoutEffect, &self.root, tree);
         warnings.extend(check::warnings(&self.root, tree));
-        let warnings = self.merged.diagnostics(warnings, &self.lines);
-        Ok((plan::plan(&self.root), warnings.0))
+        let mut warnings = self.merged.diagnostics(warnings, &self.lines).0;
+        warnings.extend(self.lines.diagnostics(self.notes.clone()).0);
+        Ok((plan::plan(&self.root), warnings))
+    }
+
+    /// Whose form the file has.
+    pub fn detected(&self) -> &Detected {
+        &self.detected
     }
 
     /// The effective configuration, defaults included, secrets hidden.

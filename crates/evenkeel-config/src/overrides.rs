@@ -2,6 +2,7 @@
 //! whose place is the variable or the flag.
 
 use crate::diagnostic::{Diagnostics, Fault, Problem, SourceLines};
+use crate::dialect::{Dialect, Written};
 use crate::forms;
 use crate::tree::{Node, Place, Step, Value, steps};
 use crate::tree_yaml;
@@ -9,7 +10,7 @@ use crate::tree_yaml;
 /// What lies over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Variables with their values; those that do not start with `EVENKEEL__` are ignored.
+    /// Variables with their values; those of which `is_variable` does not hold are ignored.
     pub environment: Vec<(String, String)>,
     /// `--listen`: replaces the bind of the first listener.
     pub listen: Option<String>,
@@ -17,6 +18,8 @@ pub struct Overrides {
     pub to: Vec<String>,
     /// `--strategy`: replaces the strategy of every pool.
     pub strategy: Option<String>,
+    /// `--dialect`: whose form the file has; `None` = seen from its keys.
+    pub dialect: Option<Dialect>,
 }
 
 /// Start of the variables that are keys.
@@ -28,6 +31,8 @@ pub(crate) struct Merged {
     pub(crate) tree: Node,
     /// The file was in the short form: its errors name the keys that the user wrote.
     short: bool,
+    /// The file was of another product: so do these.
+    written: Option<Written>,
 }
 
 impl Merged {
@@ -36,16 +41,27 @@ impl Merged {
         mut problems: Vec<Problem>,
         lines: &SourceLines,
     ) -> Diagnostics {
-        let in_short_form = |problem: &&mut Problem| self.short && problem.place.line > 0;
-        for problem in problems.iter_mut().filter(in_short_form) {
-            problem.path = forms::written_path(&problem.path);
+        for problem in problems.iter_mut().filter(|problem| problem.place.line > 0) {
+            match &self.written {
+                Some(written) => {
+                    if let Some(path) = written.path_at(&problem.place) {
+                        problem.path = path.to_owned();
+                    }
+                }
+                None if self.short => problem.path = forms::written_path(&problem.path),
+                None => {}
+            }
         }
         lines.diagnostics(problems)
     }
 }
 
-/// Lays `overrides` over the tree of the file.
-pub(crate) fn merge(mut tree: Node, overrides: &Overrides, problems: &mut Vec<Problem>) -> Merged {
+/// Lays `overrides` over the tree of the file; `written` if it was translated.
+pub(crate) fn merge(
+    (mut tree, written): (Node, Option<Written>),
+    overrides: &Overrides,
+    problems: &mut Vec<Problem>,
+) -> Merged {
     if tree.value == Value::Null {
         tree.value = Value::Map(Vec::new());
     }
@@ -69,7 +85,7 @@ pub(crate) fn merge(mut tree: Node, overrides: &Overrides, problems: &mut Vec<Pr
         problems.push(Problem { place, path: "pools".to_owned(), fault });
     }
     apply(&mut tree, flags(overrides, pools, full), problems);
-    Merged { tree, short }
+    Merged { tree, short, written }
 }
 
 /// One value from outside the file.

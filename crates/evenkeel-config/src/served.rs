@@ -78,7 +78,8 @@ const POOL: &[Gap<Pool>] = &[
     refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
         .except("`off` is served"),
     refused("discovery", |it| it.discovery.0 != json!({})),
-    refused("autoscale", |it| it.autoscale.0.is_some()),
+    refused("autoscale", |it: &Pool| it.autoscale.0.is_some() && it.backends.is_empty()),
+    without_effect("autoscale", |it: &Pool| it.autoscale.0.is_some()),
     refused("tls", |it| it.tls != PoolTls::default()),
     refused("health.type", |it: &Pool| it.health.r#type == HealthType::Grpc)
         .except("`http`, `tcp` and `none` are served"),

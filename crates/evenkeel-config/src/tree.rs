@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 /// Where a value was written. Places of the file sort before those of variables and flags.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     /// The environment variable or flag, if it was not the file.
     pub(crate) origin: Option<Arc<str>>,
@@ -112,11 +112,16 @@ impl Node {
         }
     }
 
-    fn item(&self, index: usize) -> Option<&Node> {
+    /// The items of a list.
+    pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.value {
-            Value::Seq(items) => items.get(index),
+            Value::Seq(items) => Some(items),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Str(_) | Value::Map(_) => None,
         }
+    }
+
+    fn item(&self, index: usize) -> Option<&Node> {
+        self.items()?.get(index)
     }
 
     /// The value at a path such as `pools[0].strategy`, if one is written there.

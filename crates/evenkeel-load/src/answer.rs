@@ -7,6 +7,9 @@ use std::io::Write;
 /// The body of sized answers, repeated as often as needed.
 pub(crate) static BLOCK: [u8; BLOCK_BYTES] = [b'x'; BLOCK_BYTES];
 
+/// Starts the names of backends that are played in a demo: every answer says so in `X-Demo`.
+pub const MOCK_PREFIX: &str = "mock-";
+
 /// How the length of an answer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -39,6 +42,9 @@ impl Head<'_> {
         let Head { status, backend, content_type, extra, .. } = self;
         // Writing to a vector cannot fail.
         let _ = write!(head, "HTTP/1.1 {status} {}\r\nX-Backend: {backend}\r\n", reason(*status));
+        if backend.starts_with(MOCK_PREFIX) {
+            head.extend_from_slice(b"X-Demo: 1\r\n");
+        }
         if may_have_body(*status) {
             let _ = write!(head, "Content-Type: {content_type}\r\n");
             let _ = match self.framing {

@@ -22,6 +22,7 @@ mod target;
 mod websocket;
 mod wire;
 
+pub use answer::MOCK_PREFIX;
 pub use latency::LatencyHistogram;
 pub use open_loop::{LoadError, OpenLoop, Sample, Summary};
 pub use server::{TestServer, TestServerOptions};

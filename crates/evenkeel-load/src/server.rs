@@ -18,6 +18,7 @@ use tokio::time::sleep;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestServerOptions {
     /// Its name, told in `X-Backend` and in bodies: 1 to 256 visible ASCII characters or spaces.
+    /// One that starts with [`MOCK_PREFIX`](crate::MOCK_PREFIX) adds `X-Demo: 1`.
     pub name: String,
     /// Time before each answer; up to an hour.
     pub delay: Duration,

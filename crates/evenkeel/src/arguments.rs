@@ -3,6 +3,7 @@
 
 use crate::bench::BenchArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use evenkeel_config::Dialect;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Check(ReadArguments),
     /// Print the effective configuration, defaults included.
     Config(ReadArguments),
+    /// Print a configuration file of any accepted form in the native form.
+    Convert(ConvertArguments),
     /// Say which route, pool and backend a request would get, and why; by a file, or with --admin
     /// by a running evenkeel.
     Explain(ExplainArguments),
@@ -95,6 +98,10 @@ pub(crate) struct RunArguments {
     /// How the next backend is chosen, e.g. `round_robin`.
     #[arg(long, value_name = "STRATEGY")]
     pub(crate) strategy: Option<String>,
+    /// Whose form the file has, if its keys do not tell: native, gobalance, go-loadbalancer,
+    /// load-balancer or apps.
+    #[arg(long, value_name = "DIALECT", value_parser = dialect)]
+    pub(crate) dialect: Option<Dialect>,
 }
 
 /// Where the demo listens.
@@ -114,9 +121,37 @@ pub(crate) struct ReadArguments {
     /// The configuration file; `-` reads YAML from stdin.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Whose form the file has, if its keys do not tell.
+    #[arg(long, value_name = "DIALECT", value_parser = dialect)]
+    pub(crate) dialect: Option<Dialect>,
     /// Answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which file, from which form, to which text.
+#[derive(Args, Debug)]
+pub(crate) struct ConvertArguments {
+    /// The file; `-` reads stdin.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whose form it has: native, gobalance, go-loadbalancer, load-balancer or apps.
+    /// Left out, its keys tell.
+    #[arg(long, value_name = "FORM", value_parser = dialect)]
+    pub(crate) from: Option<Dialect>,
+    /// What to write.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) to: TextForm,
+}
+
+/// A text that configurations are written in.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum TextForm {
+    /// YAML.
+    #[default]
+    Yaml,
+    /// TOML.
+    Toml,
 }
 
 /// Which running evenkeel.
@@ -246,6 +281,11 @@ fn is_long_flag(word: &str, known: &BTreeSet<String>) -> bool {
     let Some(flag) = word.strip_prefix('-') else { return false };
     let name = flag.split_once('=').map_or(flag, |(name, _)| name);
     name.len() >= 2 && known.contains(name)
+}
+
+fn dialect(text: &str) -> Result<Dialect, String> {
+    let known = || Dialect::names().collect::<Vec<_>>().join(", ");
+    Dialect::parse(text).ok_or_else(|| format!("one of: {}", known()))
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {

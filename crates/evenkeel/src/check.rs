@@ -4,7 +4,7 @@ use crate::arguments::{ReadArguments, RunArguments};
 use crate::load::{effective, load};
 use crate::output::{self, Tone, print};
 use crate::trouble::Trouble;
-use evenkeel_config::Diagnostic;
+use evenkeel_config::{Detected, Diagnostic, Dialect};
 use evenkeel_core::plan::Plan;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -14,13 +14,15 @@ pub(crate) fn check(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     match (load(&arguments.into()), arguments.json) {
         (Ok(loaded), true) => print_json(&json!({
             "valid": true,
+            "dialect": loaded.detected.dialect.name(),
             "errors": [],
             "warnings": finding_list(&loaded.warnings),
         })),
         (Ok(loaded), false) => {
             loaded.warnings.iter().for_each(|finding| output::say(Tone::Warning, finding));
             let file = loaded.file.as_deref().unwrap_or("the configuration");
-            print(format_args!("{file}: valid ({})\n", summary(&loaded.plan)))?;
+            let dialect = told(&loaded.detected);
+            print(format_args!("{file}: valid ({}){dialect}\n", summary(&loaded.plan)))?;
             Ok(ExitCode::SUCCESS)
         }
         (Err(trouble), true) => print_trouble(trouble),
@@ -41,9 +43,20 @@ pub(crate) fn config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     }
 }
 
+/// Whose form a file has, if it is not ours.
+fn told(Detected { dialect, reason }: &Detected) -> String {
+    match dialect {
+        Dialect::Native => String::new(),
+        Dialect::Gobalance | Dialect::GoLoadbalancer | Dialect::LoadBalancer | Dialect::Apps => {
+            format!("; read as {dialect}, by {reason}")
+        }
+    }
+}
+
 impl From<&ReadArguments> for RunArguments {
     fn from(arguments: &ReadArguments) -> RunArguments {
-        RunArguments { config: arguments.config.clone(), ..RunArguments::default() }
+        let ReadArguments { config, dialect, .. } = arguments;
+        RunArguments { config: config.clone(), dialect: *dialect, ..RunArguments::default() }
     }
 }
 

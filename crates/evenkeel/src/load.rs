@@ -4,7 +4,7 @@ use crate::arguments::RunArguments;
 use crate::lookup;
 use crate::output::{self, Tone};
 use crate::trouble::Trouble;
-use evenkeel_config::{Configuration, Diagnostic, Format, Overrides, Source};
+use evenkeel_config::{Configuration, Detected, Diagnostic, Format, Overrides, Source};
 use evenkeel_core::plan::Plan;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -37,6 +37,8 @@ pub(crate) struct Loaded {
     pub(crate) file: Option<String>,
     /// The effective configuration, secrets redacted.
     pub(crate) effective: Value,
+    /// Whose form it has.
+    pub(crate) detected: Detected,
 }
 
 /// Finds, reads and checks the configuration that the arguments ask for.
@@ -57,7 +59,8 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
         evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
     let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
     let file = source.map(|source| source.name);
-    Ok(Loaded { plan, warnings, file, effective: configuration.to_json() })
+    let (detected, effective) = (configuration.detected().clone(), configuration.to_json());
+    Ok(Loaded { plan, warnings, file, effective, detected })
 }
 
 /// The text that the arguments ask for, and what goes over it.
@@ -71,14 +74,17 @@ fn written(arguments: &RunArguments) -> Result<(Option<Source>, Overrides), Trou
         listen: arguments.listen.clone(),
         to: arguments.to.clone(),
         strategy: arguments.strategy.clone(),
+        dialect: arguments.dialect,
     };
     Ok((source, overrides))
 }
 
-/// The variables that stand for configuration keys.
+/// The variables that stand for configuration keys, of ours and of other products.
 pub(crate) fn environment() -> Result<Vec<(String, String)>, Trouble> {
-    let keys = std::env::vars_os()
-        .filter(|(name, _)| name.as_encoded_bytes().starts_with(KEY_PREFIX.as_bytes()));
+    let keys = std::env::vars_os().filter(|(name, _)| {
+        let is_ours = name.as_encoded_bytes().starts_with(KEY_PREFIX.as_bytes());
+        is_ours || name.to_str().is_some_and(evenkeel_config::is_variable)
+    });
     keys.map(|(name, value)| match (name.into_string(), value.into_string()) {
         (Ok(name), Ok(value)) => Ok((name, value)),
         (Ok(name), Err(_)) => Err(Trouble::Mistake(format!("{name} is not valid UTF-8"))),
@@ -136,7 +142,7 @@ fn is_backend(name: &str) -> bool {
     ["EVENKEEL__BACKENDS", "EVENKEEL__POOLS"].iter().any(|key| name.starts_with(key))
 }
 
-fn read(file: &Path) -> Result<Source, Trouble> {
+pub(crate) fn read(file: &Path) -> Result<Source, Trouble> {
     let stdin = file == Path::new(STDIN_ARGUMENT);
     let name = if stdin { STDIN_NAME.to_owned() } else { file.display().to_string() };
     let text = if stdin { read_text(io::stdin()) } else { File::open(file).and_then(read_text) };

@@ -9,6 +9,7 @@ mod arguments;
 mod balancer;
 mod bench;
 mod check;
+mod convert;
 mod demo;
 mod explain;
 mod failures;
@@ -54,6 +55,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Demo(arguments) => demo::run(&arguments)?,
         Command::Check(arguments) => return check::check(&arguments),
         Command::Config(arguments) => return check::config(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments)?,
         Command::Explain(arguments) => explain::explain(&arguments)?,
         Command::ExplainFailure(arguments) => failures::explain(&arguments)?,
         Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,

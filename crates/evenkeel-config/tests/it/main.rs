@@ -2,6 +2,8 @@
 //! shown again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod convert;
+mod dialects;
 mod edits;
 mod layers;
 mod mistakes;

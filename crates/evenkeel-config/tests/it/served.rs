@@ -64,7 +64,12 @@ fn what_is_not_served_is_refused_with_its_place() {
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
         (pool("tls: { ca_file: x }"), 11, "pools[0].tls"),
         (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
-        (pool("autoscale: { driver: { type: exec, command: [c] } }"), 11, "pools[0].autoscale"),
+        (
+            pool("autoscale: { driver: { type: exec, command: [c] } }")
+                .replace("[\"127.0.0.1:8081\"]", "[]"),
+            11,
+            "pools[0].autoscale",
+        ),
         (pool("health: { type: grpc }"), 11, "pools[0].health.type"),
     ] {
         let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
@@ -82,6 +87,7 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     for (text, line, path) in [
         (pool("retry: { on: [reset, grpc_unavailable] }"), 11, "pools[0].retry.on"),
         (GOOD.to_owned() + "state_dir: x\n", 11, "state_dir"),
+        (pool("autoscale: { driver: { type: exec, command: [c] } }"), 11, "pools[0].autoscale"),
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
         (
             GOOD.replace("- pool: web", "- { pool: web, strip_prefix: true }"),
