@@ -53,7 +53,7 @@ pub use pool::{
     PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, Source,
 };
 pub use problem::{FieldError, Problem, Role};
-pub use request::{Kept, RecordedRequest, RequestList, Timings, Try};
+pub use request::{Captured, CapturedHeader, Kept, RecordedRequest, RequestList, Timings, Try};
 pub use route::{Listener, ListenerList, Mount, Route, RouteList, RouteMatch, Share};
 pub use status::{
     HealthDocument, HealthOfBackend, Overall, PoolSummary, Report, ReportedApp, ReportedInstance,

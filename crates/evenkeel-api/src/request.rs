@@ -56,22 +56,45 @@ pub struct RecordedRequest {
     pub bytes_in: u64,
     /// Sent to the client.
     pub bytes_out: u64,
+    /// What the request said, if `recorder.capture` drew it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
+}
+
+/// What a request said on its way to the backend, secrets hidden.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Captured {
+    /// In the order sent.
+    pub headers: Vec<CapturedHeader>,
+    /// The beginning of the body, as far as it is text.
+    pub body: String,
+}
+
+/// One header line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CapturedHeader {
+    /// As spelt.
+    pub name: String,
+    /// As sent, or `[redacted]`.
+    pub value: String,
 }
 
 /// Why an exchange was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kept {
-    /// It ended in a failure.
+    /// It ended in a failure, or in a 5xx of the backend.
     Failed,
     /// It took longer than `recorder.slow`.
     Slow,
+    /// It was drawn by `recorder.capture`.
+    Drawn,
 }
 
 /// Phases of an exchange that belong to no single try; those that did not happen are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
-    /// From accept to the first byte of the connection's first request.
+    /// From accept to the end of the head, of the connection's first request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accept_ms: Option<f64>,
     /// The TLS handshake of the connection's first request.
@@ -94,13 +117,13 @@ pub struct Try {
     pub outcome: String,
     /// When it began, from the end of the request's head.
     pub start_ms: f64,
-    /// Choosing the backend.
+    /// Choosing the backend; measured where a connection was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pick_ms: Option<f64>,
     /// Making a connection; left out as well if an idle one was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<f64>,
-    /// From the connection to the first byte of the answer.
+    /// From the start of the try to the head of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<f64>,
 }

@@ -2,6 +2,7 @@
 
 mod pool;
 pub(crate) mod scale;
+mod watching;
 mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
@@ -33,6 +34,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
             grace: root.shutdown.grace.0,
             drain_timeout: root.shutdown.drain_timeout.0,
         },
+        recorder: watching::recorder(&root.recorder),
         mocks: root.mocks,
     }
 }

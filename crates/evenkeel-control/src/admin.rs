@@ -14,7 +14,7 @@ mod seam;
 mod serve;
 mod stream;
 
-pub use seam::{Authored, Desk, Feed, Migrates, Readiness, Recorded, Scales};
+pub use seam::{Authored, Desk, Migrates, Readiness, Scales};
 
 pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;

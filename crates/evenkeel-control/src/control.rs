@@ -66,6 +66,8 @@ impl Control {
                 if let Some(numbers) = &desk.numbers {
                     tokio::spawn(Arc::clone(numbers).keep_windows());
                 }
+                let journal = desk.journal.clone();
+                let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
                 if let Some((bound, served)) = bound {
                     let gate = Gate::of(&desk, served);
                     tokio::spawn(admin::serve(bound, admin::router(desk, gate)));
@@ -74,6 +76,12 @@ impl Control {
                 tokio::spawn(watch_names(lookup, latest_set, answers));
                 // Both a sent stop and a dropped `Control` end the wait.
                 let _ = stopped.await;
+                if let (Some(journal), Some(reading)) = (journal, reading) {
+                    reading.abort();
+                    // It ends between two details.
+                    let _ = reading.await;
+                    journal.end().await;
+                }
             });
             drop(runtime);
             drop(ended);

@@ -3,7 +3,8 @@
 //!
 //! Reading order: `control` (the thread), `admin` (what the operator can ask), `dashboard` (the
 //! page for browsers), `origin` and `tokens` (whose requests are believed), `portrait` and `pages`
-//! (what they get to see), `explain` (why a request goes where it goes), `bind`, then `resolve`
+//! (what they get to see), `explain` (why a request goes where it goes), `journal` (what happened),
+//! `bind`, then `resolve`
 //! (the I/O) over `schedule` (its decisions).
 //!
 //! *Architecture invariant:* nothing here runs on a serving thread, and serving goes on if this
@@ -18,6 +19,7 @@ mod dashboard;
 mod documents;
 mod explain;
 mod history;
+mod journal;
 mod limits;
 mod lookup;
 mod metrics;
@@ -29,11 +31,12 @@ mod resolve;
 mod schedule;
 mod tokens;
 
-pub use admin::{Authored, Desk, Feed, Migrates, Readiness, Recorded, Scales};
+pub use admin::{Authored, Desk, Migrates, Readiness, Scales};
 pub use control::{Control, ControlError};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;
+pub use journal::Journal;
 pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;

@@ -5,11 +5,13 @@ mod layer4;
 mod mount;
 mod pool;
 mod tls;
+mod watching;
 
 pub use layer4::*;
 pub use mount::*;
 pub use pool::*;
 pub use tls::*;
+pub use watching::*;
 
 use crate::address::BindAddress;
 use crate::migration::ArmRule;
@@ -37,6 +39,8 @@ pub struct Plan {
     pub workers: usize,
     /// How a stop drains.
     pub shutdown: ShutdownPlan,
+    /// Exchanges that are worth a second look.
+    pub recorder: RecorderPlan,
     /// Backends on loopback that nobody serves are played by the program itself.
     pub mocks: bool,
 }

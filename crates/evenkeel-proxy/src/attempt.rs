@@ -118,6 +118,7 @@ async fn dial<N: Net>(
     (pool, pick): (&Arc<Pool>, Pick),
 ) -> (Option<Pick>, Dialled<N::Stream>) {
     let began = worker.now();
+    exchange.record.times.pick = Some(began.since(pick.at));
     let per_try = pool.plan.retry.per_try_timeout;
     let patience = pool.plan.timeouts.connect;
     let patience = if per_try.is_zero() { patience } else { patience.min(per_try) };

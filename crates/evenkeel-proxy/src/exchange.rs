@@ -18,7 +18,7 @@ use crate::clock::Nanos;
 use crate::http1::Client;
 use crate::net::Net;
 use crate::own_lines::OwnLines;
-use crate::record::Record;
+use crate::record::{Record, Times};
 use crate::refuse::refuse;
 use crate::reply::ReplyForm;
 use crate::try_failure::{Retriable, TryError};
@@ -87,7 +87,7 @@ impl<N: Net> ExchangePool<N> {
 
     /// Ends an exchange: its record is written, its buffers are free.
     pub(crate) fn give(&self, mut exchange: Box<Exchange<N>>) {
-        exchange.record.finish();
+        exchange.record.finish(&exchange.upload.kept.bytes);
         let mut upload = std::mem::take(&mut exchange.upload);
         upload.release(exchange.worker());
         exchange.ahead = Outbox::default();
@@ -158,6 +158,7 @@ pub(crate) fn open<N: Net>(
         retry_after: None,
         ahead: Outbox::default(),
     };
+    exchange.record.accept = client.accept_time(exchange.record.started());
     let asked = Asked { head, bytes, peer: &client.peer, listener };
     let refusal = exchange.admit(worker, asked).err();
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
@@ -176,7 +177,9 @@ impl<N: Net> Exchange<N> {
         self.record.tries += 1;
         self.record.backend = Some(pick.index);
         self.tried.push(pick.slot);
-        self.record.times.connect = None;
+        self.record.try_at = pick.at;
+        let queue = self.record.times.queue;
+        self.record.times = Times { queue, ..Times::default() };
     }
 
     /// The worker that serves it.
@@ -296,6 +299,7 @@ pub(crate) async fn run<N: Net>(
             Ok(next) => return next,
             Err(failed) => {
                 worker.counts.lost_try(&exchange.record);
+                exchange.record.lose_try(failed.error.into());
                 failure = failed.error.into();
                 if !failed.again {
                     break;

@@ -153,6 +153,11 @@ impl<S: Stream> Client<S> {
         self.deadline.set_waiting(at, Some(self.since));
     }
 
+    /// How long it took from accept to the head of the connection's first request.
+    pub(crate) fn accept_time(&self, now: Nanos) -> Option<u64> {
+        (self.served == 0).then(|| now.since(self.since))
+    }
+
     /// Reads until a whole head is there, and opens its exchange while its bytes are in place.
     fn poll_request<N: Net<Stream = S>>(
         &mut self,

@@ -14,6 +14,7 @@ mod clock;
 mod connect;
 mod count;
 mod deadline;
+pub mod detail;
 mod doors;
 mod exchange;
 pub mod explain;

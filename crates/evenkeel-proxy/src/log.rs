@@ -16,6 +16,7 @@ mod output;
 mod ring;
 mod writer;
 
+use crate::detail::{self, Detail, Details, ToldEvent};
 use evenkeel_core::plan::{LogFormat, LogLevel};
 use evenkeel_core::record::{Event, TimeStamp, write_event};
 use output::Output;
@@ -24,7 +25,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 use writer::Writer;
@@ -35,6 +36,8 @@ const RING_BYTES: usize = 256 * 1024;
 const MAX_QUEUED_EVENTS: usize = 1_000;
 /// A longer event line is dropped.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
+/// Who watches is told at least these, whatever is written.
+const LEAST_TOLD: LogLevel = LogLevel::Info;
 /// What `close` gives the writer to bring out what waits.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -92,6 +95,8 @@ struct Shared {
     reopen: AtomicBool,
     /// What waits is the last.
     closing: AtomicBool,
+    /// Where events are told besides, and other details.
+    details: OnceLock<Details>,
     /// Rings the writer has not taken over yet. Locked for a push or a `mem::take`, by `sink` and
     /// the writer only.
     new_rings: Mutex<Vec<Consumer>>,
@@ -158,6 +163,18 @@ impl Log {
         self.writer.thread().unpark();
     }
 
+    /// Everything that is told from now on, events and exchanges alike. There is one reader.
+    ///
+    /// # Errors
+    /// There is one already.
+    pub fn watch(&self) -> io::Result<tokio::sync::mpsc::Receiver<Detail>> {
+        let (details, reader) = detail::details();
+        match self.events.shared.details.set(details) {
+            Ok(()) => Ok(reader),
+            Err(_) => Err(io::Error::other("the log is watched already")),
+        }
+    }
+
     /// Lines lost so far.
     pub fn dropped(&self) -> Dropped {
         self.events.shared.dropped()
@@ -211,9 +228,19 @@ impl AccessSink {
 }
 
 impl EventLog {
-    /// Writes the event if its level is severe enough. Never waits; if too many wait already, or
-    /// the log is closed, it is lost and counted.
+    /// Writes the event if its level is severe enough, and tells it to who watches. Never waits; if
+    /// too many wait already, or the log is closed, it is lost and counted.
     pub fn emit(&self, event: &Event<'_>) {
+        if event.level < self.level.min(LEAST_TOLD) {
+            return;
+        }
+        if let Some(details) = self.details() {
+            let mut json = Vec::new();
+            write_event(LogFormat::Json, event, &mut TimeStamp::default(), &mut json);
+            let json = String::from_utf8_lossy(json.trim_ascii_end()).into_owned();
+            let Event { name, level, .. } = *event;
+            details.offer(Detail::Event(ToldEvent { name, level, json }));
+        }
         if event.level < self.level {
             return;
         }
@@ -223,6 +250,11 @@ impl EventLog {
             self.shared.dropped_events.fetch_add(1, Ordering::Relaxed);
         }
         self.writer.unpark();
+    }
+
+    /// Where details are offered; `None` if nobody watches.
+    pub fn details(&self) -> Option<&Details> {
+        self.shared.details.get()
     }
 }
 
@@ -279,6 +311,25 @@ mod tests {
         }
         assert_eq!(text.matches("told: last ").count(), 1);
         assert_eq!(text.lines().count(), 201);
+    }
+
+    #[test]
+    fn who_watches_is_told_whatever_is_written() {
+        let (reader, log) = piped(LogLevel::Error);
+        let mut watched = log.watch().expect("the first");
+        assert!(log.watch().is_err(), "there is one reader");
+        for level in [LogLevel::Debug, LogLevel::Info, LogLevel::Error] {
+            log.events().emit(&event(level, "x"));
+        }
+        let mut levels = Vec::new();
+        while let Ok(Detail::Event(told)) = watched.try_recv() {
+            let json: serde_json::Value = serde_json::from_str(&told.json).expect("JSON");
+            assert_eq!((&json["event"], &json["message"]), (&"told".into(), &"x".into()));
+            levels.push(told.level);
+        }
+        assert_eq!(levels, [LogLevel::Info, LogLevel::Error]);
+        log.close();
+        assert_eq!(read_all(reader).lines().count(), 1);
     }
 
     #[test]

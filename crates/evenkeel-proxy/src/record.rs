@@ -1,8 +1,11 @@
 //! The access record of one exchange: filled in as it goes, written exactly once, at the latest
 //! when dropped.
 
+mod remarkable;
+
 use crate::clock::Nanos;
 use crate::count::Place;
+use crate::detail::TryOutcome;
 use crate::log::AccessSink;
 use crate::net::Net;
 use crate::worker::{LocalSnapshot, Worker};
@@ -87,9 +90,30 @@ const PARTS: usize = 5;
 pub(crate) struct Times {
     /// Waiting for a backend to have room.
     pub(crate) queue: Option<u64>,
+    /// To choose the last try's backend, if a connection was made.
+    pub(crate) pick: Option<u64>,
     /// To make the last try's new connection.
     pub(crate) connect: Option<u64>,
     /// From the last try's start to the head of its response.
+    pub(crate) first_byte: Option<u64>,
+}
+
+/// A try whose response the client does not get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LostTry {
+    /// Index in the pool.
+    pub(crate) backend: usize,
+    pub(crate) outcome: TryOutcome,
+    pub(crate) times: LostTimes,
+}
+
+/// When such a try began and ended, and how long its steps took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LostTimes {
+    pub(crate) start: Nanos,
+    pub(crate) end: Nanos,
+    pub(crate) pick: Option<u64>,
+    pub(crate) connect: Option<u64>,
     pub(crate) first_byte: Option<u64>,
 }
 
@@ -99,6 +123,9 @@ pub(crate) struct Record<N: Net> {
     open: bool,
     snapshot: LocalSnapshot,
     started: Nanos,
+    /// The access record will be written.
+    logged: bool,
+    /// Texts are worth keeping.
     wanted: bool,
     text: Vec<u8>,
     ends: [u32; PARTS],
@@ -112,6 +139,12 @@ pub(crate) struct Record<N: Net> {
     pub(crate) answered_by: Option<usize>,
     pub(crate) method: MethodLabel,
     pub(crate) times: Times,
+    /// From accept to the end of the head, of the connection's first request.
+    pub(crate) accept: Option<u64>,
+    /// When the last try began.
+    pub(crate) try_at: Nanos,
+    /// Tries whose response the client does not get; empty as long as all goes well.
+    pub(crate) lost: Vec<LostTry>,
     pub(crate) status: u16,
     pub(crate) failure: Option<Failure>,
     pub(crate) tries: u32,
@@ -121,11 +154,14 @@ pub(crate) struct Record<N: Net> {
 
 impl<N: Net> Record<N> {
     pub(crate) fn start(worker: &Rc<Worker<N>>, listener: usize) -> Record<N> {
+        let snapshot = worker.snapshot();
+        let logged = worker.records.draws(&worker.net);
         Record {
             open: true,
-            snapshot: worker.snapshot(),
             started: worker.now(),
-            wanted: worker.records.draws(&worker.net),
+            logged,
+            wanted: logged || snapshot.plan.recorder.size > 0,
+            snapshot,
             text: worker.buffers.take(0),
             ends: [0; PARTS],
             listener,
@@ -135,6 +171,9 @@ impl<N: Net> Record<N> {
             answered_by: None,
             method: MethodLabel::Other,
             times: Times::default(),
+            accept: None,
+            try_at: Nanos::default(),
+            lost: Vec::new(),
             status: 0,
             failure: None,
             tries: 0,
@@ -159,7 +198,7 @@ impl<N: Net> Record<N> {
         &self.worker
     }
 
-    /// True if the record will be written: its texts are worth keeping.
+    /// True if the record may be read: its texts are worth keeping.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted
@@ -214,21 +253,34 @@ impl<N: Net> Record<N> {
 }
 
 impl<N: Net> Record<N> {
-    /// Ends the record: it is written now, if it is wanted, and never again.
-    pub(crate) fn finish(&mut self) {
+    /// Ends the record: it is written now, if it is wanted, and never again. `sent` is the request
+    /// as far as it is still here.
+    pub(crate) fn finish(&mut self, sent: &[u8]) {
         if std::mem::take(&mut self.open) {
             let total = self.worker.recent().since(self.started);
             self.worker.counts.exchange(self, total);
-            if self.wanted {
+            if self.logged {
                 self.write(total);
+            }
+            if let Some(remark) = remarkable::remark(self, total) {
+                remarkable::tell(self, (remark, total), sent);
             }
             self.worker.buffers.give(std::mem::take(&mut self.text));
         }
+    }
+
+    /// Notes a try whose response the client does not get.
+    pub(crate) fn lose_try(&mut self, outcome: TryOutcome) {
+        let Some(backend) = self.backend else { return };
+        let Times { pick, connect, first_byte, .. } = self.times;
+        let (start, end) = (self.try_at, self.worker.recent());
+        let times = LostTimes { start, end, pick, connect, first_byte };
+        self.lost.push(LostTry { backend, outcome, times });
     }
 }
 
 impl<N: Net> Drop for Record<N> {
     fn drop(&mut self) {
-        self.finish();
+        self.finish(&[]);
     }
 }

@@ -33,6 +33,7 @@ impl PlanBuilder {
             },
             workers: 1,
             shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(5) },
+            recorder: recorder(),
             mocks: false,
         };
         PlanBuilder { plan }
@@ -68,6 +69,12 @@ impl PlanBuilder {
     pub fn build(self) -> Plan {
         self.plan
     }
+}
+
+/// The flight recorder with the defaults of the configuration.
+pub fn recorder() -> evenkeel_core::plan::RecorderPlan {
+    let off = evenkeel_core::plan::RecorderPlan::off();
+    evenkeel_core::plan::RecorderPlan { size: 1_000, slow: Duration::from_secs(1), ..off }
 }
 
 /// A listener with the defaults of the configuration.

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::wire::PATIENCE;
 use evenkeel_core::plan::Plan;
 use evenkeel_core::pool::Pool;
+use evenkeel_proxy::detail::Detail;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::server::Server;
 use serde_json::Value;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::sync::mpsc::Receiver;
 
 /// Panics of any thread of this process that serves, until someone asks.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -62,6 +64,15 @@ impl Proxy {
     /// Never: it is there until the proxy is dropped.
     pub fn server(&self) -> &Server {
         self.server.as_ref().expect("running until dropped")
+    }
+
+    /// What is told from now on; once only.
+    ///
+    /// # Panics
+    /// If somebody watches already.
+    pub fn watch(&self) -> Receiver<Detail> {
+        let log = self.log.as_ref().expect("there until dropped");
+        log.watch().expect("nobody watches yet")
     }
 
     /// Waits until no client is connected; false if some stay.

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// Say which route, pool and backend a request would get, and why; by a file, or with --admin
     /// by a running evenkeel.
     Explain(ExplainArguments),
+    /// Print recent requests that failed or were slow, with where their time went.
+    Requests(RequestsArguments),
     /// Say what the code of a failure means, whose side it is, and what probably helps.
     ExplainFailure(FailureArguments),
     /// Print the JSON Schema of the configuration.
@@ -187,6 +189,25 @@ pub(crate) struct ExplainArguments {
     /// Answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which requests, and whom to ask.
+#[derive(Args, Debug)]
+pub(crate) struct RequestsArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// Only those that failed.
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Only those that were slow.
+    #[arg(long)]
+    pub(crate) slow: bool,
+    /// Answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Answer as an HTTP Archive (HAR 1.2).
+    #[arg(long)]
+    pub(crate) har: bool,
 }
 
 /// Which failure.

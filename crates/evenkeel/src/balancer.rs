@@ -6,7 +6,9 @@ use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
-use evenkeel_control::{Authored, Control, ControlError, Desk, Numbers, ResolveTarget, Tokens};
+use evenkeel_control::{
+    Authored, Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens,
+};
 use evenkeel_core::plan::{LogLevel, ShutdownPlan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -56,11 +58,13 @@ impl Balancer {
             file: plan.logging.file.clone(),
         };
         let log = Log::start(options).map_err(cannot_log)?;
+        let details = log.watch().map_err(cannot_log)?;
         let server = Server::start(plan, &log).map_err(cannot_serve)?;
         let phase = Arc::new(PhaseSign::new());
         let desk = Desk {
             numbers: Some(Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")))),
             log: Some(log.events()),
+            journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens(plan.admin.tokens_file.as_deref())?,
             configuration: Authored::of(&loaded.effective),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))

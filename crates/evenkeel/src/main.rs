@@ -19,6 +19,7 @@ mod output;
 mod port_owner;
 mod reference;
 mod remote;
+mod requests;
 mod run;
 mod signals;
 mod system;
@@ -57,6 +58,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Config(arguments) => return check::config(&arguments),
         Command::Convert(arguments) => convert::run(&arguments)?,
         Command::Explain(arguments) => explain::explain(&arguments)?,
+        Command::Requests(arguments) => requests::requests(&arguments)?,
         Command::ExplainFailure(arguments) => failures::explain(&arguments)?,
         Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,
         Command::Env(arguments) if arguments.json => print(reference::environment_json())?,

@@ -1,6 +1,6 @@
 //! Keys of the process as a whole.
 
-use crate::scalar::{BindOrOff, Ratio, Text, Time, Whole};
+use crate::scalar::{BindOrOff, HeaderName, Ratio, Size, Text, Time, Whole};
 use crate::section::{choice, section};
 use evenkeel_core::address::BindAddress;
 use std::net::Ipv4Addr;
@@ -125,6 +125,20 @@ section! {
         size: Whole<0, 1_000_000> = Whole(1000);
         /// An exchange that takes longer is slow.
         slow: Time = Time::secs(1);
+        /// Requests kept with what they said.
+        capture: Capture = Capture::default();
+    }
+}
+
+section! {
+    /// Requests kept with what they said: their head, and the beginning of their body.
+    Capture {
+        /// Share of exchanges; 0 = off.
+        sample: Ratio = Ratio(0.0);
+        /// Bytes of a body that are kept, of bodies up to 64 KiB.
+        max_body: Size<0, 65_536> = Size(4096);
+        /// Fields whose values are not kept, besides `Authorization`, `Cookie` and their like.
+        redact: Vec<HeaderName> = Vec::new();
     }
 }
 

@@ -103,9 +103,9 @@ pub(super) async fn requests(State(desk): State<Desk>, asked: Parameters) -> Ans
         _ => None,
     };
     let as_archive = asked.one_of("format", format, "json, har")?.unwrap_or(false);
-    Ok(match desk.recorder {
-        Some(recorder) if as_archive => Json(recorder.archive()).into_response(),
-        Some(recorder) => Json(recorder.requests()).into_response(),
+    Ok(match desk.journal {
+        Some(journal) if as_archive => Json(journal.archive()).into_response(),
+        Some(journal) => Json(journal.requests()).into_response(),
         None if as_archive => Json(empty_archive()).into_response(),
         None => Json(RequestList { requests: Vec::new() }).into_response(),
     })

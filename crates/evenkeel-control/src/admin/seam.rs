@@ -1,33 +1,18 @@
 //! Where the answers come from. What is not there is answered as empty, which is then the truth.
 
+use crate::journal::Journal;
 use crate::numbers::Numbers;
 use crate::tokens::Tokens;
-use evenkeel_api::{AutoscalerList, MigrationList, RequestList};
+use evenkeel_api::{AutoscalerList, MigrationList};
 use evenkeel_proxy::log::EventLog;
 use serde_json::{Map, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use tokio::sync::broadcast;
 
 /// Whether traffic may be sent here.
 pub trait Readiness: Send + Sync {
     /// Why not, in a word for the operator (`starting`, `draining`); `None` when ready.
     fn not_ready(&self) -> Option<String>;
-}
-
-/// The flight recorder.
-pub trait Recorded: Send + Sync {
-    /// What it holds, the newest first.
-    fn requests(&self) -> RequestList;
-    /// The same as an HTTP Archive.
-    fn archive(&self) -> Value;
-}
-
-/// Tells what happens.
-pub trait Feed: Send + Sync {
-    /// Events from now on, each as the text of a JSON object with the keys of
-    /// `evenkeel_api::Event`.
-    fn listen(&self) -> broadcast::Receiver<Arc<str>>;
 }
 
 /// Traffic on its way from one pool to another.
@@ -74,10 +59,8 @@ pub struct Desk {
     pub tokens: Option<Arc<Tokens>>,
     /// What was written.
     pub configuration: Authored,
-    /// Recent exchanges that failed or were slow.
-    pub recorder: Option<Arc<dyn Recorded>>,
-    /// What happens.
-    pub feed: Option<Arc<dyn Feed>>,
+    /// What happened: events, and recent exchanges that failed or were slow.
+    pub journal: Option<Arc<Journal>>,
     /// Moving traffic.
     pub migrations: Option<Arc<dyn Migrates>>,
     /// How many backends.
@@ -93,8 +76,7 @@ impl Desk {
             log: None,
             tokens: None,
             configuration: Authored::default(),
-            recorder: None,
-            feed: None,
+            journal: None,
             migrations: None,
             autoscalers: None,
         }

@@ -2,16 +2,16 @@
 
 use super::refusal::{Answer, Refusal};
 use super::seam::Desk;
+use crate::journal::Numbered;
 use crate::limits::{EVENTS_ALIVE, MAX_EVENT_LISTENERS};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use hyper::body::Frame;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::{broadcast, mpsc};
@@ -39,11 +39,15 @@ impl Drop for Seat {
     }
 }
 
-pub(super) async fn events(State(desk): State<Desk>) -> Answer {
+/// The number of the last event that a client has seen before it came back.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+pub(super) async fn events(State(desk): State<Desk>, fields: HeaderMap) -> Answer {
     let full = || Refusal::too_many("Too many clients listen to events already.", 1);
     let seat = Seat::take().ok_or_else(full)?;
     let (pieces, taken) = mpsc::channel(QUEUED_PIECES);
-    let feed = desk.feed.map(|feed| feed.listen());
+    let seen = fields.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let feed = desk.journal.map(|journal| journal.listen(seen));
     tokio::spawn(async move {
         match feed {
             Some(feed) => tell(feed, &pieces).await,
@@ -57,7 +61,15 @@ pub(super) async fn events(State(desk): State<Desk>) -> Answer {
 
 /// Passes events on until the client or the feed has left. A client that takes them too slowly is
 /// told how many it has lost.
-async fn tell(mut feed: broadcast::Receiver<Arc<str>>, to: &mpsc::Sender<Bytes>) {
+async fn tell(
+    (missed, mut feed): (Vec<Numbered>, broadcast::Receiver<Numbered>),
+    to: &mpsc::Sender<Bytes>,
+) {
+    for event in missed {
+        if to.send(message(&event)).await.is_err() {
+            return;
+        }
+    }
     let mut piece = Bytes::from_static(b": listening\n\n");
     loop {
         if to.send(piece).await.is_err() {
@@ -65,7 +77,7 @@ async fn tell(mut feed: broadcast::Receiver<Arc<str>>, to: &mpsc::Sender<Bytes>)
         }
         piece = tokio::select! {
             next = timeout(EVENTS_ALIVE, feed.recv()) => match next {
-                Ok(Ok(event)) => format!("data: {event}\n\n").into(),
+                Ok(Ok(event)) => message(&event),
                 Ok(Err(broadcast::error::RecvError::Lagged(lost))) => {
                     format!(": {lost} events lost\n\n").into()
                 }
@@ -75,6 +87,10 @@ async fn tell(mut feed: broadcast::Receiver<Arc<str>>, to: &mpsc::Sender<Bytes>)
             () = to.closed() => return,
         };
     }
+}
+
+fn message(event: &Numbered) -> Bytes {
+    format!("id: {}\ndata: {}\n\n", event.id, event.json).into()
 }
 
 /// Nothing happens: the stream stays open.

@@ -13,6 +13,7 @@ mod breaker;
 mod choosing;
 mod chunks;
 mod connections;
+mod details;
 mod draining;
 mod exhaustion;
 mod framing;

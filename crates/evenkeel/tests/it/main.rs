@@ -7,6 +7,7 @@ mod configuration;
 mod demo;
 mod lookup;
 mod program;
+mod recording;
 mod serving;
 mod surviving;
 mod testserver;

@@ -1,0 +1,18 @@
+//! The part of a plan that says what is looked at more closely.
+
+use crate::sections::Recorder;
+use evenkeel_core::plan::{CapturePlan, RecorderPlan};
+
+/// Which exchanges are kept for a second look.
+pub(super) fn recorder(recorder: &Recorder) -> RecorderPlan {
+    let capture = &recorder.capture;
+    RecorderPlan {
+        size: recorder.size.as_count(),
+        slow: recorder.slow.0,
+        capture: CapturePlan {
+            sample: capture.sample.0,
+            max_body_bytes: usize::try_from(capture.max_body.0).unwrap_or(usize::MAX),
+            redact: capture.redact.iter().map(|name| name.0.clone()).collect(),
+        },
+    }
+}

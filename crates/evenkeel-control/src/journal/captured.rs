@@ -1,0 +1,71 @@
+//! What a request said, without what must not be kept.
+
+use evenkeel_api::{Captured, CapturedHeader};
+
+/// Stands for a value that is not kept.
+const HIDDEN: &str = "[redacted]";
+/// Fields that hold secrets, whole names.
+const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "client-cert"];
+/// The same, as parts of names.
+const TELLING: [&str; 9] = [
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "api-key",
+    "apikey",
+    "session",
+    "credential",
+    "signature",
+];
+
+/// The parts of a captured request; values of secret fields and of the query are hidden. `also`
+/// names further fields, in lower case.
+pub(super) fn captured(bytes: &[u8], also: &[String]) -> Captured {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    // The request line has its own keys, and the query is not for keeping.
+    let lines = head.split("\r\n").skip(1);
+    let headers = lines.filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| CapturedHeader {
+        name: name.to_owned(),
+        value: if is_secret(name, also) { HIDDEN } else { value.trim() }.to_owned(),
+    });
+    Captured { headers: headers.collect(), body: body.to_owned() }
+}
+
+fn is_secret(name: &str, also: &[String]) -> bool {
+    let name = name.trim().to_ascii_lowercase();
+    SECRET.contains(&name.as_str())
+        || TELLING.iter().any(|part| name.contains(part))
+        || also.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_and_the_rest_is_kept() {
+        let sent = b"POST /p?token=hush HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer hush\r\n\
+            cookie: sid=hush\r\nX-Api-Key: hush\r\nX-Session-Id: hush\r\nX-Mine: hush\r\n\
+            X-Plain: seen: it\r\n\r\n{\"a\":1}\xff";
+        let captured = captured(sent, &["x-mine".to_owned()]);
+        let shown: Vec<(&str, &str)> =
+            captured.headers.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("Host", "a.test"),
+                ("Authorization", HIDDEN),
+                ("cookie", HIDDEN),
+                ("X-Api-Key", HIDDEN),
+                ("X-Session-Id", HIDDEN),
+                ("X-Mine", HIDDEN),
+                ("X-Plain", "seen: it"),
+            ]
+        );
+        assert_eq!(captured.body, "{\"a\":1}\u{fffd}");
+        assert!(!serde_json::to_string(&captured).expect("JSON").contains("hush"));
+    }
+}
