@@ -22,6 +22,18 @@ pub struct Forwarding<'a> {
     pub pseudonym: &'a str,
     /// Id for `X-Request-Id`, unless a trusted peer gave one.
     pub request_id: &'a [u8],
+    /// What the client's connection speaks.
+    pub protocol: Protocol,
+}
+
+/// What a client's connection speaks; its exchanges have the form of HTTP/1 all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// Where a request goes, and as what.
@@ -219,7 +231,11 @@ fn write_forwarding(
         own.write("X-Forwarded-Host", &[head.authority.of_buf(buf)]);
     }
     own.write("X-Request-Id", &[request_id(head, buf, from)]);
-    let received: &[u8] = if head.version == Version::Http10 { b"1.0 " } else { b"1.1 " };
+    let received: &[u8] = match (from.protocol, head.version) {
+        (Protocol::Http2, _) => b"2.0 ",
+        (Protocol::Http1, Version::Http10) => b"1.0 ",
+        (Protocol::Http1, Version::Http11) => b"1.1 ",
+    };
     own.write("Via", &[received, from.pseudonym.as_bytes()]);
 }
 

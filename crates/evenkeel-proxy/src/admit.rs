@@ -178,6 +178,7 @@ impl<N: Net> Exchange<N> {
             trusted: peer.trusted,
             pseudonym: &worker.shared.pseudonym,
             request_id: &id,
+            protocol: peer.protocol,
         };
         let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
         self.note_head(asked, &from);

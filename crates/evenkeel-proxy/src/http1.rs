@@ -7,6 +7,7 @@ use crate::clock::Nanos;
 use crate::count::OpenConnection;
 use crate::deadline::Deadline;
 use crate::exchange::{self, Exchange, Next};
+use crate::http2::{self, Preface};
 use crate::net::{Net, Stream};
 use crate::record::{Part, Record};
 use crate::refuse;
@@ -16,7 +17,7 @@ use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
-use evenkeel_core::headers::Persistence;
+use evenkeel_core::headers::{Persistence, Protocol};
 use evenkeel_core::plan::Limits;
 use evenkeel_core::request::{HeadLimits, Parsed};
 use std::future::poll_fn;
@@ -28,9 +29,9 @@ use std::time::Duration;
 /// One read while a request head is awaited; also the most that is read ahead of a request.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// A client that has sent nothing yet is given this long when we drain.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// After a refusal we read on so long, so that the reply is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// And so much.
 const LINGER_BYTES: usize = 256 * 1024;
 
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) text: Box<str>,
     pub(crate) trusted: bool,
+    /// What the connection speaks.
+    pub(crate) protocol: Protocol,
 }
 
 impl Peer {
@@ -48,7 +51,13 @@ impl Peer {
         let ip = address.map(|address| address.ip().to_canonical());
         let trusted = ip.is_some_and(|ip| trusted.iter().any(|net| net.contains(&ip)));
         let text = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
-        Peer { ip, text, trusted }
+        Peer { ip, text, trusted, protocol: Protocol::Http1 }
+    }
+
+    /// The same peer, once its connection turned out to be HTTP/2.
+    pub(crate) fn speaking_http2(&self) -> Peer {
+        let Peer { ip, text, trusted, .. } = self;
+        Peer { ip: *ip, text: text.clone(), trusted: *trusted, protocol: Protocol::Http2 }
     }
 }
 
@@ -57,7 +66,7 @@ pub(crate) struct Client<S> {
     pub(crate) stream: Wire<S>,
     /// Bytes read and not consumed: the beginning of a head, or requests sent ahead.
     pub(crate) carry: Vec<u8>,
-    pub(crate) peer: Peer,
+    pub(crate) peer: Rc<Peer>,
     /// The number of the listener that it came in by.
     pub(crate) listener: usize,
     pub(crate) deadline: Deadline,
@@ -66,8 +75,22 @@ pub(crate) struct Client<S> {
     unparsed: bool,
     parse_again_at: usize,
     since: Nanos,
-    _admission: Admission,
-    _counted: OpenConnection,
+    /// What it counts in; a stream of an HTTP/2 connection counts in nothing of its own.
+    place: Option<Place>,
+}
+
+/// Where an open connection counts.
+pub(crate) type Place = (Admission, OpenConnection);
+
+/// A connection that is to be served by another protocol.
+pub(crate) struct Handover<S> {
+    pub(crate) stream: Wire<S>,
+    /// Bytes read, none of them used.
+    pub(crate) carry: Vec<u8>,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) listener: usize,
+    pub(crate) deadline: Deadline,
+    pub(crate) place: Option<Place>,
 }
 
 /// What waiting for a request came to.
@@ -78,6 +101,8 @@ enum Arrival<N: Net> {
     Refused(Box<Exchange<N>>, Failure),
     /// Bytes that are no request; answered, then closed.
     Malformed(Failure, [u8; 32]),
+    /// The beginning of an HTTP/2 connection; all of it is kept.
+    Http2,
     /// The client left, or had nothing to say in time.
     Gone,
 }
@@ -90,55 +115,92 @@ pub(crate) async fn serve<N: Net>(
     place: (usize, Admission, OpenConnection),
 ) {
     let (listener, admission, counted) = place;
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let deadline = worker.deadlines.register(waker, listener);
-    let mut client = Client {
-        stream,
-        carry: Vec::new(),
-        peer,
-        listener,
-        deadline,
-        served: 0,
-        unparsed: false,
-        parse_again_at: 0,
-        since: worker.now(),
-        _admission: admission,
-        _counted: counted,
-    };
+    let place = Some((admission, counted));
+    let mut client = Client::new(&worker, stream, (Rc::new(peer), listener), place).await;
     client.await_request(&worker);
     loop {
-        let next = match poll_fn(|cx| client.poll_request(cx, &worker)).await {
-            Arrival::Exchange(mut exchange) => {
-                let next = exchange::run(&worker, &mut client, &mut exchange).await;
-                worker.exchanges.give(exchange);
-                next
-            }
-            Arrival::Refused(mut exchange, failure) => {
-                let refused = refuse::refuse(&worker, &mut client, &mut exchange, failure);
-                let next = Box::pin(refused).await;
-                worker.exchanges.give(exchange);
-                next
-            }
-            Arrival::Malformed(failure, id) => {
-                Box::pin(refuse_bytes::<N>(&mut client, failure, id)).await
-            }
-            Arrival::Gone => return,
-        };
-        match next {
-            Next::Request => client.served = client.served.saturating_add(1),
-            Next::Linger if !worker.is_shedding() => {
+        let arrival = poll_fn(|cx| client.poll_request(cx, &worker)).await;
+        if matches!(arrival, Arrival::Http2) {
+            let Client { stream, carry, peer, listener, deadline, place, .. } = client;
+            let client = Handover { stream, carry, peer, listener, deadline, place };
+            return Box::pin(http2::server::serve(worker, client)).await;
+        }
+        match settle(&worker, &mut client, arrival).await {
+            None | Some(Next::Close) => return,
+            Some(Next::Request) => client.served = client.served.saturating_add(1),
+            Some(Next::Linger) if !worker.is_shedding() => {
                 // Its place is free for another client meanwhile.
                 let Client { stream, .. } = client;
                 return Box::pin(linger(stream)).await;
             }
-            Next::Linger | Next::Close => return,
-            Next::Reset => return client.stream.reset(),
+            Some(Next::Linger) => return,
+            Some(Next::Reset) => return client.stream.reset(),
         }
         client.await_request(&worker);
     }
 }
 
+/// Serves the one exchange of an HTTP/2 stream.
+pub(crate) async fn serve_once<N: Net>(
+    worker: Rc<Worker<N>>,
+    stream: Wire<N::Stream>,
+    peer: Rc<Peer>,
+    listener: usize,
+) {
+    let mut client = Client::new(&worker, stream, (peer, listener), None).await;
+    client.await_request(&worker);
+    let arrival = poll_fn(|cx| client.poll_request(cx, &worker)).await;
+    if let Some(Next::Reset) = settle(&worker, &mut client, arrival).await {
+        client.stream.reset();
+    }
+}
+
+/// Does what a request asks for. `None`: there was none.
+async fn settle<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    arrival: Arrival<N>,
+) -> Option<Next> {
+    Some(match arrival {
+        Arrival::Exchange(mut exchange) => {
+            let next = exchange::run(worker, client, &mut exchange).await;
+            worker.exchanges.give(exchange);
+            next
+        }
+        Arrival::Refused(mut exchange, failure) => {
+            let refused = refuse::refuse(worker, client, &mut exchange, failure);
+            let next = Box::pin(refused).await;
+            worker.exchanges.give(exchange);
+            next
+        }
+        Arrival::Malformed(failure, id) => Box::pin(refuse_bytes::<N>(client, failure, id)).await,
+        Arrival::Http2 | Arrival::Gone => return None,
+    })
+}
+
 impl<S: Stream> Client<S> {
+    async fn new<N: Net<Stream = S>>(
+        worker: &Rc<Worker<N>>,
+        stream: Wire<S>,
+        (peer, listener): (Rc<Peer>, usize),
+        place: Option<Place>,
+    ) -> Client<S> {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let deadline = worker.deadlines.register(waker, listener);
+        Client {
+            stream,
+            carry: Vec::new(),
+            peer,
+            listener,
+            deadline,
+            served: 0,
+            unparsed: false,
+            parse_again_at: 0,
+            since: worker.now(),
+            place,
+        }
+    }
+
     /// The deadline of waiting: for the first byte of a request, or for the rest of its head.
     fn await_request<N: Net>(&mut self, worker: &Worker<N>) {
         self.since = worker.recent();
@@ -249,10 +311,14 @@ impl<S: Stream> Client<S> {
         let mut head = std::mem::take(&mut worker.scratch.borrow_mut().request);
         let result = match head.parse(bytes, head_limits(&listener.limits)) {
             Ok(Parsed::Partial) => (None, 0),
-            Err(failure) => {
-                let id = self.record_malformed(worker, bytes, failure);
-                (Some(Arrival::Malformed(failure, id)), bytes.len())
-            }
+            Err(failure) => match self.preface(bytes) {
+                Preface::Whole => (Some(Arrival::Http2), 0),
+                Preface::Partial => (None, 0),
+                Preface::Other => {
+                    let id = self.record_malformed(worker, bytes, failure);
+                    (Some(Arrival::Malformed(failure, id)), bytes.len())
+                }
+            },
             Ok(Parsed::Complete) => {
                 let (exchange, refusal, used) =
                     exchange::open(worker, self, listener, (&head, &*bytes));
@@ -265,6 +331,15 @@ impl<S: Stream> Client<S> {
         };
         worker.scratch.borrow_mut().request = head;
         result
+    }
+
+    /// Whether bytes that are no request begin another protocol. Only a connection of its own can,
+    /// and only with its first bytes.
+    fn preface(&self, bytes: &[u8]) -> Preface {
+        match &self.place {
+            Some(_) if self.served == 0 => Preface::of(bytes),
+            Some(_) | None => Preface::Other,
+        }
     }
 
     /// Bytes that are no request are recorded as far as they can be told apart; returns the id
@@ -352,7 +427,7 @@ async fn refuse_bytes<N: Net>(
 
 /// Ends our half and reads on for a moment: closing with unread bytes would reset the connection
 /// and could take the reply away from the client (RFC 9112 9.6).
-async fn linger<S: Stream>(mut stream: S) {
+pub(crate) async fn linger<S: Stream>(mut stream: S) {
     let drain = async {
         let _ = poll_fn(|cx| stream.poll_shutdown(cx)).await;
         let mut buffer = [0; 4096];

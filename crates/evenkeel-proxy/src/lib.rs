@@ -20,6 +20,7 @@ mod exchange;
 pub mod explain;
 mod forward;
 mod http1;
+mod http2;
 mod idle;
 pub mod listen;
 pub mod log;

@@ -2,6 +2,7 @@
 //! writes bytes of HTTP or of a tunnel; what is below decides how they look on the network. Being
 //! generic over the network's own stream, all of it runs over the network in memory as well.
 
+use crate::http2::Inbound;
 use crate::net::{Peek, Stream};
 use std::io;
 use std::io::IoSlice;
@@ -12,6 +13,8 @@ use std::task::{Context, Poll};
 pub enum Wire<S> {
     /// The network's own stream, as it is.
     Plain(S),
+    /// One stream of a client's HTTP/2 connection.
+    Inbound(Box<Inbound>),
 }
 
 impl<S: Stream> Stream for Wire<S> {
@@ -19,6 +22,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Wire::Plain(stream) => stream.poll_read(cx, buf),
+            Wire::Inbound(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -30,6 +34,7 @@ impl<S: Stream> Stream for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Wire::Plain(stream) => stream.poll_write(cx, parts),
+            Wire::Inbound(stream) => stream.poll_write(cx, parts),
         }
     }
 
@@ -37,6 +42,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Plain(stream) => stream.poll_shutdown(cx),
+            Wire::Inbound(stream) => stream.poll_shutdown(cx),
         }
     }
 
@@ -44,6 +50,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Wire::Plain(stream) => stream.poll_readable(cx),
+            Wire::Inbound(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -51,6 +58,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn peek(&mut self) -> Peek {
         match self {
             Wire::Plain(stream) => stream.peek(),
+            Wire::Inbound(stream) => stream.peek(),
         }
     }
 
@@ -58,6 +66,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn reset(self) {
         match self {
             Wire::Plain(stream) => stream.reset(),
+            Wire::Inbound(stream) => stream.reset(),
         }
     }
 
@@ -65,6 +74,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn is_quiet(&mut self) -> bool {
         match self {
             Wire::Plain(stream) => stream.is_quiet(),
+            Wire::Inbound(stream) => stream.is_quiet(),
         }
     }
 }

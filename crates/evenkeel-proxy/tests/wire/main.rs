@@ -4,7 +4,8 @@
 //! Modules by what they are about: `framing`, `chunks`, `heads` and `pipelining` for requests;
 //! `responses`, `upgrade`, `bodies` and `connections` for what follows; `trust` and `routing` for
 //! what is decided; `retries`, `exhaustion` and `draining` for when things go wrong; `choosing`,
-//! `health`, `breaker`, `sessions`, `queueing` and `limits` for who among several gets a request.
+//! `health`, `breaker`, `sessions`, `queueing` and `limits` for who among several gets a request;
+//! `http2` for the other wire.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod arena;
@@ -16,9 +17,11 @@ mod connections;
 mod details;
 mod draining;
 mod exhaustion;
+mod frames;
 mod framing;
 mod heads;
 mod health;
+mod http2;
 mod limits;
 mod pipelining;
 mod queueing;

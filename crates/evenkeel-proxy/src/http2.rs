@@ -1,0 +1,61 @@
+//! HTTP/2 as a wire: each stream is a byte stream that carries one exchange in HTTP/1.1's form, so
+//! that routes, retries, limits and records know one protocol. Nothing here decides about a
+//! request; what must be refused because of how HTTP/2 is spoken is refused here.
+//!
+//! `server` and `inbound` face clients, `client` and `outbound` face backends; `shape`, `sending`,
+//! `receiving` and `lines` serve both.
+
+mod from_client;
+mod inbound;
+mod io;
+mod lines;
+mod meter;
+mod receiving;
+mod sending;
+pub(crate) mod server;
+mod shape;
+mod websocket;
+
+pub(crate) use inbound::Inbound;
+
+/// Streams that a client may have open at a time.
+const MAX_CONCURRENT_STREAMS: u32 = 100;
+/// Bytes of one stream that may be under way before we take them.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// And of all streams of a connection together.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of one stream that wait in memory for the peer's window.
+const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that are reset before we have seen them.
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that a peer's errors make us reset, until its connection ends.
+const MAX_CAUSED_RESETS: usize = 20;
+/// Streams that are remembered after we have reset them, so that late frames do no harm.
+const MAX_REMEMBERED_RESETS: usize = 20;
+
+/// The beginning of every connection of a client (RFC 9113 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first bytes of a connection say about its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preface {
+    /// It is HTTP/2.
+    Whole,
+    /// It may become HTTP/2.
+    Partial,
+    /// It is something else.
+    Other,
+}
+
+impl Preface {
+    /// Looks at the first bytes of a connection.
+    pub(crate) fn of(bytes: &[u8]) -> Preface {
+        if bytes.starts_with(PREFACE) {
+            Preface::Whole
+        } else if PREFACE.starts_with(bytes) {
+            Preface::Partial
+        } else {
+            Preface::Other
+        }
+    }
+}

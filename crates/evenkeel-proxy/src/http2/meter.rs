@@ -1,0 +1,426 @@
+//! What a client may ask of us per second besides requests, frame by frame: resets, settings, pings
+//! and the like cost the peer nothing and us something. Sees the bytes of a connection as they
+//! arrive, and only frame heads of them. Pure: the time comes in.
+//!
+//! Sources: RFC 9113 10.5; CVE-2019-9511 to 9518, CVE-2023-44487 (rapid reset), CVE-2025-8671
+//! (MadeYouReset), CVE-2024-27919 (CONTINUATION).
+
+use crate::clock::Nanos;
+use std::time::Duration;
+
+/// Time that counts are taken over.
+const SECOND: Duration = Duration::from_secs(1);
+/// Streams that a client may reset per second.
+pub(crate) const MAX_RESETS: u32 = 100;
+/// SETTINGS per second, acknowledgements included.
+pub(crate) const MAX_SETTINGS: u32 = 50;
+/// PINGs per second: clients that measure their bandwidth send one per round trip.
+pub(crate) const MAX_PINGS: u32 = 1000;
+/// PRIORITY per second; it means nothing (RFC 9113 5.3.2), but old clients send a few per stream.
+pub(crate) const MAX_PRIORITIES: u32 = 500;
+/// DATA without a byte and without an end, per second.
+pub(crate) const MAX_EMPTY_DATA: u32 = 100;
+/// Frames of a type that we do not know, per second.
+pub(crate) const MAX_UNKNOWN: u32 = 100;
+/// WINDOW_UPDATEs per second, besides those that what we send explains.
+pub(crate) const MAX_WINDOW_UPDATES: u32 = 1000;
+/// Bytes sent that explain one WINDOW_UPDATE: the stream's and the connection's windows may be
+/// opened for every small frame.
+const BYTES_PER_WINDOW_UPDATE: u64 = 256;
+/// CONTINUATIONs of one header block.
+pub(crate) const MAX_CONTINUATIONS: u32 = 10;
+/// Glitches until a connection ends: what no well-behaved client does, and yet no error.
+pub(crate) const MAX_GLITCHES: u32 = 100;
+/// Glitches forgiven per second.
+const FORGIVEN_GLITCHES: u32 = 5;
+/// A request that is not legal counts so much: twenty in a moment are enough.
+pub(crate) const MALFORMED_GLITCHES: u32 = 5;
+
+const PREFACE_BYTES: usize = 24;
+const FRAME_HEAD_BYTES: usize = 9;
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITISED: u8 = 0x20;
+
+/// Frame types (RFC 9113 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Headers,
+    Priority,
+    Reset,
+    Settings,
+    Ping,
+    GoAway,
+    WindowUpdate,
+    Continuation,
+    Unknown,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Kind {
+        match byte {
+            0 => Kind::Data,
+            1 => Kind::Headers,
+            2 => Kind::Priority,
+            3 => Kind::Reset,
+            4 => Kind::Settings,
+            6 => Kind::Ping,
+            7 => Kind::GoAway,
+            8 => Kind::WindowUpdate,
+            9 => Kind::Continuation,
+            _ => Kind::Unknown,
+        }
+    }
+}
+
+/// How far the first field of a trailer section is known. The library lets a pseudo-header pass
+/// there (and drops it), which RFC 9113 8.1 does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing is looked for.
+    Nowhere,
+    /// So many bytes of padding length and priority come first.
+    Skip(u8),
+    /// The first byte of a field (RFC 7541 6).
+    Field,
+    /// The length of a name.
+    Length,
+    /// The first byte of a name.
+    Name,
+    /// The same, in Huffman's code.
+    Coded,
+}
+
+impl Look {
+    /// One more byte; `Err` if the field is a pseudo-header.
+    fn at(self, byte: u8) -> Result<Look, ()> {
+        /// Pseudo-headers of the static table (RFC 7541 appendix A).
+        const PSEUDO: std::ops::RangeInclusive<u8> = 1..=14;
+        let index = match byte {
+            0x80.. => byte & 0x7f,
+            0x40.. => byte & 0x3f,
+            _ => byte & 0x0f,
+        };
+        match self {
+            Look::Nowhere => Ok(Look::Nowhere),
+            Look::Skip(0 | 1) => Ok(Look::Field),
+            Look::Skip(left) => Ok(Look::Skip(left - 1)),
+            // A change of the table's size: the field comes after it.
+            Look::Field if byte & 0xe0 == 0x20 => Ok(Look::Field),
+            Look::Field if PSEUDO.contains(&index) => Err(()),
+            Look::Field if index == 0 => Ok(Look::Length),
+            Look::Length if byte & 0x80 == 0 => Ok(Look::Name),
+            Look::Length => Ok(Look::Coded),
+            Look::Name if byte == b':' => Err(()),
+            // A colon has the code 1011100.
+            Look::Coded if byte >> 1 == 0b101_1100 => Err(()),
+            Look::Field | Look::Name | Look::Coded => Ok(Look::Nowhere),
+        }
+    }
+}
+
+/// Frames of the running second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    resets: u32,
+    settings: u32,
+    pings: u32,
+    priorities: u32,
+    empty_data: u32,
+    unknown: u32,
+    window_updates: u32,
+}
+
+/// The meter of one connection.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    /// Bytes of the preface that are to come.
+    preface: usize,
+    head: [u8; FRAME_HEAD_BYTES],
+    head_len: usize,
+    payload_left: usize,
+    /// Of the frame whose payload is arriving.
+    kind: Kind,
+    /// A header block has begun and not ended.
+    in_block: bool,
+    continuations: u32,
+    second: Nanos,
+    counts: Counts,
+    glitches: u32,
+    sent: u64,
+    /// Since when something other than a body is half there.
+    half_since: Option<Nanos>,
+    exceeded: bool,
+    /// The highest stream that was opened.
+    last_stream: u32,
+    look: Look,
+    violated: bool,
+}
+
+impl Meter {
+    /// For a connection whose preface is to come.
+    pub(crate) fn new() -> Meter {
+        Meter {
+            preface: PREFACE_BYTES,
+            head: [0; FRAME_HEAD_BYTES],
+            head_len: 0,
+            payload_left: 0,
+            kind: Kind::Unknown,
+            in_block: false,
+            continuations: 0,
+            second: Nanos::default(),
+            counts: Counts::default(),
+            glitches: 0,
+            sent: 0,
+            half_since: None,
+            exceeded: false,
+            last_stream: 0,
+            look: Look::Nowhere,
+            violated: false,
+        }
+    }
+
+    /// True once the peer has asked for more than it may.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.exceeded
+    }
+
+    /// True once the peer broke a rule that nobody else looks at.
+    pub(crate) fn is_violated(&self) -> bool {
+        self.violated
+    }
+
+    /// Since when a header block or a frame other than DATA is half there.
+    pub(crate) fn half_since(&self) -> Option<Nanos> {
+        self.half_since
+    }
+
+    /// We sent so many bytes.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent = self.sent.saturating_add(bytes as u64);
+    }
+
+    /// Something odd happened.
+    pub(crate) fn glitch(&mut self, weight: u32) {
+        self.glitches = self.glitches.saturating_add(weight);
+        self.exceeded |= self.glitches >= MAX_GLITCHES;
+    }
+
+    /// Takes received bytes into account.
+    pub(crate) fn observe(&mut self, bytes: &[u8], now: Nanos) {
+        if now >= self.second.after(SECOND) {
+            self.second = now;
+            self.counts = Counts::default();
+            self.glitches = self.glitches.saturating_sub(FORGIVEN_GLITCHES);
+        }
+        let skipped = self.preface.min(bytes.len());
+        self.preface -= skipped;
+        let mut rest = &bytes[skipped..];
+        while !rest.is_empty() {
+            if self.payload_left > 0 {
+                let skipped = self.payload_left.min(rest.len());
+                self.payload_left -= skipped;
+                self.look_at(&rest[..skipped]);
+                rest = &rest[skipped..];
+                continue;
+            }
+            let taken = (FRAME_HEAD_BYTES - self.head_len).min(rest.len());
+            self.head[self.head_len..self.head_len + taken].copy_from_slice(&rest[..taken]);
+            self.head_len += taken;
+            rest = &rest[taken..];
+            if self.head_len == FRAME_HEAD_BYTES {
+                self.head_len = 0;
+                self.begin_frame();
+            }
+        }
+        let in_frame = self.payload_left > 0 && self.kind != Kind::Data;
+        let half = self.preface > 0 || self.head_len > 0 || in_frame || self.in_block;
+        self.half_since = half.then(|| self.half_since.unwrap_or(now));
+    }
+
+    fn look_at(&mut self, payload: &[u8]) {
+        for byte in payload {
+            if self.look == Look::Nowhere {
+                return;
+            }
+            match self.look.at(*byte) {
+                Ok(next) => self.look = next,
+                Err(()) => {
+                    self.violated = true;
+                    self.look = Look::Nowhere;
+                }
+            }
+        }
+    }
+
+    /// HEADERS open a stream, or are its trailers.
+    fn begin_headers(&mut self, flags: u8, stream: u32) {
+        self.in_block = flags & END_HEADERS == 0;
+        self.continuations = 0;
+        self.look = Look::Nowhere;
+        if stream > self.last_stream {
+            self.last_stream = stream;
+            return;
+        }
+        let padding = u8::from(flags & PADDED != 0);
+        let priority = if flags & PRIORITISED != 0 { 5 } else { 0 };
+        self.look = match padding + priority {
+            0 => Look::Field,
+            skipped => Look::Skip(skipped),
+        };
+    }
+
+    fn begin_frame(&mut self) {
+        let [l0, l1, l2, kind, flags, id @ ..] = self.head;
+        let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
+        self.payload_left = length;
+        self.kind = Kind::of(kind);
+        let counts = &mut self.counts;
+        let (count, most) = match self.kind {
+            Kind::Data if length == 0 && flags & END_STREAM == 0 => {
+                (&mut counts.empty_data, MAX_EMPTY_DATA)
+            }
+            Kind::Data => return,
+            Kind::Headers => {
+                return self.begin_headers(flags, u32::from_be_bytes(id) & 0x7fff_ffff);
+            }
+            Kind::Continuation => {
+                self.in_block = flags & END_HEADERS == 0;
+                (&mut self.continuations, MAX_CONTINUATIONS)
+            }
+            Kind::Priority => (&mut counts.priorities, MAX_PRIORITIES),
+            Kind::Reset => (&mut counts.resets, MAX_RESETS),
+            Kind::Settings => (&mut counts.settings, MAX_SETTINGS),
+            Kind::Ping => (&mut counts.pings, MAX_PINGS),
+            Kind::WindowUpdate if self.sent >= BYTES_PER_WINDOW_UPDATE => {
+                self.sent -= BYTES_PER_WINDOW_UPDATE;
+                return;
+            }
+            Kind::WindowUpdate => (&mut counts.window_updates, MAX_WINDOW_UPDATES),
+            Kind::GoAway | Kind::Unknown => (&mut counts.unknown, MAX_UNKNOWN),
+        };
+        *count += 1;
+        self.exceeded |= *count > most;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let size = u32::try_from(length).expect("small").to_be_bytes();
+        let mut frame = vec![size[1], size[2], size[3], kind, flags, 0, 0, 0, 1];
+        frame.resize(FRAME_HEAD_BYTES + length, 0);
+        frame
+    }
+
+    fn meter() -> Meter {
+        let mut meter = Meter::new();
+        meter.observe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Nanos(0));
+        assert_eq!(meter.half_since(), None);
+        meter
+    }
+
+    #[test]
+    fn every_flood_has_its_bound() {
+        let floods = [
+            ("resets", frame(3, 0, 4), MAX_RESETS),
+            ("settings", frame(4, 0, 6), MAX_SETTINGS),
+            ("pings", frame(6, 0, 8), MAX_PINGS),
+            ("priorities", frame(2, 0, 5), MAX_PRIORITIES),
+            ("empty data", frame(0, 0, 0), MAX_EMPTY_DATA),
+            ("unknown", frame(0x42, 0, 3), MAX_UNKNOWN),
+            ("window updates", frame(8, 0, 4), MAX_WINDOW_UPDATES),
+            ("continuations", frame(9, 0, 0), MAX_CONTINUATIONS),
+        ];
+        for (what, frame, most) in floods {
+            let mut meter = meter();
+            for _ in 0..most {
+                meter.observe(&frame, Nanos(5));
+            }
+            assert!(!meter.is_exceeded(), "{what}: {most} are fine");
+            meter.observe(&frame, Nanos(6));
+            assert!(meter.is_exceeded(), "{what}");
+        }
+    }
+
+    #[test]
+    fn counts_are_per_second_and_for_every_piece() {
+        let mut meter = meter();
+        let frame = frame(3, 0, 4);
+        for second in 0..10u64 {
+            for _ in 0..MAX_RESETS {
+                for byte in &frame {
+                    meter.observe(&[*byte], Nanos(second * 1_000_000_000 + 1));
+                }
+            }
+        }
+        assert!(!meter.is_exceeded());
+    }
+
+    #[test]
+    fn windows_may_be_opened_for_what_was_sent() {
+        let mut meter = meter();
+        let frame = frame(8, 0, 4);
+        meter.sent(10_000 * 1024);
+        for _ in 0..20_000 {
+            meter.observe(&frame, Nanos(1));
+        }
+        assert!(!meter.is_exceeded());
+    }
+
+    #[test]
+    fn a_half_frame_is_seen_unless_it_is_a_body() {
+        let mut meter = meter();
+        let headers = frame(1, 0, 10);
+        meter.observe(&headers, Nanos(7));
+        assert_eq!(meter.half_since(), Some(Nanos(7)), "no END_HEADERS");
+        meter.observe(&frame(9, END_HEADERS, 3), Nanos(8));
+        assert_eq!(meter.half_since(), None);
+        meter.observe(&frame(0, 0, 100)[..50], Nanos(9));
+        assert_eq!(meter.half_since(), None, "DATA");
+        meter.observe(&[0; 59], Nanos(9));
+        meter.observe(&[0; 3], Nanos(10));
+        assert_eq!(meter.half_since(), Some(Nanos(10)), "three bytes of a frame's head");
+    }
+
+    #[test]
+    fn pseudo_headers_in_trailers_are_seen() {
+        let blocks: [(&[u8], bool); 9] = [
+            (&[0x42, 0x01, b'x'], true),
+            (&[0x84], true),
+            (&[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x01, b'/'], true),
+            (&[0x20, 0x00, 0x84, 0xb9, 0x58], true),
+            (&[0x10, 0x05, b':', b'p', b'a', b't', b'h', 0x01, b'/'], true),
+            (&[0x00, 0x01, b'x', 0x01, b':'], false),
+            (&[0x8f], false),
+            (&[0xbe], false),
+            (&[0x7e, 0x01, b':'], false),
+        ];
+        for (block, expected) in blocks {
+            for (flags, before) in [(END_HEADERS, 0), (END_HEADERS | PRIORITISED | PADDED, 6)] {
+                let mut meter = meter();
+                meter.observe(&frame(1, END_HEADERS, 0), Nanos(1));
+                assert!(!meter.is_violated(), "a request begins with pseudo-headers");
+                let mut trailers = frame(1, flags, before + block.len());
+                trailers[FRAME_HEAD_BYTES + before..].copy_from_slice(block);
+                trailers.iter().for_each(|byte| meter.observe(&[*byte], Nanos(1)));
+                assert_eq!(meter.is_violated(), expected, "{block:x?} {flags}");
+            }
+        }
+    }
+
+    #[test]
+    fn glitches_are_forgiven_slowly() {
+        let mut meter = meter();
+        (0..MAX_GLITCHES - 1).for_each(|_| meter.glitch(1));
+        meter.observe(b"", Nanos(2_000_000_000));
+        meter.glitch(FORGIVEN_GLITCHES);
+        assert!(!meter.is_exceeded());
+        meter.glitch(1);
+        assert!(meter.is_exceeded());
+    }
+}
