@@ -81,7 +81,9 @@ export function showCharts(history) {
     const chart = charts.get(id);
     chart.setData(values[id]);
     // While nobody points at it, the legend tells of now.
-    if (chart.cursor.idx === null || chart.cursor.idx === undefined) chart.setLegend({ idx: values[id][0].length - 1 });
+    queueMicrotask(() => {
+      if (!(chart.cursor.left >= 0)) chart.setLegend({ idx: values[id][0].length - 1 });
+    });
     caption(id, values[id], text);
   }
 }

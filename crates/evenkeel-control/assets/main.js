@@ -114,6 +114,7 @@ function render() {
   showRequests();
   showEvents();
   showRevisions();
+  markSection();
   byId('token').textContent = token.get() ? 'Token ✔' : 'Token';
   document.documentElement.dataset.loaded = 'true';
   show(byId('foot'), `Read at ${clock(new Date())}. `, state.mayChange ? 'Changes ask first.' : 'Read only.');

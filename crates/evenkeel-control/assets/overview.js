@@ -47,10 +47,12 @@ export function showFigures() {
   const down = backends.filter(({ backend }) => isDown(backend)).length;
   const waiting = sum(pools.map((pool) => pool.waiting));
   const { requests, errors } = totals();
-  const perSecond = rate('all');
-  const failing = rate('all errors');
-  const share = perSecond > 0 && failing !== null ? failing / perSecond : null;
+  // Before there are two samples, the last step of the history tells.
   const step = lastStep();
+  const perStep = (count) => (count === undefined ? null : count / state.history.step_seconds);
+  const perSecond = rate('all') ?? perStep(step.requests);
+  const failing = rate('all errors') ?? perStep(step.errors);
+  const share = perSecond > 0 && failing !== null ? failing / perSecond : null;
   show(byId('figures'), h('dl', { class: 'figures' },
     figure('Requests', h('span', { id: 'total-requests' }, whole(requests)), errors === null ? 'since the start' : `${whole(errors)} errors since the start`),
     figure('Now', `${short(perSecond)}/s`, share > 0 ? `${percent(share)} errors` : 'no errors', share > 0.01 ? 'bad' : ''),

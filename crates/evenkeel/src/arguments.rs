@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Requests(RequestsArguments),
     /// Say what the code of a failure means, whose side it is, and what probably helps.
     ExplainFailure(FailureArguments),
+    /// Show a running evenkeel on this terminal, live; `?` lists the keys.
+    Top(TopArguments),
     /// Print the JSON Schema of the configuration.
     Schema,
     /// List the environment variables that are read.
@@ -165,6 +167,16 @@ pub(crate) struct AdminArguments {
     /// File with the token to show.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Which running evenkeel, and how often to ask it.
+#[derive(Args, Debug)]
+pub(crate) struct TopArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// How often the numbers are read; events are shown at once.
+    #[arg(long, default_value = "1s", value_parser = top_interval)]
+    pub(crate) interval: Duration,
 }
 
 /// Which request, and whom to ask.
@@ -307,6 +319,14 @@ fn is_long_flag(word: &str, known: &BTreeSet<String>) -> bool {
 fn dialect(text: &str) -> Result<Dialect, String> {
     let known = || Dialect::names().collect::<Vec<_>>().join(", ");
     Dialect::parse(text).ok_or_else(|| format!("one of: {}", known()))
+}
+
+/// Often enough to be live, seldom enough to cost nothing.
+fn top_interval(text: &str) -> Result<Duration, String> {
+    let interval = evenkeel_config::parse_duration(text)?;
+    let allowed = Duration::from_millis(200)..=Duration::from_secs(3600);
+    let refused = || "an interval is between 200ms and 1h".to_owned();
+    allowed.contains(&interval).then_some(interval).ok_or_else(refused)
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {

@@ -24,6 +24,7 @@ mod run;
 mod signals;
 mod system;
 mod testserver;
+mod top;
 mod trouble;
 mod wiring;
 
@@ -60,6 +61,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Explain(arguments) => explain::explain(&arguments)?,
         Command::Requests(arguments) => requests::requests(&arguments)?,
         Command::ExplainFailure(arguments) => failures::explain(&arguments)?,
+        Command::Top(arguments) => top::run(&arguments)?,
         Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,
         Command::Env(arguments) if arguments.json => print(reference::environment_json())?,
         Command::Env(_) => print(reference::environment_text())?,

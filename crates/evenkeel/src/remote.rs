@@ -32,6 +32,7 @@ pub(crate) fn ask<T>(call: impl Future<Output = Result<T, ClientError>>) -> Resu
     runtime()?.block_on(call).map_err(refused)
 }
 
-fn refused(error: ClientError) -> Trouble {
+/// Why a call failed, for the person who made it.
+pub(crate) fn refused(error: ClientError) -> Trouble {
     Trouble::Mistake(error.to_string())
 }
