@@ -92,39 +92,3 @@ pub struct Revision {
     /// What changed against the one before, a line for each key.
     pub diff: String,
 }
-
-/// All migrations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MigrationList {
-    /// The newest last.
-    pub migrations: Vec<Migration>,
-}
-
-/// Traffic on its way from one pool to another.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Migration {
-    /// Unique.
-    pub id: String,
-    /// Whose traffic moves.
-    pub route: String,
-    /// How far it is.
-    pub state: String,
-}
-
-/// All autoscalers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AutoscalerList {
-    /// One for each pool that scales.
-    pub autoscalers: Vec<Autoscaler>,
-}
-
-/// What decides how many backends a pool has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Autoscaler {
-    /// Its name.
-    pub pool: String,
-    /// Backends there are.
-    pub current: u32,
-    /// Backends there should be.
-    pub desired: u32,
-}

@@ -4,6 +4,7 @@ mod address;
 mod call;
 mod error;
 mod events;
+mod traffic;
 
 pub use error::ClientError;
 pub use events::Events;
@@ -58,6 +59,16 @@ pub enum ConfigSyntax {
     Yaml,
     /// TOML.
     Toml,
+}
+
+impl ConfigSyntax {
+    /// As `Content-Type` names it.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            ConfigSyntax::Yaml => "application/yaml",
+            ConfigSyntax::Toml => "application/toml",
+        }
+    }
 }
 
 /// Calls one admin listener. Each call makes a connection of its own, and needs a tokio runtime
@@ -194,11 +205,8 @@ impl Client {
         text: String,
         syntax: ConfigSyntax,
     ) -> Result<CheckResult, ClientError> {
-        let media_type = match syntax {
-            ConfigSyntax::Yaml => "application/yaml",
-            ConfigSyntax::Toml => "application/toml",
-        };
-        self.send(Call::to(&endpoint::CHECK_CONFIG).body(media_type, text)).await?.json()
+        let call = Call::to(&endpoint::CHECK_CONFIG).body(syntax.media_type(), text);
+        self.send(call).await?.json()
     }
 
     /// Which way a request would go now, and why.
@@ -258,16 +266,6 @@ impl Client {
     /// Reads the configuration file again.
     pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
         self.send(Call::to(&endpoint::RELOAD)).await?.json()
-    }
-
-    /// Traffic on its way from one pool to another.
-    pub async fn migrations(&self) -> Result<MigrationList, ClientError> {
-        self.send(Call::to(&endpoint::MIGRATIONS)).await?.json()
-    }
-
-    /// What decides how many backends pools have.
-    pub async fn autoscalers(&self) -> Result<AutoscalerList, ClientError> {
-        self.send(Call::to(&endpoint::AUTOSCALERS)).await?.json()
     }
 
     /// Who serves which host.

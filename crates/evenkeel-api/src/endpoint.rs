@@ -1,6 +1,8 @@
 //! THE table of what the admin listener serves. The OpenAPI document and the client are made from
 //! it, and a test of the server holds its routes against it.
 
+pub(crate) mod traffic;
+
 use crate::change::*;
 use crate::event::Event;
 use crate::explain::{ExplainRequest, Explanation};
@@ -317,20 +319,6 @@ pub(crate) const RELOAD: Endpoint = Endpoint {
     problems: &[409, 422],
     ..CHANGE
 };
-pub(crate) const MIGRATIONS: Endpoint = Endpoint {
-    path: "/api/v1/migrations",
-    operation: "migrations",
-    summary: "Traffic on its way from one pool to another.",
-    answers: &[answer(200, "The newest last.", &[json::<MigrationList>()])],
-    ..READ
-};
-pub(crate) const AUTOSCALERS: Endpoint = Endpoint {
-    path: "/api/v1/autoscalers",
-    operation: "autoscalers",
-    summary: "What decides how many backends pools have.",
-    answers: &[answer(200, "As of now.", &[json::<AutoscalerList>()])],
-    ..READ
-};
 pub(crate) const REPORT: Endpoint = Endpoint {
     path: "/api/v1/loadBalancers/report",
     operation: "report",
@@ -426,8 +414,16 @@ pub const ENDPOINTS: &[Endpoint] = &[
     REVISIONS,
     ROLLBACK,
     RELOAD,
-    MIGRATIONS,
-    AUTOSCALERS,
+    traffic::MIGRATIONS,
+    traffic::START_MIGRATION,
+    traffic::MIGRATION,
+    traffic::PAUSE_MIGRATION,
+    traffic::RESUME_MIGRATION,
+    traffic::APPROVE_MIGRATION,
+    traffic::ABORT_MIGRATION,
+    traffic::AUTOSCALERS,
+    traffic::PAUSE_AUTOSCALER,
+    traffic::RESUME_AUTOSCALER,
     REPORT,
     HEALTH,
     LIVEZ,

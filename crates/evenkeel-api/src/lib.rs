@@ -25,12 +25,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod autoscaler;
 mod change;
 mod client;
 mod endpoint;
 mod event;
 mod explain;
 mod history;
+mod migration;
 mod openapi;
 mod pool;
 mod problem;
@@ -38,15 +40,20 @@ mod request;
 mod route;
 mod status;
 
+pub use autoscaler::{Autoscaler, AutoscalerList, ScaleDecision};
 pub use change::{
-    Autoscaler, AutoscalerList, CheckRequest, CheckResult, ConfigDocument, ConfigError, Migration,
-    MigrationList, ReloadReport, ReloadResult, Revision, RevisionList,
+    CheckRequest, CheckResult, ConfigDocument, ConfigError, ReloadReport, ReloadResult, Revision,
+    RevisionList,
 };
 pub use client::{Client, ClientError, ConfigSyntax, ETag, Events};
 pub use endpoint::{ENDPOINTS, Endpoint, Method};
 pub use event::{Event, Level};
 pub use explain::{Candidate, Deadlines, ExplainRequest, Explanation, RouteVerdict};
 pub use history::{History, HistoryOf, HistoryStep};
+pub use migration::{
+    Approval, ArmReport, GateReport, Migration, MigrationCheck, MigrationList, MigrationOutline,
+    MigrationState, StageOutline, Verdict,
+};
 pub use openapi::openapi;
 pub use pool::{
     AdminState, Backend, BackendList, BackendPatch, BreakerState, HealthState, NewBackend, Pool,

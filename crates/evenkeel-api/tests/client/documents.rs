@@ -31,6 +31,18 @@ const REVISION: &str = r#"{"id":2,"author":"ann","time":"2030-01-01T00:00:00Z",
 const HEALTH: &str = r#"{"status":"degraded","timestamp":"2030-01-01T00:00:00Z","backends":[
     {"address":"127.0.0.1:8081","status":"healthy","latency_ms":0.3,"error_rate":0.0,
     "active_connections":0,"last_check":null}]}"#;
+const MIGRATION: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"canary",
+    "state":"running","stage":0,"weight":25,"verdict":"NOT-ENOUGH-DATA","reason":"3 of 100",
+    "started":"2030-01-01T00:00:00Z","ended":null,"checks":[{"time":"2030-01-01T00:01:00Z",
+    "stage":0,"weight":25,"verdict":"GO","reason":"every gate holds","approved_by":null,
+    "from":{"requests":300,"errors":0,"success_rate":1,"p50_ms":1.0,"p95_ms":2.0,"p99_ms":3.0},
+    "to":{"requests":100,"errors":0,"success_rate":1,"p50_ms":1.0,"p95_ms":2.0,"p99_ms":null},
+    "gates":[{"gate":"success_rate","threshold":0.99,"value":1,"confidence":null,"holds":true}]}]}"#;
+const OUTLINE: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"canary","stages":[],
+    "watch_s":600,"least_s":600,"rate_rps":null,"eta_s":null}"#;
+const AUTOSCALER: &str = r#"{"pool":"web","current":1,"desired":2,"min":1,"max":5,"paused":true,
+    "decisions":[{"time":"2030-01-01T00:00:00Z","from":1,"to":2,"reason":"25 requests",
+    "signals":{"requests":25}}]}"#;
 const EVENTS: &str = ": welcome\n\nevent: backend_unhealthy\ndata: {\"timestamp\":\"\",\
     \"level\":\"warn\",\"event\":\"backend_unhealthy\",\"message\":\"b1 fails\",\
     \"backend\":\"b1\"}\n\ndata: {\"timestamp\":\"\",\"level\":\"info\",\
@@ -60,7 +72,12 @@ pub(crate) fn reply(asked: &Asked) -> Reply {
         "revisions" => Reply::json(200, &format!(r#"{{"revisions":[{REVISION}]}}"#)),
         "rollback" => Reply::json(200, REVISION),
         "reload" => Reply::json(200, r#"{"result":"unchanged","generation":1}"#),
-        "migrations" => Reply::json(200, r#"{"migrations":[]}"#),
+        "migrations" => Reply::json(200, &format!(r#"{{"migrations":[{MIGRATION}]}}"#)),
+        "start_migration" if asked.target.ends_with("dry_run=true") => Reply::json(200, OUTLINE),
+        "start_migration" => Reply::json(201, MIGRATION),
+        "migration" | "pause_migration" | "resume_migration" | "approve_migration"
+        | "abort_migration" => Reply::json(200, MIGRATION),
+        "pause_autoscaler" | "resume_autoscaler" => Reply::json(200, AUTOSCALER),
         "autoscalers" => Reply::json(200, r#"{"autoscalers":[]}"#),
         "report" => Reply::json(
             200,

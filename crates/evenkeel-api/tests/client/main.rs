@@ -53,7 +53,16 @@ async fn every_endpoint_has_a_method_of_its_name() {
     reach!(called, client.rollback(1, None));
     reach!(called, client.reload());
     reach!(called, client.migrations());
+    let plan = || "route: web".to_owned();
+    reach!(called, client.start_migration(plan(), ConfigSyntax::Yaml));
+    reach!(called, client.migration("web-v2"));
+    reach!(called, client.pause_migration("web-v2"));
+    reach!(called, client.resume_migration("web-v2"));
+    reach!(called, client.approve_migration("web-v2", None));
+    reach!(called, client.abort_migration("web-v2"));
     reach!(called, client.autoscalers());
+    reach!(called, client.pause_autoscaler("web"));
+    reach!(called, client.resume_autoscaler("web"));
     reach!(called, client.report());
     reach!(called, client.health());
     reach!(called, client.livez());
@@ -85,6 +94,10 @@ async fn answers_are_read_into_types() {
     assert_eq!(client.readyz().await.unwrap(), None);
     let history = client.history(HistoryOf::Route("api")).await.unwrap();
     assert_eq!((history.steps.len(), history.steps[1].p99_ms), (2, None));
+    let outline = client.outline_migration("x".to_owned(), ConfigSyntax::Yaml).await.unwrap();
+    assert_eq!((outline.id.as_str(), outline.rate_rps), ("web-v2", None));
+    let migration = client.migration("web-v2").await.unwrap();
+    assert_eq!(migration.checks[0].to.p99_ms, None, "null");
 }
 
 #[tokio::test]

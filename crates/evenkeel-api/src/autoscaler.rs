@@ -1,0 +1,57 @@
+//! What decides how many backends pools have.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// All autoscalers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AutoscalerList {
+    /// One for each pool that scales.
+    pub autoscalers: Vec<Autoscaler>,
+}
+
+/// What decides how many backends a pool has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Autoscaler {
+    /// Its name.
+    pub pool: String,
+    /// Backends there are, those that are starting included.
+    pub current: u32,
+    /// Backends there should be.
+    pub desired: u32,
+    /// Fewest.
+    #[serde(default)]
+    pub min: u32,
+    /// Most.
+    #[serde(default)]
+    pub max: u32,
+    /// Whether a person has stopped it.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether this process scales: it has the lease, and this is no dry run.
+    #[serde(default)]
+    pub acts: bool,
+    /// Why nothing is decided now, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// The newest last.
+    #[serde(default)]
+    pub decisions: Vec<ScaleDecision>,
+}
+
+/// A change of the number of backends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScaleDecision {
+    /// When.
+    pub time: String,
+    /// Backends there were.
+    pub from: u32,
+    /// Backends there should be.
+    pub to: u32,
+    /// Why.
+    pub reason: String,
+    /// What it was based on.
+    #[serde(default)]
+    pub signals: BTreeMap<String, f64>,
+}
