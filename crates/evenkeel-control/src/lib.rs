@@ -23,8 +23,10 @@ mod journal;
 mod limits;
 mod lookup;
 mod metrics;
+mod migrations;
 mod numbers;
 mod origin;
+mod outgoing;
 mod pages;
 mod portrait;
 mod resolve;
@@ -38,6 +40,7 @@ pub use documents::{HealthStatus, health_html, health_json, metrics_json, report
 pub use explain::explain;
 pub use journal::Journal;
 pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
+pub use migrations::{Divides, Division, MigrationError, Migrations, migration_markdown};
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
 pub use tokens::{Tokens, TokensError};

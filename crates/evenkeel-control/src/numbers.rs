@@ -8,7 +8,8 @@ use evenkeel_api::{ExplainRequest, Explanation, History};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::pool::Mode;
 use evenkeel_core::snapshot::Snapshot;
-use evenkeel_core::stats::Windows;
+use evenkeel_core::stats::{Series, Totals, WINDOW, Windows};
+use evenkeel_core::time::Nanos;
 use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::shared::Shared;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +70,26 @@ impl Numbers {
         self.shared.snapshot()
     }
 
+    /// The time now, on the clock that the server counts by.
+    pub(crate) fn now(&self) -> Nanos {
+        self.shared.now()
+    }
+
+    /// Everything that was counted so far.
+    pub(crate) fn totals(&self) -> Totals {
+        self.shared.stats().read()
+    }
+
+    /// Exchanges per second of the series that are `wanted`, over the last minute or since the
+    /// start.
+    pub(crate) fn rate(&self, wanted: impl Fn(&Series) -> bool) -> f64 {
+        let totals = self.totals();
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = windows.recent(self.shared.now(), &totals, wanted);
+        let span = self.started.elapsed().min(WINDOW).max(TICK);
+        recent.count() as f64 / span.as_secs_f64()
+    }
+
     /// Threads that serve.
     pub(crate) fn workers(&self) -> usize {
         self.shared.stats().workers().len()
@@ -113,7 +134,8 @@ impl Numbers {
     }
 }
 
-fn unix_nanos() -> u64 {
+/// Nanoseconds since 1970.
+pub(crate) fn unix_nanos() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -142,6 +142,11 @@ impl Pool {
         self.selection.load().mode
     }
 
+    /// True while a backend takes less than its share, because it has just joined.
+    pub fn is_ramping(&self, backend: &Backend, now: Nanos) -> bool {
+        selection::ramp_share(&self.plan, backend, now).is_some()
+    }
+
     /// True if the query of a pick needs a hash.
     pub fn wants_hash(&self) -> bool {
         !matches!(*self.keys, KeyTable::None)

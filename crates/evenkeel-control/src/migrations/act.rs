@@ -1,0 +1,221 @@
+//! Every second, and what a machine wants done.
+
+use super::{Division, Entry, Migrations, report, unix_ms};
+use crate::outgoing::call;
+use evenkeel_api::MigrationState;
+use evenkeel_core::address::{Endpoint, Scheme};
+use evenkeel_core::migration::{Command, HookPoint, MigrationPlan, Traffic, Wish};
+use evenkeel_core::stats::Totals;
+use evenkeel_core::strategy::hash::hash;
+use hyper::Method;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long one synthetic request may take.
+const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two tries of a webhook.
+const HOOK_PAUSE: Duration = Duration::from_secs(1);
+
+impl Migrations {
+    /// Tells every machine what is seen, and does what they want.
+    pub(super) fn tick(self: &Arc<Self>) {
+        let mut changed = false;
+        let mut told = Vec::new();
+        let mut entries = self.lock();
+        let active = entries.iter().any(|it| !it.machine.state().is_over());
+        let totals = if active { self.numbers.totals() } else { Totals::default() };
+        for entry in entries.iter_mut() {
+            let before = report::document(entry);
+            let commands = self.look(entry, &totals);
+            for command in commands {
+                changed = true;
+                self.act(entry, command);
+            }
+            let after = report::document(entry);
+            if after.state != before.state || after.stage != before.stage {
+                changed = true;
+                told.push(after);
+            } else if after.checks.len() != before.checks.len() {
+                changed = true;
+            }
+        }
+        drop(entries);
+        for document in told {
+            let name = match document.state {
+                MigrationState::Done => "migration_done",
+                MigrationState::Aborted => "migration_aborted",
+                MigrationState::Preflight
+                | MigrationState::Running
+                | MigrationState::Waiting
+                | MigrationState::Paused
+                | MigrationState::Frozen
+                | MigrationState::Watching => "migration_moved",
+            };
+            self.tell(name, &document, &document.reason);
+        }
+        if changed || active && self.is_due() {
+            self.save();
+        }
+    }
+
+    fn look(self: &Arc<Self>, entry: &mut Entry, totals: &Totals) -> Vec<Command> {
+        let machine = &mut entry.machine;
+        let now = self.numbers.now();
+        if machine.state().is_over() {
+            // What a wish has ended still has something to be done.
+            return machine.tick(now, &Default::default());
+        }
+        let fits = self.check_names(machine.plan());
+        match self.observe(machine.plan(), totals).filter(|_| fits.is_ok()) {
+            Some(seen) => machine.tick(now, &seen),
+            None => {
+                let why = "the configuration, whose route or pools are others now".to_owned();
+                // It is not over, so it can be ended.
+                let _ = machine.wish(Wish::Abort(why), now, unix_ms());
+                machine.tick(now, &Default::default())
+            }
+        }
+    }
+
+    fn act(self: &Arc<Self>, entry: &mut Entry, command: Command) {
+        let plan = entry.machine.plan();
+        match command {
+            Command::Divide(traffic) => {
+                let route = plan.route.to_string();
+                let division = division(plan, &traffic);
+                let nothing = traffic == Traffic::default();
+                let done = self.divides.divide(&route, (!nothing).then_some(&division));
+                entry.division = traffic;
+                if let Err(why) = done {
+                    let why = format!("the configuration: {why}");
+                    // Nothing more can be done if it is over already.
+                    let _ = entry.machine.wish(Wish::Abort(why), self.numbers.now(), unix_ms());
+                }
+            }
+            Command::Promote => {
+                let reason = format!("migration {} is done", plan.name);
+                let promoted = self.divides.promote(&plan.route, &plan.to, &reason);
+                if promoted.is_ok() {
+                    // The route's own pool serves all of it now.
+                    let _ = self.divides.divide(&plan.route, None);
+                }
+            }
+            Command::Preflight => {
+                let (this, plan) = (Arc::clone(self), plan.clone());
+                tokio::spawn(async move {
+                    let result = this.preflight(&plan).await;
+                    let now = this.numbers.now();
+                    this.with(&plan.name, |it| {
+                        it.machine.preflight_ended(result, now, unix_ms());
+                    });
+                });
+            }
+            Command::Call(point) => {
+                let (this, plan) = (Arc::clone(self), plan.clone());
+                let facts = hook_facts(entry, point);
+                tokio::spawn(async move {
+                    let result = call_hooks(&plan, point, &facts).await;
+                    let now = this.numbers.now();
+                    this.with(&plan.name, |it| it.machine.hook_ended(result, now, unix_ms()));
+                });
+            }
+        }
+    }
+
+    fn with(&self, id: &str, act: impl FnOnce(&mut Entry)) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.iter_mut().rev().find(|it| it.name() == id) {
+            act(entry);
+        }
+    }
+
+    /// Asks the new pool's backends in turn; every answer must be a success.
+    async fn preflight(&self, plan: &MigrationPlan) -> Result<(), String> {
+        let urls = self.urls_of(&plan.to)?;
+        let asked = plan.preflight.requests;
+        let mut failed = Vec::new();
+        let turns = urls.iter().cycle().take(usize::try_from(asked).unwrap_or(usize::MAX));
+        for base in turns {
+            let url = format!("{base}{}", plan.preflight.path);
+            match call(Method::GET, &url, None, PREFLIGHT_TIMEOUT).await {
+                Ok(status) if status < 400 => {}
+                Ok(status) => failed.push(format!("{url}: status {status}")),
+                Err(why) => failed.push(why),
+            }
+        }
+        match failed.first() {
+            None => Ok(()),
+            Some(first) => {
+                Err(format!("{} of {asked} requests failed, first {first}", failed.len()))
+            }
+        }
+    }
+
+    fn urls_of(&self, pool: &str) -> Result<Vec<String>, String> {
+        let snapshot = self.numbers.snapshot();
+        let found = snapshot.plan.pools.iter().find(|it| *it.name == *pool);
+        let backends = found.map_or(&[][..], |pool| &pool.backends);
+        let url = |address: &evenkeel_core::address::BackendAddress| match &address.endpoint {
+            _ if address.scheme != Scheme::Http => None,
+            Endpoint::Ip(ip) => Some(format!("http://{ip}")),
+            Endpoint::Name(host, port) => Some(format!("http://{host}:{port}")),
+            Endpoint::Unix(_) => None,
+        };
+        let urls: Vec<String> = backends.iter().filter_map(|it| url(&it.address)).collect();
+        if urls.is_empty() {
+            return Err(format!("no backend of {pool} can be asked in plain HTTP/1.1"));
+        }
+        Ok(urls)
+    }
+}
+
+fn division(plan: &MigrationPlan, traffic: &Traffic) -> Division {
+    Division {
+        from: plan.from.to_string(),
+        to: plan.to.to_string(),
+        key: plan.cohort.clone(),
+        seed: hash(plan.name.as_bytes()),
+        traffic: traffic.clone(),
+    }
+}
+
+/// The body of a webhook: what Flagger sends, and what we know besides.
+fn hook_facts(entry: &Entry, point: HookPoint) -> String {
+    let document = report::document(entry);
+    json!({
+        "name": document.id,
+        "namespace": document.route,
+        "phase": point.as_str(),
+        "metadata": {
+            "from": document.from,
+            "to": document.to,
+            "stage": document.stage.to_string(),
+            "weight": document.weight.to_string(),
+            "reason": document.reason,
+        },
+    })
+    .to_string()
+}
+
+/// Every webhook must say 2xx within its own time.
+async fn call_hooks(plan: &MigrationPlan, point: HookPoint, facts: &str) -> Result<(), String> {
+    for hook in plan.webhooks.iter().filter(|hook| hook.on.contains(&point)) {
+        let until = Instant::now() + hook.timeout;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = call(Method::POST, &hook.url, Some(facts.to_owned()), left).await;
+            let why = match answer {
+                Ok(200..=299) => break,
+                Ok(status) => format!("{} answers {status}", hook.url),
+                Err(why) => why,
+            };
+            if Instant::now() + HOOK_PAUSE >= until {
+                return Err(why);
+            }
+            sleep(HOOK_PAUSE).await;
+        }
+    }
+    Ok(())
+}

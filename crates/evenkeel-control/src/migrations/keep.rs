@@ -1,0 +1,130 @@
+//! What outlives the process: the plans as they were given, where they are, and every check.
+
+use super::{Entry, Migrations, report, unix_ms};
+use evenkeel_api::MigrationCheck;
+use evenkeel_config::{Format, Source, read_migration};
+use evenkeel_core::migration::{Migration, Resumed, State, Traffic};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Of the file's form; another one is not read.
+const VERSION: u32 = 1;
+/// Time that a crash may lose of what a stage has spent.
+const EVERY_MS: u64 = 10_000;
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    migrations: Vec<KeptMigration>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptMigration {
+    file: String,
+    text: String,
+    is_toml: bool,
+    name: String,
+    state: String,
+    stage: usize,
+    elapsed_ms: u64,
+    started_unix_ms: u64,
+    ended_unix_ms: Option<u64>,
+    reason: String,
+    checks: Vec<MigrationCheck>,
+}
+
+impl Migrations {
+    /// True if it is time to write down how long stages have lasted.
+    pub(super) fn is_due(&self) -> bool {
+        unix_ms().saturating_sub(self.saved_ms.load(Ordering::Relaxed)) >= EVERY_MS
+    }
+
+    /// Writes everything down. A disk that refuses is told once for each time.
+    pub(super) fn save(&self) {
+        self.saved_ms.store(unix_ms(), Ordering::Relaxed);
+        let Some(file) = &self.file else { return };
+        let now = self.numbers.now();
+        let kept = |entry: &Entry| {
+            let was = entry.machine.to_resume(now);
+            KeptMigration {
+                file: entry.text.name.clone(),
+                text: entry.text.text.clone(),
+                is_toml: entry.text.format == Format::Toml,
+                name: entry.name().to_owned(),
+                state: was.state.as_str().to_owned(),
+                stage: was.stage,
+                elapsed_ms: u64::try_from(was.elapsed.as_millis()).unwrap_or(u64::MAX),
+                started_unix_ms: was.started_unix_ms,
+                ended_unix_ms: was.ended_unix_ms,
+                reason: was.reason,
+                checks: report::checks(entry),
+            }
+        };
+        let migrations = self.lock().iter().map(kept).collect();
+        // Strings and numbers only: it cannot fail.
+        let text = serde_json::to_vec(&Kept { version: VERSION, migrations }).unwrap_or_default();
+        if let Err(error) = write(file, &text) {
+            let place = file.display().to_string();
+            self.complain("state_not_kept", &place, &error.to_string());
+        }
+    }
+
+    /// Takes up what is there; what cannot be read is told and left alone.
+    pub(super) fn restore(&self) {
+        let Some(file) = &self.file else { return };
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let place = file.display().to_string();
+                return self.complain("state_unreadable", &place, &error.to_string());
+            }
+        };
+        let kept = match serde_json::from_slice::<Kept>(&text) {
+            Ok(kept) if kept.version == VERSION => kept,
+            Ok(kept) => {
+                let why = format!("written in form {}, not {VERSION}", kept.version);
+                return self.complain("state_unreadable", &file.display().to_string(), &why);
+            }
+            Err(error) => {
+                let place = file.display().to_string();
+                return self.complain("state_unreadable", &place, &error.to_string());
+            }
+        };
+        let mut entries = self.lock();
+        entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
+    }
+
+    fn taken_up(&self, kept: KeptMigration) -> Option<Entry> {
+        let format = if kept.is_toml { Format::Toml } else { Format::Yaml };
+        let text = Source { name: kept.file, text: kept.text, format };
+        let mut plan = read_migration(&text, kept.started_unix_ms / 1_000).ok()?;
+        plan.name = kept.name.as_str().into();
+        let was = Resumed {
+            state: State::parse(&kept.state)?,
+            stage: kept.stage,
+            elapsed: Duration::from_millis(kept.elapsed_ms),
+            started_unix_ms: kept.started_unix_ms,
+            ended_unix_ms: kept.ended_unix_ms,
+            reason: kept.reason,
+        };
+        let machine = Migration::resume(plan, was, self.numbers.now());
+        Some(Entry { text, machine, before: kept.checks, division: Traffic::default() })
+    }
+}
+
+/// All or nothing: a new file takes the place of the old one.
+fn write(file: &Path, text: &[u8]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let next = file.with_extension("next");
+    let mut out = File::create(&next)?;
+    out.write_all(text)?;
+    out.sync_all()?;
+    fs::rename(&next, file)
+}
