@@ -13,8 +13,9 @@ mod refusal;
 mod seam;
 mod serve;
 mod stream;
+mod traffic;
 
-pub use seam::{Authored, Desk, Migrates, Readiness, Scales};
+pub use seam::{Authored, Desk, Readiness, Scales};
 
 pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;
@@ -65,8 +66,16 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
         "explain" => on(method, read::explain),
         "history" => on(method, read::history),
         "revisions" => on(method, read::revisions),
-        "migrations" => on(method, read::migrations),
-        "autoscalers" => on(method, read::autoscalers),
+        "migrations" => on(method, traffic::migrations),
+        "start_migration" => on(method, traffic::start_migration),
+        "migration" => on(method, traffic::migration),
+        "pause_migration" => on(method, traffic::pause_migration),
+        "resume_migration" => on(method, traffic::resume_migration),
+        "approve_migration" => on(method, traffic::approve_migration),
+        "abort_migration" => on(method, traffic::abort_migration),
+        "autoscalers" => on(method, traffic::autoscalers),
+        "pause_autoscaler" => on(method, traffic::pause_autoscaler),
+        "resume_autoscaler" => on(method, traffic::resume_autoscaler),
         "report" => on(method, read::report),
         "health" => on(method, read::health),
         "livez" => on(method, read::livez),

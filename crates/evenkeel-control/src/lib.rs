@@ -33,7 +33,7 @@ mod resolve;
 mod schedule;
 mod tokens;
 
-pub use admin::{Authored, Desk, Migrates, Readiness, Scales};
+pub use admin::{Authored, Desk, Readiness, Scales};
 pub use control::{Control, ControlError};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};

@@ -101,7 +101,7 @@ mod tests {
     async fn what_cannot_be_called_is_said_in_words() {
         for (url, expected) in [
             ("https://a/", "only http:// can be called"),
-            ("http://", "not a URL"),
+            ("http://a b/", "not a url"),
             ("http://127.0.0.1:1/", "refused"),
         ] {
             let answer = call(Method::GET, url, None, Duration::from_secs(5)).await;

@@ -37,7 +37,8 @@ const MIGRATION: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"ca
     "stage":0,"weight":25,"verdict":"GO","reason":"every gate holds","approved_by":null,
     "from":{"requests":300,"errors":0,"success_rate":1,"p50_ms":1.0,"p95_ms":2.0,"p99_ms":3.0},
     "to":{"requests":100,"errors":0,"success_rate":1,"p50_ms":1.0,"p95_ms":2.0,"p99_ms":null},
-    "gates":[{"gate":"success_rate","threshold":0.99,"value":1,"confidence":null,"holds":true}]}]}"#;
+    "gates":[{"gate":"success_rate","threshold":0.99,"value":1,"confidence":null,
+    "holds":true}]}]}"#;
 const OUTLINE: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"canary","stages":[],
     "watch_s":600,"least_s":600,"rate_rps":null,"eta_s":null}"#;
 const AUTOSCALER: &str = r#"{"pool":"web","current":1,"desired":2,"min":1,"max":5,"paused":true,

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use evenkeel_api as api;
-use evenkeel_api::{AutoscalerList, ExplainRequest, FieldError, MigrationList, RequestList};
+use evenkeel_api::{ExplainRequest, FieldError, RequestList};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -153,16 +153,6 @@ pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answ
 
 pub(super) async fn revisions() -> Response {
     Json(api::RevisionList { revisions: Vec::new() }).into_response()
-}
-
-pub(super) async fn migrations(State(desk): State<Desk>) -> Response {
-    let empty = MigrationList { migrations: Vec::new() };
-    Json(desk.migrations.map_or(empty, |it| it.migrations())).into_response()
-}
-
-pub(super) async fn autoscalers(State(desk): State<Desk>) -> Response {
-    let empty = AutoscalerList { autoscalers: Vec::new() };
-    Json(desk.autoscalers.map_or(empty, |it| it.autoscalers())).into_response()
 }
 
 pub(super) async fn report(State(desk): State<Desk>) -> Answer {

@@ -1,9 +1,11 @@
 //! Where the answers come from. What is not there is answered as empty, which is then the truth.
 
 use crate::journal::Journal;
+use crate::migrations::Migrations;
 use crate::numbers::Numbers;
 use crate::tokens::Tokens;
-use evenkeel_api::{AutoscalerList, MigrationList};
+use evenkeel_api::{Autoscaler, AutoscalerList};
+use evenkeel_core::autoscale::Paused;
 use evenkeel_proxy::log::EventLog;
 use serde_json::{Map, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,16 +17,12 @@ pub trait Readiness: Send + Sync {
     fn not_ready(&self) -> Option<String>;
 }
 
-/// Traffic on its way from one pool to another.
-pub trait Migrates: Send + Sync {
-    /// All of them, the newest last.
-    fn migrations(&self) -> MigrationList;
-}
-
 /// What decides how many backends pools have.
 pub trait Scales: Send + Sync {
     /// One for each pool that scales.
-    fn autoscalers(&self) -> AutoscalerList;
+    fn list(&self) -> AutoscalerList;
+    /// Stops or starts one of them; `None` if there is none for this pool.
+    fn set_paused(&self, pool: &str, paused: Paused) -> Option<Autoscaler>;
 }
 
 /// The configuration in force.
@@ -62,7 +60,7 @@ pub struct Desk {
     /// What happened: events, and recent exchanges that failed or were slow.
     pub journal: Option<Arc<Journal>>,
     /// Moving traffic.
-    pub migrations: Option<Arc<dyn Migrates>>,
+    pub migrations: Option<Arc<Migrations>>,
     /// How many backends.
     pub autoscalers: Option<Arc<dyn Scales>>,
 }

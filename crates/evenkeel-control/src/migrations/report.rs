@@ -119,11 +119,9 @@ fn write_report(it: &Document, out: &mut String) -> std::fmt::Result {
         it.ended.as_deref().unwrap_or("not yet")
     )?;
     writeln!(out, "## Checks\n")?;
-    writeln!(
-        out,
-        "| time | stage | weight | verdict | `{0}`: requests, errors, p99 ms | `{1}`: requests, errors, p99 ms | reason | approved by |",
-        it.from, it.to
-    )?;
+    let arms = [&it.from, &it.to].map(|pool| format!("`{pool}`: requests, errors, p99 ms"));
+    let [from, to] = arms;
+    writeln!(out, "| time | stage | weight | verdict | {from} | {to} | reason | approved by |")?;
     writeln!(out, "|---|--:|--:|---|--:|--:|---|---|")?;
     for check in &it.checks {
         let arm = |arm: &ArmReport| {

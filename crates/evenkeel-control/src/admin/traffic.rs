@@ -1,0 +1,133 @@
+//! Answers about migrations and autoscalers.
+
+use super::Actor;
+use super::asked::{Fields, Parameters, RawBody, Segments};
+use super::refusal::{Answer, Refusal};
+use super::seam::Desk;
+use crate::migrations::{MigrationError, Migrations};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use evenkeel_api::{AutoscalerList, FieldError, MigrationList};
+use evenkeel_config::{Format, Source};
+use evenkeel_core::autoscale::Paused;
+use evenkeel_core::migration::Wish;
+use std::sync::Arc;
+
+impl From<MigrationError> for Refusal {
+    fn from(error: MigrationError) -> Refusal {
+        match error {
+            MigrationError::NotFound => {
+                Refusal::new(StatusCode::NOT_FOUND, "There is no such migration.")
+            }
+            MigrationError::Conflict(why) => Refusal::new(StatusCode::CONFLICT, why),
+            MigrationError::Unknown(field, message) => {
+                Refusal::invalid(vec![FieldError { field: field.to_owned(), message }])
+            }
+            MigrationError::Invalid(wrong) => {
+                let error = |it: &evenkeel_config::Diagnostic| FieldError {
+                    field: it.path.clone(),
+                    message: it.message.clone(),
+                };
+                Refusal::invalid(wrong.0.iter().map(error).collect())
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn moving(&self, id: &str) -> Result<&Arc<Migrations>, Refusal> {
+        self.migrations.as_ref().ok_or_else(|| Refusal::not_found("migration", id))
+    }
+
+    fn wish(&self, segments: &Segments, wish: Wish) -> Answer {
+        let id = segments.get(0);
+        Ok(Json(self.moving(id)?.wish(id, wish)?).into_response())
+    }
+
+    fn set_paused(&self, segments: &Segments, paused: Paused) -> Answer {
+        let pool = segments.get(0);
+        let scales = self.autoscalers.as_ref().and_then(|it| it.set_paused(pool, paused));
+        let autoscaler = scales.ok_or_else(|| Refusal::not_found("autoscaler", pool))?;
+        Ok(Json(autoscaler).into_response())
+    }
+}
+
+pub(super) async fn migrations(State(desk): State<Desk>) -> Response {
+    let empty = MigrationList { migrations: Vec::new() };
+    Json(desk.migrations.map_or(empty, |it| it.list())).into_response()
+}
+
+pub(super) async fn migration(State(desk): State<Desk>, segments: Segments) -> Answer {
+    let id = segments.get(0);
+    Ok(Json(desk.moving(id)?.get(id)?).into_response())
+}
+
+/// YAML, TOML or JSON, which is YAML.
+pub(super) async fn start_migration(
+    State(desk): State<Desk>,
+    Extension(actor): Extension<Actor>,
+    asked: Parameters,
+    body: RawBody,
+) -> Answer {
+    let format = match body.media_type.as_deref() {
+        Some("application/toml") => Format::Toml,
+        None | Some("application/json" | "application/yaml" | "application/x-yaml") => Format::Yaml,
+        Some(kind) => {
+            let detail = format!("The body is {kind:?}; YAML, TOML or JSON is expected.");
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+    };
+    let not_text = |_| Refusal::new(StatusCode::BAD_REQUEST, "The body is not UTF-8.");
+    let text = String::from_utf8(body.bytes.to_vec()).map_err(not_text)?;
+    let source = Source { name: "plan".to_owned(), text, format };
+    let flag = |text: &str| text.parse::<bool>().ok();
+    let dry_run = asked.one_of("dry_run", flag, "true, false")?.unwrap_or(false);
+    let moving = desk.moving("")?;
+    if dry_run {
+        return Ok(Json(moving.outline(&source)?).into_response());
+    }
+    let started = moving.start(source, &actor.name)?;
+    Ok((StatusCode::CREATED, Json(started)).into_response())
+}
+
+pub(super) async fn pause_migration(State(desk): State<Desk>, at: Segments) -> Answer {
+    desk.wish(&at, Wish::Pause)
+}
+
+pub(super) async fn resume_migration(State(desk): State<Desk>, at: Segments) -> Answer {
+    desk.wish(&at, Wish::Resume)
+}
+
+pub(super) async fn approve_migration(
+    State(desk): State<Desk>,
+    Extension(actor): Extension<Actor>,
+    at: Segments,
+    mut fields: Fields,
+) -> Answer {
+    let by = fields.take::<String>("by", "a name");
+    fields.end()?;
+    desk.wish(&at, Wish::Approve(by.unwrap_or_else(|| actor.name.to_string())))
+}
+
+pub(super) async fn abort_migration(
+    State(desk): State<Desk>,
+    Extension(actor): Extension<Actor>,
+    at: Segments,
+) -> Answer {
+    desk.wish(&at, Wish::Abort(actor.name.to_string()))
+}
+
+pub(super) async fn autoscalers(State(desk): State<Desk>) -> Response {
+    let empty = AutoscalerList { autoscalers: Vec::new() };
+    Json(desk.autoscalers.map_or(empty, |it| it.list())).into_response()
+}
+
+pub(super) async fn pause_autoscaler(State(desk): State<Desk>, at: Segments) -> Answer {
+    desk.set_paused(&at, Paused::Yes)
+}
+
+pub(super) async fn resume_autoscaler(State(desk): State<Desk>, at: Segments) -> Answer {
+    desk.set_paused(&at, Paused::No)
+}
