@@ -102,6 +102,26 @@ pub struct Conflict {
     pub edit: String,
     /// Why.
     pub message: String,
+    /// What kind of why.
+    pub kind: ConflictKind,
+}
+
+/// Why an edit cannot be laid over the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// What it speaks of is not there.
+    Missing,
+    /// What it adds is there already.
+    Present,
+}
+
+/// Why one edit was not laid over the file.
+struct Refusal(ConflictKind, String);
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Refusal {
+        Refusal(ConflictKind::Missing, message)
+    }
 }
 
 impl fmt::Display for Conflict {
@@ -172,33 +192,32 @@ impl Edit {
 pub(crate) fn apply(tree: &mut Node, edits: &[Edit]) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for edit in edits {
-        if let Err(message) = apply_one(tree, edit) {
-            conflicts.push(Conflict { edit: edit.to_string(), message });
+        if let Err(Refusal(kind, message)) = apply_one(tree, edit) {
+            conflicts.push(Conflict { edit: edit.to_string(), message, kind });
         }
     }
     conflicts
 }
 
-fn apply_one(tree: &mut Node, edit: &Edit) -> Result<(), String> {
+fn apply_one(tree: &mut Node, edit: &Edit) -> Result<(), Refusal> {
     match edit {
         Edit::Strategy { pool, strategy } => {
             let pool = pool_of(tree, pool)?;
-            pool.set(&steps("strategy"), text(strategy))
+            pool.set(&steps("strategy"), text(strategy))?;
         }
         Edit::Weight { pool, backend, weight } => {
             let backend = long_form(backend_of(pool_of(tree, pool)?, backend)?)?;
-            backend.set(&steps("weight"), number(*weight))
+            backend.set(&steps("weight"), number(*weight))?;
         }
         Edit::Admin { pool, backend, admin } => {
             let backend = long_form(backend_of(pool_of(tree, pool)?, backend)?)?;
-            backend.set(&steps("admin"), text(admin_word(*admin)))
+            backend.set(&steps("admin"), text(admin_word(*admin)))?;
         }
-        Edit::AddBackend { pool, backend } => add(pool_of(tree, pool)?, backend),
+        Edit::AddBackend { pool, backend } => add(pool_of(tree, pool)?, backend)?,
         Edit::RemoveBackend { pool, backend, .. } => {
             let backends = items(pool_of(tree, pool)?, "backends")?;
             let at = position(backends, backend)?;
             backends.remove(at);
-            Ok(())
         }
         Edit::Split { route, arms } => {
             for (pool, _) in arms {
@@ -208,13 +227,14 @@ fn apply_one(tree: &mut Node, edit: &Edit) -> Result<(), String> {
                 map(vec![("pool", text(pool)), ("weight", number(*weight))])
             };
             let arms = node(Value::Seq(arms.iter().map(arm).collect()));
-            send_to(route_of(tree, route)?, ("split", arms))
+            send_to(route_of(tree, route)?, ("split", arms))?;
         }
         Edit::RoutePool { route, pool } => {
             pool_of(tree, pool)?;
-            send_to(route_of(tree, route)?, ("pool", text(pool)))
+            send_to(route_of(tree, route)?, ("pool", text(pool)))?;
         }
     }
+    Ok(())
 }
 
 fn node(value: Value) -> Node {
@@ -315,11 +335,12 @@ fn long_form(backend: &mut Node) -> Result<&mut Node, String> {
     Ok(backend)
 }
 
-fn add(pool: &mut Node, backend: &NewBackend) -> Result<(), String> {
+fn add(pool: &mut Node, backend: &NewBackend) -> Result<(), Refusal> {
     let backends = items(pool, "backends")?;
     let name = backend.name();
     if position(backends, &name).is_ok() {
-        return Err(format!("there is a backend {name:?} already"));
+        let message = format!("there is a backend {name:?} already");
+        return Err(Refusal(ConflictKind::Present, message));
     }
     let mut entries = vec![("name", text(&name)), ("address", text(&backend.address))];
     entries.extend(backend.weight.map(|weight| ("weight", number(weight))));

@@ -43,7 +43,7 @@ pub use convert::{Converted, convert};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use dialect::{Detected, Dialect};
 pub use difference::{Difference, differences};
-pub use edit::{Conflict, Edit, NewBackend};
+pub use edit::{Conflict, ConflictKind, Edit, NewBackend};
 pub use environment::{EnvironmentKey, environment};
 pub use migration::{migration_schema, read_migration};
 pub use overrides::Overrides;

@@ -6,16 +6,42 @@ use crate::limits::STOP_TIMEOUT;
 use crate::lookup::SystemLookup;
 use crate::origin::ServedHosts;
 use crate::resolve::{FirstAnswers, ResolveTarget, TargetSet, watch_names};
+use crate::steering::Steering;
 use evenkeel_core::address::BindAddress;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 const THREAD_NAME: &str = "ek-control";
+
+/// How often what time alone changes is looked after.
+const COURSE_TICK: Duration = Duration::from_millis(50);
+
+/// Looks after what time alone changes; ends only by being dropped.
+async fn keep_course(steering: Arc<Steering>) {
+    let mut ticks = interval(COURSE_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        steering.tick(Instant::now());
+    }
+}
+
+/// A way to give names to watch.
+#[derive(Clone)]
+pub struct Resolver(watch::Sender<TargetSet>);
+
+impl Resolver {
+    /// See `Control::resolve`.
+    pub fn resolve(&self, targets: Vec<Arc<dyn ResolveTarget>>) {
+        self.0.send_modify(|set| *set = TargetSet { round: set.round + 1, targets });
+    }
+}
 
 /// Why the control plane could not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +94,9 @@ impl Control {
                 }
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
+                if let Some(steering) = &desk.steering {
+                    tokio::spawn(keep_course(Arc::clone(steering)));
+                }
                 if let Some((bound, served)) = bound {
                     let gate = Gate::of(&desk, served);
                     tokio::spawn(admin::serve(bound, admin::router(desk, gate)));
@@ -97,11 +126,16 @@ impl Control {
         self.local_addr
     }
 
+    /// A way to give names to watch, as `resolve` does.
+    pub fn resolver(&self) -> Resolver {
+        Resolver(self.sets.clone())
+    }
+
     /// Watches the names of these targets, instead of those given before. Each distinct name is
     /// looked up at once, then again on its TTL; names watched before keep their rhythm, and what
     /// is known of them is published to the new targets without a look-up. Never blocks.
     pub fn resolve(&self, targets: Vec<Arc<dyn ResolveTarget>>) {
-        self.sets.send_modify(|set| *set = TargetSet { round: set.round + 1, targets });
+        self.resolver().resolve(targets);
     }
 
     /// Blocks until each target given to `resolve` had its first answer, be it a failure, or until

@@ -31,10 +31,11 @@ mod pages;
 mod portrait;
 mod resolve;
 mod schedule;
+pub mod steering;
 mod tokens;
 
 pub use admin::{Authored, Desk, Readiness, Scales};
-pub use control::{Control, ControlError};
+pub use control::{Control, ControlError, Resolver};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;

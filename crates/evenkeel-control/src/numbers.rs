@@ -4,6 +4,7 @@ use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
 use crate::metrics::{ProcessFigures, Reloads, View};
+use crate::steering::Steering;
 use evenkeel_api::{ExplainRequest, Explanation, History};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::pool::Mode;
@@ -12,7 +13,7 @@ use evenkeel_core::stats::{Series, Totals, WINDOW, Windows};
 use evenkeel_core::time::Nanos;
 use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::shared::Shared;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -26,13 +27,26 @@ pub struct Numbers {
     histories: Mutex<Histories>,
     started: Instant,
     version: &'static str,
+    steering: OnceLock<Arc<Steering>>,
 }
 
 impl Numbers {
     /// Of this server, which begins to serve now.
     pub fn new(shared: Arc<Shared>, version: &'static str) -> Numbers {
-        let (windows, histories) = (Mutex::default(), Mutex::default());
-        Numbers { shared, windows, histories, started: Instant::now(), version }
+        Numbers {
+            shared,
+            windows: Mutex::default(),
+            histories: Mutex::default(),
+            started: Instant::now(),
+            version,
+            steering: OnceLock::new(),
+        }
+    }
+
+    /// Counts the reloads of this road too, from now on.
+    pub fn follow(&self, steering: &Arc<Steering>) {
+        // There is one road for the life of a server.
+        let _ = self.steering.set(Arc::clone(steering));
     }
 
     /// Keeps the windows of the last minute and the histories; ends only by being dropped.
@@ -125,7 +139,7 @@ impl Numbers {
             unix_nanos: unix_nanos(),
             uptime: self.started.elapsed(),
             generation: self.shared.generation(),
-            reloads: Reloads::default(),
+            reloads: self.steering.get().map_or_else(Reloads::default, |road| road.reloads()),
             probes: &self.shared.probe_counts(),
             process: ProcessFigures::read(),
             version: self.version,

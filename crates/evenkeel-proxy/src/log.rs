@@ -23,7 +23,7 @@ use output::Output;
 use ring::{Consumer, Producer, Pushed};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
@@ -66,7 +66,7 @@ pub struct Log {
     events: EventLog,
     writer: JoinHandle<()>,
     /// Disconnected once the writer has ended.
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
 }
 
 /// Where one worker thread puts its access lines.
@@ -80,15 +80,18 @@ pub struct AccessSink {
 #[derive(Clone)]
 pub struct EventLog {
     queue: SyncSender<Vec<u8>>,
-    format: LogFormat,
-    level: LogLevel,
     shared: Arc<Shared>,
     writer: Thread,
 }
 
 /// What the writer and the others tell each other.
-#[derive(Default)]
 struct Shared {
+    /// Least severe event that is written.
+    level: AtomicU8,
+    /// Shape of an event's line.
+    format: AtomicU8,
+    /// What to write to from now on.
+    next_output: Mutex<Option<Output>>,
     dropped_access: AtomicU64,
     dropped_events: AtomicU64,
     /// The file is to be opened anew.
@@ -102,7 +105,43 @@ struct Shared {
     new_rings: Mutex<Vec<Consumer>>,
 }
 
+const LEVELS: [LogLevel; 4] = [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
+const FORMATS: [LogFormat; 4] =
+    [LogFormat::Json, LogFormat::Text, LogFormat::Bracket, LogFormat::Logfmt];
+
+/// The place of a value in a table that has it.
+fn code<T: PartialEq>(table: &[T], value: &T) -> u8 {
+    let place = table.iter().position(|it| it == value);
+    place.and_then(|place| u8::try_from(place).ok()).unwrap_or_default()
+}
+
 impl Shared {
+    fn new(format: LogFormat, level: LogLevel) -> Shared {
+        Shared {
+            level: AtomicU8::new(code(&LEVELS, &level)),
+            format: AtomicU8::new(code(&FORMATS, &format)),
+            next_output: Mutex::default(),
+            dropped_access: AtomicU64::new(0),
+            dropped_events: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            details: OnceLock::new(),
+            new_rings: Mutex::default(),
+        }
+    }
+
+    fn level(&self) -> LogLevel {
+        LEVELS[usize::from(self.level.load(Ordering::Relaxed)) % LEVELS.len()]
+    }
+
+    fn format(&self) -> LogFormat {
+        FORMATS[usize::from(self.format.load(Ordering::Relaxed)) % FORMATS.len()]
+    }
+
+    fn take_next_output(&self) -> Option<Output> {
+        self.next_output.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn dropped(&self) -> Dropped {
         Dropped {
             access: self.dropped_access.load(Ordering::Relaxed),
@@ -122,25 +161,22 @@ impl Log {
     /// # Errors
     /// If the file cannot be opened (the error names it) or no thread can be had.
     pub fn start(options: LogOptions) -> io::Result<Log> {
-        let output = match options.file {
-            Some(path) => Output::file(path)?,
-            None => Output::stdout()?,
-        };
+        let output = Output::to(options.file)?;
         Log::start_on(output, options.format, options.level)
     }
 
     fn start_on(output: Output, format: LogFormat, level: LogLevel) -> io::Result<Log> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(format, level));
         let (queue, events) = sync_channel(MAX_QUEUED_EVENTS);
         let (end, ended) = sync_channel(0); // never sent on, only disconnected
-        let writer = Writer::new(output, format, Arc::clone(&shared), events);
+        let writer = Writer::new(output, Arc::clone(&shared), events);
         let writer = thread::Builder::new().name("log".to_owned()).spawn(move || {
             writer.run();
             drop(end);
         })?;
         let thread = writer.thread().clone();
-        let events = EventLog { queue, format, level, shared, writer: thread };
-        Ok(Log { events, writer, ended })
+        let events = EventLog { queue, shared, writer: thread };
+        Ok(Log { events, writer, ended: Mutex::new(ended) })
     }
 
     /// A way in for events.
@@ -175,6 +211,20 @@ impl Log {
         }
     }
 
+    /// Writes in another way from now on, or elsewhere. Lines that wait go to the new place.
+    ///
+    /// # Errors
+    /// The file cannot be opened (the error names it); nothing has changed then.
+    pub fn adopt(&self, options: LogOptions) -> io::Result<()> {
+        let shared = &self.events.shared;
+        let output = Output::to(options.file)?;
+        *shared.next_output.lock().unwrap_or_else(PoisonError::into_inner) = Some(output);
+        shared.level.store(code(&LEVELS, &options.level), Ordering::Relaxed);
+        shared.format.store(code(&FORMATS, &options.format), Ordering::Relaxed);
+        self.writer.thread().unpark();
+        Ok(())
+    }
+
     /// Lines lost so far.
     pub fn dropped(&self) -> Dropped {
         self.events.shared.dropped()
@@ -186,11 +236,17 @@ impl Log {
         drop(self);
     }
 
+    /// As `close`, where others still hold the log: what they log from now on is lost.
+    pub fn finish(&self) {
+        self.close_within(CLOSE_TIMEOUT);
+    }
+
     /// Returns whether the writer ended in time; else it is left to end by itself.
     fn close_within(&self, timeout: Duration) -> bool {
         self.events.shared.closing.store(true, Ordering::Release);
         self.writer.thread().unpark();
-        matches!(self.ended.recv_timeout(timeout), Err(RecvTimeoutError::Disconnected))
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(ended.recv_timeout(timeout), Err(RecvTimeoutError::Disconnected))
     }
 }
 
@@ -231,7 +287,7 @@ impl EventLog {
     /// Writes the event if its level is severe enough, and tells it to who watches. Never waits; if
     /// too many wait already, or the log is closed, it is lost and counted.
     pub fn emit(&self, event: &Event<'_>) {
-        if event.level < self.level.min(LEAST_TOLD) {
+        if event.level < self.shared.level().min(LEAST_TOLD) {
             return;
         }
         if let Some(details) = self.details() {
@@ -241,11 +297,11 @@ impl EventLog {
             let Event { name, level, .. } = *event;
             details.offer(Detail::Event(ToldEvent { name, level, json }));
         }
-        if event.level < self.level {
+        if event.level < self.shared.level() {
             return;
         }
         let mut line = Vec::new();
-        write_event(self.format, event, &mut TimeStamp::default(), &mut line);
+        write_event(self.shared.format(), event, &mut TimeStamp::default(), &mut line);
         if line.len() > MAX_EVENT_BYTES || self.queue.try_send(line).is_err() {
             self.shared.dropped_events.fetch_add(1, Ordering::Relaxed);
         }
@@ -333,6 +389,28 @@ mod tests {
     }
 
     #[test]
+    fn another_way_and_place_to_write_hold_from_now_on() {
+        let (reader, log) = piped(LogLevel::Warn);
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        let events = log.events();
+        events.emit(&event(LogLevel::Info, "silent"));
+        let options = |file: &std::path::Path| LogOptions {
+            format: LogFormat::Logfmt,
+            level: LogLevel::Info,
+            file: Some(file.to_owned()),
+        };
+        log.adopt(options(&folder.path().join("no/such/folder"))).expect_err("no folder");
+        events.emit(&event(LogLevel::Info, "silent too"));
+        log.adopt(options(&file)).expect("opened");
+        events.emit(&event(LogLevel::Info, "heard"));
+        log.close();
+        assert_eq!(read_all(reader), "");
+        let text = std::fs::read_to_string(file).expect("made");
+        assert!(text.contains("message=heard") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
     fn events_below_the_level_are_silent() {
         let (reader, log) = piped(LogLevel::Warn);
         for level in [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error] {
@@ -353,7 +431,7 @@ mod tests {
             thread::park_timeout(LONG);
             start.elapsed() < LONG / 2
         };
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(LogFormat::Text, LogLevel::Info));
         let (ring, mut consumer) = ring::ring(RING_BYTES);
         let mut sink = AccessSink { ring, shared: Arc::clone(&shared), writer: thread::current() };
         let mut out = Vec::new();
@@ -368,8 +446,7 @@ mod tests {
         assert!(woken(), "full");
 
         let (queue, _events) = sync_channel(1);
-        let (format, level) = (LogFormat::Text, LogLevel::Info);
-        let events = EventLog { queue, format, level, shared, writer: thread::current() };
+        let events = EventLog { queue, shared, writer: thread::current() };
         events.emit(&event(LogLevel::Info, "x"));
         assert!(woken(), "an event");
     }

@@ -51,6 +51,7 @@ pub(crate) fn write_tie<N: Net>(
     }
     let now = exchange.worker().net.unix_nanos() / NANOS_PER_SECOND;
     let value = keys.issue(&pool.plan.name, backend.id, now.saturating_add(plan.ttl.as_secs()));
+    backend.note_tie();
     out.extend_from_slice(b"Set-Cookie: ");
     out.extend_from_slice(set_cookie(plan, &value, Secure::No).as_bytes());
     out.extend_from_slice(b"\r\n");

@@ -19,7 +19,7 @@ Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not 
 or comparison did not hold.
 
 Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
-log file.";
+log file, SIGHUP reads the configuration again.";
 
 /// Where the test backend listens unless told otherwise: where the examples look for it.
 const DEFAULT_TESTSERVER: &str = "127.0.0.1:8081";
@@ -106,6 +106,9 @@ pub(crate) struct RunArguments {
     /// load-balancer or apps.
     #[arg(long, value_name = "DIALECT", value_parser = dialect)]
     pub(crate) dialect: Option<Dialect>,
+    /// Do not watch the file; SIGHUP and `evenkeel reload` still read it again.
+    #[arg(long)]
+    pub(crate) no_watch: bool,
 }
 
 /// Where the demo listens.

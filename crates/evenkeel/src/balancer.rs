@@ -1,21 +1,21 @@
 //! A running balancer: started in order, stopped in order.
 
 use crate::check::summary;
-use crate::load::Loaded;
 use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
+use evenkeel_control::steering::{Author, Draft, Steering};
 use evenkeel_control::{
     Authored, Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens,
 };
-use evenkeel_core::plan::{LogLevel, ShutdownPlan};
+use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
@@ -28,11 +28,11 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Listeners, workers, admin listener and log of one process.
 pub(crate) struct Balancer {
-    log: Log,
-    server: Server,
+    log: Arc<Log>,
+    server: Arc<Server>,
     control: Control,
+    steering: Arc<Steering>,
     phase: Arc<PhaseSign>,
-    shutdown: ShutdownPlan,
 }
 
 /// How serving ended.
@@ -49,24 +49,23 @@ enum Ended {
 impl Balancer {
     /// Starts log, listeners, workers, admin listener and name resolution, in this order; ready
     /// when it returns.
-    pub(crate) fn start(loaded: &Loaded) -> Result<Balancer, Trouble> {
+    pub(crate) fn start(draft: Draft) -> Result<Balancer, Trouble> {
         system::raise_file_limit();
-        let plan = &loaded.plan;
-        let options = LogOptions {
-            format: plan.logging.format,
-            level: plan.logging.level,
-            file: plan.logging.file.clone(),
-        };
-        let log = Log::start(options).map_err(cannot_log)?;
+        let plan = draft.plan.clone();
+        let log = Arc::new(Log::start(log_options(&plan)).map_err(cannot_log)?);
         let details = log.watch().map_err(cannot_log)?;
-        let server = Server::start(plan, &log).map_err(cannot_serve)?;
+        let server = Arc::new(Server::start(&plan, &log).map_err(cannot_serve)?);
         let phase = Arc::new(PhaseSign::new());
+        let steering = draft.steer(Arc::clone(&server), log.events());
+        let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
+        numbers.follow(&steering);
         let desk = Desk {
-            numbers: Some(Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")))),
+            numbers: Some(numbers),
+            steering: Some(Arc::clone(&steering)),
             log: Some(log.events()),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens(plan.admin.tokens_file.as_deref())?,
-            configuration: Authored::of(&loaded.effective),
+            configuration: Authored::of(steering.configuration().json()),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))
         };
         let control = Control::start(plan.admin.bind.as_ref(), desk).map_err(cannot_control)?;
@@ -74,9 +73,9 @@ impl Balancer {
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
         phase.turn(Phase::Ready);
-        let shutdown = plan.shutdown.clone();
-        let balancer = Balancer { log, server, control, phase, shutdown };
-        balancer.announce(loaded);
+        let balancer = Balancer { log, server, control, steering, phase };
+        balancer.follow_changes(&plan);
+        balancer.announce();
         system::notify_ready();
         Ok(balancer)
     }
@@ -107,7 +106,7 @@ impl Balancer {
         server.stop();
         wiring::tell(&log.events(), (LogLevel::Info, "stopped"), message, &[]);
         control.stop();
-        log.close();
+        log.finish();
     }
 
     async fn until_stop(&self, signals: &mut Signals) {
@@ -116,8 +115,10 @@ impl Balancer {
                 Request::Stop => return,
                 Request::ReopenLog => self.log.reopen(),
                 Request::Reload => {
-                    let event = (LogLevel::Warn, "reload_unsupported");
-                    self.tell(event, "SIGHUP does nothing; restart to read the file again", &[]);
+                    system::notify_reloading();
+                    // What became of it is in the log.
+                    let _ = self.steering.reload(&Author::named("SIGHUP"));
+                    system::notify_ready();
                 }
                 Request::Handover => {
                     let event = (LogLevel::Warn, "handover_unsupported");
@@ -131,11 +132,12 @@ impl Balancer {
     async fn drain(&self) -> Ended {
         self.phase.turn(Phase::Draining);
         system::notify_stopping();
-        let seconds = EventValue::Float(self.shutdown.drain_timeout.as_secs_f64());
+        let shutdown = self.steering.configuration().plan.shutdown.clone();
+        let seconds = EventValue::Float(shutdown.drain_timeout.as_secs_f64());
         let fields = [("drain_timeout_seconds", seconds)];
         self.tell((LogLevel::Info, "draining"), "no longer ready; ending what runs", &fields);
-        tokio::time::sleep(self.shutdown.grace).await;
-        let until = Instant::now() + self.shutdown.drain_timeout;
+        tokio::time::sleep(shutdown.grace).await;
+        let until = Instant::now() + shutdown.drain_timeout;
         while !self.server.drain(Duration::ZERO) {
             if Instant::now() >= until {
                 return Ended::TimeOver;
@@ -145,8 +147,33 @@ impl Balancer {
         Ended::Drained
     }
 
+    /// Name resolution and the log follow each change of the configuration.
+    fn follow_changes(&self, plan: &Plan) {
+        let (server, log) = (Arc::clone(&self.server), Arc::clone(&self.log));
+        let resolver = self.control.resolver();
+        let logging = Mutex::new(plan.logging.clone());
+        self.steering.follow(move |in_force| {
+            resolver.resolve(named_backends(&server, &log));
+            let mut before = logging.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = &in_force.plan.logging;
+            if *before == *wanted {
+                return;
+            }
+            match log.adopt(log_options(&in_force.plan)) {
+                Ok(()) => before.clone_from(wanted),
+                Err(error) => {
+                    let text = error.to_string();
+                    let fields = [("error", EventValue::Text(&text))];
+                    let event = (LogLevel::Error, "log_unchanged");
+                    wiring::tell(&log.events(), event, "the log stays where it is", &fields);
+                }
+            }
+        });
+    }
+
     /// The first lines of the log: what serves, and what should be looked at.
-    fn announce(&self, loaded: &Loaded) {
+    fn announce(&self) {
+        let in_force = self.steering.configuration();
         let addresses = self.addresses();
         let listeners: Vec<_> =
             addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
@@ -158,10 +185,10 @@ impl Balancer {
             ("listeners", EventValue::Text(&listeners)),
             ("admin", EventValue::Text(&admin)),
             ("workers", EventValue::Number(workers)),
-            ("config_file", EventValue::Text(loaded.file.as_deref().unwrap_or_default())),
+            ("config_file", EventValue::Text(in_force.file.as_deref().unwrap_or_default())),
         ];
-        self.tell((LogLevel::Info, "started"), &summary(&loaded.plan), &fields);
-        for warning in &loaded.warnings {
+        self.tell((LogLevel::Info, "started"), &summary(&in_force.plan), &fields);
+        for warning in &in_force.warnings {
             let fields = [("path", EventValue::Text(&warning.path))];
             self.tell((LogLevel::Warn, "config_warning"), &warning.message, &fields);
         }
@@ -176,6 +203,11 @@ fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
     let backends = server.named_backends().into_iter();
     let named = backends.filter_map(|backend| NamedBackend::new(backend, log.events()));
     named.map(|backend| Arc::new(backend) as Arc<dyn ResolveTarget>).collect()
+}
+
+fn log_options(plan: &Plan) -> LogOptions {
+    let logging = &plan.logging;
+    LogOptions { format: logging.format, level: logging.level, file: logging.file.clone() }
 }
 
 fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {

@@ -41,10 +41,10 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Trouble> {
         listen: arguments.listen.clone(),
         ..Overrides::default()
     };
-    let loaded = load::check(Some(configuration(arguments, &backends)), &overrides)?;
+    let draft = load::draft_of(configuration(arguments, &backends), overrides)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(&loaded)?;
+        let balancer = Balancer::start(draft)?;
         print(things_to_try(&balancer, &backends))?;
         balancer.serve(&mut signals).await;
         Ok(())

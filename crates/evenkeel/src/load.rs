@@ -5,12 +5,13 @@ use crate::lookup;
 use crate::output::{self, Tone};
 use crate::trouble::Trouble;
 use evenkeel_config::{Configuration, Detected, Diagnostic, Format, Overrides, Source};
+use evenkeel_control::steering::{Draft, Rejected, Written};
 use evenkeel_core::plan::Plan;
-use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A configuration larger than this is a mistake, e.g. a device or a log file.
 const MAX_CONFIGURATION_BYTES: u64 = 64 << 20;
@@ -35,8 +36,6 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Diagnostic>,
     /// The name of the file; `None` if there is none.
     pub(crate) file: Option<String>,
-    /// The effective configuration, secrets redacted.
-    pub(crate) effective: Value,
     /// Whose form it has.
     pub(crate) detected: Detected,
 }
@@ -59,8 +58,54 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
         evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
     let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
     let file = source.map(|source| source.name);
-    let (detected, effective) = (configuration.detected().clone(), configuration.to_json());
-    Ok(Loaded { plan, warnings, file, effective, detected })
+    let detected = configuration.detected().clone();
+    Ok(Loaded { plan, warnings, file, detected })
+}
+
+/// Finds, reads and checks the configuration to serve, so that it can be read again.
+pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
+    let (source, overrides) = written(arguments)?;
+    let is_stdin = source.as_ref().is_some_and(|source| source.name == STDIN_NAME);
+    let file = source.as_ref().map(|source| PathBuf::from(&source.name));
+    let text = Mutex::new(source);
+    let read_again = move || {
+        let mut first = text.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = match (first.take(), &file) {
+            // It was read a moment ago.
+            (Some(source), _) => Some(source),
+            (None, Some(file)) => Some(read(file).map_err(unreadable)?),
+            (None, None) => None,
+        };
+        if is_stdin {
+            first.clone_from(&source);
+        }
+        Ok(Written { source, overrides: overrides.clone() })
+    };
+    Draft::read(Box::new(read_again)).map_err(Trouble::from)
+}
+
+/// A text that is always the same, to serve.
+pub(crate) fn draft_of(source: Source, overrides: Overrides) -> Result<Draft, Trouble> {
+    let written = Written { source: Some(source), overrides };
+    Draft::read(Box::new(move || Ok(written.clone()))).map_err(Trouble::from)
+}
+
+fn unreadable(trouble: Trouble) -> Rejected {
+    match trouble {
+        Trouble::Invalid(problems) => Rejected::Invalid(problems),
+        Trouble::Mistake(why) | Trouble::CannotStart(why) => Rejected::Unreadable(why),
+        Trouble::Unwritable(error) => Rejected::Unreadable(error.to_string()),
+    }
+}
+
+impl From<Rejected> for Trouble {
+    fn from(rejected: Rejected) -> Trouble {
+        match rejected {
+            Rejected::Invalid(problems) => Trouble::Invalid(problems),
+            Rejected::Unreadable(why) => Trouble::Mistake(why),
+            Rejected::Refused(why) => Trouble::CannotStart(why),
+        }
+    }
 }
 
 /// The text that the arguments ask for, and what goes over it.

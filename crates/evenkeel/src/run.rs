@@ -2,7 +2,7 @@
 
 use crate::arguments::RunArguments;
 use crate::balancer::Balancer;
-use crate::load::load;
+use crate::load::draft;
 use crate::output::{self, Tone};
 use crate::signals::Signals;
 use crate::system::runtime;
@@ -10,11 +10,11 @@ use crate::trouble::Trouble;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
-    let loaded = load(arguments)?;
-    loaded.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
+    let draft = draft(arguments)?;
+    draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(&loaded)?;
+        let balancer = Balancer::start(draft)?;
         if output::someone_reads() {
             output::say(Tone::Ready, invitation(&balancer));
         }

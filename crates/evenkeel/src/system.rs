@@ -25,6 +25,17 @@ pub(crate) fn notify_ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
+/// Tells systemd that we read the configuration again; `notify_ready` ends it.
+pub(crate) fn notify_reloading() {
+    // systemd wants the time with it, to tell this reload from another.
+    let monotonic = NotifyState::monotonic_usec_now();
+    let states = [NotifyState::Reloading];
+    let _ = match monotonic {
+        Ok(time) => sd_notify::notify(&[NotifyState::Reloading, time]),
+        Err(_) => sd_notify::notify(&states),
+    };
+}
+
 /// Tells systemd that we stop.
 pub(crate) fn notify_stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

@@ -3,6 +3,7 @@
 use crate::journal::Journal;
 use crate::migrations::Migrations;
 use crate::numbers::Numbers;
+use crate::steering::Steering;
 use crate::tokens::Tokens;
 use evenkeel_api::{Autoscaler, AutoscalerList};
 use evenkeel_core::autoscale::Paused;
@@ -57,6 +58,8 @@ pub struct Desk {
     pub tokens: Option<Arc<Tokens>>,
     /// What was written.
     pub configuration: Authored,
+    /// How the configuration changes.
+    pub steering: Option<Arc<Steering>>,
     /// What happened: events, and recent exchanges that failed or were slow.
     pub journal: Option<Arc<Journal>>,
     /// Moving traffic.
@@ -74,6 +77,7 @@ impl Desk {
             log: None,
             tokens: None,
             configuration: Authored::default(),
+            steering: None,
             journal: None,
             migrations: None,
             autoscalers: None,

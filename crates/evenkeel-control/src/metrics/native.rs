@@ -27,6 +27,11 @@ const RELOADS: Metric = Metric {
     kind: Kind::Counter,
     help: "Reloads of the configuration by result.",
 };
+const RELOAD_SUCCESSFUL: Metric = Metric {
+    name: "evenkeel_config_last_reload_successful",
+    kind: Kind::Gauge,
+    help: "0 if the last reload was rejected, else 1.",
+};
 const PROBES: Metric = Metric {
     name: "evenkeel_probes_total",
     kind: Kind::Counter,
@@ -218,6 +223,7 @@ fn write_config(view: &View<'_>, out: &mut Exposition) {
     out.family(&BUILD).sample(&version, Value::Count(1));
     out.single(&GENERATION, Value::Count(view.generation));
     let reloads = view.reloads;
+    out.single(&RELOAD_SUCCESSFUL, Value::Count(u64::from(!reloads.failing)));
     let by_result = [
         ("applied", reloads.applied),
         ("unchanged", reloads.unchanged),

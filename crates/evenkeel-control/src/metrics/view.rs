@@ -52,6 +52,8 @@ pub struct Reloads {
     pub unchanged: u64,
     /// It has errors; the old one stays in force.
     pub rejected: u64,
+    /// The last one was rejected.
+    pub failing: bool,
 }
 
 impl<'a> View<'a> {

@@ -109,6 +109,8 @@ pub struct Live {
     idle: AtomicI64,
     /// Of what is in flight, connections that became tunnels.
     tunnels: AtomicU32,
+    /// Sessions that were tied to it.
+    ties: AtomicU64,
     paused_until: AtomicU64,
     joined_at: AtomicU64,
     resolved: Mutex<Vec<SocketAddr>>,
@@ -138,6 +140,7 @@ impl Live {
             load: CachePadded::default(),
             idle: AtomicI64::new(0),
             tunnels: AtomicU32::new(0),
+            ties: AtomicU64::new(0),
             paused_until: AtomicU64::new(0),
             joined_at: AtomicU64::new(0),
             resolved: Mutex::new(fixed),
@@ -156,6 +159,16 @@ impl Live {
     /// True once `leave` was called.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    /// A client's session was tied to it.
+    pub fn note_tie(&self) {
+        self.ties.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sessions that were tied to it since the start.
+    pub fn ties(&self) -> u64 {
+        self.ties.load(Ordering::Relaxed)
     }
 
     pub(super) fn begin_tunnel(&self) {

@@ -18,6 +18,14 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// A file, or stdout if there is none.
+    pub(super) fn to(file: Option<PathBuf>) -> io::Result<Output> {
+        match file {
+            Some(path) => Output::file(path),
+            None => Output::stdout(),
+        }
+    }
+
     /// Appends to the file at `path`, which is made if need be; errors name it.
     pub(super) fn file(path: PathBuf) -> io::Result<Output> {
         Ok(Output { file: open(&path)?, path: Some(path) })

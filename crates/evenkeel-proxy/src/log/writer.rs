@@ -16,7 +16,7 @@ use super::batch::{Batch, Flushed};
 use super::output::Output;
 use super::ring::Consumer;
 use super::{CLOSE_TIMEOUT, Dropped, MAX_QUEUED_EVENTS, Shared};
-use evenkeel_core::plan::{LogFormat, LogLevel};
+use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue, TimeStamp, write_event};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -38,7 +38,6 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
     output: Output,
-    format: LogFormat,
     stamp: TimeStamp,
     shared: Arc<Shared>,
     rings: Vec<Consumer>,
@@ -75,15 +74,9 @@ enum Next {
 }
 
 impl Writer {
-    pub(super) fn new(
-        output: Output,
-        format: LogFormat,
-        shared: Arc<Shared>,
-        events: Receiver<Vec<u8>>,
-    ) -> Writer {
+    pub(super) fn new(output: Output, shared: Arc<Shared>, events: Receiver<Vec<u8>>) -> Writer {
         Writer {
             output,
-            format,
             stamp: TimeStamp::default(),
             shared,
             rings: Vec::new(),
@@ -117,6 +110,9 @@ impl Writer {
             if since.elapsed() >= CLOSE_TIMEOUT {
                 return Next::End;
             }
+        }
+        if let Some(next) = self.shared.take_next_output() {
+            self.output = next;
         }
         if self.shared.reopen.swap(false, Ordering::AcqRel) {
             self.reopen();
@@ -198,7 +194,7 @@ impl Writer {
             message: "the log cannot be written; lines are dropped once the queues are full",
             fields: &[("error", EventValue::Text(error))],
         };
-        write_event(self.format, &event, &mut self.stamp, &mut line);
+        write_event(self.shared.format(), &event, &mut self.stamp, &mut line);
         // If stderr is gone too, nobody is left to be told.
         let _ = io::stderr().lock().write_all(&line);
     }
@@ -253,7 +249,7 @@ impl Writer {
         fields: &[(&'static str, EventValue<'_>)],
     ) {
         let event = Event { unix_nanos: unix_nanos(), level, name, message, fields };
-        write_event(self.format, &event, &mut self.stamp, self.batch.lines());
+        write_event(self.shared.format(), &event, &mut self.stamp, self.batch.lines());
     }
 }
 
@@ -268,6 +264,7 @@ mod tests {
     use super::super::Log;
     use super::super::ring::{Producer, Pushed, ring};
     use super::*;
+    use evenkeel_core::plan::LogFormat;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
@@ -287,10 +284,10 @@ mod tests {
             let folder = std::env::temp_dir().join(format!("evenkeel-{name}-{}", process::id()));
             fs::create_dir(&folder).expect("a folder of this test only");
             prepare(&folder.join("log"));
-            let shared = Arc::new(Shared::default());
+            let shared = Arc::new(Shared::new(LogFormat::Bracket, LogLevel::Info));
             let (queue, events) = sync_channel(MAX_QUEUED_EVENTS);
             let output = Output::file(folder.join("log")).expect("the file opens");
-            let writer = Writer::new(output, LogFormat::Bracket, Arc::clone(&shared), events);
+            let writer = Writer::new(output, Arc::clone(&shared), events);
             Bench { writer, shared, queue, folder }
         }
 

@@ -8,6 +8,7 @@ mod demo;
 mod lookup;
 mod program;
 mod recording;
+mod reload;
 mod serving;
 mod surviving;
 mod testserver;

@@ -109,8 +109,6 @@ fn other_signals_are_answered_in_the_log() {
     let (_a, a) = backend("a");
     let mut balancer = shell().start(&["--listen", "127.0.0.1:0", "--to", &a]);
     let address = balancer.address();
-    balancer.signal(Signal::HUP);
-    balancer.event("reload_unsupported");
     balancer.signal(Signal::USR2);
     balancer.event("handover_unsupported");
     assert_eq!(backend_of(&get(&address, "/")), "a");

@@ -1,0 +1,475 @@
+//! The one road on which the configuration changes, whoever wants it:
+//!
+//! ```text
+//! file ─┐
+//! edits ┴─▶ tree ─▶ checked plan ─▶ next snapshot ─▶ published            all or nothing
+//!           (evenkeel-config)      (evenkeel-proxy)   what was in force stays on any error
+//! ```
+//!
+//! The file says what is wanted; edits, which came through the API, are an overlay on it, by name.
+//! Each state of file and overlay is a revision that can be gone back to. Adjustments of loops that
+//! act by themselves (migrations, autoscaling) lie over both, and are no revisions.
+
+mod in_force;
+mod outcome;
+mod preview;
+mod revision;
+mod tell;
+
+pub use evenkeel_config::{Conflict, ConflictKind, Edit, NewBackend};
+pub use in_force::InForce;
+pub use outcome::{Applied, Author, EditError, ReadFile, Rejected, Written};
+pub use preview::{Preview, Touched};
+
+use crate::metrics::Reloads;
+use arc_swap::ArcSwap;
+use evenkeel_api::Revision;
+use evenkeel_config::{Configuration, Source, differences, read_edited};
+use evenkeel_core::plan::{AdminState, Plan};
+use evenkeel_proxy::log::EventLog;
+use evenkeel_proxy::server::{self, Server};
+use revision::History;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Edits that an overlay holds; those that say the same thing again take the place of older ones.
+const MAX_EDITS: usize = 10_000;
+
+/// File and overlay, before they are in force.
+#[derive(Clone, Debug, Default)]
+struct State {
+    written: Written,
+    /// Revisions are made of these.
+    overlay: Vec<Edit>,
+    /// Laid over everything by loops that act by themselves.
+    adjusted: Vec<Edit>,
+}
+
+impl State {
+    fn file(&self) -> Option<String> {
+        self.written.source.as_ref().map(|source| source.name.clone())
+    }
+}
+
+/// A backend that was removed, and finishes what runs.
+#[derive(Clone, Debug)]
+struct Leaving {
+    pool: String,
+    backend: String,
+    until: Instant,
+}
+
+/// What changes; held for the whole of a change.
+struct Course {
+    state: State,
+    leaving: Vec<Leaving>,
+    history: History,
+}
+
+/// A configuration that was read and found good, before anything serves it.
+pub struct Draft {
+    read_file: Box<ReadFile>,
+    state: State,
+    configuration: Configuration,
+    /// What is to be served.
+    pub plan: Plan,
+    /// What holds but should be looked at.
+    pub warnings: Vec<evenkeel_config::Diagnostic>,
+}
+
+/// Called after each change.
+type Follower = Box<dyn Fn(&InForce) + Send + Sync>;
+
+/// The one road on which the configuration changes.
+pub struct Steering {
+    read_file: Box<ReadFile>,
+    server: Arc<Server>,
+    events: EventLog,
+    course: Mutex<Course>,
+    in_force: ArcSwap<InForce>,
+    followers: Mutex<Vec<Follower>>,
+    tally: Tally,
+}
+
+/// How reloads ended.
+#[derive(Debug, Default)]
+struct Tally {
+    applied: AtomicU64,
+    unchanged: AtomicU64,
+    rejected: AtomicU64,
+    failing: AtomicBool,
+}
+
+impl Draft {
+    /// Reads and checks a first configuration.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not hold.
+    pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
+        let state = State { written: read_file()?, ..State::default() };
+        let configuration = configuration_of(&state, &[])?;
+        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        Ok(Draft { read_file, state, configuration, plan, warnings })
+    }
+
+    /// The name of the file; `None` if there is none.
+    pub fn file(&self) -> Option<&str> {
+        self.state.written.source.as_ref().map(|source| source.name.as_str())
+    }
+
+    /// Takes the helm of the server that serves this draft's plan.
+    pub fn steer(self, server: Arc<Server>, events: EventLog) -> Arc<Steering> {
+        let Draft { read_file, state, configuration, plan, warnings } = self;
+        let history = History::begin(&state, unix_nanos());
+        let generation = server.state().generation();
+        let mut in_force = InForce::new(configuration, plan, generation);
+        in_force.warnings = warnings;
+        in_force.file = state.file();
+        in_force.revision = history.last();
+        Arc::new(Steering {
+            read_file,
+            server,
+            events,
+            course: Mutex::new(Course { state, leaving: Vec::new(), history }),
+            in_force: ArcSwap::from_pointee(in_force),
+            followers: Mutex::default(),
+            tally: Tally::default(),
+        })
+    }
+}
+
+fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration, Rejected> {
+    let State { written, overlay, adjusted } = state;
+    let edits: Vec<Edit> = overlay.iter().chain(adjusted).map(|it| as_is(it, leaving)).collect();
+    let read = read_edited(written.source.as_ref(), &written.overrides, &edits);
+    read.map_err(Rejected::Invalid)
+}
+
+/// A backend that was removed is there, and drains, until nothing runs on it.
+fn as_is(edit: &Edit, leaving: &[Leaving]) -> Edit {
+    let leaves = |pool: &str, backend: &str| {
+        leaving.iter().any(|it| it.pool == pool && it.backend == backend)
+    };
+    if let Edit::RemoveBackend { pool, backend, .. } = edit
+        && leaves(pool, backend)
+    {
+        let (pool, backend) = (pool.clone(), backend.clone());
+        return Edit::Admin { pool, backend, admin: AdminState::Draining };
+    }
+    edit.clone()
+}
+
+impl Steering {
+    /// Reads the file again and serves what it says now.
+    ///
+    /// # Errors
+    /// It cannot be read or does not hold; nothing has changed then.
+    pub fn reload(&self, by: &Author) -> Result<Applied, Rejected> {
+        let mut course = self.lock_course();
+        let outcome = (self.read_file)().and_then(|written| {
+            let next = State { written, ..course.state.clone() };
+            self.change(&mut course, next, by)
+        });
+        let counter = match &outcome {
+            Ok(applied) if applied.changed => &self.tally.applied,
+            Ok(_) => &self.tally.unchanged,
+            Err(_) => &self.tally.rejected,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.tally.failing.store(outcome.is_err(), Ordering::Relaxed);
+        if let Err(rejected) = &outcome {
+            self.tell_rejected(rejected, by);
+        }
+        outcome
+    }
+
+    /// What a reload of the file, or of a candidate for it, would change and touch.
+    ///
+    /// # Errors
+    /// It cannot be read or does not hold.
+    pub fn preview(&self, candidate: Option<Source>) -> Result<Preview, Rejected> {
+        let written = (self.read_file)();
+        let written = match candidate {
+            Some(source) => {
+                let overrides = written.map(|written| written.overrides);
+                Written { source: Some(source), overrides: overrides.unwrap_or_default() }
+            }
+            None => written?,
+        };
+        let course = self.lock_course();
+        let next = State { written, ..course.state.clone() };
+        let configuration = configuration_of(&next, &course.leaving)?;
+        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let snapshot = self.server.state().snapshot();
+        let mut preview = preview::preview(&snapshot, &plan);
+        preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
+        preview.conflicts = configuration.conflicts;
+        preview.warnings = warnings;
+        Ok(preview)
+    }
+
+    /// Lays edits over the file, all or none, as one revision. With `if_match`, only if that still
+    /// is the ETag of the configuration or of a pool that is edited.
+    ///
+    /// # Errors
+    /// See `EditError`; nothing has changed then.
+    pub fn edit(
+        &self,
+        edits: &[Edit],
+        by: &Author,
+        if_match: Option<&str>,
+    ) -> Result<Revision, EditError> {
+        let mut course = self.lock_course();
+        self.check_match(edits, if_match)?;
+        let mut next = course.state.clone();
+        lay_over(&mut next.overlay, edits)?;
+        // Whoever edits by hand ends what a loop had set.
+        next.adjusted.retain(|adjusted| !edits.iter().any(|edit| edit.replaces(adjusted)));
+        let leaving_before = course.leaving.clone();
+        course.leaving.extend(edits.iter().filter_map(Self::begins_to_leave));
+        let outcome = self.check_edits(&course, &next, edits).and_then(|()| {
+            let made = self.change(&mut course, next, by);
+            made.map_err(EditError::from)
+        });
+        match outcome {
+            Ok(_) => course.history.newest().ok_or_else(|| EditError::Refused(String::new())),
+            Err(error) => {
+                course.leaving = leaving_before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lays edits over everything without a revision, in the place of those that they replace: for
+    /// loops that act by themselves.
+    ///
+    /// # Errors
+    /// See `EditError`; nothing has changed then.
+    pub fn adjust(&self, edits: &[Edit]) -> Result<Applied, EditError> {
+        let mut course = self.lock_course();
+        let mut next = course.state.clone();
+        lay_over(&mut next.adjusted, edits)?;
+        self.check_edits(&course, &next, edits)?;
+        let leaving = edits.iter().filter_map(Self::begins_to_leave);
+        course.leaving.extend(leaving);
+        Ok(self.change_quietly(&mut course, next)?)
+    }
+
+    /// Goes back to the state as of a revision, as a new one.
+    ///
+    /// # Errors
+    /// There is no such revision, or it does not hold any more.
+    pub fn rollback(&self, revision: u64, by: &Author) -> Result<Revision, EditError> {
+        let mut course = self.lock_course();
+        let Some((written, overlay)) = course.history.state_of(revision) else {
+            return Err(EditError::NotFound(format!("no revision {revision}")));
+        };
+        let next = State { written, overlay, adjusted: Vec::new() };
+        let leaving = std::mem::take(&mut course.leaving);
+        let reason = match by.reason.as_str() {
+            "" => format!("back to revision {revision}"),
+            reason => reason.to_owned(),
+        };
+        let by = Author { name: by.name.clone(), reason };
+        let before = course.history.last();
+        if let Err(rejected) = self.change(&mut course, next.clone(), &by) {
+            course.leaving = leaving;
+            return Err(rejected.into());
+        }
+        if course.history.last() == before {
+            // It is what is in force already; that is a revision all the same.
+            course.history.push(&next, &by, Vec::new(), unix_nanos());
+            self.renumber(&course);
+        }
+        course.history.newest().ok_or_else(|| EditError::Refused(String::new()))
+    }
+
+    /// All revisions that are kept, the newest last.
+    pub fn revisions(&self) -> Vec<Revision> {
+        self.lock_course().history.list()
+    }
+
+    /// What is in force.
+    pub fn configuration(&self) -> Arc<InForce> {
+        self.in_force.load_full()
+    }
+
+    /// Stands for the configuration of one pool; `None` if there is no such pool.
+    pub fn etag_of_pool(&self, pool: &str) -> Option<String> {
+        self.in_force.load().etag_of_pool(pool)
+    }
+
+    /// How reloads ended.
+    pub fn reloads(&self) -> Reloads {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Reloads {
+            applied: count(&self.tally.applied),
+            unchanged: count(&self.tally.unchanged),
+            rejected: count(&self.tally.rejected),
+            failing: self.tally.failing.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Calls this after each change, for the life of the process.
+    pub fn follow(&self, follower: impl Fn(&InForce) + Send + Sync + 'static) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.push(Box::new(follower));
+    }
+
+    /// What time alone changes: removed backends that have drained go, and memory of old
+    /// configurations is given back. To be called every moment.
+    pub fn tick(&self, now: Instant) {
+        self.server.tidy_up();
+        let mut course = self.lock_course();
+        if course.leaving.is_empty() {
+            return;
+        }
+        let snapshot = self.server.state().snapshot();
+        let busy = |it: &Leaving| {
+            let pool = snapshot.pools.iter().find(|pool| *pool.plan.name == *it.pool);
+            let backends = pool.map_or(&[][..], |pool| &pool.backends);
+            let backend = backends.iter().find(|backend| *backend.plan.name == *it.backend);
+            backend.is_some_and(|backend| backend.in_flight() > 0)
+        };
+        let before = course.leaving.len();
+        course.leaving.retain(|it| busy(it) && now < it.until);
+        if course.leaving.len() < before {
+            let state = course.state.clone();
+            if let Err(rejected) = self.change_quietly(&mut course, state) {
+                self.tell_rejected(&rejected, &Author::named("drain"));
+            }
+        }
+    }
+
+    fn lock_course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a state in force, as a new revision if it differs.
+    fn change(&self, course: &mut Course, next: State, by: &Author) -> Result<Applied, Rejected> {
+        let is_new = next.overlay != course.state.overlay;
+        let applied = self.change_quietly(course, next)?;
+        if applied.changed || is_new {
+            let lines = applied.changes.clone();
+            let state = course.state.clone();
+            course.history.push(&state, by, lines, unix_nanos());
+            self.renumber(course);
+        }
+        if applied.changed {
+            self.tell_applied(&applied, by);
+        }
+        Ok(applied)
+    }
+
+    /// Puts a state in force.
+    fn change_quietly(&self, course: &mut Course, next: State) -> Result<Applied, Rejected> {
+        let configuration = configuration_of(&next, &course.leaving)?;
+        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let before = self.in_force.load_full();
+        let served = self.server.apply(plan.clone());
+        let server::Applied { changed, generation, notes } =
+            served.map_err(|error| Rejected::Refused(error.to_string()))?;
+        let mut in_force = InForce::new(configuration, plan, generation);
+        in_force.warnings = warnings;
+        in_force.notes.clone_from(&notes);
+        in_force.file = next.file();
+        in_force.revision = before.revision;
+        let conflicts = in_force.conflicts.clone();
+        let differs = || differences(before.json(), in_force.json());
+        let changes = if changed { differs() } else { Vec::new() };
+        let in_force = Arc::new(in_force);
+        self.in_force.store(Arc::clone(&in_force));
+        course.state = next;
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.iter().for_each(|follower| follower(&in_force));
+        let changes = changes.iter().map(ToString::to_string).collect();
+        Ok(Applied { changed, generation, changes, notes, conflicts })
+    }
+
+    /// What is in force has another revision now.
+    fn renumber(&self, course: &Course) {
+        let mut in_force = InForce::clone(&self.in_force.load_full());
+        in_force.revision = course.history.last();
+        self.in_force.store(Arc::new(in_force));
+    }
+
+    fn check_match(&self, edits: &[Edit], if_match: Option<&str>) -> Result<(), EditError> {
+        let Some(wanted) = if_match.map(|it| it.trim().trim_start_matches("W/").trim_matches('"'))
+        else {
+            return Ok(());
+        };
+        let in_force = self.in_force.load();
+        let of_pool = |edit: &Edit| in_force.etag_of_pool(pool_of(edit)?);
+        if wanted == "*"
+            || wanted == in_force.etag()
+            || edits.iter().filter_map(of_pool).any(|etag| etag == wanted)
+        {
+            return Ok(());
+        }
+        let current = edits.iter().find_map(of_pool);
+        Err(EditError::Stale { current: current.unwrap_or_else(|| in_force.etag().to_owned()) })
+    }
+
+    /// These edits must fit what they are laid over.
+    fn check_edits(&self, course: &Course, next: &State, edits: &[Edit]) -> Result<(), EditError> {
+        let configuration = configuration_of(next, &course.leaving)?;
+        let own: Vec<String> =
+            edits.iter().map(|edit| as_is(edit, &course.leaving).to_string()).collect();
+        let conflict = configuration.conflicts.iter().rev().find(|it| own.contains(&it.edit));
+        match conflict {
+            None => Ok(()),
+            Some(Conflict { kind: ConflictKind::Missing, message, .. }) => {
+                Err(EditError::NotFound(message.clone()))
+            }
+            Some(Conflict { kind: ConflictKind::Present, message, .. }) => {
+                Err(EditError::Exists(message.clone()))
+            }
+        }
+    }
+
+    /// A removal with time to drain, if the backend is there.
+    fn begins_to_leave(edit: &Edit) -> Option<Leaving> {
+        let Edit::RemoveBackend { pool, backend, drain } = edit else { return None };
+        let until = Instant::now() + (*drain).min(MAX_DRAIN);
+        let (pool, backend) = (pool.clone(), backend.clone());
+        (!drain.is_zero()).then_some(Leaving { pool, backend, until })
+    }
+}
+
+/// A longer drain is cut to this.
+const MAX_DRAIN: Duration = Duration::from_secs(24 * 3600);
+
+fn unix_nanos() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The pool that an edit is about; `None` if it is about a route.
+fn pool_of(edit: &Edit) -> Option<&str> {
+    match edit {
+        Edit::Strategy { pool, .. }
+        | Edit::Weight { pool, .. }
+        | Edit::Admin { pool, .. }
+        | Edit::AddBackend { pool, .. }
+        | Edit::RemoveBackend { pool, .. } => Some(pool),
+        Edit::Split { .. } | Edit::RoutePool { .. } => None,
+    }
+}
+
+/// Adds edits to an overlay; those that say the same thing again take the place of older ones, and
+/// one that takes an addition back ends both.
+fn lay_over(overlay: &mut Vec<Edit>, edits: &[Edit]) -> Result<(), EditError> {
+    for edit in edits {
+        overlay.retain(|before| !edit.replaces(before));
+        overlay.push(edit.clone());
+    }
+    if overlay.len() > MAX_EDITS {
+        let message = format!("more than {MAX_EDITS} edits lie over the file; write them into it");
+        return Err(EditError::Refused(message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! The states that the configuration had, so that one can go back.
+
+use super::{Author, State, Written};
+use evenkeel_api::Revision;
+use evenkeel_config::Edit;
+use evenkeel_core::record::TimeStamp;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Revisions that are kept; older ones are forgotten.
+const MAX_REVISIONS: usize = 500;
+
+/// One state of file and overlay.
+struct Kept {
+    shown: Revision,
+    /// The same text is kept once.
+    written: Arc<Written>,
+    overlay: Vec<Edit>,
+}
+
+/// All states that are kept, the newest last; there is at least one.
+pub(super) struct History(VecDeque<Kept>);
+
+impl History {
+    /// With what was in force at the start.
+    pub(super) fn begin(state: &State, unix_nanos: u64) -> History {
+        let mut history = History(VecDeque::new());
+        let by = Author { name: "start".to_owned(), reason: "as found".to_owned() };
+        history.push(state, &by, Vec::new(), unix_nanos);
+        history
+    }
+
+    pub(super) fn push(&mut self, state: &State, by: &Author, diff: Vec<String>, unix_nanos: u64) {
+        let time = TimeStamp::default().at(unix_nanos).to_vec();
+        let shown = Revision {
+            id: self.last() + 1,
+            author: by.name.clone(),
+            // A time stamp is ASCII.
+            time: String::from_utf8(time).unwrap_or_default(),
+            reason: by.reason.clone(),
+            diff: diff.join("\n"),
+        };
+        let newest = self.0.back().map(|kept| &kept.written);
+        let written = match newest.filter(|written| ***written == state.written) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(state.written.clone()),
+        };
+        self.0.push_back(Kept { shown, written, overlay: state.overlay.clone() });
+        if self.0.len() > MAX_REVISIONS {
+            self.0.pop_front();
+        }
+    }
+
+    /// The number of the newest; 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        self.0.back().map_or(0, |kept| kept.shown.id)
+    }
+
+    pub(super) fn newest(&self) -> Option<Revision> {
+        self.0.back().map(|kept| kept.shown.clone())
+    }
+
+    pub(super) fn list(&self) -> Vec<Revision> {
+        self.0.iter().map(|kept| kept.shown.clone()).collect()
+    }
+
+    pub(super) fn state_of(&self, id: u64) -> Option<(Written, Vec<Edit>)> {
+        let kept = self.0.iter().find(|kept| kept.shown.id == id)?;
+        Some((Written::clone(&kept.written), kept.overlay.clone()))
+    }
+}

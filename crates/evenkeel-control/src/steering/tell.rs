@@ -1,0 +1,69 @@
+//! What the log says of changes.
+
+use super::{Applied, Author, Rejected, Steering, unix_nanos};
+use evenkeel_config::Diagnostics;
+use evenkeel_core::plan::LogLevel;
+use evenkeel_core::record::{Event, EventValue};
+
+/// Lines of a diff in an event.
+const MAX_TOLD_CHANGES: usize = 20;
+
+impl Steering {
+    pub(super) fn tell_applied(&self, applied: &Applied, by: &Author) {
+        let count = u64::try_from(applied.changes.len()).unwrap_or(u64::MAX);
+        let shown = applied.changes.iter().take(MAX_TOLD_CHANGES);
+        let changes = shown.map(String::as_str).collect::<Vec<_>>().join("; ");
+        let notes = applied.notes.join("; ");
+        let addresses = self.server.addresses();
+        let listeners: Vec<String> =
+            addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
+        let listeners = listeners.join(" ");
+        let mut fields = vec![
+            ("by", EventValue::Text(&by.name)),
+            ("generation", EventValue::Number(applied.generation)),
+            ("changed", EventValue::Number(count)),
+            ("changes", EventValue::Text(&changes)),
+            ("listeners", EventValue::Text(&listeners)),
+        ];
+        if !notes.is_empty() {
+            fields.push(("note", EventValue::Text(&notes)));
+        }
+        self.tell((LogLevel::Info, "config_reloaded"), "another configuration serves", &fields);
+        for conflict in &applied.conflicts {
+            let text = conflict.to_string();
+            let fields = [("conflict", EventValue::Text(&text))];
+            let message = "an edit made through the API does not fit the file any more";
+            self.tell((LogLevel::Warn, "config_conflict"), message, &fields);
+        }
+    }
+
+    pub(super) fn tell_rejected(&self, rejected: &Rejected, by: &Author) {
+        let (first, count) = match rejected {
+            Rejected::Invalid(Diagnostics(problems)) => {
+                let first = problems.first().map(|problem| {
+                    let mut short = problem.clone();
+                    short.snippet = None;
+                    short.to_string()
+                });
+                (first.unwrap_or_default(), problems.len())
+            }
+            Rejected::Unreadable(why) | Rejected::Refused(why) => (why.clone(), 1),
+        };
+        let fields = [
+            ("by", EventValue::Text(&by.name)),
+            ("error", EventValue::Text(&first)),
+            ("errors", EventValue::Number(u64::try_from(count).unwrap_or(u64::MAX))),
+        ];
+        let message = "the new configuration is not served; the one before still is";
+        self.tell((LogLevel::Error, "config_rejected"), message, &fields);
+    }
+
+    fn tell(
+        &self,
+        (level, name): (LogLevel, &'static str),
+        message: &str,
+        fields: &[(&'static str, EventValue<'_>)],
+    ) {
+        self.events.emit(&Event { unix_nanos: unix_nanos(), level, name, message, fields });
+    }
+}

@@ -1,0 +1,251 @@
+use super::*;
+use evenkeel_config::{Format, Overrides};
+use evenkeel_proxy::log::{Log, LogOptions};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const FILE: &str = r#"
+listeners: [{ name: web, bind: "127.0.0.1:0" }]
+routes: [{ name: r, pool: a }]
+pools:
+  - name: a
+    backends: [{ name: b1, address: "127.0.0.1:1" }, { name: b2, address: "127.0.0.1:2" }]
+  - { name: b, backends: ["127.0.0.1:3"] }
+admin: { bind: "" }
+workers: 1
+"#;
+
+/// A server that is steered by a text which a test changes.
+struct Bench {
+    text: Arc<Mutex<String>>,
+    steering: Arc<Steering>,
+    server: Arc<Server>,
+    log: Log,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("log");
+        let text = Arc::new(Mutex::new(FILE.to_owned()));
+        let told = Arc::clone(&text);
+        let read_file = move || {
+            let text = told.lock().expect("a text").clone();
+            let source = Source { name: "c.yaml".to_owned(), text, format: Format::Yaml };
+            Ok(Written { source: Some(source), overrides: Overrides::default() })
+        };
+        let draft = Draft::read(Box::new(read_file)).expect("valid");
+        let logging = &draft.plan.logging;
+        let (format, level) = (logging.format, logging.level);
+        let log = Log::start(LogOptions { format, level, file: Some(file.clone()) });
+        let log = log.expect("a log");
+        let server = Arc::new(Server::start(&draft.plan, &log).expect("free ports"));
+        let steering = draft.steer(Arc::clone(&server), log.events());
+        Bench { text, steering, server, log, file, _folder: folder }
+    }
+
+    fn write(&self, from: &str, to: &str) {
+        let mut text = self.text.lock().expect("a text");
+        assert!(text.contains(from), "{from}");
+        *text = text.replace(from, to);
+    }
+
+    fn reload(&self) -> Result<Applied, Rejected> {
+        self.steering.reload(&Author::named("test"))
+    }
+
+    fn edit(&self, edit: Edit) -> Result<Revision, EditError> {
+        self.steering.edit(&[edit], &Author::named("ana"), None)
+    }
+
+    /// Pool `a` as it is served.
+    fn backends(&self) -> Vec<(String, u32, AdminState)> {
+        let snapshot = self.server.state().snapshot();
+        let backends = snapshot.pools[0].backends.iter();
+        backends.map(|it| (it.plan.name.to_string(), it.plan.weight, it.plan.admin)).collect()
+    }
+
+    /// The lines of the log with this event; ends the log.
+    fn told(self, event: &str) -> Vec<serde_json::Value> {
+        self.server.stop();
+        self.log.finish();
+        let text = std::fs::read_to_string(&self.file).expect("a log");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        lines.filter(|line: &serde_json::Value| line["event"] == event).collect()
+    }
+}
+
+fn weight(backend: &str, weight: u32) -> Edit {
+    Edit::Weight { pool: "a".into(), backend: backend.into(), weight }
+}
+
+#[test]
+fn a_reload_is_all_or_nothing_and_is_counted() {
+    let bench = Bench::new();
+    assert!(!bench.reload().expect("the same").changed);
+    bench.write("b1, address", "b1, weight: 7, address");
+    let applied = bench.reload().expect("valid");
+    assert_eq!(applied.changes, ["pools[a].backends[b1].weight: 1 -> 7"]);
+    assert_eq!(applied.generation, 2);
+    bench.write("weight: 7", "weigth: 8");
+    let rejected = bench.reload().expect_err("a typo");
+    assert!(rejected.to_string().starts_with("c.yaml:6:"), "{rejected}");
+    assert_eq!(bench.backends()[0].1, 7, "what was in force stays");
+    let wanted = Reloads { applied: 1, unchanged: 1, rejected: 1, failing: true };
+    assert_eq!(bench.steering.reloads(), wanted);
+    bench.write("weigth: 8", "weight: 7");
+    assert!(!bench.reload().expect("as before").changed);
+    assert!(!bench.steering.reloads().failing);
+    let revisions = bench.steering.revisions();
+    let authors: Vec<_> = revisions.iter().map(|it| (it.id, it.author.as_str())).collect();
+    assert_eq!(authors, [(1, "start"), (2, "test")]);
+    let told = bench.told("config_rejected");
+    assert!(told[0]["error"].as_str().expect("a text").contains("c.yaml:6:"), "{told:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_changes_nothing() {
+    let bench = Bench::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let more = format!("{{ name: more, bind: \"{}\" }}", taken.local_addr().expect("bound"));
+    bench.write(
+        "[{ name: web, bind: \"127.0.0.1:0\" }]",
+        &format!("[{{ bind: \"127.0.0.1:0\" }}, {more}]"),
+    );
+    let before = bench.server.addresses();
+    assert!(matches!(bench.reload(), Err(Rejected::Refused(_))));
+    assert_eq!(bench.server.addresses(), before);
+    assert_eq!(bench.server.state().generation(), 1);
+    drop(taken);
+    assert!(bench.reload().expect("free now").changed);
+    assert_eq!(bench.server.addresses().len(), 2);
+    bench.server.stop();
+}
+
+#[test]
+fn edits_lie_over_the_file_and_can_be_taken_back() {
+    let bench = Bench::new();
+    let first = bench.edit(weight("b1", 3)).expect("it is there");
+    assert_eq!((first.id, first.author.as_str()), (2, "ana"));
+    assert_eq!(first.diff, "pools[a].backends[b1].weight: 1 -> 3");
+    bench.edit(weight("b1", 9)).expect("it is there");
+    bench.write("workers: 1", "workers: 1\nmetrics: { families: [native] }");
+    bench.reload().expect("valid");
+    assert_eq!(bench.backends()[0].1, 9, "edits outlive reloads");
+    let back = bench.steering.rollback(2, &Author::named("ben")).expect("there is one");
+    assert_eq!((back.id, back.reason.as_str()), (4, "back to revision 2"));
+    assert_eq!(bench.backends()[0].1, 3);
+    let again = bench.steering.rollback(2, &Author::named("ben")).expect("there is one");
+    assert_eq!((again.id, again.diff.as_str()), (5, ""), "the same state is a revision too");
+    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    assert_eq!(bench.backends()[0].1, 1);
+    let missing = bench.steering.rollback(77, &Author::named("ben"));
+    assert_eq!(missing, Err(EditError::NotFound("no revision 77".to_owned())));
+    bench.server.stop();
+}
+
+#[test]
+fn an_edit_that_does_not_hold_changes_nothing() {
+    let bench = Bench::new();
+    let missing = bench.edit(weight("b7", 3));
+    assert_eq!(missing, Err(EditError::NotFound("no backend \"b7\"".to_owned())));
+    let wrong = bench.edit(Edit::Strategy { pool: "a".into(), strategy: "nonsense".into() });
+    assert!(matches!(wrong, Err(EditError::Invalid(_))), "{wrong:?}");
+    let again = NewBackend {
+        name: Some("b1".into()),
+        address: "127.0.0.1:9".into(),
+        weight: None,
+        admin: None,
+    };
+    let again = bench.edit(Edit::AddBackend { pool: "a".into(), backend: again });
+    assert!(matches!(again, Err(EditError::Exists(_))), "{again:?}");
+    assert_eq!(bench.steering.revisions().len(), 1);
+    assert_eq!(bench.server.state().generation(), 1);
+    bench.server.stop();
+}
+
+#[test]
+fn of_two_who_looked_at_the_same_state_one_changes_it() {
+    let bench = Bench::new();
+    let seen = bench.steering.etag_of_pool("a").expect("a pool");
+    let all = bench.steering.configuration().etag().to_owned();
+    let by = Author::named("ana");
+    let edit = |edit: Edit, etag: &str| bench.steering.edit(&[edit], &by, Some(etag));
+    edit(Edit::Strategy { pool: "b".into(), strategy: "random".into() }, &all).expect("fresh");
+    edit(weight("b1", 2), &format!("\"{seen}\"")).expect("the other pool is another matter");
+    let current = bench.steering.etag_of_pool("a").expect("a pool");
+    assert_eq!(edit(weight("b1", 5), &seen), Err(EditError::Stale { current: current.clone() }));
+    assert!(matches!(edit(weight("b1", 5), &all), Err(EditError::Stale { .. })));
+    edit(weight("b1", 5), &current).expect("looked again");
+    assert_eq!(bench.backends()[0].1, 5);
+    bench.server.stop();
+}
+
+#[test]
+fn what_vanished_from_the_file_is_a_conflict_that_is_told() {
+    let bench = Bench::new();
+    bench.edit(weight("b2", 4)).expect("it is there");
+    bench.write(", { name: b2, address: \"127.0.0.1:2\" }", "");
+    let preview = bench.steering.preview(None).expect("valid");
+    assert_eq!(preview.conflicts.len(), 1);
+    assert_eq!(preview.touched.backends, ["a/b2"]);
+    let applied = bench.reload().expect("valid all the same");
+    assert_eq!(applied.conflicts.len(), 1);
+    assert_eq!(bench.steering.configuration().conflicts, applied.conflicts);
+    let told = bench.told("config_conflict");
+    assert_eq!(told[0]["conflict"], "weight of a/b2 is 4: no backend \"b2\"");
+}
+
+#[test]
+fn adjustments_are_no_revisions_and_end_with_an_edit_by_hand() {
+    let bench = Bench::new();
+    let split = |n: u32| Edit::Split {
+        route: "r".into(),
+        arms: vec![("a".into(), 100 - n), ("b".into(), n)],
+    };
+    let arms = || bench.server.state().snapshot().plan.routes[0].split.clone();
+    bench.steering.adjust(&[split(5)]).expect("both are there");
+    bench.steering.adjust(&[split(25)]).expect("both are there");
+    assert_eq!(arms(), [(0, 75), (1, 25)]);
+    assert_eq!(bench.steering.revisions().len(), 1);
+    bench.edit(Edit::RoutePool { route: "r".into(), pool: "b".into() }).expect("it is there");
+    assert_eq!(arms(), [(1, 1)]);
+    bench.server.stop();
+}
+
+#[test]
+fn a_removed_backend_is_there_until_nothing_runs_on_it() {
+    let bench = Bench::new();
+    let drain = Duration::from_secs(30);
+    let remove = Edit::RemoveBackend { pool: "a".into(), backend: "b1".into(), drain };
+    bench.edit(remove).expect("it is there");
+    assert_eq!(bench.backends()[0].2, AdminState::Draining);
+    bench.steering.tick(Instant::now());
+    let names: Vec<_> = bench.backends().into_iter().map(|it| it.0).collect();
+    assert_eq!(names, ["b2"]);
+    assert_eq!(bench.steering.revisions().len(), 2);
+    let at_once =
+        Edit::RemoveBackend { pool: "a".into(), backend: "b2".into(), drain: Duration::ZERO };
+    let last = bench.edit(at_once);
+    assert!(matches!(last, Err(EditError::Invalid(_))), "a pool needs one: {last:?}");
+    bench.server.stop();
+}
+
+#[test]
+fn a_preview_changes_nothing_and_counts_what_goes() {
+    let bench = Bench::new();
+    let text =
+        FILE.replace("name: web, bind: \"127.0.0.1:0\"", "name: other, bind: \"127.0.0.1:0\"");
+    let source = Source { name: "new.yaml".into(), text, format: Format::Yaml };
+    let preview = bench.steering.preview(Some(source)).expect("valid");
+    let lines: Vec<String> = preview.changes.iter().map(ToString::to_string).collect();
+    assert!(lines.iter().any(|line| line.starts_with("+ listeners[other]: ")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("- listeners[web]: ")), "{lines:?}");
+    assert_eq!(preview.touched.listeners, ["web"]);
+    assert_eq!(bench.server.state().generation(), 1);
+    let source = Source { name: "bad.yaml".into(), text: "nonsense".into(), format: Format::Yaml };
+    assert!(matches!(bench.steering.preview(Some(source)), Err(Rejected::Invalid(_))));
+    bench.server.stop();
+}
