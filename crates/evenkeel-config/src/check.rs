@@ -3,8 +3,8 @@
 mod scale;
 
 use crate::diagnostic::{Fault, Problem};
-use crate::scalar::{Address, Name, Whole};
-use crate::sections::{AffinityType, Match, Pool, Root, Route};
+use crate::scalar::{Address, Host, Name, Whole};
+use crate::sections::{AffinityType, Match, Mount, Pool, Root, Route};
 use crate::suggest::closest;
 use crate::tree::{Node, Value};
 use evenkeel_core::address::BindAddress;
@@ -74,6 +74,7 @@ pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
             check.report(&path, "nothing is removed without `match.path_prefix`");
         }
     }
+    check.mounts(root);
     let mut named: HashMap<&str, &str> = HashMap::new();
     for (index, pool) in root.pools.iter().enumerate() {
         let affinity = &pool.affinity;
@@ -87,6 +88,25 @@ pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// True if a route names the path of a mount: all that is below `/` is nobody's in particular.
+fn overlap(route: &Route, mount: &Mount) -> bool {
+    let path = mount.path.0.as_str();
+    let test = &route.r#match;
+    let named = match (&test.path, &test.path_prefix) {
+        (Some(exact), _) => exact.0 == path,
+        (None, Some(prefix)) if prefix.0 != "/" => {
+            let rest = path.strip_prefix(prefix.0.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (None, Some(_) | None) => false,
+    };
+    let shared = |host: &Host| mount.hosts.contains(host);
+    let hosts = test.hosts.is_empty() || mount.hosts.is_empty() || test.hosts.iter().any(shared);
+    let methods = &test.methods;
+    let read = methods.is_empty() || methods.iter().any(|it| it.0 == "GET" || it.0 == "HEAD");
+    named && hosts && read
 }
 
 struct Check<'a> {
@@ -175,6 +195,23 @@ impl Check<'_> {
         if let Err(why) = keys {
             let hint = "a file with one key a line, such as made by: openssl rand -hex 32";
             self.report(&format!("{path}.affinity.secret_file"), Fault::new(why).hint(hint));
+        }
+    }
+
+    /// Requests that a route was written for, but a mount answers.
+    fn mounts(&mut self, root: &Root) {
+        for (at, listener) in root.listeners.iter().enumerate() {
+            for (index, mount) in listener.mounts.iter().enumerate() {
+                let Some(route) = root.routes.iter().find(|route| overlap(route, mount)) else {
+                    continue;
+                };
+                let (path, name) = (&mount.path.0, &route.name.0);
+                let message = format!(
+                    "route {name} matches {path} too; this mount answers GET and HEAD before it"
+                );
+                let fault = Fault::new(message).hint("move the mount to a path of its own");
+                self.report(&format!("listeners[{at}].mounts[{index}].path"), fault);
+            }
         }
     }
 

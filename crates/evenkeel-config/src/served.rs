@@ -64,7 +64,6 @@ const LISTENER: &[Gap<Listener>] = &[
         .except("`off` is served"),
     refused("tls", |it| it.tls.is_some()),
     refused("redirect", |it| it.redirect.is_some()),
-    refused("mounts", |it| !it.mounts.is_empty()),
     refused("sni_routes", |it| !it.sni_routes.is_empty()),
     refused("pool", |it| it.pool.is_some()),
     refused("udp", |it| it.udp != UdpLimits::default()),

@@ -4,6 +4,7 @@ use crate::admin::{self, Desk, Gate};
 use crate::bind::Bound;
 use crate::limits::STOP_TIMEOUT;
 use crate::lookup::SystemLookup;
+use crate::mounts;
 use crate::origin::ServedHosts;
 use crate::resolve::{FirstAnswers, ResolveTarget, TargetSet, watch_names};
 use crate::steering::Steering;
@@ -91,6 +92,9 @@ impl Control {
             runtime.block_on(async move {
                 if let Some(numbers) = &desk.numbers {
                     tokio::spawn(Arc::clone(numbers).keep_windows());
+                    if let Some(errands) = numbers.open_mounts() {
+                        tokio::spawn(mounts::serve(errands, desk.clone()));
+                    }
                 }
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));

@@ -24,6 +24,7 @@ mod limits;
 mod lookup;
 mod metrics;
 mod migrations;
+mod mounts;
 mod numbers;
 mod origin;
 mod outgoing;

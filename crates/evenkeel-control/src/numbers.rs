@@ -12,9 +12,11 @@ use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{Series, Totals, WINDOW, Windows};
 use evenkeel_core::time::Nanos;
 use evenkeel_proxy::explain::Moment;
+use evenkeel_proxy::mount::Errand;
 use evenkeel_proxy::shared::Shared;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the windows of the last minute move on.
@@ -102,6 +104,11 @@ impl Numbers {
         let recent = windows.recent(self.shared.now(), &totals, wanted);
         let span = self.started.elapsed().min(WINDOW).max(TICK);
         recent.count() as f64 / span.as_secs_f64()
+    }
+
+    /// What clients ask the mounts for; `None` if somebody has it already.
+    pub(crate) fn open_mounts(&self) -> Option<Receiver<Errand>> {
+        self.shared.open_mounts()
     }
 
     /// Threads that serve.

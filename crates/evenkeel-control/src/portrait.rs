@@ -4,7 +4,7 @@ mod backend;
 
 use crate::metrics::{Traffic, View};
 use evenkeel_api as api;
-use evenkeel_core::plan::{ListenerPlan, PathMatch, RateKey, RoutePlan};
+use evenkeel_core::plan::{ListenerPlan, MountPlan, Mounted, PathMatch, RateKey, RoutePlan};
 use evenkeel_core::pool::{Mode, Pool};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl<'a> Portrait<'a> {
             protocol: "http".to_owned(),
             client_connections: counted.map_or(0, |(_, totals)| totals.open()),
             max_connections: (max > 0).then_some(max as u64),
-            mounts: Vec::new(),
+            mounts: plan.mounts.iter().map(mount).collect(),
         }
     }
 
@@ -121,6 +121,16 @@ impl<'a> Portrait<'a> {
             requests: self.view.totals.merged(|series| series.route == plan.name).exchanges(),
         }
     }
+}
+
+fn mount(plan: &MountPlan) -> api::Mount {
+    let serve = match plan.serve {
+        Mounted::Health { .. } => "health",
+        Mounted::Metrics { .. } => "metrics",
+        Mounted::Report => "report",
+        Mounted::Dashboard => "dashboard",
+    };
+    api::Mount { path: plan.path.clone(), serve: serve.to_owned() }
 }
 
 fn mode(mode: Mode) -> api::PoolMode {

@@ -154,7 +154,7 @@ fn path_matches(test: &PathMatch, path: &[u8]) -> bool {
 }
 
 /// One host against one pattern: exact, `*.suffix` for any number of labels below it, or `*`.
-fn host_matches(pattern: &str, host: &[u8]) -> bool {
+pub fn host_matches(pattern: &str, host: &[u8]) -> bool {
     match pattern.strip_prefix("*.") {
         None => pattern == "*" || pattern.as_bytes() == host,
         Some(suffix) => {

@@ -4,6 +4,7 @@
 use crate::client_ip::{client_ip, may_use};
 use crate::exchange::Exchange;
 use crate::http1::Peer;
+use crate::mount;
 use crate::net::Net;
 use crate::record::Part;
 use crate::session;
@@ -155,7 +156,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The first value of a field that means anything.
-    fn first_value(&self, lower_name: &str) -> Option<&[u8]> {
+    pub(crate) fn first_value(&self, lower_name: &str) -> Option<&[u8]> {
         let trusted = self.peer.trusted;
         let mut fields = self.head.fields.iter();
         let field = fields.find(|field| {
@@ -191,6 +192,12 @@ impl<N: Net> Exchange<N> {
         host_lower.clear();
         host_lower.extend_from_slice(head.host.of_buf(bytes));
         host_lower.make_ascii_lowercase();
+        if !listener.mounts.is_empty() {
+            self.mounted = mount::find(asked, host_lower, view.matching).map(Box::new);
+            if self.mounted.is_some() {
+                return Ok(());
+            }
+        }
         let lines = asked.lines();
         let query = asked.query((host_lower, view.matching), &lines);
         let index = snapshot.table.find(&query).ok_or(Failure::NoRoute)?;

@@ -16,6 +16,7 @@ use crate::attempt;
 use crate::buffer::Outbox;
 use crate::clock::Nanos;
 use crate::http1::Client;
+use crate::mount::{self, Wish};
 use crate::net::Net;
 use crate::own_lines::OwnLines;
 use crate::record::{Record, Times};
@@ -128,6 +129,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) waits_until: Option<Nanos>,
     /// When a refused request may come again, if that is known.
     pub(crate) retry_after: Option<Duration>,
+    /// What a mount is asked for; then no backend is.
+    pub(crate) mounted: Option<Box<Wish>>,
     /// Interim responses that the client has not taken yet; they come before anything else.
     pub(crate) ahead: Outbox,
 }
@@ -156,6 +159,7 @@ pub(crate) fn open<N: Net>(
         own_lines: OwnLines::default(),
         waits_until: None,
         retry_after: None,
+        mounted: None,
         ahead: Outbox::default(),
     };
     exchange.record.accept = client.accept_time(exchange.record.started());
@@ -275,6 +279,9 @@ pub(crate) async fn run<N: Net>(
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
 ) -> Next {
+    if let Some(wish) = exchange.mounted.take() {
+        return Box::pin(mount::answer(worker, client, exchange, *wish)).await;
+    }
     let snapshot = exchange.record.snapshot().clone();
     let index = exchange.record.pool;
     let Some(pool) = index.and_then(|index| snapshot.pools.get(index)) else {

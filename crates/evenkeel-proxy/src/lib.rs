@@ -24,6 +24,7 @@ mod http2;
 mod idle;
 pub mod listen;
 pub mod log;
+pub mod mount;
 pub mod net;
 mod own_lines;
 mod probe;

@@ -1,5 +1,6 @@
 //! An exchange that ends with an answer of ours: the local reply, and what is left of the request.
 
+use crate::buffer::Outbox;
 use crate::exchange::{Exchange, Next};
 use crate::http1::Client;
 use crate::net::{Net, Stream};
@@ -29,18 +30,9 @@ pub(crate) async fn refuse<N: Net>(
     if failure.status() == 0 {
         return Next::Close;
     }
-    let unread = exchange.upload.unread();
-    let short = match unread {
-        BodyLength::None => true,
-        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES,
-        BodyLength::Chunked | BodyLength::UntilClose => false,
-    };
-    // A client that broke a rule, or was never told to go on, may not be where we think it is.
+    // A client that broke a rule may not be where we think it is.
     let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);
-    let in_step = !broken && !exchange.upload.owes_continue();
-    if !short || !in_step || exchange.is_draining() {
-        exchange.persistence = Persistence::Close;
-    }
+    let unread = settle(exchange, broken);
     let to = ReplyTo {
         form: exchange.form,
         version: exchange.version,
@@ -52,6 +44,33 @@ pub(crate) async fn refuse<N: Net>(
     };
     let mut reply = std::mem::take(&mut exchange.ahead);
     exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
+    deliver(worker, client, exchange, (reply, unread)).await
+}
+
+/// Decides whether the connection stays after an answer of ours, and says what is left of the
+/// request's body.
+pub(crate) fn settle<N: Net>(exchange: &mut Exchange<N>, broken: bool) -> BodyLength {
+    let unread = exchange.upload.unread();
+    let short = match unread {
+        BodyLength::None => true,
+        BodyLength::Fixed(left) => left <= MAX_DISCARDED_BYTES,
+        BodyLength::Chunked | BodyLength::UntilClose => false,
+    };
+    // Nor may one be that was never told to go on.
+    let in_step = !broken && !exchange.upload.owes_continue();
+    if !short || !in_step || exchange.is_draining() {
+        exchange.persistence = Persistence::Close;
+    }
+    unread
+}
+
+/// Sends an answer of ours, and takes what is left of the request's body.
+pub(crate) async fn deliver<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    (mut reply, unread): (Outbox, BodyLength),
+) -> Next {
     let idle = exchange.record.snapshot().listener(client.listener);
     let idle = idle.map(|listener| listener.limits.idle_timeout).unwrap_or_default();
     client.deadline.set_waiting(worker.now().after(idle), None);

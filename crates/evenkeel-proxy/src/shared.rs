@@ -2,14 +2,16 @@
 
 use crate::clock::Clock;
 use crate::log::EventLog;
+use crate::mount::{Errand, MAX_ERRANDS};
 use crate::worker::Pressure;
 use evenkeel_core::snapshot::{Door, Snapshot};
 use evenkeel_core::stats::{Stats, WorkerStats};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Sizes of a server that do not come from its snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ pub struct Shared {
     stats: Stats,
     /// Workers that have their part of `stats`.
     counting: AtomicUsize,
+    /// To whoever makes the pages of mounts.
+    mounts: OnceLock<Sender<Errand>>,
 }
 
 /// Which backends should be probed at once.
@@ -89,6 +93,7 @@ impl Shared {
             alarm: AtomicU64::new(0),
             stats: Stats::new(bounds.workers),
             counting: AtomicUsize::new(0),
+            mounts: OnceLock::new(),
         }
     }
 
@@ -101,6 +106,17 @@ impl Shared {
     pub fn probe_counts(&self) -> [(&'static str, u64); 2] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [("success", count(&self.probes.passed)), ("failure", count(&self.probes.failed))]
+    }
+
+    /// What clients ask the mounts for from now on; `None` if somebody has it already.
+    pub fn open_mounts(&self) -> Option<Receiver<Errand>> {
+        let (asked, errands) = channel(MAX_ERRANDS);
+        self.mounts.set(asked).ok().map(|()| errands)
+    }
+
+    /// Passes on what a mount is asked for; `None` if nobody takes it now.
+    pub(crate) fn ask_mount(&self, errand: Errand) -> Option<()> {
+        self.mounts.get()?.try_send(errand).ok()
     }
 
     /// What the workers have counted.

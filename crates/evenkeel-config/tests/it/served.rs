@@ -56,7 +56,6 @@ fn what_is_not_served_is_refused_with_its_place() {
         (listener("protocol: tcp"), 5, "listeners[0].protocol"),
         (listener("proxy_protocol: required"), 5, "listeners[0].proxy_protocol"),
         (listener("redirect: { port: 443 }"), 5, "listeners[0].redirect"),
-        (listener("mounts: [{ path: /h, serve: health }]"), 5, "listeners[0].mounts"),
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
         (GOOD.replace("127.0.0.1:8081", "https://a"), 10, "pools[0].backends[0]"),
         (GOOD.replace("127.0.0.1:8081", "h2c://a"), 10, "pools[0].backends[0]"),
@@ -138,5 +137,32 @@ fn the_effective_configuration_means_the_same() {
     for again in [yaml(&first.to_yaml()), toml(&first.to_toml())] {
         let again = again.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(again.plan().expect("served").0, first.plan().expect("served").0);
+    }
+}
+
+#[test]
+fn a_route_that_names_the_path_of_a_mount_is_warned_about() {
+    let text = |mount: &str, test: &str| {
+        let listener = format!("    mounts: [{{ serve: health, {mount} }}]\nroutes:");
+        let text = GOOD.replace("routes:", &listener);
+        text.replace(
+            "- pool: web",
+            &format!("- {{ match: {{ {test} }}, pool: web }}\n  - pool: web"),
+        )
+    };
+    for (mount, test, warned) in [
+        ("path: /s", "path: /s", true),
+        ("path: /s/t", "path_prefix: /s", true),
+        ("path: /s, hosts: [a.test]", "path: /s", true),
+        ("path: /s, hosts: [a.test]", "path: /s, hosts: [b.test]", false),
+        ("path: /s", "path: /s, methods: [POST]", false),
+        ("path: /st", "path_prefix: /s", false),
+        ("path: /s", "path_prefix: /", false),
+    ] {
+        let text = text(mount, test);
+        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+        let found = warnings.iter().find(|it| it.path == "listeners[0].mounts[0].path");
+        assert_eq!(found.is_some(), warned, "{mount} {test}: {warnings:?}");
+        assert!(found.is_none_or(|it| it.message.contains("/s") && it.line == 5), "{found:?}");
     }
 }

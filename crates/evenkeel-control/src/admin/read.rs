@@ -43,7 +43,7 @@ impl Desk {
         Some(format!("\"{:016x}\"", hasher.finish()))
     }
 
-    fn state(&self) -> api::State {
+    pub(crate) fn state(&self) -> api::State {
         match self.readiness.not_ready().as_deref() {
             None => api::State::Ready,
             Some("starting") => api::State::Starting,

@@ -3,9 +3,9 @@
 //!
 //! Modules by what they are about: `framing`, `chunks`, `heads` and `pipelining` for requests;
 //! `responses`, `upgrade`, `bodies` and `connections` for what follows; `trust` and `routing` for
-//! what is decided; `retries`, `exhaustion` and `draining` for when things go wrong; `choosing`,
-//! `health`, `breaker`, `sessions`, `queueing` and `limits` for who among several gets a request;
-//! `http2` for the other wire.
+//! what is decided, `mounts` for what we answer ourselves; `retries`, `exhaustion` and `draining`
+//! for when things go wrong; `choosing`, `health`, `breaker`, `sessions`, `queueing` and `limits`
+//! for who among several gets a request; `http2` for the other wire.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod arena;
@@ -23,6 +23,7 @@ mod heads;
 mod health;
 mod http2;
 mod limits;
+mod mounts;
 mod pipelining;
 mod queueing;
 mod responses;

@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod demo;
 mod lookup;
+mod mounts;
 mod program;
 mod recording;
 mod reload;
