@@ -40,6 +40,15 @@ pub fn convert(
     Ok(Converted { text, detected: configuration.detected, notes })
 }
 
+/// A tree that has no text with comments.
+pub(crate) fn plain_text(tree: Node, to: Format) -> String {
+    let tree = order::ordered(tree);
+    match to {
+        Format::Yaml => yaml_text::text(&tree, Comments::default()),
+        Format::Toml => toml_text::text(&tree, Comments::default()),
+    }
+}
+
 fn written(configuration: &Configuration, source: &Source, to: Format) -> String {
     let mut tree = configuration.merged.tree.clone();
     if tree.at("version").is_none()

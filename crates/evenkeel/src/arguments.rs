@@ -3,7 +3,7 @@
 
 use crate::bench::BenchArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use evenkeel_config::Dialect;
+use evenkeel_config::{Dialect, Product};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -142,13 +142,22 @@ pub(crate) struct ConvertArguments {
     /// The file; `-` reads stdin.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Whose form it has: native, gobalance, go-loadbalancer, load-balancer or apps.
-    /// Left out, its keys tell.
-    #[arg(long, value_name = "FORM", value_parser = dialect)]
-    pub(crate) from: Option<Dialect>,
+    /// Whose form it has: native, gobalance, go-loadbalancer, load-balancer, apps, nginx or
+    /// haproxy. Left out, its keys tell, except of the last two, which come with a report.
+    #[arg(long, value_name = "FORM", value_parser = form)]
+    pub(crate) from: Option<Form>,
     /// What to write.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) to: TextForm,
+}
+
+/// Whose form a file has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// One that is served as it is.
+    Dialect(Dialect),
+    /// One that is only converted.
+    Product(Product),
 }
 
 /// A text that configurations are written in.
@@ -330,6 +339,16 @@ fn top_interval(text: &str) -> Result<Duration, String> {
     let allowed = Duration::from_millis(200)..=Duration::from_secs(3600);
     let refused = || "an interval is between 200ms and 1h".to_owned();
     allowed.contains(&interval).then_some(interval).ok_or_else(refused)
+}
+
+fn form(text: &str) -> Result<Form, String> {
+    match Product::parse(text) {
+        Some(product) => Ok(Form::Product(product)),
+        None => match dialect(text) {
+            Ok(dialect) => Ok(Form::Dialect(dialect)),
+            Err(known) => Err(format!("{known}, nginx, haproxy")),
+        },
+    }
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, String> {

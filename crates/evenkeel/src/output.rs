@@ -53,6 +53,11 @@ pub(crate) fn say(tone: Tone, text: impl Display) {
     let _ = stderr.write_all(line.as_bytes());
 }
 
+/// Writes a line to stderr as it is.
+pub(crate) fn report(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Writes findings to stderr, an empty line between two.
 pub(crate) fn say_findings(findings: &[Diagnostic]) {
     let mut stderr = io::stderr().lock();

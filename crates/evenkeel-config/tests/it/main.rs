@@ -5,6 +5,7 @@
 mod convert;
 mod dialects;
 mod edits;
+mod imports;
 mod layers;
 mod mistakes;
 mod panics;

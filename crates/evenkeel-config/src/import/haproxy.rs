@@ -1,0 +1,156 @@
+//! HAProxy: `global`, `defaults`, and the proxies: `frontend`, `backend`, `listen`.
+
+mod backend;
+mod condition;
+mod frontend;
+mod parse;
+mod rules;
+mod server;
+mod values;
+
+use super::Report;
+use super::draft::Draft;
+use crate::diagnostic::Problem;
+use crate::tree::Node;
+use parse::{Line, Section};
+
+/// Everything that was read so far.
+struct Haproxy<'r> {
+    report: &'r mut Report,
+    root: Draft,
+    listeners: Vec<Draft>,
+    routes: Vec<Draft>,
+    pools: Vec<Draft>,
+    /// Rules that backends lay over every route to them.
+    backend_rules: Vec<(String, Vec<Line>)>,
+    /// Line of the first http frontend that has routes.
+    first_frontend: Option<usize>,
+    /// `maxconn` of `global`.
+    max_connections: Option<(usize, u64)>,
+}
+
+/// Reads a file; every line gets a remark.
+pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
+    let sections = parse::parse(text)?;
+    let mut haproxy = Haproxy {
+        report,
+        root: Draft::at(1),
+        listeners: Vec::new(),
+        routes: Vec::new(),
+        pools: Vec::new(),
+        backend_rules: Vec::new(),
+        first_frontend: None,
+        max_connections: None,
+    };
+    haproxy.root.number("version", 1, 1);
+    haproxy.sections(&sections);
+    let Haproxy { mut root, listeners, routes, pools, .. } = haproxy;
+    root.list("listeners", 1, listeners);
+    root.list("routes", 1, routes);
+    root.list("pools", 1, pools);
+    Ok(root.node())
+}
+
+/// A proxy: its lines, after those of the `defaults` above it.
+struct Proxy<'a> {
+    name: &'a str,
+    line: usize,
+    /// Those of `defaults`, which have their remarks already.
+    inherited: &'a [Line],
+    own: &'a [Line],
+}
+
+impl<'a> Proxy<'a> {
+    /// Every line that starts with these words; the last one counts where only one can.
+    fn all(&self, words: &[&str]) -> Vec<&'a Line> {
+        self.inherited.iter().chain(self.own).filter(|line| line.starts(words)).collect()
+    }
+
+    fn last(&self, words: &[&str]) -> Option<&'a Line> {
+        self.all(words).pop()
+    }
+
+    /// True if it speaks HTTP.
+    fn is_http(&self) -> bool {
+        self.last(&["mode"]).is_some_and(|line| line.word(1) == "http")
+    }
+}
+
+fn is_proxy(kind: &str) -> bool {
+    matches!(kind, "frontend" | "backend" | "listen")
+}
+
+/// Every proxy with the `defaults` in force, and these themselves.
+fn proxies(sections: &[Section]) -> Vec<(&str, Proxy<'_>)> {
+    let mut defaults: &[Line] = &[];
+    let mut proxies = Vec::new();
+    for section in sections {
+        let (name, own): (&str, &[Line]) = (&section.name, &section.lines);
+        let proxy = |inherited| Proxy { name, line: section.line, inherited, own };
+        if section.kind == "defaults" {
+            defaults = own;
+            proxies.push((section.kind.as_str(), proxy(&[])));
+        } else if is_proxy(&section.kind) {
+            proxies.push((section.kind.as_str(), proxy(defaults)));
+        }
+    }
+    proxies
+}
+
+impl Haproxy<'_> {
+    fn sections(&mut self, sections: &[Section]) {
+        for section in sections.iter().filter(|section| section.kind == "global") {
+            self.report.exact(section.line, "global");
+            section.lines.iter().for_each(|line| self.global(line));
+        }
+        let proxies = proxies(sections);
+        // Routes lay the rules of their backends over themselves: backends come first.
+        for (kind, proxy) in &proxies {
+            if matches!(*kind, "backend" | "listen") {
+                self.backend(proxy);
+            }
+        }
+        for (kind, proxy) in &proxies {
+            if matches!(*kind, "frontend" | "listen") {
+                self.frontend(proxy);
+            }
+        }
+        for (kind, proxy) in &proxies {
+            let how = if *kind == "defaults" { ": laid over the proxies below" } else { "" };
+            self.report.exact(proxy.line, format!("{kind} {}{how}", proxy.name));
+            proxy.own.iter().for_each(|line| self.judge(line, proxy));
+        }
+        let known = |kind: &str| matches!(kind, "global" | "defaults") || is_proxy(kind);
+        for section in sections.iter().filter(|section| !known(&section.kind)) {
+            self.report.lost(section.line, format!("{} {}", section.kind, section.name));
+            section.lines.iter().for_each(|line| self.report.lost(line.line, line.shown()));
+        }
+    }
+
+    fn global(&mut self, line: &Line) {
+        let (at, shown) = (line.line, line.shown());
+        let number = line.word(1).parse::<u64>();
+        match (line.word(0), number) {
+            ("maxconn", Ok(max)) => {
+                self.max_connections = Some((at, max));
+                self.report.near(at, format!("{shown}: limits.max_connections of each listener"));
+            }
+            ("nbthread", Ok(workers @ 1..=1024)) => {
+                self.root.number("workers", at, workers);
+                self.report.exact(at, format!("{shown}: workers"));
+            }
+            ("hard-stop-after", _) => match values::time(line.word(1)) {
+                Some(time) => {
+                    self.root.text("shutdown.drain_timeout", at, time);
+                    self.report.exact(at, format!("{shown}: shutdown.drain_timeout"));
+                }
+                None => self.report.lost(at, shown),
+            },
+            ("log", _) => self.report.near(at, format!("{shown}: see logging; no syslog")),
+            ("daemon" | "master-worker" | "nbproc", _) => {
+                self.report.near(at, format!("{shown}: one process with a thread per core"));
+            }
+            _ => self.report.lost(at, shown),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `frontend`, and that half of `listen`: listeners and routes.
+
+use super::condition::{self, Test};
+use super::parse::Line;
+use super::values::{Ipv6, binds, time};
+use super::{Haproxy, Proxy};
+use crate::import::draft::Draft;
+
+impl Haproxy<'_> {
+    pub(super) fn frontend(&mut self, proxy: &Proxy<'_>) {
+        let redirect = redirects(proxy);
+        let is_listen = !proxy.all(&["server"]).is_empty();
+        let default = proxy.last(&["default_backend"]);
+        let target = default.map(|line| (line.line, line.word(1)));
+        let target = target.or(is_listen.then_some((proxy.line, proxy.name)));
+        for line in proxy.all(&["bind"]) {
+            let both = if line.has("v4v6") { Ipv6::Both } else { Ipv6::Only };
+            for bind in binds(line.word(1), both) {
+                let mut listener = self.listener(line, bind, proxy);
+                match (proxy.is_http(), &redirect) {
+                    (true, Some((at, status, only_plain))) if !(line.has("ssl") && *only_plain) => {
+                        listener.text("redirect.scheme", *at, "https");
+                        listener.number("redirect.status", *at, *status);
+                    }
+                    (true, _) => {}
+                    (false, _) => {
+                        listener.text("protocol", line.line, "tcp");
+                        if let Some((at, pool)) = target {
+                            listener.text("pool", at, pool);
+                        }
+                    }
+                }
+                self.listeners.push(listener);
+            }
+        }
+        let only_redirects =
+            redirect.is_some() && !proxy.all(&["bind"]).iter().any(|it| it.has("ssl"));
+        if proxy.is_http() && !only_redirects {
+            self.routes(proxy, target);
+        }
+    }
+
+    fn listener(&mut self, line: &Line, bind: String, proxy: &Proxy<'_>) -> Draft {
+        let at = line.line;
+        let mut listener = Draft::at(at);
+        listener.text("bind", at, bind);
+        for (name, path) in
+            [("client", "limits.idle_timeout"), ("http-request", "limits.request_head_timeout")]
+        {
+            let Some(timeout) = proxy.last(&["timeout", name]) else { continue };
+            if let Some(time) = time(timeout.word(2)) {
+                listener.text(path, timeout.line, time);
+            }
+        }
+        let own = proxy.last(&["maxconn"]);
+        let own = own.and_then(|line| Some((line.line, line.word(1).parse().ok()?)));
+        if let Some((at, max)) = own.or(self.max_connections) {
+            listener.number("limits.max_connections", at, max);
+        }
+        if line.has("accept-proxy") {
+            listener.text("proxy_protocol", at, "required");
+        }
+        if let Some(monitor) = proxy.last(&["monitor-uri"]).filter(|_| proxy.is_http()) {
+            let mut mount = Draft::at(monitor.line);
+            mount.text("path", monitor.line, monitor.word(1));
+            mount.text("serve", monitor.line, "health");
+            mount.number("down_status", monitor.line, 200);
+            listener.push("mounts", mount);
+        }
+        if line.has("ssl") {
+            tls(line, &mut listener);
+        }
+        listener
+    }
+
+    fn routes(&mut self, proxy: &Proxy<'_>, default: Option<(usize, &str)>) {
+        if let Some(first) = self.first_frontend {
+            let text = format!(
+                "{}: routes hold on every listener: what the frontend on line {first} takes does \
+                 not come here",
+                proxy.name
+            );
+            self.report.near(proxy.line, text);
+        }
+        self.first_frontend.get_or_insert(proxy.line);
+        for rule in proxy.all(&["use_backend"]) {
+            for tests in condition::condition(rule, proxy).unwrap_or_default() {
+                let mut route = Draft::at(rule.line);
+                if condition::write(&tests, &mut route, rule.line) {
+                    route.text("pool", rule.line, rule.word(1));
+                    self.finish_route(route, rule.word(1), proxy);
+                }
+            }
+        }
+        if let Some((line, pool)) = default {
+            let mut route = Draft::at(line);
+            route.text("pool", line, pool);
+            self.finish_route(route, pool, proxy);
+        }
+    }
+
+    /// Lays the rules of the frontend, then those of the backend, over a route.
+    fn finish_route(&mut self, mut route: Draft, pool: &str, proxy: &Proxy<'_>) {
+        let own = proxy.all(&["http-request"]).into_iter().chain(proxy.all(&["http-response"]));
+        let own: Vec<Line> = own.cloned().collect();
+        let of_backend = self.backend_rules.iter().find(|(name, _)| name == pool);
+        let of_backend = of_backend.map(|(_, rules)| rules.clone()).unwrap_or_default();
+        let same = pool == proxy.name;
+        for rule in own.iter().chain(of_backend.iter().filter(|_| !same)) {
+            super::rules::apply(rule, proxy, &mut route);
+        }
+        self.routes.push(route);
+    }
+}
+
+/// `redirect scheme https`: its line, its status, and whether only plain connections are meant.
+fn redirects(proxy: &Proxy<'_>) -> Option<(usize, u64, bool)> {
+    let lines = proxy.all(&["redirect", "scheme", "https"]).into_iter();
+    let mut lines = lines.chain(proxy.all(&["http-request", "redirect", "scheme", "https"]));
+    let found = lines.rfind(|line| is_redirect(line, proxy))?;
+    let status = found.after("code").and_then(|code| code.parse().ok()).unwrap_or(302);
+    Some((found.line, status, found.has("if")))
+}
+
+/// True of a redirect that a listener can make.
+pub(super) fn is_redirect(line: &Line, proxy: &Proxy<'_>) -> bool {
+    match condition::condition(line, proxy).as_deref() {
+        Some([tests]) => tests.iter().all(|test| *test == Test::NotSecure),
+        Some(_) | None => false,
+    }
+}
+
+fn tls(line: &Line, listener: &mut Draft) {
+    let at = line.line;
+    listener.text("tls.min_version", at, "1.2");
+    for pair in line.words.windows(2) {
+        match (pair[0].as_str(), pair[1].as_str()) {
+            ("crt", file) => {
+                let mut certificate = Draft::at(at);
+                certificate.text("cert", at, file);
+                certificate.text("key", at, file);
+                listener.push("tls.certificates", certificate);
+            }
+            ("alpn", protocols) => listener.texts("tls.alpn", at, protocols.split(',')),
+            ("ca-file", file) => listener.text("tls.client_ca", at, file),
+            ("verify", "optional") => listener.text("tls.client_auth", at, "optional"),
+            ("ssl-min-ver", "TLSv1.3") => listener.text("tls.min_version", at, "1.3"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `http-request` and `http-response`, and what becomes of every line of a proxy.
+
+use super::backend::{balanced, reason};
+use super::condition::{self, Test};
+use super::parse::Line;
+use super::values::time;
+use super::{Haproxy, Proxy};
+use crate::import::draft::Draft;
+
+/// Lays a rule over a route; what a route cannot say, its remark tells.
+pub(super) fn apply(rule: &Line, proxy: &Proxy<'_>, route: &mut Draft) {
+    if !is_kept(rule, proxy) {
+        return;
+    }
+    let (at, name, value) = (rule.line, rule.word(2), rule.word(3));
+    let side = if rule.word(0) == "http-request" { "request_headers" } else { "response_headers" };
+    match rule.word(1) {
+        "set-header" if sent_anyway(name) => {}
+        "set-header" => route.field(&format!("{side}.set"), at, (name, value)),
+        "add-header" => route.field(&format!("{side}.add"), at, (name, value)),
+        "del-header" => route.push_text(&format!("{side}.remove"), at, name),
+        "deny" => {
+            for test in condition::condition(rule, proxy).into_iter().flatten().flatten() {
+                if let Test::Source(networks) = test {
+                    networks.iter().for_each(|network| route.push_text("deny", at, network));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Fields that say what the proxy says of itself.
+fn sent_anyway(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    matches!(name.as_str(), "x-forwarded-proto" | "x-forwarded-for" | "x-forwarded-host")
+}
+
+/// True of a rule that holds always, with a fixed value, or that refuses networks.
+fn is_kept(rule: &Line, proxy: &Proxy<'_>) -> bool {
+    let conditional = rule.has("if") || rule.has("unless");
+    match rule.word(1) {
+        "set-header" if sent_anyway(rule.word(2)) => true,
+        "set-header" | "add-header" => !conditional && !rule.word(3).contains("%["),
+        "del-header" => !conditional && rule.words.len() == 3,
+        "deny" => match condition::condition(rule, proxy) {
+            Some(any) => any.iter().all(|tests| matches!(tests.as_slice(), [Test::Source(_)])),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// How a line is kept: exact, or nearly with these words.
+enum Kept {
+    Exact(&'static str),
+    Near(&'static str),
+    Lost,
+    /// It has its remark.
+    Told,
+}
+
+impl Haproxy<'_> {
+    /// The remark of a line of a proxy or of `defaults`.
+    pub(super) fn judge(&mut self, line: &Line, proxy: &Proxy<'_>) {
+        let kept = kept(line, proxy);
+        let (at, shown) = (line.line, line.shown());
+        match kept {
+            Kept::Exact(how) => self.report.exact(at, format!("{shown}: {how}")),
+            Kept::Near(how) => self.report.near(at, format!("{shown}: {how}")),
+            Kept::Lost => self.report.lost(at, shown),
+            Kept::Told => {}
+        }
+    }
+}
+
+fn kept(line: &Line, proxy: &Proxy<'_>) -> Kept {
+    match (line.word(0), line.word(1)) {
+        ("server", _) => Kept::Told,
+        ("mode", "http" | "tcp") => Kept::Exact("protocol"),
+        ("bind", _) => kept_bind(line),
+        ("timeout", name) => kept_timeout(line, name),
+        ("balance", word) => match balanced(word, Some(line)) {
+            Some(_) if word == "source" => Kept::Near("strategy consistent_hash"),
+            Some(_) => Kept::Exact("strategy"),
+            None => Kept::Lost,
+        },
+        ("default_backend", _) => Kept::Exact("the last route"),
+        ("default-server", _) => Kept::Exact("laid over the servers below"),
+        ("retries", count) if count.parse::<u64>().is_ok() => {
+            Kept::Exact("retry.attempts is one more")
+        }
+        ("retry-on", _) => match line.from(1).iter().all(|word| reason(word).is_some()) {
+            true => Kept::Exact("retry.on"),
+            false => Kept::Near("retry.on, as far as it has the reason"),
+        },
+        ("maxconn", max) if max.parse::<u64>().is_ok() => {
+            Kept::Exact("limits.max_connections of the listener")
+        }
+        ("cookie", _) if line.has("insert") => {
+            Kept::Near("affinity by a signed cookie of that name")
+        }
+        ("stick", "on") if line.word(2) == "src" => Kept::Near("affinity: client_ip, not kept"),
+        ("stick-table", _) => Kept::Near("nothing is kept per client: see affinity"),
+        ("hash-type", "consistent") => Kept::Exact("strategy consistent_hash"),
+        ("monitor-uri", _) => Kept::Near("a mount of health"),
+        ("log" | "log-format", _) => Kept::Near("see logging"),
+        ("acl", _) if condition::is_known(line) => Kept::Exact("a match of the routes that use it"),
+        ("option", name) => kept_option(name),
+        ("http-check", "send") => Kept::Near("method, path and host of the health check"),
+        ("http-check", "expect") if matches!(line.word(2), "status" | "string") => {
+            Kept::Exact("health.expect")
+        }
+        ("http-request" | "http-response" | "redirect" | "use_backend", _) => {
+            kept_rule(line, proxy)
+        }
+        _ => Kept::Lost,
+    }
+}
+
+/// Rules with a condition name ACLs of the proxy they stand in.
+fn kept_rule(line: &Line, proxy: &Proxy<'_>) -> Kept {
+    match line.word(0) {
+        "use_backend" => match condition::condition(line, proxy) {
+            Some(any) if !line.word(1).contains("%[") => {
+                let fits = |tests: &Vec<Test>| {
+                    condition::write(tests, &mut Draft::at(line.line), line.line)
+                };
+                match any.iter().all(fits) {
+                    true if any.iter().flatten().any(|it| matches!(it, Test::Prefix(_))) => {
+                        Kept::Near("a route; path_prefix covers whole segments")
+                    }
+                    true => Kept::Exact("a route"),
+                    false => Kept::Lost,
+                }
+            }
+            Some(_) | None => Kept::Lost,
+        },
+        "redirect" | "http-request" if line.has("redirect") => {
+            let https = line.has("scheme") && line.has("https");
+            match https && super::frontend::is_redirect(line, proxy) {
+                true => Kept::Exact("redirect of the listener"),
+                false => Kept::Lost,
+            }
+        }
+        _ if is_kept(line, proxy) => match line.word(1) {
+            "set-header" if sent_anyway(line.word(2)) => Kept::Exact("sent anyway"),
+            "deny" => Kept::Near("deny of every route of the frontend"),
+            _ => Kept::Exact("headers of the routes"),
+        },
+        _ => Kept::Lost,
+    }
+}
+
+fn kept_bind(line: &Line) -> Kept {
+    let crt = line.after("crt").unwrap_or_default();
+    if line.has("ssl") && (crt.is_empty() || crt.ends_with('/')) {
+        return Kept::Lost;
+    }
+    let known = [
+        "ssl",
+        "crt",
+        "alpn",
+        "accept-proxy",
+        "ca-file",
+        "verify",
+        "ssl-min-ver",
+        "v4v6",
+        "v6only",
+        "name",
+        "required",
+        "optional",
+        "none",
+    ];
+    let values = ["crt", "alpn", "ca-file", "verify", "ssl-min-ver", "name"];
+    let words = line.from(2);
+    let is_value = |at: usize| at > 0 && values.contains(&words[at - 1].as_str());
+    let odd = words.iter().enumerate().any(|(at, word)| !is_value(at) && !known.contains(&&**word));
+    if odd {
+        Kept::Near("listeners[].bind, without its other words")
+    } else {
+        Kept::Exact("listeners[].bind")
+    }
+}
+
+fn kept_timeout(line: &Line, name: &str) -> Kept {
+    if time(line.word(2)).is_none() {
+        return Kept::Lost;
+    }
+    match name {
+        "connect" => Kept::Exact("timeouts.connect"),
+        "client" => Kept::Exact("limits.idle_timeout"),
+        "server" => Kept::Near("timeouts.response_head and timeouts.idle"),
+        "http-request" => Kept::Exact("limits.request_head_timeout"),
+        "queue" => Kept::Exact("connections.queue.timeout"),
+        "check" => Kept::Exact("health.timeout"),
+        "tunnel" => Kept::Near("timeouts.idle, for bodies too"),
+        "http-keep-alive" => Kept::Near("limits.idle_timeout, as that of `timeout client`"),
+        _ => Kept::Lost,
+    }
+}
+
+fn kept_option(name: &str) -> Kept {
+    match name {
+        "forwardfor" | "http-keep-alive" | "redispatch" => Kept::Exact("always so"),
+        "httpchk" => Kept::Exact("health.type: http"),
+        "tcp-check" => Kept::Near("health.type: tcp"),
+        "httplog" | "tcplog" | "dontlognull" | "dontlog-normal" | "logasap" => {
+            Kept::Near("see logging.access")
+        }
+        "splice-auto" | "splice-request" | "splice-response" | "tcp-smart-accept"
+        | "tcp-smart-connect" | "tcpka" | "clitcpka" | "srvtcpka" => {
+            Kept::Near("the program has its own way")
+        }
+        _ => Kept::Lost,
+    }
+}

@@ -1,0 +1,65 @@
+//! Values as HAProxy writes them.
+
+use crate::import::draft::duration;
+
+/// `5000`, `5s`, `1m`, `100us` as a duration of the native form; a bare number is milliseconds.
+pub(super) fn time(text: &str) -> Option<String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "us" => return Some(format!("{number}us")),
+        "" | "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
+        _ => None,
+    };
+    millis.map(duration)
+}
+
+/// Addresses of a `bind`, as the native form binds them.
+pub(super) fn binds(word: &str, line_has_v4v6: Ipv6) -> Vec<String> {
+    let one = |address: &str| {
+        let address = address.trim_start_matches("ipv4@").trim_start_matches("ipv6@");
+        match address.rsplit_once(':') {
+            Some(("" | "*", port)) => format!("0.0.0.0:{port}"),
+            Some(("[::]" | "::", port)) if line_has_v4v6 == Ipv6::Both => format!(":{port}"),
+            Some(("::", port)) => format!("[::]:{port}"),
+            Some(_) | None if address.starts_with('/') => format!("unix:{address}"),
+            Some(_) | None => address.replacen("unix@", "unix:", 1),
+        }
+    };
+    word.split(',').map(one).collect()
+}
+
+/// Whether an IPv6 bind takes IPv4 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ipv6 {
+    Only,
+    Both,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_binds() {
+        for (text, wanted) in [
+            ("5000", Some("5s")),
+            ("1500", Some("1500ms")),
+            ("5s", Some("5s")),
+            ("2m", Some("120s")),
+            ("x", None),
+            ("", None),
+            ("5y", None),
+        ] {
+            assert_eq!(time(text).as_deref(), wanted, "{text}");
+        }
+        assert_eq!(binds("*:80,:81", Ipv6::Only), ["0.0.0.0:80", "0.0.0.0:81"]);
+        assert_eq!(binds("[::]:80", Ipv6::Both), [":80"]);
+        assert_eq!(binds("/run/x.sock", Ipv6::Only), ["unix:/run/x.sock"]);
+    }
+}

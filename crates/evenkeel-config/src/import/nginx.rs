@@ -1,0 +1,158 @@
+//! nginx: `http` with its servers, locations and upstreams, and `stream`.
+
+mod location;
+mod parse;
+mod policy;
+mod pool;
+mod server;
+mod stream;
+mod values;
+
+use super::Report;
+use super::draft::Draft;
+use crate::diagnostic::Problem;
+use crate::tree::Node;
+use parse::Directive;
+use policy::Scope;
+use server::Server;
+use std::collections::HashMap;
+
+/// Everything that was read so far.
+struct Nginx<'r> {
+    report: &'r mut Report,
+    root: Draft,
+    /// By where they bind.
+    listeners: Vec<(String, Draft)>,
+    /// By name.
+    pools: Vec<(String, Draft)>,
+    servers: Vec<Server>,
+    /// `limit_req_zone` by name.
+    zones: HashMap<String, policy::Zone>,
+    /// Names of `limit_conn_zone`s that count by client address.
+    client_zones: Vec<String>,
+}
+
+/// Reads a file; every directive gets a remark.
+pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
+    let directives = parse::parse(text)?;
+    let mut nginx = Nginx {
+        report,
+        root: Draft::at(1),
+        listeners: Vec::new(),
+        pools: Vec::new(),
+        servers: Vec::new(),
+        zones: HashMap::new(),
+        client_zones: Vec::new(),
+    };
+    nginx.root.number("version", 1, 1);
+    for directive in &directives {
+        nginx.main(directive);
+    }
+    Ok(nginx.finish())
+}
+
+impl Nginx<'_> {
+    fn main(&mut self, directive: &Directive) {
+        let line = directive.line;
+        let block = directive.block.as_deref();
+        match (directive.name.as_str(), block) {
+            ("http", Some(block)) => {
+                self.report.exact(line, "http");
+                self.http(block);
+            }
+            ("stream", Some(block)) => {
+                self.report.exact(line, "stream");
+                self.stream(block);
+            }
+            ("events", Some(block)) => {
+                self.report.exact(line, "events");
+                block.iter().for_each(|inner| self.event(inner));
+            }
+            ("worker_processes", None) => self.workers(directive),
+            ("error_log", None) => self.error_log(directive),
+            _ => self.lose(directive),
+        }
+    }
+
+    fn workers(&mut self, directive: &Directive) {
+        let (line, shown) = (directive.line, directive.shown());
+        match directive.argument(0) {
+            "auto" => self.report.exact(line, format!("{shown}: one worker per core")),
+            count => match count.parse::<u64>() {
+                Ok(count @ 1..=1024) => {
+                    self.root.number("workers", line, count);
+                    self.report.exact(line, format!("{shown}: workers"));
+                }
+                Ok(_) | Err(_) => self.lose(directive),
+            },
+        }
+    }
+
+    fn event(&mut self, directive: &Directive) {
+        let (line, shown) = (directive.line, directive.shown());
+        if directive.name == "worker_connections" {
+            let text = format!("{shown}: limits.max_connections of a listener is 10000 as it is");
+            return self.report.near(line, text);
+        }
+        self.report.near(line, format!("{shown}: chosen by the program itself"));
+    }
+
+    /// The level is kept; events go to the log, wherever that is.
+    fn error_log(&mut self, directive: &Directive) {
+        let level = match directive.argument(1) {
+            "debug" => "debug",
+            "info" | "notice" => "info",
+            "warn" => "warn",
+            _ => "error",
+        };
+        self.root.text("logging.level", directive.line, level);
+        let text = format!(
+            "{}: logging.level; events and access records share one log",
+            directive.shown()
+        );
+        self.report.near(directive.line, text);
+    }
+
+    fn http(&mut self, block: &[Directive]) {
+        for directive in block.iter().filter(|directive| directive.name == "upstream") {
+            self.read_pool(directive, "http");
+        }
+        for directive in block {
+            self.zone(directive);
+        }
+        let scope = Scope::default().with(block);
+        for directive in block {
+            match (directive.name.as_str(), directive.block.as_deref()) {
+                ("upstream", Some(_)) => {}
+                ("limit_req_zone" | "limit_conn_zone", None) => {}
+                ("server", Some(inner)) => self.server(directive.line, inner, &scope),
+                ("error_log", None) => self.error_log(directive),
+                _ => self.judge(directive),
+            }
+        }
+        let servers = std::mem::take(&mut self.servers);
+        self.assemble(servers);
+    }
+
+    /// Tells that a directive, with all in it, is not in the result.
+    fn lose(&mut self, directive: &Directive) {
+        self.report.lost(directive.line, directive.shown());
+        for inner in directive.block.iter().flatten() {
+            self.lose(inner);
+        }
+    }
+
+    /// The pool of a name.
+    fn pool(&mut self, name: &str) -> Option<&mut Draft> {
+        self.pools.iter_mut().find(|(known, _)| known == name).map(|(_, draft)| draft)
+    }
+
+    fn finish(self) -> Node {
+        let mut root = self.root;
+        let drafts =
+            |list: Vec<(String, Draft)>| list.into_iter().map(|(_, draft)| draft).collect();
+        root.list("listeners", 1, drafts(self.listeners));
+        root.list("pools", 1, drafts(self.pools));
+        root.node()
+    }
+}

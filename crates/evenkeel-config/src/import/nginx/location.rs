@@ -1,0 +1,159 @@
+//! `location`: one route.
+
+use super::Nginx;
+use super::parse::Directive;
+use super::policy::Scope;
+use crate::import::draft::{Draft, with_port};
+
+/// One location that proxies.
+pub(super) struct Location {
+    pub(super) exact: bool,
+    pub(super) path: String,
+    pub(super) route: Draft,
+}
+
+/// What `proxy_pass` says.
+struct Target {
+    pool: String,
+    /// The path that takes the place of the location's.
+    path: Option<String>,
+}
+
+impl Nginx<'_> {
+    /// The route of a location; none if it does not proxy, or matches by a pattern.
+    pub(super) fn location(
+        &mut self,
+        directive: &Directive,
+        block: &[Directive],
+        outer: &Scope<'_>,
+    ) -> Option<Location> {
+        let (line, shown) = (directive.line, directive.shown());
+        let (modifier, path) = match directive.arguments.as_slice() {
+            [path] => ("", path.as_str()),
+            [modifier, path] => (modifier.as_str(), path.as_str()),
+            _ => ("~", ""),
+        };
+        let pass = block.iter().rev().find(|it| it.name == "proxy_pass" || it.name == "grpc_pass");
+        let by_pattern = !matches!(modifier, "" | "=" | "^~") || !path.starts_with('/');
+        let Some(pass) = pass.filter(|_| !by_pattern) else {
+            let why = if by_pattern { "a pattern of paths" } else { "it proxies nothing" };
+            self.report.lost(line, format!("{shown}: {why}"));
+            block.iter().for_each(|inner| self.lose(inner));
+            return None;
+        };
+        let exact = modifier == "=";
+        self.tell_match((line, shown), path, exact);
+        let scope = outer.with(block);
+        let target = self.target(pass)?;
+        let mut route = Draft::at(line);
+        match (exact, path.trim_end_matches('/')) {
+            (true, _) => route.text("match.path", line, path),
+            (false, "") => {}
+            (false, prefix) => route.text("match.path_prefix", line, prefix),
+        }
+        route.text("pool", pass.line, target.pool.clone());
+        self.tell_pass(pass, (path, exact), &target, &mut route);
+        self.apply_to_route(&scope, &mut route);
+        self.apply_to_pool(&scope, &target.pool);
+        for inner in block.iter().filter(|inner| !inner.name.ends_with("_pass")) {
+            self.judge(inner);
+        }
+        Some(Location { exact, path: path.to_owned(), route })
+    }
+
+    fn tell_match(&mut self, (line, shown): (usize, String), path: &str, exact: bool) {
+        if exact || path == "/" {
+            return self.report.exact(line, format!("{shown}: match"));
+        }
+        let bare = path.trim_end_matches('/');
+        let how = if path.ends_with('/') {
+            format!("match.path_prefix, which covers {bare} itself too")
+        } else {
+            format!("match.path_prefix covers whole segments: {path}/x, not {path}x")
+        };
+        self.report.near(line, format!("{shown}: {how}"));
+    }
+
+    fn tell_pass(
+        &mut self,
+        pass: &Directive,
+        (path, exact): (&str, bool),
+        target: &Target,
+        route: &mut Draft,
+    ) {
+        let (line, shown) = (pass.line, pass.shown());
+        match target.path.as_deref() {
+            None => self.report.exact(line, format!("{shown}: pool {}", target.pool)),
+            Some(same) if same == path => {
+                self.report.exact(line, format!("{shown}: pool {}", target.pool));
+            }
+            Some("/") if path.ends_with('/') && !exact => {
+                route.flag("strip_prefix", line, true);
+                self.report.exact(line, format!("{shown}: strip_prefix"));
+            }
+            Some(other) => {
+                let how = format!("the path is not rewritten to {other}");
+                self.report.lost(line, format!("{shown}: {how}"));
+            }
+        }
+    }
+
+    /// The pool that `proxy_pass` names; made for an address that is no upstream.
+    fn target(&mut self, pass: &Directive) -> Option<Target> {
+        let url = pass.argument(0);
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let usable = matches!(scheme, "http" | "https" | "grpc" | "grpcs");
+        if !usable || rest.contains('$') {
+            let text = format!("{}: the address is not known before a request", pass.shown());
+            self.report.lost(pass.line, text);
+            return None;
+        }
+        let (host, path) = match rest.strip_prefix("unix:") {
+            Some(socket) => {
+                let (socket, path) = socket.split_once(':').unwrap_or((socket, ""));
+                (format!("unix:{socket}"), path.to_owned())
+            }
+            None => match rest.find('/') {
+                Some(at) => (rest[..at].to_owned(), rest[at..].to_owned()),
+                None => (rest.to_owned(), String::new()),
+            },
+        };
+        let secure = matches!(scheme, "https" | "grpcs");
+        if self.pool(&host).is_none() {
+            self.single(&host, secure, pass.line);
+        }
+        if scheme.starts_with("grpc")
+            && let Some(pool) = self.pool(&host)
+        {
+            pool.text("protocol", pass.line, "h2");
+        }
+        if secure {
+            self.secure(&host, pass);
+        }
+        Some(Target { pool: host, path: (!path.is_empty()).then_some(path) })
+    }
+
+    /// A pool of one backend.
+    fn single(&mut self, host: &str, secure: bool, line: usize) {
+        let mut pool = self.new_pool(host, line);
+        let address = with_port(host, if secure { 443 } else { 80 });
+        let mut backend = Draft::at(line);
+        backend.text("address", line, if secure { format!("https://{address}") } else { address });
+        pool.push("backends", backend);
+        self.pools.push((host.to_owned(), pool));
+    }
+
+    /// TLS towards the backends: unless told so, nginx verifies no certificate.
+    fn secure(&mut self, host: &str, pass: &Directive) {
+        let line = pass.line;
+        let Some(pool) = self.pool(host) else { return };
+        pool.flag("tls.insecure_skip_verify", line, true);
+        for at in 0..pool.len("backends") {
+            let path = format!("backends[{at}].address");
+            let plain = pool.get(&path).filter(|address| !address.contains("://"));
+            if let Some(plain) = plain.map(str::to_owned) {
+                pool.text(&path, line, format!("https://{plain}"));
+            }
+        }
+    }
+}

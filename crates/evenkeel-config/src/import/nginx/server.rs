@@ -1,0 +1,293 @@
+//! `server`: listeners, names, and the locations in the order that nginx asks them.
+
+use super::Nginx;
+use super::location::Location;
+use super::parse::Directive;
+use super::policy::{Scope, apply_to_listener};
+use crate::import::draft::{Draft, with_port};
+
+/// One server.
+pub(super) struct Server {
+    pub(super) line: usize,
+    /// Places in the list of listeners.
+    listeners: Vec<usize>,
+    names: Vec<String>,
+    /// It answers for hosts that nobody names.
+    is_default: bool,
+    locations: Vec<Location>,
+    /// Line and words of `return 301 https://…`, and its status.
+    redirect: Option<(usize, String, u64)>,
+}
+
+impl Nginx<'_> {
+    pub(super) fn server(&mut self, line: usize, block: &[Directive], outer: &Scope<'_>) {
+        self.report.exact(line, "server: routes");
+        let scope = outer.with(block);
+        let mut server = Server {
+            line,
+            listeners: Vec::new(),
+            names: Vec::new(),
+            is_default: false,
+            locations: Vec::new(),
+            redirect: None,
+        };
+        for directive in block.iter().filter(|directive| directive.name == "listen") {
+            self.listen(directive, &mut server);
+        }
+        if server.listeners.is_empty() {
+            let place = self.listener("0.0.0.0:80", line);
+            server.listeners.push(place);
+        }
+        for place in server.listeners.clone() {
+            let listener = &mut self.listeners[place].1;
+            apply_to_listener(&scope, &self.client_zones, listener);
+        }
+        self.tls(block, &server);
+        for directive in block {
+            self.in_server(directive, &scope, &mut server);
+        }
+        self.servers.push(server);
+    }
+
+    fn in_server(&mut self, directive: &Directive, scope: &Scope<'_>, server: &mut Server) {
+        match (directive.name.as_str(), directive.block.as_deref()) {
+            ("listen", None) => {}
+            ("server_name", None) => self.names(directive, server),
+            ("location", Some(block)) => {
+                let location = self.location(directive, block, scope);
+                server.locations.extend(location);
+            }
+            ("return", None) => self.redirect(directive, server),
+            ("ssl_certificate" | "ssl_certificate_key" | "ssl_protocols", None) => {}
+            ("ssl_client_certificate" | "ssl_verify_client", None) => {}
+            _ => self.judge(directive),
+        }
+    }
+
+    fn listen(&mut self, directive: &Directive, server: &mut Server) {
+        let (line, shown) = (directive.line, directive.shown());
+        let address = directive.argument(0);
+        let bind = match address.parse::<u16>() {
+            Ok(port) => format!("0.0.0.0:{port}"),
+            Err(_) => with_port(address, 80).replacen("*:", "0.0.0.0:", 1),
+        };
+        if evenkeel_core::address::BindAddress::parse(&bind).is_err() {
+            return self.report.lost(line, format!("{shown}: not an address to bind"));
+        }
+        let place = self.listener(&bind, line);
+        server.listeners.push(place);
+        let mut odd = Vec::new();
+        for word in directive.arguments.get(1..).unwrap_or_default() {
+            let listener = &mut self.listeners[place].1;
+            match word.split('=').next().unwrap_or_default() {
+                "default_server" | "default" => server.is_default = true,
+                "ssl" => listener.texts("tls.alpn", line, ["http/1.1"]),
+                "proxy_protocol" => listener.text("proxy_protocol", line, "required"),
+                "http2" | "reuseport" | "backlog" | "deferred" | "so_keepalive" | "ipv6only" => {}
+                _ => odd.push(word.clone()),
+            }
+        }
+        if directive.arguments.iter().any(|word| word == "http2") {
+            self.listeners[place].1.texts("tls.alpn", line, ["h2", "http/1.1"]);
+        }
+        match odd.as_slice() {
+            [] => self.report.exact(line, format!("{shown}: listeners[].bind")),
+            odd => {
+                let text = format!("{shown}: listeners[].bind, without {}", odd.join(" "));
+                self.report.near(line, text);
+            }
+        }
+    }
+
+    /// The place of the listener that binds there.
+    pub(super) fn listener(&mut self, bind: &str, line: usize) -> usize {
+        if let Some(place) = self.listeners.iter().position(|(known, _)| known == bind) {
+            return place;
+        }
+        let mut listener = Draft::at(line);
+        listener.text("bind", line, bind);
+        self.listeners.push((bind.to_owned(), listener));
+        self.listeners.len() - 1
+    }
+
+    /// Certificates of a server, on each of its listeners that speaks TLS.
+    fn tls(&mut self, block: &[Directive], server: &Server) {
+        let find = |name: &str| block.iter().find(|directive| directive.name == name);
+        let keys = |it: &&Directive| matches!(&*it.name, "ssl_certificate" | "ssl_certificate_key");
+        let http2 = find("http2").is_some_and(|directive| directive.argument(0) == "on");
+        for place in &server.listeners {
+            let listener = &mut self.listeners[*place].1;
+            if !listener.has("tls") {
+                continue;
+            }
+            if http2 {
+                listener.texts("tls.alpn", server.line, ["h2", "http/1.1"]);
+            }
+            if let (Some(cert), Some(key)) = (find("ssl_certificate"), find("ssl_certificate_key"))
+            {
+                let mut pair = Draft::at(cert.line);
+                pair.text("cert", cert.line, cert.argument(0));
+                pair.text("key", key.line, key.argument(0));
+                listener.push("tls.certificates", pair);
+            }
+            if let Some(oldest) = find("ssl_protocols") {
+                let only_13 = !oldest.arguments.iter().any(|it| it != "TLSv1.3");
+                listener.text("tls.min_version", oldest.line, if only_13 { "1.3" } else { "1.2" });
+            }
+            if let Some(ca) = find("ssl_client_certificate") {
+                listener.text("tls.client_ca", ca.line, ca.argument(0));
+                let verify = find("ssl_verify_client").map_or("off", |it| it.argument(0));
+                let auth = if verify == "on" { "required" } else { "optional" };
+                listener.text("tls.client_auth", ca.line, auth);
+            }
+        }
+        let secure = server.listeners.iter().any(|place| self.listeners[*place].1.has("tls"));
+        for directive in block.iter().filter(|it| keys(it) || it.name.starts_with("ssl_")) {
+            let (line, shown) = (directive.line, directive.shown());
+            match directive.name.as_str() {
+                "ssl_certificate"
+                | "ssl_certificate_key"
+                | "ssl_client_certificate"
+                | "ssl_verify_client"
+                    if secure =>
+                {
+                    self.report.exact(line, format!("{shown}: tls of the listener"));
+                }
+                "ssl_protocols" if secure => {
+                    let how = "tls.min_version; nothing older than TLS 1.2 is spoken";
+                    self.report.near(line, format!("{shown}: {how}"));
+                }
+                "ssl_certificate"
+                | "ssl_certificate_key"
+                | "ssl_client_certificate"
+                | "ssl_verify_client"
+                | "ssl_protocols" => {
+                    self.report.lost(line, format!("{shown}: no `listen … ssl` in this server"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn names(&mut self, directive: &Directive, server: &mut Server) {
+        let (line, shown) = (directive.line, directive.shown());
+        let mut odd = Vec::new();
+        for name in &directive.arguments {
+            match name.as_str() {
+                "_" | "" => {}
+                name if name.starts_with('~') || name.ends_with(".*") => odd.push(name.to_owned()),
+                name => match name.strip_prefix('.') {
+                    Some(bare) => server.names.extend([bare.to_owned(), format!("*.{bare}")]),
+                    None => server.names.push(name.to_owned()),
+                },
+            }
+        }
+        match odd.as_slice() {
+            [] => self.report.exact(line, format!("{shown}: match.hosts")),
+            odd => {
+                let text =
+                    format!("{shown}: match.hosts has no patterns such as {}", odd.join(" "));
+                self.report.lost(line, text);
+            }
+        }
+    }
+
+    fn redirect(&mut self, directive: &Directive, server: &mut Server) {
+        let status = directive.argument(0).parse::<u64>();
+        let to = directive.argument(1);
+        let kept = ["https://$host$request_uri", "https://$server_name$request_uri"];
+        let kept = kept.contains(&to) || to == "https://$http_host$request_uri";
+        match status {
+            Ok(status @ 300..=399) if kept => {
+                server.redirect = Some((directive.line, directive.shown(), status));
+            }
+            Ok(_) | Err(_) => {
+                let how = "answers of our own are not configured; only https://$host$request_uri";
+                self.report.lost(directive.line, format!("{}: {how}", directive.shown()));
+            }
+        }
+    }
+
+    /// Routes of all servers in the order that nginx chooses in: exact names, wildcards, default.
+    pub(super) fn assemble(&mut self, mut servers: Vec<Server>) {
+        self.redirects(&servers);
+        servers.retain(|server| server.redirect.is_none());
+        self.tell_shared(&servers);
+        let default = servers.iter().position(|server| server.is_default).unwrap_or(0);
+        let alone = servers.len() <= 1;
+        let mut routes = Vec::new();
+        for wildcard in [false, true] {
+            for (index, server) in servers.iter().enumerate() {
+                let is_kind = |name: &&String| name.starts_with("*.") == wildcard;
+                let names: Vec<&str> =
+                    server.names.iter().filter(is_kind).map(String::as_str).collect();
+                let only = alone && index == default;
+                if !names.is_empty() && !only {
+                    routes.extend(server.routes(&names));
+                }
+            }
+        }
+        routes.extend(servers.get(default).map(|server| server.routes(&[])).unwrap_or_default());
+        for route in routes {
+            self.root.push("routes", route);
+        }
+    }
+
+    /// A listener all of whose servers redirect does nothing else.
+    fn redirects(&mut self, servers: &[Server]) {
+        for server in servers {
+            let Some((line, shown, status)) = &server.redirect else { continue };
+            let alone = |place: &usize| {
+                let mut others = servers.iter().filter(|it| it.listeners.contains(place));
+                others.all(|it| it.redirect.is_some())
+            };
+            if !server.listeners.iter().all(alone) {
+                let how = "only a whole listener can redirect, and this one serves others too";
+                self.report.lost(*line, format!("{shown}: {how}"));
+                continue;
+            }
+            self.report.exact(*line, format!("{shown}: redirect of the listener"));
+            for place in &server.listeners {
+                let listener = &mut self.listeners[*place].1;
+                listener.text("redirect.scheme", *line, "https");
+                listener.number("redirect.port", *line, 443);
+                listener.number("redirect.status", *line, *status);
+            }
+        }
+    }
+
+    /// Routes hold on every listener: told where that makes a difference.
+    fn tell_shared(&mut self, servers: &[Server]) {
+        for (index, server) in servers.iter().enumerate() {
+            let apart = |other: &Server| {
+                let shared = other.listeners.iter().any(|it| server.listeners.contains(it));
+                let same_name = other.names.iter().any(|name| server.names.contains(name));
+                !shared && (same_name || other.names.is_empty() || server.names.is_empty())
+            };
+            if let Some(other) = servers[..index].iter().find(|other| apart(other)) {
+                let text = format!(
+                    "server: routes hold on every listener, so requests for hosts of both this one \
+                     and the one on line {} go to whichever comes first",
+                    other.line
+                );
+                self.report.near(server.line, text);
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Its routes for these hosts: exact paths, then prefixes, the longest first.
+    fn routes(&self, hosts: &[&str]) -> Vec<Draft> {
+        let mut locations: Vec<&Location> = self.locations.iter().collect();
+        locations.sort_by_key(|location| (!location.exact, usize::MAX - location.path.len()));
+        let route = |location: &Location| {
+            let mut route = location.route.clone();
+            if !hosts.is_empty() {
+                route.texts("match.hosts", self.line, hosts.iter().copied());
+            }
+            route
+        };
+        locations.into_iter().map(route).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Files of nginx and HAProxy in the native form, and their reports.
+
+use super::*;
+use evenkeel_config::{Fidelity, Product, import};
+
+const NGINX: &str = include_str!("../fixtures/imports/nginx.conf");
+const NGINX_YAML: &str = include_str!("../fixtures/imports/nginx.yaml");
+const HAPROXY: &str = include_str!("../fixtures/imports/haproxy.cfg");
+const HAPROXY_YAML: &str = include_str!("../fixtures/imports/haproxy.yaml");
+
+fn imported(text: &str, product: Product) -> evenkeel_config::Imported {
+    let file = Source { name: "x.conf".to_owned(), text: text.to_owned(), format: Format::Yaml };
+    import(&file, product, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Lines that are no directive: blank, a comment, a brace.
+fn says_something(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#') && line != "}"
+}
+
+#[test]
+fn the_samples_become_what_is_expected() {
+    for (text, product, wanted) in
+        [(NGINX, Product::Nginx, NGINX_YAML), (HAPROXY, Product::Haproxy, HAPROXY_YAML)]
+    {
+        let found = imported(text, product);
+        if std::env::var_os("EVENKEEL_BLESS").is_some() {
+            let name = if product == Product::Nginx { "nginx" } else { "haproxy" };
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/imports");
+            std::fs::write(format!("{folder}/{name}.yaml"), &found.text).expect("written");
+            continue;
+        }
+        assert_eq!(found.text, wanted);
+        convert::check(&found.text, Format::Yaml);
+    }
+}
+
+#[test]
+fn every_line_has_its_remark() {
+    for (text, product) in [(NGINX, Product::Nginx), (HAPROXY, Product::Haproxy)] {
+        let report = imported(text, product).report;
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| says_something(line)) {
+            let remarks: Vec<_> = report.iter().filter(|it| it.line == index + 1).collect();
+            assert!(!remarks.is_empty(), "line {}: {line}", index + 1);
+            let first = line.split_whitespace().next().unwrap_or_default().trim_end_matches(';');
+            assert!(remarks.iter().any(|it| it.text.contains(first)), "{line}: {remarks:?}");
+        }
+    }
+}
+
+#[test]
+fn remarks_are_honest() {
+    let cases: &[(Product, &str, Fidelity)] = &[
+        (Product::Nginx, "image_filter resize", Fidelity::Unsupported),
+        (Product::Nginx, "location ~ \\.php$", Fidelity::Unsupported),
+        (Product::Nginx, "fastcgi_pass", Fidelity::Unsupported),
+        (Product::Nginx, "least_conn", Fidelity::Exact),
+        (Product::Nginx, "backup", Fidelity::Unsupported),
+        (Product::Nginx, "proxy_set_header X-Real-IP", Fidelity::Unsupported),
+        (Product::Nginx, "proxy_set_header Host $host", Fidelity::Exact),
+        (Product::Nginx, "return 301 https", Fidelity::Exact),
+        (Product::Haproxy, "http-request lua.dance", Fidelity::Unsupported),
+        (Product::Haproxy, "use_backend api", Fidelity::Exact),
+        (Product::Haproxy, "use_backend odd", Fidelity::Unsupported),
+        (Product::Haproxy, "stats enable", Fidelity::Unsupported),
+        (Product::Haproxy, "redirect scheme https", Fidelity::Exact),
+        (Product::Haproxy, "server spare", Fidelity::Unsupported),
+    ];
+    for (product, start, fidelity) in cases {
+        let text = if *product == Product::Nginx { NGINX } else { HAPROXY };
+        let report = imported(text, *product).report;
+        let found = report.iter().find(|remark| remark.text.contains(start));
+        let found = found.unwrap_or_else(|| panic!("{start} is not in {report:#?}"));
+        assert_eq!(found.fidelity, *fidelity, "{found:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_its_line() {
+    for (text, product, line, words) in [
+        ("http {\n", Product::Nginx, 2, "missing"),
+        (
+            "http { server { location / { proxy_pass http://a:99999; } } }",
+            Product::Nginx,
+            1,
+            "port",
+        ),
+        ("", Product::Nginx, 1, "pools"),
+        (
+            "frontend web\n bind :80\n default_backend nowhere\n mode http\n",
+            Product::Haproxy,
+            3,
+            "nowhere",
+        ),
+        ("server a\n", Product::Haproxy, 1, "before any section"),
+    ] {
+        let file = Source { name: "x".to_owned(), text: text.to_owned(), format: Format::Yaml };
+        let errors = import(&file, product, Format::Yaml).expect_err(text);
+        let found = errors.0.iter().any(|it| it.line == line && it.to_string().contains(words));
+        assert!(found, "{errors}");
+    }
+}
