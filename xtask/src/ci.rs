@@ -42,6 +42,8 @@ const REAL_PARTS: Step = Step {
 const RELEASE: Step =
     Step { name: "release", check: Check::Command("cargo build --release --locked") };
 const DEMO: Step = Step { name: "demo", check: Check::Command("python3 .ci/check-demo.py") };
+const QUERIES: Step =
+    Step { name: "dashboards of Grafana", check: Check::Command("python3 .ci/check-queries.py") };
 const DOCS: Step = Step { name: "generated docs", check: Check::Docs };
 
 /// Runs all steps in turn and stops at the first that fails.
@@ -53,7 +55,7 @@ pub fn run(root: &Path) -> Result<()> {
     if has_nextest() {
         steps.push(NEXTEST);
     }
-    steps.extend([TEST, REAL_PARTS, RELEASE, DEMO, DOCS]);
+    steps.extend([TEST, REAL_PARTS, RELEASE, DEMO, QUERIES, DOCS]);
     let mut spent = Vec::new();
     for step in &steps {
         say(&format!("== {}", step.name))?;

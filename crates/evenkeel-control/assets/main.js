@@ -116,6 +116,7 @@ function render() {
   showRevisions();
   markSection();
   byId('token').textContent = token.get() ? 'Token ✔' : 'Token';
+  if (!document.documentElement.dataset.loaded) performance.mark('usable');
   document.documentElement.dataset.loaded = 'true';
   show(byId('foot'), `Read at ${clock(new Date())}. `, state.mayChange ? 'Changes ask first.' : 'Read only.');
 }
