@@ -199,6 +199,18 @@ impl Configuration {
         &self.detected
     }
 
+    /// Findings that were made elsewhere, such as in a file that a key names: key, message and hint
+    /// of each; an empty hint is none.
+    pub fn findings(&self, found: Vec<(String, String, &str)>) -> Vec<Diagnostic> {
+        let problem = |(path, message, hint): (String, String, &str)| {
+            let place = self.merged.tree.place_at(&path).clone();
+            let fault = Fault { hint: (!hint.is_empty()).then(|| hint.to_owned()), message };
+            Problem { place, path, fault }
+        };
+        let problems = found.into_iter().map(problem).collect();
+        self.merged.diagnostics(problems, &self.lines).0
+    }
+
     /// The effective configuration, defaults included, secrets hidden.
     pub fn to_json(&self) -> serde_json::Value {
         self.root.render().unwrap_or_default()

@@ -6,8 +6,8 @@
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::RetryOn;
 use crate::sections::{
-    AcceptProxy, Backend, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol, PoolTls,
-    Root, Route, SendProxy, UdpLimits,
+    AcceptProxy, Backend, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol, Root, Route,
+    SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
 use evenkeel_core::address::Scheme;
@@ -62,7 +62,6 @@ const LISTENER: &[Gap<Listener>] = &[
         .except("`http` is served"),
     refused("proxy_protocol", |it: &Listener| it.proxy_protocol != AcceptProxy::Off)
         .except("`off` is served"),
-    refused("tls", |it| it.tls.is_some()),
     refused("redirect", |it| it.redirect.is_some()),
     refused("sni_routes", |it| !it.sni_routes.is_empty()),
     refused("pool", |it| it.pool.is_some()),
@@ -78,7 +77,6 @@ const POOL: &[Gap<Pool>] = &[
     refused("discovery", |it| it.discovery.0 != json!({})),
     refused("autoscale", |it: &Pool| it.autoscale.0.is_some() && it.backends.is_empty()),
     without_effect("autoscale", |it: &Pool| it.autoscale.0.is_some()),
-    refused("tls", |it| it.tls != PoolTls::default()),
     refused("health.type", |it: &Pool| it.health.r#type == HealthType::Grpc)
         .except("`http`, `tcp` and `none` are served"),
     without_effect("retry.on", |it: &Pool| {
@@ -88,8 +86,8 @@ const POOL: &[Gap<Pool>] = &[
 ];
 
 const BACKEND: &[Gap<Backend>] =
-    &[refused("address", |it: &Backend| it.address.0.scheme != Scheme::Http)
-        .except("`host:port`, `http://` and `unix:` are served")];
+    &[refused("address", |it: &Backend| it.address.0.scheme == Scheme::H2c)
+        .except("`host:port`, `http://`, `https://` and `unix:` are served")];
 
 /// One line of the list, for the reference.
 pub(crate) struct Unserved {

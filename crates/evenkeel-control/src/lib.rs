@@ -34,6 +34,7 @@ mod resolve;
 mod schedule;
 pub mod steering;
 mod tokens;
+mod vet;
 
 pub use admin::{Authored, Desk, Readiness, Scales};
 pub use control::{Control, ControlError, Resolver};
@@ -46,3 +47,4 @@ pub use migrations::{Divides, Division, MigrationError, Migrations, migration_ma
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
 pub use tokens::{Tokens, TokensError};
+pub use vet::vet;

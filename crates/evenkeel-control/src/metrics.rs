@@ -20,6 +20,7 @@ mod native;
 mod negotiate;
 mod process;
 mod text;
+mod tls;
 mod view;
 
 pub(crate) use negotiate::accepts_json;

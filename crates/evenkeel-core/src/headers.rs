@@ -24,6 +24,10 @@ pub struct Forwarding<'a> {
     pub request_id: &'a [u8],
     /// What the client's connection speaks.
     pub protocol: Protocol,
+    /// The client speaks TLS with us.
+    pub secure: bool,
+    /// `Client-Cert` (RFC 9440): the certificate that it was let in with; empty = none.
+    pub client_cert: &'a [u8],
 }
 
 /// What a client's connection speaks; its exchanges have the form of HTTP/1 all the same.
@@ -225,12 +229,15 @@ fn write_forwarding(
         own.write("X-Forwarded-For", &[peer]);
     }
     if !kept(Known::XForwardedProto) {
-        own.write("X-Forwarded-Proto", &[b"http"]);
+        own.write("X-Forwarded-Proto", &[if from.secure { b"https" } else { &b"http"[..] }]);
     }
     if !head.authority.is_empty() && !kept(Known::XForwardedHost) {
         own.write("X-Forwarded-Host", &[head.authority.of_buf(buf)]);
     }
     own.write("X-Request-Id", &[request_id(head, buf, from)]);
+    if !from.client_cert.is_empty() {
+        own.write("Client-Cert", &[from.client_cert]);
+    }
     let received: &[u8] = match (from.protocol, head.version) {
         (Protocol::Http2, _) => b"2.0 ",
         (Protocol::Http1, Version::Http10) => b"1.0 ",

@@ -23,6 +23,7 @@ pub mod migration;
 pub mod path;
 pub mod plan;
 pub mod pool;
+pub mod proxy_protocol;
 pub mod queue;
 pub mod record;
 pub mod request;

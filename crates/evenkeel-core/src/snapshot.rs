@@ -11,6 +11,7 @@ use crate::plan::{
 use crate::pool::Pool;
 use crate::route::RouteTable;
 use crate::time::Nanos;
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub doors: Vec<Door>,
     /// No listener had this number, or a higher one.
     next_door: usize,
+    /// What else belongs to this configuration, such as certificates.
+    pub sealed: Sealed,
 }
 
 /// A listener over all configurations that have it.
@@ -52,12 +55,19 @@ impl Door {
     }
 }
 
+/// What only the serving code can read of a snapshot; it is swapped with it.
+pub type Sealed = Arc<dyn Any + Send + Sync>;
+
 /// What a snapshot needs that must not be guessed from outside.
 pub trait Secrets {
     /// The keys that sign the cookies of this plan.
     fn cookie_keys(&mut self, plan: &CookiePlan) -> Arc<CookieKeys>;
     /// Numbers that nobody can predict.
     fn seed(&mut self) -> [u64; 2];
+    /// What else belongs to the configuration; by default nothing.
+    fn sealed(&mut self) -> Sealed {
+        Arc::new(())
+    }
 }
 
 impl Snapshot {
@@ -68,7 +78,8 @@ impl Snapshot {
         let limiters = limiters(&plan, secrets, |_| None);
         let doors: Vec<Door> = (0..plan.listeners.len()).map(Door::new).collect();
         let (next_door, table) = (doors.len(), RouteTable::compile(&plan.routes));
-        Snapshot { generation: 1, table, plan, pools, limiters, doors, next_door }
+        let sealed = secrets.sealed();
+        Snapshot { generation: 1, table, plan, pools, limiters, doors, next_door, sealed }
     }
 
     /// Compiles the plan that takes the place of this one now. Nothing of this one changes, but
@@ -92,7 +103,8 @@ impl Snapshot {
         let next_door = doors.iter().map(|door| door.number + 1).fold(self.next_door, usize::max);
         let generation = self.generation + 1;
         let table = RouteTable::compile(&plan.routes);
-        Snapshot { generation, table, plan, pools, limiters, doors, next_door }
+        let sealed = secrets.sealed();
+        Snapshot { generation, table, plan, pools, limiters, doors, next_door, sealed }
     }
 
     /// Who those of the next plan are. A listener is the same if it binds where it did; which of

@@ -12,6 +12,7 @@
 
 mod cells;
 mod counter;
+mod handshake;
 mod histogram;
 mod label;
 mod statuses;
@@ -21,6 +22,7 @@ mod worker;
 
 pub use cells::{Cell, CellTotals, ExchangeEnd};
 pub use counter::Counter;
+pub use handshake::Handshake;
 pub use histogram::{BOUNDS, Histogram, HistogramSnapshot};
 pub use label::{MethodLabel, OTHER, RetryReason, Series};
 pub use statuses::{NO_STATUS, StatusTotals};
@@ -130,6 +132,8 @@ pub struct ConnectionTotals {
     pub opened: u64,
     /// Closed.
     pub closed: u64,
+    /// TLS handshakes, in the order of [`Handshake::ALL`].
+    pub handshakes: [u64; Handshake::ALL.len()],
 }
 
 impl ConnectionTotals {
@@ -141,6 +145,9 @@ impl ConnectionTotals {
     fn add(&mut self, counts: &ConnectionCounts) {
         self.closed += counts.closed.get();
         self.opened += counts.opened.get();
+        for (total, count) in self.handshakes.iter_mut().zip(&counts.handshakes) {
+            *total += count.get();
+        }
     }
 }
 
@@ -244,7 +251,11 @@ mod tests {
         let failed: u64 = cell.requests.iter().filter(|(key, _)| key.0 == 503).map(|it| it.1).sum();
         assert_eq!(failed, EVENTS / 2);
         assert_eq!(totals.failures.iter().map(|(_, count)| count).sum::<u64>(), 2 * EVENTS);
-        let closed = ConnectionTotals { opened: 2 * EVENTS, closed: 2 * EVENTS };
+        let closed = ConnectionTotals {
+            opened: 2 * EVENTS,
+            closed: 2 * EVENTS,
+            ..ConnectionTotals::default()
+        };
         assert_eq!(totals.listeners, [("main".into(), closed)]);
     }
 

@@ -180,6 +180,8 @@ impl<N: Net> Exchange<N> {
             pseudonym: &worker.shared.pseudonym,
             request_id: &id,
             protocol: peer.protocol,
+            secure: peer.secure.is_some(),
+            client_cert: peer.secure.as_ref().map_or(&[], |identity| &identity.client_cert),
         };
         let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
         self.note_head(asked, &from);
@@ -192,6 +194,9 @@ impl<N: Net> Exchange<N> {
         host_lower.clear();
         host_lower.extend_from_slice(head.host.of_buf(bytes));
         host_lower.make_ascii_lowercase();
+        if peer.secure.as_ref().is_some_and(|identity| !identity.serves(host_lower)) {
+            return Err(Failure::Misdirected);
+        }
         if !listener.mounts.is_empty() {
             self.mounted = mount::find(asked, host_lower, view.matching).map(Box::new);
             if self.mounted.is_some() {

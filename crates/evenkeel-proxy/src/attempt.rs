@@ -1,7 +1,7 @@
 //! One try: a connection to the backend that was picked, the request sent over it, and what the
 //! pool learns from the outcome.
 
-use crate::connect;
+use crate::connect::{self, Beginning};
 use crate::exchange::{Exchange, Next};
 use crate::forward::{self, Hop};
 use crate::http1::Client;
@@ -34,12 +34,14 @@ pub(crate) async fn run<N: Net>(
     exchange: &mut Exchange<N>,
     (pool, mut pick): (&Arc<Pool>, Pick),
 ) -> Result<Next, TryFailure> {
-    let mut outcome = match worker.idle_connection(&pick) {
+    let snapshot = exchange.record.snapshot();
+    let beginning = Beginning::of(snapshot, (pool, &pick), (&client.peer, &client.stream));
+    let mut outcome = match worker.idle_connection(&pick, &beginning) {
         Some(connection) => {
             let hop = Hop { pool, pick: &mut pick, connection };
             forward::run(worker, client, exchange, hop).await
         }
-        None => return dial_and_forward(worker, client, exchange, (pool, pick)).await,
+        None => return dial_and_forward(worker, client, exchange, (pool, pick), beginning).await,
     };
     if let Err(failed) = &outcome
         && failed.stale
@@ -48,7 +50,7 @@ pub(crate) async fn run<N: Net>(
     {
         // The idle connection had died: that says nothing about the backend.
         exchange.upload.rewind();
-        return dial_and_forward(worker, client, exchange, (pool, pick)).await;
+        return dial_and_forward(worker, client, exchange, (pool, pick), beginning).await;
     }
     settle(worker, exchange, (pool, &mut pick), &mut outcome);
     outcome
@@ -59,8 +61,9 @@ async fn dial_and_forward<N: Net>(
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
     (pool, pick): (&Arc<Pool>, Pick),
+    beginning: Beginning,
 ) -> Result<Next, TryFailure> {
-    let (mut pick, dialled) = Box::pin(dial(worker, exchange, (pool, pick))).await;
+    let (mut pick, dialled) = Box::pin(dial(worker, exchange, (pool, pick), beginning)).await;
     worker.now();
     let mut outcome = match (dialled, &mut pick) {
         (Dialled::Connection(connection), Some(pick)) => {
@@ -116,6 +119,7 @@ async fn dial<N: Net>(
     worker: &Rc<Worker<N>>,
     exchange: &mut Exchange<N>,
     (pool, pick): (&Arc<Pool>, Pick),
+    beginning: Beginning,
 ) -> (Option<Pick>, Dialled<N::Stream>) {
     let began = worker.now();
     exchange.record.times.pick = Some(began.since(pick.at));
@@ -128,7 +132,7 @@ async fn dial<N: Net>(
     let max_connecting = pool.plan.connections.max_connecting;
     let mut dialling = Box::pin(async move {
         let _counted = to.connecting(max_connecting);
-        connect_within(&on, &to, patience).await
+        connect_within(&on, (&to, &beginning), patience).await
     });
     let dialled = match timeout(usual.min(patience), &mut dialling).await {
         Ok(dialled) => dialled,
@@ -162,14 +166,14 @@ async fn dial<N: Net>(
 
 async fn connect_within<N: Net>(
     worker: &Worker<N>,
-    backend: &evenkeel_core::backend::Backend,
+    target: (&evenkeel_core::backend::Backend, &Beginning),
     patience: Duration,
 ) -> io::Result<BackendConnection<N::Stream>> {
-    let dialled = connect::dial(&worker.net, backend, patience).await;
+    let dialled = connect::dial(&worker.net, target, patience).await;
     if !dialled.as_ref().is_err_and(connect::lacks_descriptors) {
         return dialled;
     }
     // Idle connections hold descriptors that this request needs.
     worker.make_room();
-    connect::dial(&worker.net, backend, patience).await
+    connect::dial(&worker.net, target, patience).await
 }

@@ -82,7 +82,7 @@ impl Outbox {
                 taken => self.written += taken,
             }
         }
-        Poll::Ready(Ok(()))
+        to.poll_flush(cx)
     }
 
     /// Writes until all is taken, then forgets the bytes.
@@ -93,12 +93,12 @@ impl Outbox {
         to: &mut S,
     ) -> Poll<io::Result<()>> {
         if self.bytes.is_empty() {
-            return Poll::Ready(Ok(()));
+            return to.poll_flush(cx);
         }
         ready!(self.poll_write(cx, to))?;
         self.bytes.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        to.poll_flush(cx)
     }
 
     /// Writes the parts as one message; what the kernel does not take is kept here, as is all of it

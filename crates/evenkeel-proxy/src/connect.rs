@@ -1,11 +1,21 @@
 //! A connection to the backend that was picked: an idle one, or a new one within the deadline.
 
+use crate::buffer::Outbox;
+use crate::http1::Peer;
 use crate::idle::BackendConnection;
-use crate::net::{Destination, Net};
+use crate::net::{Destination, Net, Stream};
+use crate::tls::{Connector, Material};
 use crate::wire::Wire;
 use crate::worker::Worker;
+use evenkeel_core::address::Scheme;
 use evenkeel_core::backend::Backend;
+use evenkeel_core::plan::{SendProxy, TlsVersion};
+use evenkeel_core::pool::Pool;
+use evenkeel_core::proxy_protocol::{TlsTold, Told, write_v1, write_v2};
+use evenkeel_core::snapshot::Snapshot;
+use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,20 +25,127 @@ const MAX_ADDRESSES_PER_DIAL: usize = 4;
 /// Longest deadline that the runtime's clock is asked for.
 const MAX_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
-/// Opens a new connection. All addresses of the backend together get `deadline`.
+/// What a new connection begins with, before its first exchange.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beginning {
+    /// A PROXY header; empty = none.
+    header: Vec<u8>,
+    /// What TLS is spoken with.
+    secure: Option<Arc<Connector>>,
+}
+
+impl Beginning {
+    /// For a connection that carries this client's requests.
+    #[inline]
+    pub(crate) fn of<S: Stream>(
+        snapshot: &Snapshot,
+        (pool, backend): (&Pool, &Backend),
+        (peer, stream): (&Peer, &Wire<S>),
+    ) -> Beginning {
+        let mut beginning = Beginning::secured(snapshot, (pool, backend));
+        if pool.plan.proxy_protocol != SendProxy::Off {
+            let told = told_of(peer, stream);
+            write_header(pool.plan.proxy_protocol, &told, peer, &mut beginning.header);
+        }
+        beginning
+    }
+
+    /// For a connection of our own.
+    pub(crate) fn own(snapshot: &Snapshot, (pool, backend): (&Pool, &Backend)) -> Beginning {
+        let mut beginning = Beginning::secured(snapshot, (pool, backend));
+        match pool.plan.proxy_protocol {
+            SendProxy::Off => {}
+            SendProxy::V1 => write_v1(&Told::Nothing, &mut beginning.header),
+            SendProxy::V2 => {
+                write_v2(&Told::Nothing, &TlsTold::default(), &mut beginning.header);
+            }
+        }
+        beginning
+    }
+
+    #[inline]
+    fn secured(snapshot: &Snapshot, (pool, backend): (&Pool, &Backend)) -> Beginning {
+        let secure = match backend.plan.address.scheme {
+            Scheme::Https => Material::of(snapshot).connector(&pool.plan.name).cloned(),
+            Scheme::Http | Scheme::H2c => None,
+        };
+        Beginning { header: Vec::new(), secure }
+    }
+
+    /// True if a connection that another client has used will do.
+    fn may_share<S>(&self, connection: &BackendConnection<S>) -> bool {
+        let pointer = |secure: &Option<Arc<Connector>>| secure.as_ref().map(Arc::as_ptr);
+        self.header.is_empty() && pointer(&self.secure) == pointer(&connection.secure)
+    }
+
+    /// Says what comes first.
+    async fn begin<S: Stream>(
+        &self,
+        mut stream: S,
+        backend: &Backend,
+    ) -> io::Result<BackendConnection<S>> {
+        let mut header = Outbox { bytes: self.header.clone(), written: 0 };
+        poll_fn(|cx| header.poll_flush(cx, &mut stream)).await?;
+        let stream = match (backend.plan.address.scheme, &self.secure) {
+            (Scheme::Http | Scheme::H2c, _) => Wire::Plain(stream),
+            (Scheme::Https, Some(connector)) => {
+                let made = connector.connect(stream, backend).map_err(io::Error::other)?;
+                let mut stream = Box::new(made);
+                poll_fn(|cx| stream.poll_handshake(cx)).await?;
+                Wire::Tls(stream)
+            }
+            // Never without TLS what was asked to be with it.
+            (Scheme::Https, None) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(BackendConnection { stream, reused: false, secure: self.secure.clone() })
+    }
+}
+
+/// Who the client is, as the backend is told.
+fn told_of<S: Stream>(peer: &Peer, stream: &Wire<S>) -> Told {
+    let destination = peer.called.or_else(|| stream.local_address());
+    match (peer.source, destination) {
+        (Some(source), Some(destination)) => Told::Client { source, destination },
+        (Some(_), None) | (None, _) => Told::Nothing,
+    }
+}
+
+fn write_header(version: SendProxy, told: &Told, peer: &Peer, out: &mut Vec<u8>) {
+    let tls = match peer.secure.as_deref() {
+        None => TlsTold::default(),
+        Some(identity) => TlsTold {
+            version: match identity.version {
+                TlsVersion::V12 => "TLSv1.2",
+                TlsVersion::V13 => "TLSv1.3",
+            },
+            authority: identity.server_name.as_deref().unwrap_or_default(),
+            alpn: identity.alpn.as_deref().unwrap_or_default(),
+            client_cert: !identity.client_cert.is_empty(),
+        },
+    };
+    match version {
+        SendProxy::Off => {}
+        SendProxy::V1 => write_v1(told, out),
+        SendProxy::V2 => write_v2(told, &tls, out),
+    }
+}
+
+/// Opens a new connection. All addresses of the backend together get `deadline`, TLS included.
 pub(crate) async fn dial<N: Net>(
     net: &N,
-    backend: &Backend,
+    (backend, beginning): (&Backend, &Beginning),
     deadline: Duration,
 ) -> io::Result<BackendConnection<N::Stream>> {
     // Far enough for "no bound", and representable.
     let until = Instant::now() + deadline.min(MAX_DEADLINE);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address yet");
     for destination in destinations(backend) {
-        match timeout_at(until, net.connect(&destination)).await {
-            Ok(Ok(stream)) => {
-                return Ok(BackendConnection { stream: Wire::Plain(stream), reused: false });
-            }
+        let begun = async {
+            let stream = net.connect(&destination).await?;
+            beginning.begin(stream, backend).await
+        };
+        match timeout_at(until, begun).await {
+            Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => last = error,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         }
@@ -61,9 +178,11 @@ impl<N: Net> Worker<N> {
     pub(crate) fn idle_connection(
         &self,
         backend: &Backend,
+        beginning: &Beginning,
     ) -> Option<BackendConnection<N::Stream>> {
         let mut idle = self.idle.borrow_mut();
-        let connection = idle.take(backend, self.recent());
+        let suits = |connection: &_| beginning.may_share(connection);
+        let connection = idle.take(backend, self.recent()).filter(suits);
         let unexplained = idle.take_unexplained();
         drop(idle);
         if !unexplained.is_empty() {

@@ -4,7 +4,7 @@
 use crate::net::Net;
 use crate::record::Record;
 use evenkeel_core::snapshot::Snapshot;
-use evenkeel_core::stats::{Cell, ConnectionCounts, ExchangeEnd, Series, WorkerStats};
+use evenkeel_core::stats::{Cell, ConnectionCounts, ExchangeEnd, Handshake, Series, WorkerStats};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -95,6 +95,11 @@ impl Counts {
         let counts = self.stats.listener(listener);
         counts.opened.add(1);
         OpenConnection(counts)
+    }
+
+    /// A TLS handshake has come to something.
+    pub(crate) fn handshake(&self, listener: &Arc<str>, result: Handshake) {
+        self.stats.listener(listener).handshakes[result as usize].add(1);
     }
 
     /// From now on places are those of this snapshot.

@@ -26,7 +26,7 @@ use crate::try_failure::{Retriable, TryError};
 use crate::upload::Upload;
 use crate::wait::wait;
 use crate::worker::Worker;
-use evenkeel_core::affinity::BackendId;
+use evenkeel_core::affinity::{BackendId, Secure};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
 use evenkeel_core::headers::{Persistence, Trailers};
@@ -121,6 +121,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) tried: Tried,
     /// The backend that a genuine session cookie names.
     pub(crate) tie: Option<BackendId>,
+    /// Whether the client speaks TLS with us.
+    pub(crate) secure: Secure,
     /// Of the request's key, if the pool chooses by one.
     pub(crate) hash: u64,
     /// What the response says besides the backend's own fields.
@@ -155,6 +157,7 @@ pub(crate) fn open<N: Net>(
         upload: Upload::new(worker.buffers.take(bytes.len() + OWN_FIELDS_BYTES)),
         tried: Tried::default(),
         tie: None,
+        secure: if client.peer.secure.is_some() { Secure::Yes } else { Secure::No },
         hash: 0,
         own_lines: OwnLines::default(),
         waits_until: None,

@@ -15,6 +15,7 @@ use crate::upload::UploadError;
 use crate::worker::Worker;
 use evenkeel_core::framing::Version;
 use evenkeel_core::headers::Persistence;
+use evenkeel_core::plan::SendProxy;
 use evenkeel_core::pool::{Pick, Pool};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -118,9 +119,12 @@ pub(crate) async fn run<N: Net>(
         let ends = exchange.version == Version::Http10;
         return Ok(if ends { Next::Reset } else { Next::Close });
     }
-    if this.reusable && !worker.is_draining() {
+    let shared = this.pool.plan.proxy_protocol == SendProxy::Off;
+    if this.reusable && shared && !worker.is_draining() {
         let bounds = &this.pool.plan.connections;
         worker.idle.borrow_mut().give(this.pick, bounds, this.connection, worker.recent());
+    } else {
+        this.connection.stream.farewell();
     }
     Ok(match (exchange.persistence, exchange.upload.has_arrived()) {
         (Persistence::Keep, true) => Next::Request,

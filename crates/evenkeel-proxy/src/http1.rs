@@ -11,13 +11,14 @@ use crate::http2::{self, Preface};
 use crate::net::{Net, Stream};
 use crate::record::{Part, Record};
 use crate::refuse;
-use crate::reply::{self, ReplyForm, ReplyTo};
+use crate::reply;
 use crate::shared::Admission;
+use crate::tls::Identity;
+use crate::welcome::{Entry, Guest};
 use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
-use evenkeel_core::framing::Version;
-use evenkeel_core::headers::{Persistence, Protocol};
+use evenkeel_core::headers::Protocol;
 use evenkeel_core::plan::Limits;
 use evenkeel_core::request::{HeadLimits, Parsed};
 use std::future::poll_fn;
@@ -36,13 +37,19 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Where a client comes from; its text is made once per connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) ip: Option<IpAddr>,
     pub(crate) text: Box<str>,
     pub(crate) trusted: bool,
     /// What the connection speaks.
     pub(crate) protocol: Protocol,
+    /// What the TLS handshake came to; `None` without TLS.
+    pub(crate) secure: Option<Rc<Identity>>,
+    /// Where it called from.
+    pub(crate) source: Option<SocketAddr>,
+    /// Where it called, if a proxy before us told.
+    pub(crate) called: Option<SocketAddr>,
 }
 
 impl Peer {
@@ -51,13 +58,14 @@ impl Peer {
         let ip = address.map(|address| address.ip().to_canonical());
         let trusted = ip.is_some_and(|ip| trusted.iter().any(|net| net.contains(&ip)));
         let text = ip.map(|ip| ip.to_string()).unwrap_or_default().into();
-        Peer { ip, text, trusted, protocol: Protocol::Http1 }
+        let (source, called) = (address, None);
+        let protocol = Protocol::Http1;
+        Peer { ip, text, trusted, protocol, secure: None, source, called }
     }
 
     /// The same peer, once its connection turned out to be HTTP/2.
     pub(crate) fn speaking_http2(&self) -> Peer {
-        let Peer { ip, text, trusted, .. } = self;
-        Peer { ip: *ip, text: text.clone(), trusted: *trusted, protocol: Protocol::Http2 }
+        Peer { protocol: Protocol::Http2, ..self.clone() }
     }
 }
 
@@ -108,15 +116,12 @@ enum Arrival<N: Net> {
 }
 
 /// Serves one client until either side has had enough.
-pub(crate) async fn serve<N: Net>(
-    worker: Rc<Worker<N>>,
-    stream: Wire<N::Stream>,
-    peer: Peer,
-    place: (usize, Admission, OpenConnection),
-) {
-    let (listener, admission, counted) = place;
-    let place = Some((admission, counted));
+pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, guest: Guest<N::Stream>, entry: Entry) {
+    let (listener, place) = entry;
+    let Guest { stream, peer, carry } = guest;
+    let place = Some(place);
     let mut client = Client::new(&worker, stream, (Rc::new(peer), listener), place).await;
+    client.carry = carry;
     client.await_request(&worker);
     loop {
         let arrival = poll_fn(|cx| client.poll_request(cx, &worker)).await;
@@ -126,14 +131,14 @@ pub(crate) async fn serve<N: Net>(
             return Box::pin(http2::server::serve(worker, client)).await;
         }
         match settle(&worker, &mut client, arrival).await {
-            None | Some(Next::Close) => return,
+            None | Some(Next::Close) => return leave(client.stream).await,
             Some(Next::Request) => client.served = client.served.saturating_add(1),
             Some(Next::Linger) if !worker.is_shedding() => {
                 // Its place is free for another client meanwhile.
                 let Client { stream, .. } = client;
                 return Box::pin(linger(stream)).await;
             }
-            Some(Next::Linger) => return,
+            Some(Next::Linger) => return leave(client.stream).await,
             Some(Next::Reset) => return client.stream.reset(),
         }
         client.await_request(&worker);
@@ -406,22 +411,28 @@ async fn refuse_bytes<N: Net>(
     failure: Failure,
     id: [u8; 32],
 ) -> Next {
-    let to = ReplyTo {
-        form: ReplyForm::Json,
-        version: Version::Http11,
-        persistence: Persistence::Close,
-        request_id: &id,
-        omit_body: false,
-        own_lines: b"",
-        retry_after: None,
-    };
-    let mut reply = Outbox::default();
-    reply::write(failure, &to, &mut reply.bytes);
+    let mut reply = reply::closing(failure, &id);
     client.carry = Vec::new();
     let written = poll_fn(|cx| reply.poll_flush(cx, &mut client.stream));
     match tokio::time::timeout(LINGER, written).await {
         Ok(Ok(())) => Next::Linger,
         Ok(Err(_)) | Err(_) => Next::Close,
+    }
+}
+
+/// Answers a client that has not begun to speak HTTP as it should, and closes.
+pub(crate) async fn say_and_linger<S: Stream>(mut stream: Wire<S>, mut reply: Outbox) {
+    let written = poll_fn(|cx| reply.poll_flush(cx, &mut stream));
+    if matches!(tokio::time::timeout(LINGER, written).await, Ok(Ok(()))) {
+        linger(stream).await;
+    }
+}
+
+/// Ends a connection that has nothing left to say. What TLS still holds back goes out first.
+async fn leave<S: Stream>(mut stream: Wire<S>) {
+    if matches!(stream, Wire::Tls(_)) {
+        let ended = Box::pin(poll_fn(|cx| stream.poll_shutdown(cx)));
+        let _ = tokio::time::timeout(LINGER, ended).await;
     }
 }
 

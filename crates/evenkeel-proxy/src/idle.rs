@@ -3,6 +3,7 @@
 
 use crate::clock::Nanos;
 use crate::net::Stream;
+use crate::tls::Connector;
 use crate::wire::Wire;
 use evenkeel_core::backend::{Backend, IdleClose};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) struct BackendConnection<S> {
     pub(crate) stream: Wire<S>,
     /// It has carried a request before.
     pub(crate) reused: bool,
+    /// What TLS is spoken with.
+    pub(crate) secure: Option<Arc<Connector>>,
 }
 
 #[derive(Debug)]
@@ -128,12 +131,16 @@ impl<S: Stream> IdleConnections<S> {
                 if !quiet && backend.observe_idle_close(IdleClose { idle: age, at: now.into() }) {
                     unexplained.push(backend.slot);
                 }
-                quiet && age < timeout
+                let stays = quiet && age < timeout;
+                if !stays {
+                    idle.connection.stream.farewell();
+                }
+                stays
             });
             let excess = own.idle.len().saturating_sub(own.share);
             let old = own.idle.iter().take(excess);
             let old = old.take_while(|idle| now.duration_since(idle.since) >= BURST).count();
-            own.idle.drain(..old);
+            own.idle.drain(..old).for_each(|mut idle| idle.connection.stream.farewell());
             own.tell();
         }
     }
@@ -156,7 +163,7 @@ impl<S: Stream> IdleConnections<S> {
     /// Closes them all: descriptors are needed elsewhere, or the worker drains.
     pub(crate) fn clear(&mut self) {
         for own in self.slots.iter_mut().flatten() {
-            own.idle.clear();
+            own.idle.drain(..).for_each(|mut idle| idle.connection.stream.farewell());
             own.tell();
         }
     }
@@ -222,7 +229,7 @@ mod tests {
     fn fill(idle: &mut IdleConnections<Line>, backend: &Arc<Backend>, state: &Rc<Cell<Peek>>) {
         for _ in 0..100 {
             let stream = Wire::Plain(Line(Rc::clone(state)));
-            let connection = BackendConnection { stream, reused: false };
+            let connection = BackendConnection { stream, reused: false, secure: None };
             idle.give(backend, &BOUNDS, connection, Nanos(0));
         }
     }

@@ -4,6 +4,7 @@
 use crate::http1::{self, Peer};
 use crate::net::{Accept, Net};
 use crate::shared::Connections;
+use crate::welcome::{self, Guest};
 use crate::wire::Wire;
 use crate::worker::{Pressure, Worker};
 use evenkeel_core::plan::LogLevel;
@@ -99,9 +100,13 @@ async fn admit<N: Net>(
     let max_per_ip = plan.limits.max_connections_per_ip;
     if let Some(place) = Connections::admit(&worker.shared, door, peer.ip, max_per_ip) {
         let counted = worker.counts.connection(&plan.name);
-        let place = (listener, place, counted);
-        let client = http1::serve(Rc::clone(worker), Wire::Plain(stream), peer, place);
-        tokio::task::spawn_local(client);
+        let entry = (listener, (place, counted));
+        if welcome::is_plain(plan) {
+            let guest = Guest { stream: Wire::Plain(stream), peer, carry: Vec::new() };
+            tokio::task::spawn_local(http1::serve(Rc::clone(worker), guest, entry));
+        } else {
+            tokio::task::spawn_local(welcome::serve(Rc::clone(worker), stream, peer, entry));
+        }
     }
 }
 

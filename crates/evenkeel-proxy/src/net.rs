@@ -37,6 +37,11 @@ pub trait Stream: 'static {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
+    /// Passes on what was taken, but is still held back here; ready when nothing is.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// Ends our half; the peer can still send.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
@@ -48,6 +53,14 @@ pub trait Stream: 'static {
 
     /// Closes so that the peer sees a reset, never a clean end.
     fn reset(self);
+
+    /// The address that the peer has called, or that it was called from.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Takes leave as well as that can be done without waiting; for a stream that is dropped.
+    fn farewell(&mut self) {}
 
     /// True if nothing arrived while the stream lay idle: no byte, no end, no error.
     fn is_quiet(&mut self) -> bool {

@@ -6,7 +6,7 @@
 mod answer;
 
 use crate::buffer::Outbox;
-use crate::connect;
+use crate::connect::{self, Beginning};
 use crate::net::{Net, Stream};
 use answer::Answer;
 use evenkeel_core::address::Endpoint;
@@ -26,6 +26,7 @@ const READ_BYTES: usize = 8 * 1024;
 pub(crate) struct ProbeTarget<'a> {
     pub(crate) backend: &'a Backend,
     pub(crate) check: &'a HealthCheck,
+    pub(crate) beginning: Beginning,
     /// Bound of the whole probe, connection included.
     pub(crate) timeout: Duration,
 }
@@ -48,7 +49,8 @@ pub(crate) async fn probe<N: Net>(
     target: &ProbeTarget<'_>,
 ) -> Result<ProbeAnswer, ProbeFault> {
     let ask = async {
-        let connection = connect::dial(net, target.backend, target.timeout).await;
+        let connection =
+            connect::dial(net, (target.backend, &target.beginning), target.timeout).await;
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return not_connected(&error),
@@ -57,7 +59,9 @@ pub(crate) async fn probe<N: Net>(
             HealthCheck::Off | HealthCheck::Tcp => Ok(ProbeAnswer::Connected),
             HealthCheck::Http(check) => {
                 let request = request(check, target.backend);
-                ask(&mut connection.stream, request, check).await.map(ProbeAnswer::Status)
+                let answer = ask(&mut connection.stream, request, check).await;
+                connection.stream.farewell();
+                answer.map(ProbeAnswer::Status)
             }
         }
     };

@@ -2,6 +2,7 @@
 //! somebody doubts it. Which one is due is decided in core; here it is done.
 
 use crate::clock::Nanos;
+use crate::connect::Beginning;
 use crate::net::Net;
 use crate::probe::{ProbeAnswer, ProbeTarget, probe};
 use crate::shared::Shared;
@@ -324,7 +325,9 @@ async fn probe_once<N: Net>(
     if backend.is_unresolved() && backend.health.state() == HealthState::Unknown {
         return None;
     }
-    let target = ProbeTarget { backend, check: &health.check, timeout: health.timeout };
+    let beginning = Beginning::own(&shared.snapshot(), (pool, backend));
+    let (check, timeout_after) = (&health.check, health.timeout);
+    let target = ProbeTarget { backend, check, beginning, timeout: timeout_after };
     let mut asking = Box::pin(probe(net, &target));
     let answer = match timeout(patience, &mut asking).await {
         Ok(answer) => answer,

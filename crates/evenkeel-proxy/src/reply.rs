@@ -1,10 +1,27 @@
 //! Answers that we make ourselves, from a `Failure`: one stable code, a sentence, the request's id.
 
+use crate::buffer::Outbox;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
 use evenkeel_core::headers::{Persistence, write_connection};
 use std::io::Write;
 use std::time::Duration;
+
+/// The answer to bytes that are no request; nothing follows it.
+pub(crate) fn closing(failure: Failure, id: &[u8]) -> Outbox {
+    let to = ReplyTo {
+        form: ReplyForm::Json,
+        version: Version::Http11,
+        persistence: Persistence::Close,
+        request_id: id,
+        omit_body: false,
+        own_lines: b"",
+        retry_after: None,
+    };
+    let mut reply = Outbox::default();
+    write(failure, &to, &mut reply.bytes);
+    reply
+}
 
 /// The shape of a local reply's body, by the request's `Accept`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! What a snapshot needs that nobody must guess: cookie keys and seeds, from files and the system.
 
+use crate::tls::{Material, TlsFaults};
 use evenkeel_core::affinity::{CookieKeys, KeyFault};
 use evenkeel_core::plan::{AffinityPlan, CookiePlan, Plan};
-use evenkeel_core::snapshot::{Secrets, Snapshot};
+use evenkeel_core::snapshot::{Sealed, Secrets, Snapshot};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Why cookie keys could not be had.
@@ -31,6 +33,9 @@ pub enum SecretError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     NoRandom,
+    /// A certificate, key or authority cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFaults),
 }
 
 /// The keys of every file that a plan names, one key for those who name none, and a seed: kept for
@@ -40,6 +45,7 @@ pub(crate) struct Vault {
     by_file: HashMap<PathBuf, (String, Arc<CookieKeys>)>,
     made: Arc<CookieKeys>,
     seed: [u64; 2],
+    material: Arc<Material>,
 }
 
 /// The snapshot of a checked plan, with its secrets.
@@ -57,7 +63,8 @@ impl Vault {
     pub(crate) fn new() -> Result<Vault, SecretError> {
         let made: [u8; 32] = random()?;
         let seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
-        Ok(Vault { by_file: HashMap::new(), made: Arc::new(CookieKeys::random(made)), seed })
+        let made = Arc::new(CookieKeys::random(made));
+        Ok(Vault { by_file: HashMap::new(), made, seed, material: Arc::default() })
     }
 
     /// Reads the files that a plan names; true if any of them differs from what was known. On error
@@ -74,8 +81,11 @@ impl Vault {
         let keys = |of: &HashMap<PathBuf, (String, Arc<CookieKeys>)>, path: &PathBuf| {
             of.get(path).map(|(_, keys)| Arc::as_ptr(keys))
         };
-        let changed = by_file.keys().any(|path| keys(&by_file, path) != keys(&self.by_file, path));
+        let material = Material::read(plan, Some(&self.material), unix_seconds())?;
+        let changed = by_file.keys().any(|path| keys(&by_file, path) != keys(&self.by_file, path))
+            || !material.is(&self.material);
         self.by_file = by_file;
+        self.material = Arc::new(material);
         Ok(changed)
     }
 
@@ -89,6 +99,12 @@ impl Vault {
         let keys = CookieKeys::parse(&text).map_err(unusable)?;
         Ok((text, Arc::new(keys)))
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], SecretError> {
@@ -105,5 +121,9 @@ impl Secrets for Vault {
 
     fn seed(&mut self) -> [u64; 2] {
         self.seed
+    }
+
+    fn sealed(&mut self) -> Sealed {
+        Arc::clone(&self.material) as Sealed
     }
 }

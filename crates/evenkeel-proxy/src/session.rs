@@ -2,7 +2,7 @@
 
 use crate::exchange::Exchange;
 use crate::net::Net;
-use evenkeel_core::affinity::{BackendId, Secure, find_cookie, set_cookie};
+use evenkeel_core::affinity::{BackendId, find_cookie, set_cookie};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::headers;
 use evenkeel_core::plan::{AffinityPlan, CookiePlan};
@@ -53,6 +53,6 @@ pub(crate) fn write_tie<N: Net>(
     let value = keys.issue(&pool.plan.name, backend.id, now.saturating_add(plan.ttl.as_secs()));
     backend.note_tie();
     out.extend_from_slice(b"Set-Cookie: ");
-    out.extend_from_slice(set_cookie(plan, &value, Secure::No).as_bytes());
+    out.extend_from_slice(set_cookie(plan, &value, exchange.secure).as_bytes());
     out.extend_from_slice(b"\r\n");
 }

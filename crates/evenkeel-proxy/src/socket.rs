@@ -85,6 +85,13 @@ impl Stream for Socket {
         readable.map(|_| ())
     }
 
+    fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(stream) => stream.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
     fn peek(&mut self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(&self.fd()).peek(&mut byte) {

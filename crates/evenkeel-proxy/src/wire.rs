@@ -4,8 +4,10 @@
 
 use crate::http2::Inbound;
 use crate::net::{Peek, Stream};
+use crate::tls::TlsStream;
 use std::io;
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 /// A connection. Calls are dispatched inline, the plain one first: it is the hottest.
@@ -13,6 +15,8 @@ use std::task::{Context, Poll};
 pub enum Wire<S> {
     /// The network's own stream, as it is.
     Plain(S),
+    /// TLS over it.
+    Tls(Box<TlsStream<S>>),
     /// One stream of a client's HTTP/2 connection.
     Inbound(Box<Inbound>),
 }
@@ -22,6 +26,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Wire::Plain(stream) => stream.poll_read(cx, buf),
+            Wire::Tls(stream) => stream.poll_read(cx, buf),
             Wire::Inbound(stream) => stream.poll_read(cx, buf),
         }
     }
@@ -34,7 +39,17 @@ impl<S: Stream> Stream for Wire<S> {
     ) -> Poll<io::Result<usize>> {
         match self {
             Wire::Plain(stream) => stream.poll_write(cx, parts),
+            Wire::Tls(stream) => stream.poll_write(cx, parts),
             Wire::Inbound(stream) => stream.poll_write(cx, parts),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Wire::Plain(stream) => stream.poll_flush(cx),
+            Wire::Tls(stream) => stream.poll_flush(cx),
+            Wire::Inbound(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -42,6 +57,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Plain(stream) => stream.poll_shutdown(cx),
+            Wire::Tls(stream) => stream.poll_shutdown(cx),
             Wire::Inbound(stream) => stream.poll_shutdown(cx),
         }
     }
@@ -50,6 +66,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Wire::Plain(stream) => stream.poll_readable(cx),
+            Wire::Tls(stream) => stream.poll_readable(cx),
             Wire::Inbound(stream) => stream.poll_readable(cx),
         }
     }
@@ -58,6 +75,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn peek(&mut self) -> Peek {
         match self {
             Wire::Plain(stream) => stream.peek(),
+            Wire::Tls(stream) => stream.peek(),
             Wire::Inbound(stream) => stream.peek(),
         }
     }
@@ -66,6 +84,7 @@ impl<S: Stream> Stream for Wire<S> {
     fn reset(self) {
         match self {
             Wire::Plain(stream) => stream.reset(),
+            Wire::Tls(stream) => stream.reset(),
             Wire::Inbound(stream) => stream.reset(),
         }
     }
@@ -74,7 +93,26 @@ impl<S: Stream> Stream for Wire<S> {
     fn is_quiet(&mut self) -> bool {
         match self {
             Wire::Plain(stream) => stream.is_quiet(),
+            Wire::Tls(stream) => stream.is_quiet(),
             Wire::Inbound(stream) => stream.is_quiet(),
+        }
+    }
+
+    #[inline]
+    fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Wire::Plain(stream) => stream.local_address(),
+            Wire::Tls(stream) => stream.local_address(),
+            Wire::Inbound(stream) => stream.local_address(),
+        }
+    }
+
+    #[inline]
+    fn farewell(&mut self) {
+        match self {
+            Wire::Plain(stream) => stream.farewell(),
+            Wire::Tls(stream) => stream.farewell(),
+            Wire::Inbound(stream) => stream.farewell(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::log::AccessSink;
 use crate::net::Net;
 use crate::record::RecordWriter;
 use crate::shared::Shared;
+use crate::welcome::Handshakes;
 use evenkeel_core::path::PathScratch;
 use evenkeel_core::request::RequestHead;
 use evenkeel_core::response::ResponseHead;
@@ -76,6 +77,7 @@ pub struct Worker<N: Net> {
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
     pub(crate) counts: Counts,
+    pub(crate) handshakes: Handshakes,
     /// Who was held back for want of room since the last tick.
     pressure: Cell<Pressure>,
     shedding: Cell<bool>,
@@ -120,6 +122,7 @@ impl<N: Net> Worker<N> {
             deadlines: Rc::default(),
             records,
             counts,
+            handshakes: Handshakes::default(),
             pressure: Cell::new(Pressure::None),
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),

@@ -56,7 +56,7 @@ pub(crate) fn effective(arguments: &RunArguments) -> Result<Configuration, Troub
 pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loaded, Trouble> {
     let configuration =
         evenkeel_config::read(source.as_ref(), overrides).map_err(Trouble::Invalid)?;
-    let (plan, warnings) = configuration.plan().map_err(Trouble::Invalid)?;
+    let (plan, warnings) = evenkeel_control::vet(&configuration).map_err(Trouble::Invalid)?;
     let file = source.map(|source| source.name);
     let detected = configuration.detected().clone();
     Ok(Loaded { plan, warnings, file, detected })

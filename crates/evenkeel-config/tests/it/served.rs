@@ -52,16 +52,13 @@ fn what_is_not_served_is_refused_with_its_place() {
     let route = |key: &str| GOOD.replace("pools:", &format!("    {key}\npools:"));
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     for (text, line, path) in [
-        (listener("tls: { certificates: [{ cert: c, key: k }] }"), 5, "listeners[0].tls"),
         (listener("protocol: tcp"), 5, "listeners[0].protocol"),
         (listener("proxy_protocol: required"), 5, "listeners[0].proxy_protocol"),
         (listener("redirect: { port: 443 }"), 5, "listeners[0].redirect"),
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
-        (GOOD.replace("127.0.0.1:8081", "https://a"), 10, "pools[0].backends[0]"),
         (GOOD.replace("127.0.0.1:8081", "h2c://a"), 10, "pools[0].backends[0]"),
         (pool("protocol: h2"), 11, "pools[0].protocol"),
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
-        (pool("tls: { ca_file: x }"), 11, "pools[0].tls"),
         (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
         (
             pool("autoscale: { driver: { type: exec, command: [c] } }")
@@ -112,17 +109,9 @@ fn a_part_that_is_served_is_named() {
             "`http`, `tcp` and `none` are served",
         ),
         (
-            GOOD.replace("127.0.0.1:8081", "https://a"),
-            "`address: https://a` is not served by this version",
-            "`host:port`, `http://` and `unix:` are served",
-        ),
-        (
-            GOOD.replace(
-                "    bind:",
-                "    tls: { certificates: [{ cert: c, key: k }] }\n    bind:",
-            ),
-            "`tls` is not served by this version",
-            "",
+            GOOD.replace("127.0.0.1:8081", "h2c://a"),
+            "`address: h2c://a` is not served by this version",
+            "`host:port`, `http://`, `https://` and `unix:` are served",
         ),
     ] {
         let Diagnostics(found) = yaml(&text).expect("valid").plan().expect_err(message);

@@ -320,6 +320,7 @@ fn write_listeners(view: &View<'_>, out: &mut Exposition) {
             samples.sample(&Labels::of([("listener", name)]), count(totals));
         }
     }
+    super::tls::write(view, &listeners, out);
 }
 
 /// By pool only: a histogram is many series.

@@ -2,6 +2,7 @@
 
 use super::cells::Cell;
 use super::counter::Counter;
+use super::handshake::Handshake;
 use super::label::{RetryReason, Series};
 use super::table::Table;
 use crate::failure::Failure;
@@ -28,6 +29,8 @@ pub struct ConnectionCounts {
     pub opened: Counter,
     /// Closed, by whom ever.
     pub closed: Counter,
+    /// TLS handshakes, in the order of [`Handshake::ALL`].
+    pub handshakes: [Counter; Handshake::ALL.len()],
 }
 
 /// The numbers of one worker: that worker only may write to them (see [`Counter`]).

@@ -43,7 +43,7 @@ impl<S: Stream> Pipe<S> {
         if self.out.capacity() > KEPT_BYTES {
             self.out = Vec::new();
         }
-        Poll::Ready(Ok(()))
+        self.stream.poll_flush(cx)
     }
 
     fn note_written(&mut self, bytes: usize) {

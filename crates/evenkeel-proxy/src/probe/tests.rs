@@ -178,7 +178,11 @@ type Verdict = Result<ProbeAnswer, ProbeFault>;
 
 async fn probe_over<N: Net>(net: &N, address: &str, check: &HealthCheck) -> Verdict {
     let backend = backend(address);
-    probe(net, &ProbeTarget { backend: &backend, check, timeout: BOUND }).await
+    probe(
+        net,
+        &ProbeTarget { backend: &backend, check, beginning: Beginning::default(), timeout: BOUND },
+    )
+    .await
 }
 
 /// Probes a scripted backend; also how long that took.

@@ -1,0 +1,26 @@
+//! TLS towards clients and towards backends. `stream` is the record layer over any stream;
+//! `material` is everything that the files of one configuration say, read when it is put in force;
+//! `server` and `client` are the two sides' configurations, `names` which certificate is whose.
+
+mod client;
+mod files;
+mod material;
+mod names;
+mod server;
+mod stream;
+
+pub(crate) use client::Connector;
+pub use files::{Gravity, TlsFault, TlsFaults};
+pub use material::{CertificateFacts, Material, certificates, examine};
+pub(crate) use server::{Acceptor, Identity};
+pub use stream::TlsStream;
+
+use rustls::crypto::CryptoProvider;
+use std::sync::{Arc, OnceLock};
+
+/// The one provider of cryptography: aws-lc.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let made = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Arc::clone(PROVIDER.get_or_init(made))
+}

@@ -1,0 +1,234 @@
+//! TLS towards the backends of a pool. Certificates are verified unless the configuration says that
+//! they are not.
+
+use super::files::Findings;
+use super::{TlsStream, provider};
+use crate::net::Stream;
+use aws_lc_rs::digest;
+use evenkeel_core::address::Endpoint;
+use evenkeel_core::backend::Backend;
+use evenkeel_core::plan::{Alpn, PoolTlsPlan};
+use rustls::client::WantsClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, Connection, DigitallySignedStruct, Error,
+    RootCertStore, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where systems keep the authorities that they trust.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/usr/local/share/certs/ca-root-nss.crt",
+];
+
+/// What one pool needs to make TLS connections.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+    fingerprint: Vec<u8>,
+}
+
+impl Connector {
+    /// Reads the files of a pool; `None` with at least one finding if that cannot be done. The one
+    /// before is kept, with its sessions, if nothing has changed.
+    pub(super) fn read(
+        (path, plan): (&str, &PoolTlsPlan),
+        before: Option<&Arc<Connector>>,
+        findings: &mut Findings,
+    ) -> Option<Arc<Connector>> {
+        let mut all = digest::Context::new(&digest::SHA256);
+        all.update(format!("{plan:?}").as_bytes());
+        let errors_before = findings.0.len();
+        let roots = match &plan.ca_file {
+            Some(file) => roots_of(&format!("{path}.ca_file"), file, &mut all, findings)?,
+            None => system_roots(),
+        };
+        let server_name = match &plan.server_name {
+            Some(name) => match ServerName::try_from(name.to_string()) {
+                Ok(name) => Some(name),
+                Err(_) => {
+                    let message = format!("{name:?} is neither a host name nor an address");
+                    findings.error(&format!("{path}.server_name"), message, "");
+                    None
+                }
+            },
+            None => None,
+        };
+        if plan.insecure_skip_verify {
+            let message = "any certificate is accepted: whoever is in between can read all of it";
+            let hint = "set tls.ca_file to the authority that signed it";
+            findings.warn(&format!("{path}.insecure_skip_verify"), message, hint);
+        }
+        let builder = verifying(plan, roots)
+            .map_err(|error| findings.error(path, error.to_string(), ""))
+            .ok()?;
+        let mut config = match &plan.client {
+            Some((cert, key)) => with_identity(builder, path, (cert, key), (&mut all, findings))?,
+            None => builder.with_no_client_auth(),
+        };
+        if findings.0[errors_before..].iter().any(|f| f.gravity == super::Gravity::Error) {
+            return None;
+        }
+        config.alpn_protocols = vec![Alpn::Http11.as_bytes().to_vec()];
+        let fingerprint = all.finish().as_ref().to_vec();
+        match before.filter(|before| before.fingerprint == fingerprint) {
+            Some(same) => Some(Arc::clone(same)),
+            None => {
+                let config = Arc::new(config);
+                Some(Arc::new(Connector { config, server_name, fingerprint }))
+            }
+        }
+    }
+
+    /// A session with a backend; the handshake has not begun.
+    ///
+    /// # Errors
+    /// The backend has no name that a certificate could be for.
+    pub(crate) fn connect<S: Stream>(
+        &self,
+        stream: S,
+        backend: &Backend,
+    ) -> Result<TlsStream<S>, Error> {
+        let own = match &backend.plan.address.endpoint {
+            Endpoint::Ip(address) => Some(ServerName::from(address.ip())),
+            Endpoint::Name(name, _) => ServerName::try_from(name.to_string()).ok(),
+            Endpoint::Unix(_) => None,
+        };
+        let name = self.server_name.clone().or(own);
+        let name = name.ok_or_else(|| Error::General("no server name".to_owned()))?;
+        let session = ClientConnection::new(Arc::clone(&self.config), name)?;
+        Ok(TlsStream::new(stream, Connection::Client(session), Vec::new()))
+    }
+}
+
+fn roots_of(
+    path: &str,
+    file: &Path,
+    all: &mut digest::Context,
+    findings: &mut Findings,
+) -> Option<RootCertStore> {
+    let text = findings.read(path, file)?;
+    all.update(&text);
+    let authorities = findings.certificates(path, (file, &text))?;
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        if let Err(error) = roots.add(authority) {
+            let message = format!("{} cannot be used: {error}", file.display());
+            findings.error(path, message, "");
+            return None;
+        }
+    }
+    Some(roots)
+}
+
+/// Those that the system trusts; without a bundle, Mozilla's, as they were when this was built.
+fn system_roots() -> RootCertStore {
+    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    let files = named.into_iter().chain(SYSTEM_BUNDLES.iter().map(std::path::PathBuf::from));
+    for file in files {
+        let Some(authorities) = Findings::default().quietly(&file) else { continue };
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(authorities);
+        if added > 0 {
+            return roots;
+        }
+    }
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    roots
+}
+
+impl Findings {
+    /// The certificates of a file that nobody named: if it cannot be used, there are others.
+    fn quietly(mut self, file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+        let text = self.read("", file)?;
+        self.certificates("", (file, &text))
+    }
+}
+
+fn verifying(
+    plan: &PoolTlsPlan,
+    roots: RootCertStore,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    Ok(if plan.insecure_skip_verify {
+        let any = Arc::new(AnyCertificate(provider()));
+        builder.dangerous().with_custom_certificate_verifier(any)
+    } else {
+        builder.with_root_certificates(roots)
+    })
+}
+
+/// With our own certificate.
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    path: &str,
+    (cert, key): (&Path, &Path),
+    (all, findings): (&mut digest::Context, &mut Findings),
+) -> Option<ClientConfig> {
+    let (cert_path, key_path) = (format!("{path}.client_cert"), format!("{path}.client_key"));
+    let cert_text = findings.read(&cert_path, cert);
+    let key_text = findings.read(&key_path, key);
+    let (cert_text, key_text) = (cert_text?, key_text?);
+    all.update(&cert_text);
+    all.update(&key_text);
+    let chain = findings.certificates(&cert_path, (cert, &cert_text))?;
+    let der = findings.key(&key_path, (key, &key_text))?;
+    let made = builder.with_client_auth_cert(chain, der);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "one of many has its own words")]
+    let unusable = |error: Error| match &error {
+        Error::InconsistentKeys(_) => {
+            format!("{} is not the key of {}", key.display(), cert.display())
+        }
+        _ => format!("{} cannot be used: {error}", key.display()),
+    };
+    made.map_err(|error| findings.error(&key_path, unusable(error), "")).ok()
+}
+
+/// Accepts any certificate, if its owner shows that it has the key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
