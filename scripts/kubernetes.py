@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Makes k8s/deployment.yaml from deployments/kubernetes/, or checks the manifests.
+
+    scripts/kubernetes.py write      writes k8s/deployment.yaml
+    scripts/kubernetes.py check      k8s/deployment.yaml is up to date; every object fits the schema of
+                                     Kubernetes; names, labels and probes agree; the configuration in
+                                     each ConfigMap passes `evenkeel check`
+
+`check` needs PyYAML and kubernetes-validate, and the program ($EVENKEEL_BIN or target/release).
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "deployments" / "kubernetes"
+SINGLE = ROOT / "k8s" / "deployment.yaml"
+# The account's Role and Lease are left out of the single file.
+PARTS = ["rbac.yaml", "configmap.yaml", "deployment.yaml", "service.yaml", "hpa.yaml", "pdb.yaml"]
+OTHER_NAMES = [("gobalancer", "go-loadbalancer"), ("GOBALANCER", "GO_LOADBALANCER")]
+VERSIONS = ["1.31", "1.34"]
+HEADER = """\
+# Everything in one file: kubectl apply -f k8s/deployment.yaml
+# The same as deployments/kubernetes/ under other names, so that both can be applied; made from it by
+# scripts/kubernetes.py.
+"""
+
+
+def single():
+    texts = [(FOLDER / part).read_text() for part in PARTS]
+    texts[0] = texts[0].split("---\n")[0]
+    text = "---\n".join(texts)
+    text = "".join(line for line in text.splitlines(True) if not line.startswith("# tidy:"))
+    for old, new in OTHER_NAMES:
+        text = text.replace(old, new)
+    return HEADER + text
+
+
+def objects(text):
+    import yaml
+
+    return [found for found in yaml.safe_load_all(text) if found]
+
+
+def check_schema(found, where):
+    import kubernetes_validate
+
+    for version in VERSIONS:
+        kubernetes_validate.validate(found, version, strict=True)
+    return f"{where}: {found['kind']} {found['metadata']['name']}"
+
+
+def one(all_objects, kind):
+    matching = [found for found in all_objects if found["kind"] == kind]
+    assert len(matching) == 1, f"{len(matching)} objects of kind {kind}"
+    return matching[0]
+
+
+def check_together(all_objects, name):
+    """What the schema does not say."""
+    for found in all_objects:
+        assert found["metadata"]["name"].startswith(name), found["metadata"]["name"]
+    deployment, service = one(all_objects, "Deployment"), one(all_objects, "Service")
+    template = deployment["spec"]["template"]
+    labels, pod = template["metadata"]["labels"], template["spec"]
+    for selector in (
+        deployment["spec"]["selector"]["matchLabels"],
+        service["spec"]["selector"],
+        one(all_objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items(), selector
+    target = one(all_objects, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"]
+    assert target == deployment["metadata"]["name"], target
+    assert pod["enableServiceLinks"] is False
+    assert pod["serviceAccountName"] == one(all_objects, "ServiceAccount")["metadata"]["name"]
+    (container,) = pod["containers"]
+    ports = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
+        get = container[probe]["httpGet"]
+        assert get["path"] == path and get["port"] in ports, get
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert volumes == mounts, volumes ^ mounts
+    known = {found["metadata"]["name"] for found in all_objects if found["kind"] in ("ConfigMap", "Secret")}
+    for volume in pod["volumes"]:
+        source = volume.get("configMap", {}).get("name") or volume.get("secret", {}).get("secretName")
+        assert source is None or source in known, source
+    return container
+
+
+def check_configuration(all_objects, container):
+    """Lays the volumes out as in the pod, and lets the program read its configuration."""
+    program = os.environ.get("EVENKEEL_BIN") or str(ROOT / "target" / "release" / "evenkeel")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for kind, field, place in (("ConfigMap", "data", "config"), ("Secret", "stringData", "tokens")):
+            (folder / place).mkdir()
+            for name, text in one(all_objects, kind)[field].items():
+                text = text.replace("/etc/evenkeel/", f"{folder}/")
+                (folder / place / name).write_text(text)
+        words = [word.replace("/etc/evenkeel/", f"{folder}/") for word in container["args"]]
+        assert words[0] == "run", words
+        ran = subprocess.run([program, "check", *words[1:]], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout.strip() or ran.stderr.strip()
+
+
+def check():
+    stored = SINGLE.read_text()
+    assert stored == single(), "k8s/deployment.yaml is out of date: scripts/kubernetes.py write"
+    folder = "---\n".join((FOLDER / part).read_text() for part in PARTS)
+    listed = objects((FOLDER / "kustomization.yaml").read_text())[0]["resources"]
+    assert sorted(listed) == sorted(PARTS), listed
+    for text, name, where in (
+        (folder, "gobalancer", "deployments/kubernetes"),
+        (stored, "go-loadbalancer", "k8s/deployment.yaml"),
+    ):
+        all_objects = objects(text)
+        for found in all_objects:
+            print(check_schema(found, where))
+        container = check_together(all_objects, name)
+        print(f"{where}: {check_configuration(all_objects, container)}")
+
+
+def main():
+    words = sys.argv[1:]
+    if words == ["write"]:
+        SINGLE.write_text(single())
+    elif words == ["check"]:
+        check()
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
