@@ -10,25 +10,33 @@
 //! Each state of file and overlay is a revision that can be gone back to. Adjustments of loops that
 //! act by themselves (migrations, autoscaling) lie over both, and are no revisions.
 
+mod divide;
+mod draft;
 mod in_force;
 mod outcome;
 mod preview;
 mod revision;
 mod tell;
+mod watch;
 
+pub use draft::Draft;
 pub use evenkeel_config::{Conflict, ConflictKind, Edit, NewBackend};
 pub use in_force::InForce;
 pub use outcome::{Applied, Author, EditError, ReadFile, Rejected, Written};
 pub use preview::{Preview, Touched};
+pub use watch::FileWatch;
 
 use crate::metrics::Reloads;
+use crate::migrations::Division;
 use arc_swap::ArcSwap;
 use evenkeel_api::Revision;
 use evenkeel_config::{Configuration, Source, differences, read_edited};
 use evenkeel_core::plan::{AdminState, Plan};
+use evenkeel_core::strategy::hash::hash;
 use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::{self, Server};
 use revision::History;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -44,6 +52,8 @@ struct State {
     overlay: Vec<Edit>,
     /// Laid over everything by loops that act by themselves.
     adjusted: Vec<Edit>,
+    /// How migrations divide routes, by the route's name.
+    divisions: BTreeMap<String, Division>,
 }
 
 impl State {
@@ -67,17 +77,6 @@ struct Course {
     history: History,
 }
 
-/// A configuration that was read and found good, before anything serves it.
-pub struct Draft {
-    read_file: Box<ReadFile>,
-    state: State,
-    configuration: Configuration,
-    /// What is to be served.
-    pub plan: Plan,
-    /// What holds but should be looked at.
-    pub warnings: Vec<evenkeel_config::Diagnostic>,
-}
-
 /// Called after each change.
 type Follower = Box<dyn Fn(&InForce) + Send + Sync>;
 
@@ -86,6 +85,8 @@ pub struct Steering {
     read_file: Box<ReadFile>,
     server: Arc<Server>,
     events: EventLog,
+    /// What the process began with.
+    began: Plan,
     course: Mutex<Course>,
     in_force: ArcSwap<InForce>,
     followers: Mutex<Vec<Follower>>,
@@ -101,46 +102,8 @@ struct Tally {
     failing: AtomicBool,
 }
 
-impl Draft {
-    /// Reads and checks a first configuration.
-    ///
-    /// # Errors
-    /// It cannot be read, or does not hold.
-    pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
-        let state = State { written: read_file()?, ..State::default() };
-        let configuration = configuration_of(&state, &[])?;
-        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
-        Ok(Draft { read_file, state, configuration, plan, warnings })
-    }
-
-    /// The name of the file; `None` if there is none.
-    pub fn file(&self) -> Option<&str> {
-        self.state.written.source.as_ref().map(|source| source.name.as_str())
-    }
-
-    /// Takes the helm of the server that serves this draft's plan.
-    pub fn steer(self, server: Arc<Server>, events: EventLog) -> Arc<Steering> {
-        let Draft { read_file, state, configuration, plan, warnings } = self;
-        let history = History::begin(&state, unix_nanos());
-        let generation = server.state().generation();
-        let mut in_force = InForce::new(configuration, plan, generation);
-        in_force.warnings = warnings;
-        in_force.file = state.file();
-        in_force.revision = history.last();
-        Arc::new(Steering {
-            read_file,
-            server,
-            events,
-            course: Mutex::new(Course { state, leaving: Vec::new(), history }),
-            in_force: ArcSwap::from_pointee(in_force),
-            followers: Mutex::default(),
-            tally: Tally::default(),
-        })
-    }
-}
-
 fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration, Rejected> {
-    let State { written, overlay, adjusted } = state;
+    let State { written, overlay, adjusted, .. } = state;
     let edits: Vec<Edit> = overlay.iter().chain(adjusted).map(|it| as_is(it, leaving)).collect();
     let read = read_edited(written.source.as_ref(), &written.overrides, &edits);
     read.map_err(Rejected::Invalid)
@@ -200,7 +163,8 @@ impl Steering {
         let course = self.lock_course();
         let next = State { written, ..course.state.clone() };
         let configuration = configuration_of(&next, &course.leaving)?;
-        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let (mut plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        divide::lay_over(&mut plan, &next.divisions);
         let snapshot = self.server.state().snapshot();
         let mut preview = preview::preview(&snapshot, &plan);
         preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
@@ -265,7 +229,8 @@ impl Steering {
         let Some((written, overlay)) = course.history.state_of(revision) else {
             return Err(EditError::NotFound(format!("no revision {revision}")));
         };
-        let next = State { written, overlay, adjusted: Vec::new() };
+        let divisions = course.state.divisions.clone();
+        let next = State { written, overlay, adjusted: Vec::new(), divisions };
         let leaving = std::mem::take(&mut course.leaving);
         let reason = match by.reason.as_str() {
             "" => format!("back to revision {revision}"),
@@ -298,6 +263,12 @@ impl Steering {
     /// Stands for the configuration of one pool; `None` if there is no such pool.
     pub fn etag_of_pool(&self, pool: &str) -> Option<String> {
         self.in_force.load().etag_of_pool(pool)
+    }
+
+    /// Of the text that was read last; `None` without a file.
+    fn text_hash(&self) -> Option<u64> {
+        let course = self.lock_course();
+        Some(hash(course.state.written.source.as_ref()?.text.as_bytes()))
     }
 
     /// How reloads ended.
@@ -365,11 +336,13 @@ impl Steering {
     /// Puts a state in force.
     fn change_quietly(&self, course: &mut Course, next: State) -> Result<Applied, Rejected> {
         let configuration = configuration_of(&next, &course.leaving)?;
-        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let (mut plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        divide::lay_over(&mut plan, &next.divisions);
         let before = self.in_force.load_full();
         let served = self.server.apply(plan.clone());
-        let server::Applied { changed, generation, notes } =
+        let server::Applied { changed, generation, mut notes } =
             served.map_err(|error| Rejected::Refused(error.to_string()))?;
+        notes.extend(self.needs_restart(&plan));
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
         in_force.notes.clone_from(&notes);
@@ -385,6 +358,19 @@ impl Steering {
         followers.iter().for_each(|follower| follower(&in_force));
         let changes = changes.iter().map(ToString::to_string).collect();
         Ok(Applied { changed, generation, changes, notes, conflicts })
+    }
+
+    /// What cannot change while the process runs, and differs from what it began with.
+    fn needs_restart(&self, plan: &Plan) -> Vec<String> {
+        let (began, wanted) = (&self.began.admin, &plan.admin);
+        let mut notes = Vec::new();
+        if began.bind != wanted.bind {
+            notes.push("admin.bind: the admin listener moves at the next restart".to_owned());
+        }
+        if began.tokens_file != wanted.tokens_file {
+            notes.push("admin.tokens_file: another file is read at the next restart".to_owned());
+        }
+        notes
     }
 
     /// What is in force has another revision now.

@@ -1,11 +1,12 @@
 //! A running balancer: started in order, stopped in order.
 
 use crate::check::summary;
+use crate::load;
 use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
-use evenkeel_control::steering::{Author, Draft, Steering};
+use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
     Authored, Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Balancer {
     control: Control,
     steering: Arc<Steering>,
     phase: Arc<PhaseSign>,
+    /// Of the configuration file, unless nobody wants that.
+    watch: Option<FileWatch>,
 }
 
 /// How serving ended.
@@ -57,6 +60,7 @@ impl Balancer {
         let server = Arc::new(Server::start(&plan, &log).map_err(cannot_serve)?);
         let phase = Arc::new(PhaseSign::new());
         let steering = draft.steer(Arc::clone(&server), log.events());
+        let tokens = tokens(plan.admin.tokens_file.as_deref())?;
         let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
         numbers.follow(&steering);
         let desk = Desk {
@@ -64,7 +68,7 @@ impl Balancer {
             steering: Some(Arc::clone(&steering)),
             log: Some(log.events()),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
-            tokens: tokens(plan.admin.tokens_file.as_deref())?,
+            tokens: tokens.clone(),
             configuration: Authored::of(steering.configuration().json()),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))
         };
@@ -73,8 +77,8 @@ impl Balancer {
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
         phase.turn(Phase::Ready);
-        let balancer = Balancer { log, server, control, steering, phase };
-        balancer.follow_changes(&plan);
+        let balancer = Balancer { log, server, control, steering, phase, watch: None };
+        balancer.follow_changes(&plan, tokens);
         balancer.announce();
         system::notify_ready();
         Ok(balancer)
@@ -88,6 +92,17 @@ impl Balancer {
     /// Where the admin listener really is; `None` if it is turned off or a unix socket.
     pub(crate) fn admin_address(&self) -> Option<String> {
         Some(self.control.local_addr()?.to_string())
+    }
+
+    /// Reloads by itself when the configuration file changes.
+    pub(crate) fn watch_file(&mut self) -> Result<(), Trouble> {
+        let in_force = self.steering.configuration();
+        if let Some(file) = in_force.file.as_ref().filter(|file| load::is_file(file)) {
+            let watch = self.steering.watch(file.into());
+            let cannot = |error| Trouble::CannotStart(format!("cannot watch {file}: {error}"));
+            self.watch = Some(watch.map_err(cannot)?);
+        }
+        Ok(())
     }
 
     /// Serves until a stop is asked for, then drains; a second request to stop ends the wait.
@@ -147,13 +162,19 @@ impl Balancer {
         Ended::Drained
     }
 
-    /// Name resolution and the log follow each change of the configuration.
-    fn follow_changes(&self, plan: &Plan) {
+    /// Name resolution, tokens and the log follow each change of the configuration.
+    fn follow_changes(&self, plan: &Plan, tokens: Option<Arc<Tokens>>) {
         let (server, log) = (Arc::clone(&self.server), Arc::clone(&self.log));
         let resolver = self.control.resolver();
         let logging = Mutex::new(plan.logging.clone());
         self.steering.follow(move |in_force| {
             resolver.resolve(named_backends(&server, &log));
+            if let Some(Err(error)) = tokens.as_ref().map(|tokens| tokens.reload()) {
+                let text = error.to_string();
+                let fields = [("error", EventValue::Text(&text))];
+                let event = (LogLevel::Error, "tokens_unchanged");
+                wiring::tell(&log.events(), event, "the tokens known before stay", &fields);
+            }
             let mut before = logging.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = &in_force.plan.logging;
             if *before == *wanted {

@@ -84,6 +84,11 @@ pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
     Draft::read(Box::new(read_again)).map_err(Trouble::from)
 }
 
+/// True if this is the name of a file, and not of a text that came from elsewhere.
+pub(crate) fn is_file(name: &str) -> bool {
+    name != STDIN_NAME
+}
+
 /// A text that is always the same, to serve.
 pub(crate) fn draft_of(source: Source, overrides: Overrides) -> Result<Draft, Trouble> {
     let written = Written { source: Some(source), overrides };

@@ -14,7 +14,10 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
     draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(draft)?;
+        let mut balancer = Balancer::start(draft)?;
+        if !arguments.no_watch {
+            balancer.watch_file()?;
+        }
         if output::someone_reads() {
             output::say(Tone::Ready, invitation(&balancer));
         }

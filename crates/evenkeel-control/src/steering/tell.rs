@@ -58,7 +58,7 @@ impl Steering {
         self.tell((LogLevel::Error, "config_rejected"), message, &fields);
     }
 
-    fn tell(
+    pub(super) fn tell(
         &self,
         (level, name): (LogLevel, &'static str),
         message: &str,

@@ -106,3 +106,54 @@ fn listeners_come_and_go() {
     assert_eq!(backend_of(&get(&first, "/")), "a");
     assert_eq!(balancer.terminate().code, 0);
 }
+
+/// Each way in which files come to be others.
+#[test]
+fn a_changed_file_is_seen_however_it_changed() {
+    let ((_a, a), (_b, b)) = (backend("a"), backend("b"));
+    let shell = shell();
+    shell.write("..one/config.yaml", &file(&[&a]));
+    let link = |target: &str, name: &str| {
+        let name = shell.folder().join(name);
+        std::os::unix::fs::symlink(target, name).expect("a link");
+    };
+    link("..one", "..data");
+    link("..data/config.yaml", "config.yaml");
+    let mut balancer = shell.start(&["run"]);
+    let address = balancer.address();
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    assert_eq!(ask(&mut client), "a");
+
+    // As Kubernetes swaps mounted maps.
+    shell.write("..two/config.yaml", &file(&[&b]));
+    link("..two", "..new");
+    let at = |name: &str| shell.folder().join(name);
+    std::fs::rename(at("..new"), at("..data")).expect("swapped");
+    let reloaded = balancer.event("config_reloaded");
+    assert_eq!(reloaded["by"], "file");
+    assert_eq!(ask(&mut client), "b");
+
+    // As editors save: another file takes its place.
+    shell.write("config.yaml.new", &file(&[&a]));
+    std::fs::rename(at("config.yaml.new"), at("config.yaml")).expect("replaced");
+    balancer.event("config_reloaded");
+    assert_eq!(ask(&mut client), "a");
+
+    // Written in place, in two halves: the first half alone is never served.
+    let text = file(&[&a, &b]);
+    let (first, second) = text.split_at(text.len() - 12);
+    let path = at("config.yaml");
+    let mut open = std::fs::File::create(path).expect("truncated");
+    open.write_all(first.as_bytes()).expect("written");
+    open.write_all(second.as_bytes()).expect("written");
+    drop(open);
+    balancer.event("config_reloaded");
+    let names = [ask(&mut client), ask(&mut client)];
+    assert!(names.contains(&"a".to_owned()) && names.contains(&"b".to_owned()), "{names:?}");
+
+    shell.write("config.yaml", "backends: nonsense\n");
+    let rejected = balancer.event("config_rejected");
+    assert!(rejected["error"].as_str().expect("a text").starts_with("config.yaml:1:"));
+    ask(&mut client);
+    assert_eq!(balancer.terminate().code, 0);
+}
