@@ -145,7 +145,13 @@ async function migration({ id, what }) {
   };
   const answer = await ask(byId('confirm'), `${what} migration ${id}?`, h('p', {}, texts[what]), what);
   if (!answer) return;
-  await perform(`Migration ${id}: ${what} is done.`, () => change('POST', path('migrations', id, what)));
+  await perform(`Migration ${id}: ${what} is done.`, () => change('POST', path('migrations', id, what), what === 'approve' ? {} : undefined));
+}
+
+async function autoscaler({ pool, what }) {
+  const text = what === 'pause' ? 'The number of backends stays as it is until it is resumed.' : 'It scales again.';
+  const answer = await ask(byId('confirm'), `${what} the autoscaler of ${pool}?`, h('p', {}, text), what);
+  if (answer) await perform(`The autoscaler of ${pool}: ${what} is done.`, () => change('POST', path('autoscalers', pool, what)));
 }
 
 /** Asks for a token; kept in this tab only, until it is closed. */
@@ -174,6 +180,7 @@ export function actionsWith(again) {
     strategy: setStrategy,
     rollback,
     migration,
+    autoscaler,
     token: signIn,
   };
 }

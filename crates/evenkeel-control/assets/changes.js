@@ -1,7 +1,7 @@
 // How the configuration came to be; traffic that moves from pool to pool; pools that scale.
 
 import { badge, byId, h, show } from "./dom.js";
-import { clock, percent, since, whole, words } from "./format.js";
+import { clock, milliseconds, percent, since, whole, words } from "./format.js";
 import { state } from "./state.js";
 
 function diff(text) {
@@ -24,7 +24,7 @@ export function showRevisions() {
     h('td', { class: 'last' }, state.mayChange && index > 0 && h('button', { type: 'button', 'data-do': 'rollback', 'data-revision': revision.id, 'aria-label': `Roll back to revision ${revision.id}` }, 'Roll back…')));
   const heads = ['Revision', 'When', 'Author', 'Reason', 'Change'];
   const body = newest.length > 0 ? newest.slice(0, 50).map(row)
-    : h('tr', { 'data-key': 'none' }, h('td', { colspan: 6, class: 'muted' }, state.absent.has('revisions') ? 'Revisions are not served here.' : 'Nothing has changed since the start.'));
+    : h('tr', { 'data-key': 'none' }, h('td', { colspan: 6, class: 'muted' }, 'Nothing has changed since the start.'));
   show(byId('revision-list'), h('div', { class: 'panel flush' }, h('table', {},
     h('caption', { class: 'unseen' }, 'Revisions, the newest first'),
     h('thead', {}, h('tr', {}, heads.map((text) => h('th', { scope: 'col', class: text === 'Revision' ? 'number' : null }, text)), h('th', { scope: 'col' }, h('span', { class: 'unseen' }, 'Actions')))),
@@ -38,7 +38,7 @@ const MAX_CHECKS = 40;
 
 function arm(name, arm) {
   if (!arm) return null;
-  return h('li', { 'data-key': name }, h('b', {}, name), ` ${whole(arm.requests)} requests, ${percent(arm.success_rate)} good, p99 ${arm.p99_ms ?? '–'} ms`);
+  return h('li', { 'data-key': name }, h('b', {}, name), ` ${whole(arm.requests)} requests, ${percent(arm.success_rate)} good, p99 ${milliseconds(arm.p99_ms)}`);
 }
 
 function stages(migration) {
@@ -48,15 +48,16 @@ function stages(migration) {
     list.push(check);
     seen.set(check.stage, list);
   }
-  if (!seen.has(migration.stage)) seen.set(migration.stage, []);
+  const count = migration.stages ?? migration.stage + 1;
+  for (let stage = 0; stage < count; stage += 1) if (!seen.has(stage)) seen.set(stage, []);
   return [...seen.entries()].sort(([a], [b]) => a - b).map(([stage, checks]) => {
-    const weight = checks.length > 0 ? checks[checks.length - 1].weight : migration.weight;
     const now = stage === migration.stage && !OVER.has(migration.state);
+    const weight = checks.length > 0 ? checks[checks.length - 1].weight : now ? migration.weight : null;
     const marks = checks.slice(-MAX_CHECKS).map((check) => h('li', {
       class: VERDICTS[check.verdict] || 'none', title: `${clock(check.time)} ${check.verdict}: ${check.reason || ''}`, 'data-key': check.time,
     }, h('span', { 'aria-hidden': 'true' }, { GO: '✔', 'NO-GO': '✖' }[check.verdict] || '…'), h('span', { class: 'unseen' }, `${clock(check.time)} ${check.verdict}`)));
     return h('li', { class: now ? 'stage now' : 'stage', 'aria-current': now ? 'step' : null, 'data-key': stage },
-      h('b', {}, `Stage ${stage + 1}`), h('span', {}, ` ${weight ?? '–'} %`), now && ' · now',
+      h('b', {}, `Stage ${stage + 1}`), h('span', {}, weight === null ? ' to come' : ` ${weight} %`), now && ' · now',
       h('ol', { class: 'probes', 'aria-label': `Checks of stage ${stage + 1}` }, marks),
       checks.length > MAX_CHECKS && h('span', { class: 'muted small' }, `the last ${MAX_CHECKS} of ${checks.length}`));
   });
@@ -110,7 +111,11 @@ function autoscaler(it) {
   const signals = ((it.decisions || []).slice(-1)[0] || {}).signals;
   return h('article', { class: 'panel', 'data-key': it.pool, 'aria-label': `Autoscaler of pool ${it.pool}` },
     h('div', { class: 'panel-head' }, h('h3', {}, it.pool),
-      it.paused ? badge('odd', 'paused') : it.current === it.desired ? badge('good', 'as desired') : badge('odd', 'scaling')),
+      it.paused ? badge('odd', 'paused') : it.current === it.desired ? badge('good', 'as desired') : badge('odd', 'scaling'),
+      it.acts === false && badge('off', 'advises only'),
+      h('span', { class: 'grow' }),
+      state.mayChange && h('button', { type: 'button', 'data-do': 'autoscaler', 'data-pool': it.pool, 'data-what': it.paused ? 'resume' : 'pause' }, it.paused ? 'Resume…' : 'Pause…')),
+    it.held && h('p', {}, badge('odd', 'held'), ` ${it.held}`),
     h('p', {}, h('b', {}, String(it.current)), ' now, ', h('b', {}, String(it.desired)), ' desired',
       it.max !== undefined && `, between ${it.min} and ${it.max}`),
     it.max > 0 && h('meter', { min: 0, max: it.max, value: it.current, 'aria-label': 'Backends now, of the most allowed' }),

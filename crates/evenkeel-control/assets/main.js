@@ -118,6 +118,10 @@ function render() {
   byId('token').textContent = token.get() ? 'Token ✔' : 'Token';
   if (!document.documentElement.dataset.loaded) performance.mark('usable');
   document.documentElement.dataset.loaded = 'true';
+  for (const id of ['requests', 'events']) byId(id).hidden = state.absent.has(id);
+  byId('changes').hidden = state.absent.has('revisions');
+  for (const it of byId('sections').children) it.hidden = byId(it.hash.slice(1)).hidden;
+  byId('token').hidden = !isFull();
   show(byId('foot'), `Read at ${clock(new Date())}. `, state.mayChange ? 'Changes ask first.' : 'Read only.');
 }
 
@@ -251,7 +255,7 @@ function listen() {
 
 /** The section that is read: the last whose head is above the upper third. */
 function markSection() {
-  const links = [...byId('sections').children];
+  const links = [...byId('sections').children].filter((it) => !it.hidden);
   const above = links.filter((it) => byId(it.hash.slice(1)).getBoundingClientRect().top < window.innerHeight / 3);
   const now = above[above.length - 1] || links[0];
   links.forEach((it) => (it === now ? it.setAttribute('aria-current', 'true') : it.removeAttribute('aria-current')));

@@ -7,26 +7,25 @@ import { state } from "./state.js";
 const PAGE = 20;
 /** Fields of an event that stand elsewhere in its line. */
 const SHOWN = new Set(['timestamp', 'level', 'event', 'message', 'key']);
-const view = { requests: PAGE, events: PAGE };
+const view = { requests: PAGE, events: PAGE, opened: new Date().toISOString() };
 
 /** Where the time went: [name, start, length] in milliseconds, in order. */
 export function phases({ timings = {}, tries = [], total_ms: total }) {
   const found = [];
-  const before = (timings.accept_ms || 0) + (timings.tls_ms || 0);
-  let at = -before;
+  const before = timings.accept_ms || 0;
   const add = (name, start, length) => {
     if (length !== undefined && length !== null) found.push([name, start, length]);
     return start + (length || 0);
   };
-  at = add('accept', at, timings.accept_ms);
-  add('TLS', at, timings.tls_ms);
+  add('accept', -before, timings.accept_ms);
+  add('TLS', -before, timings.tls_ms);
   add('queue', 0, timings.queue_ms);
   let end = timings.queue_ms || 0;
   tries.forEach((go, index) => {
     const label = tries.length > 1 ? `try ${index + 1}, ${go.backend}: ` : `${go.backend}: `;
     end = add(`${label}pick`, go.start_ms, go.pick_ms);
     end = add(`${label}connect`, end, go.connect_ms);
-    end = add(`${label}first byte`, end, go.first_byte_ms);
+    if (go.first_byte_ms !== undefined) end = add(`${label}first byte`, end, Math.max(0, go.start_ms + go.first_byte_ms - end));
   });
   add('body', end, timings.body_ms);
   return { phases: found, before, total: Math.max(total + before, 0.001) };
@@ -54,7 +53,7 @@ function waterfall(request) {
 
 function outcome(request) {
   if (request.failure) return badge('bad', request.failure);
-  return request.kept === 'slow' ? badge('odd', 'slow') : badge('bad', 'failed');
+  return { slow: badge('odd', 'slow'), drawn: badge('none', 'drawn') }[request.kept] || badge('bad', 'failed');
 }
 
 function facts(request) {
@@ -65,6 +64,13 @@ function facts(request) {
   ];
   return h('dl', { class: 'facts' }, all.filter(([, value]) => value).map(([name, value]) =>
     h('div', { 'data-key': name }, h('dt', {}, name), h('dd', {}, value))));
+}
+
+/** What the request said, if it was drawn for that. */
+function captured(it) {
+  if (!it) return null;
+  const lines = it.headers.map(({ name, value }) => `${name}: ${value}`).join('\n');
+  return h('pre', { 'aria-label': 'The request as sent' }, it.body ? `${lines}\n\n${it.body}` : lines);
 }
 
 function requestItem(request) {
@@ -80,7 +86,8 @@ function requestItem(request) {
       h('b', { class: 'number' }, milliseconds(request.total_ms))),
     h('div', { class: 'detail' }, waterfall(request),
       h('div', {}, facts(request),
-        tries.length > 0 && h('p', {}, h('b', {}, 'Tries '), tries.map((go) => `${go.backend} → ${go.outcome}`).join(', ')),
+        captured(request.captured),
+      tries.length > 0 && h('p', {}, h('b', {}, 'Tries '), tries.map((go) => `${go.backend} → ${go.outcome}`).join(', ')),
         request.hint && h('p', { class: 'hint' }, h('b', {}, 'What helps '), request.hint))));
 }
 
@@ -91,8 +98,7 @@ export function showRequests() {
     [request.method, request.host, request.path, request.route, request.pool, request.backend, request.failure, request.id, request.status]
       .join(' ').toLowerCase().includes(filter));
   const shown = found.slice(0, view.requests);
-  const none = state.absent.has('requests') ? 'This server keeps no requests.'
-    : state.requests.length === 0 ? 'None: no request failed or was slow.' : 'No request matches.';
+  const none = state.requests.length === 0 ? 'None: no request failed or was slow.' : 'No request matches.';
   show(byId('request-list'), h('div', { class: 'panel list' },
     shown.map(requestItem),
     shown.length === 0 && h('p', { class: 'muted', 'data-key': 'none' }, none),
@@ -116,13 +122,11 @@ export function showEvents() {
     h('time', { datetime: event.timestamp, title: event.timestamp, class: 'muted' }, clock(event.timestamp)),
     badge(SIGNS[event.level] || 'none', words(event.event)),
     h('span', {}, sentence(event)));
-  const none = state.absent.has('events') ? 'Events are not served here.' : `Nothing has happened since this page was opened ${since(view.opened)}.`;
+  const none = `Nothing has happened since this page was opened ${since(view.opened)}.`;
   show(byId('event-list'), h('div', { class: 'panel list' },
     found.length > 0 ? h('ol', { class: 'events' }, found.slice(0, view.events).map(item)) : h('p', { class: 'muted' }, none),
     found.length > view.events && h('button', { type: 'button', class: 'quiet', 'data-do': 'more', 'data-list': 'events' }, `${found.length - view.events} more`)));
 }
-
-view.opened = new Date().toISOString();
 
 export function showMore(list) {
   view[list] += PAGE;

@@ -20,7 +20,7 @@ export const state = {
   mayChange: document.documentElement.dataset.access === 'full',
   paused: false,
   /** Documents that this server does not offer, so that they are not asked for again and again. */
-  absent: new Set(),
+  absent: new Set(document.documentElement.dataset.access === 'full' ? [] : ['requests', 'events', 'revisions', 'config']),
 };
 
 const samples = new Map();

@@ -30,6 +30,18 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
+    /// What the parameters `route`, `pool` and `backend` ask for; `None` if they make no sense
+    /// together.
+    pub(crate) fn named(parameter: impl Fn(&str) -> Option<Arc<str>>) -> Option<Scope> {
+        match (parameter("route"), parameter("pool"), parameter("backend")) {
+            (None, None, None) => Some(Scope::All),
+            (Some(route), None, None) => Some(Scope::Route(route)),
+            (None, Some(pool), None) => Some(Scope::Pool(pool)),
+            (None, Some(pool), Some(backend)) => Some(Scope::Backend(pool, backend)),
+            (Some(_), _, _) | (None, None, Some(_)) => None,
+        }
+    }
+
     /// Those that a series counts in.
     fn all_of(series: &Series) -> impl Iterator<Item = Scope> {
         let Series { route, pool, backend, .. } = series;

@@ -2,14 +2,18 @@
 
 use crate::admin::Desk;
 use crate::dashboard::{self, Access, Asset};
+use crate::history::Scope;
 use crate::metrics::{Format, negotiate};
 use crate::numbers::Numbers;
 use crate::pages;
 use crate::portrait::Portrait;
+use axum::extract::Query;
+use axum::http::Uri;
 use evenkeel_api as api;
 use evenkeel_core::plan::{MetricsFormat, Mounted};
 use evenkeel_proxy::mount::{Errand, Page};
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
@@ -55,9 +59,20 @@ fn dashboard(numbers: &Arc<Numbers>, desk: &Desk, errand: &Errand) -> Page {
     if let Some(asset) = dashboard::asset(path) {
         return file(&asset, errand);
     }
-    let document = path.strip_prefix("api/v1/").and_then(|path| {
-        let (workers, state) = (numbers.workers(), desk.state());
-        numbers.render(|view| document(path, &Portrait::of(view), (state, workers)))
+    let document = path.strip_prefix("api/v1/").and_then(|path| match path {
+        "history" => history(numbers, &errand.query),
+        "migrations" => {
+            let none = json!({ "migrations": [] });
+            Some(desk.migrations.as_ref().map_or(none, |it| json!(it.list())))
+        }
+        "autoscalers" => {
+            let none = json!({ "autoscalers": [] });
+            Some(desk.autoscalers.as_ref().map_or(none, |it| json!(it.list())))
+        }
+        path => {
+            let (workers, state) = (numbers.workers(), desk.state());
+            numbers.render(|view| document(path, &Portrait::of(view), (state, workers)))
+        }
     });
     match document {
         Some(document) => of_json(200, document.to_string()),
@@ -66,6 +81,13 @@ fn dashboard(numbers: &Arc<Numbers>, desk: &Desk, errand: &Errand) -> Page {
             of_json(404, problem.to_string())
         }
     }
+}
+
+fn history(numbers: &Arc<Numbers>, query: &str) -> Option<serde_json::Value> {
+    let uri = format!("/?{query}").parse::<Uri>().ok()?;
+    let Query(named) = Query::<HashMap<String, String>>::try_from_uri(&uri).ok()?;
+    let scope = Scope::named(|name| named.get(name).map(|it| Arc::from(it.as_str())))?;
+    Some(json!(numbers.history(&scope)))
 }
 
 fn document(

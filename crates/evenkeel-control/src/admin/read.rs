@@ -137,17 +137,10 @@ pub(super) async fn explain(State(desk): State<Desk>, mut fields: Fields) -> Ans
 }
 
 pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answer {
-    let named = |name: &str| asked.get(name).map(Arc::from);
-    let scope = match (named("route"), named("pool"), named("backend")) {
-        (None, None, None) => Scope::All,
-        (Some(route), None, None) => Scope::Route(route),
-        (None, Some(pool), None) => Scope::Pool(pool),
-        (None, Some(pool), Some(backend)) => Scope::Backend(pool, backend),
-        (Some(_), _, _) | (None, None, Some(_)) => {
-            let detail = "A history is of a `route`, a `pool`, or a `backend` of a `pool`.";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, detail).at("backend", "needs `pool`"));
-        }
-    };
+    let scope = Scope::named(|name| asked.get(name).map(Arc::from)).ok_or_else(|| {
+        let detail = "A history is of a `route`, a `pool`, or a `backend` of a `pool`.";
+        Refusal::new(StatusCode::BAD_REQUEST, detail).at("backend", "needs `pool`")
+    })?;
     Ok(Json(desk.numbers()?.history(&scope)).into_response())
 }
 

@@ -3,7 +3,7 @@
 use super::paint::Paint;
 use crate::top::screen::{Screen, View};
 use crate::top::text::{self, Mood};
-use evenkeel_api::{Backend, Pool, RecordedRequest};
+use evenkeel_api::{Backend, Kept, Pool, RecordedRequest};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Rect};
 use ratatui::text::{Line, Span, Text};
@@ -167,9 +167,11 @@ const REQUEST_COLUMNS: &[Column] = &[
 
 pub(super) fn requests(frame: &mut Frame<'_>, screen: &Screen, at: (Paint, Rect)) {
     let row = |it: &&RecordedRequest| {
-        let why = match &it.failure {
-            Some(failure) => at.0.sign(Mood::Bad, failure),
-            None => at.0.sign(Mood::Odd, "slow"),
+        let why = match (&it.failure, it.kept) {
+            (Some(failure), _) => at.0.sign(Mood::Bad, failure),
+            (None, Kept::Failed) => at.0.sign(Mood::Bad, "failed"),
+            (None, Kept::Slow) => at.0.sign(Mood::Odd, "slow"),
+            (None, Kept::Drawn) => at.0.sign(Mood::Off, "drawn"),
         };
         vec![
             Line::from(text::clock(&it.time).to_owned()),

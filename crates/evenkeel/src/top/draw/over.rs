@@ -165,11 +165,14 @@ fn phases(it: &RecordedRequest) -> Vec<(String, f64, f64)> {
     let mut end = queue.unwrap_or(0.0);
     for one in &it.tries {
         end = one.start_ms;
-        let phases =
-            [("pick", one.pick_ms), ("connect", one.connect_ms), ("first byte", one.first_byte_ms)];
-        for (phase, took) in phases {
+        for (phase, took) in [("pick", one.pick_ms), ("connect", one.connect_ms)] {
             let Some(took) = took else { continue };
             found.push((format!("{} {phase}", one.backend), end, took));
+            end += took;
+        }
+        // Counted from the start of the try: what was before is shown already.
+        if let Some(took) = one.first_byte_ms.map(|at| (one.start_ms + at - end).max(0.0)) {
+            found.push((format!("{} first byte", one.backend), end, took));
             end += took;
         }
     }
