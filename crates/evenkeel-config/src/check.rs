@@ -342,5 +342,11 @@ impl Check<'_> {
             let hint = "bind it to 127.0.0.1, set admin.tokens_file, or set admin.insecure: true";
             self.report("admin.bind", Fault::new(message).hint(hint));
         }
+        let open = root.debug.pprof.0.as_ref().is_some_and(|bind| !bind.is_loopback());
+        if open && admin.tokens_file.0.is_empty() && !admin.insecure {
+            let message = "profiles that other machines can reach need `admin.tokens_file`";
+            let hint = "bind it to 127.0.0.1, set admin.tokens_file, or set admin.insecure: true";
+            self.report("debug.pprof", Fault::new(message).hint(hint));
+        }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
             drain_timeout: root.shutdown.drain_timeout.0,
         },
         recorder: watching::recorder(&root.recorder),
+        pprof: root.debug.pprof.0.clone(),
         mocks: root.mocks,
     }
 }

@@ -54,7 +54,6 @@ const ROOT: &[Gap<Root>] = &[
     without_effect("mocks", |root: &Root| root.mocks),
     without_effect("state_dir", |_| true),
     without_effect("tracing", |root| !root.tracing.otlp.endpoint.0.is_empty()),
-    without_effect("debug", |root| root.debug.pprof.0.is_some()),
 ];
 
 const LISTENER: &[Gap<Listener>] = &[

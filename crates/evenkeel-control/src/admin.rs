@@ -21,6 +21,7 @@ pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;
 
 use crate::dashboard;
+use crate::profile;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
@@ -37,12 +38,23 @@ pub(crate) fn router(desk: Desk, gate: Gate) -> Router {
             router = router.route(endpoint.path, answers);
         }
     }
+    if desk.pprof.is_some() {
+        router = router.merge(profile::routes());
+    }
     router
         .merge(dashboard::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::new(gate), gate::pass))
         .with_state(desk)
+}
+
+/// The paths of the listener for profiles, behind the same gate.
+pub(crate) fn profiles(gate: Gate) -> Router {
+    profile::routes()
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::new(gate), gate::pass))
 }
 
 /// Who answers what the table names; a test holds that nobody is missing.

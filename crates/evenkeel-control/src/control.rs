@@ -47,7 +47,7 @@ impl Resolver {
 /// Why the control plane could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The admin listener's address could not be bound.
+    /// The address of the admin listener, or of the one for profiles, could not be bound.
     #[error("cannot bind the admin listener to {address}: {source}")]
     Bind {
         /// As configured.
@@ -71,15 +71,17 @@ pub struct Control {
     thread: JoinHandle<()>,
 }
 
+fn listen(bind: &BindAddress) -> Result<(Bound, ServedHosts), ControlError> {
+    let failed = |source| ControlError::Bind { address: bind.to_string(), source };
+    Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed)
+}
+
 impl Control {
     /// Binds the admin listener, if there is to be one, and starts the thread that serves it with
     /// what is on the desk.
     pub fn start(bind: Option<&BindAddress>, desk: Desk) -> Result<Control, ControlError> {
-        let bound = bind.map(|bind| {
-            let failed = |source| ControlError::Bind { address: bind.to_string(), source };
-            Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed)
-        });
-        let bound = bound.transpose()?;
+        let bound = bind.map(listen).transpose()?;
+        let profiles = desk.pprof.as_ref().map(listen).transpose()?;
         let local_addr = bound.as_ref().and_then(|(bound, _)| bound.local_addr());
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ControlError::Thread)?;
@@ -98,6 +100,9 @@ impl Control {
                 }
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
+                if let Some((bound, served)) = profiles {
+                    tokio::spawn(admin::serve(bound, admin::profiles(Gate::of(&desk, served))));
+                }
                 if let Some(steering) = &desk.steering {
                     tokio::spawn(keep_course(Arc::clone(steering)));
                 }

@@ -30,6 +30,7 @@ mod origin;
 mod outgoing;
 mod pages;
 mod portrait;
+mod profile;
 mod resolve;
 mod schedule;
 pub mod steering;

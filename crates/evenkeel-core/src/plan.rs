@@ -41,6 +41,8 @@ pub struct Plan {
     pub shutdown: ShutdownPlan,
     /// Exchanges that are worth a second look.
     pub recorder: RecorderPlan,
+    /// Where profiles are served; `None` = nowhere.
+    pub pprof: Option<BindAddress>,
     /// Backends on loopback that nobody serves are played by the program itself.
     pub mocks: bool,
 }

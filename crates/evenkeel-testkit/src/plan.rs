@@ -34,6 +34,7 @@ impl PlanBuilder {
             workers: 1,
             shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(5) },
             recorder: recorder(),
+            pprof: None,
             mocks: false,
         };
         PlanBuilder { plan }

@@ -67,6 +67,7 @@ impl Balancer {
             numbers: Some(numbers),
             steering: Some(Arc::clone(&steering)),
             log: Some(log.events()),
+            pprof: plan.pprof.clone(),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens.clone(),
             configuration: Authored::of(steering.configuration().json()),

@@ -6,6 +6,7 @@ use crate::numbers::Numbers;
 use crate::steering::Steering;
 use crate::tokens::Tokens;
 use evenkeel_api::{Autoscaler, AutoscalerList};
+use evenkeel_core::address::BindAddress;
 use evenkeel_core::autoscale::Paused;
 use evenkeel_proxy::log::EventLog;
 use serde_json::{Map, Value};
@@ -62,6 +63,8 @@ pub struct Desk {
     pub steering: Option<Arc<Steering>>,
     /// What happened: events, and recent exchanges that failed or were slow.
     pub journal: Option<Arc<Journal>>,
+    /// Where profiles are served, besides the admin listener; `None` = nowhere.
+    pub pprof: Option<BindAddress>,
     /// Moving traffic.
     pub migrations: Option<Arc<Migrations>>,
     /// How many backends.
@@ -79,6 +82,7 @@ impl Desk {
             configuration: Authored::default(),
             steering: None,
             journal: None,
+            pprof: None,
             migrations: None,
             autoscalers: None,
         }

@@ -93,6 +93,7 @@ fn route(name: &str, requests: Option<u32>) -> RoutePlan {
 fn plan(pools: Vec<PoolPlan>) -> Plan {
     Plan {
         recorder: crate::plan::RecorderPlan::off(),
+        pprof: None,
         listeners: vec![listener("web", "127.0.0.1:80")],
         routes: vec![route("r", None)],
         pools,

@@ -7,6 +7,7 @@ mod configuration;
 mod demo;
 mod lookup;
 mod mounts;
+mod profiling;
 mod program;
 mod recording;
 mod reload;

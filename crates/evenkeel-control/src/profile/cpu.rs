@@ -1,0 +1,99 @@
+//! Where CPU time goes: every thread is interrupted now and then by SIGPROF, while it runs, and its
+//! stack is walked. Names come from the binary's own symbols.
+
+use super::message::{Function, Heading, Message};
+use pprof::{Error, ProfilerGuard, ProfilerGuardBuilder, Report};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Samples per second of CPU time, as in Go.
+const FREQUENCY: i32 = 100;
+const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / FREQUENCY as i64;
+/// Libraries in which stacks are not walked where walking may wait for a lock that the interrupted
+/// code holds. The GNU library walks without a lock since 2.35, and system calls are made there.
+#[cfg(not(target_env = "gnu"))]
+const NOT_WALKED: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
+#[cfg(target_env = "gnu")]
+const NOT_WALKED: [&str; 0] = [];
+
+static TAKING: AtomicBool = AtomicBool::new(false);
+
+/// Why there is no profile.
+#[derive(Debug)]
+pub(super) enum NoProfile {
+    /// Another one is being taken.
+    Busy,
+    /// The system refused.
+    Failed(String),
+}
+
+/// The one profile that is being taken, until dropped.
+struct Turn;
+
+impl Turn {
+    fn take() -> Option<Turn> {
+        (!TAKING.swap(true, Ordering::AcqRel)).then_some(Turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TAKING.store(false, Ordering::Release);
+    }
+}
+
+/// Samples for so long; ends early, and leaves nothing behind, when it is given up.
+pub(super) async fn sample(time: Duration) -> Result<Vec<u8>, NoProfile> {
+    let turn = Turn::take().ok_or(NoProfile::Busy)?;
+    let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WALKED);
+    let guard = builder.build().map_err(refused)?;
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    tokio::time::sleep(time).await;
+    // To find the names takes a while: the admin listener answers meanwhile.
+    let named = tokio::task::spawn_blocking(move || {
+        let report = report_of(guard);
+        drop(turn);
+        report.map(|report| encode(&report, (began, time)))
+    });
+    named.await.map_err(|error| NoProfile::Failed(error.to_string()))?
+}
+
+fn report_of(guard: ProfilerGuard<'_>) -> Result<Report, NoProfile> {
+    guard.report().build().map_err(refused)
+}
+
+fn refused(error: Error) -> NoProfile {
+    if matches!(error, Error::Running) {
+        return NoProfile::Busy;
+    }
+    NoProfile::Failed(format!("cannot sample: {error}"))
+}
+
+fn encode(report: &Report, (began, time): (Duration, Duration)) -> Vec<u8> {
+    let mut message = Message::new();
+    for (frames, count) in &report.data {
+        let stack: Vec<Vec<Function>> = frames
+            .frames
+            .iter()
+            .map(|frame| {
+                let function = |symbol: &pprof::Symbol| Function {
+                    name: symbol.name(),
+                    file: symbol.filename().into_owned(),
+                    line: i64::from(symbol.lineno()),
+                };
+                frame.iter().map(function).collect()
+            })
+            .collect();
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        let values = [count, count.saturating_mul(NANOS_PER_SAMPLE)];
+        message.sample(&stack, &values, &frames.thread_name);
+    }
+    let cpu = ("cpu", "nanoseconds");
+    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    message.finish(&Heading {
+        values: vec![("samples", "count"), cpu],
+        period: (cpu, NANOS_PER_SAMPLE),
+        time: (nanos(began), nanos(time)),
+        comment: "evenkeel",
+    })
+}
