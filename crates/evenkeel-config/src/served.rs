@@ -4,13 +4,10 @@
 //! here.
 
 use crate::diagnostic::{Fault, Problem};
-use crate::scalar::RetryOn;
 use crate::sections::{
-    AcceptProxy, Backend, HealthType, Listener, ListenerProtocol, Pool, PoolProtocol, Root, Route,
-    SendProxy, UdpLimits,
+    AcceptProxy, Listener, ListenerProtocol, Pool, Root, Route, SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
-use evenkeel_core::address::Scheme;
 use serde_json::json;
 
 /// What becomes of a key that is used, but not served.
@@ -70,23 +67,12 @@ const LISTENER: &[Gap<Listener>] = &[
 const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 
 const POOL: &[Gap<Pool>] = &[
-    refused("protocol", |it: &Pool| it.protocol != PoolProtocol::Http1).except("`http1` is served"),
     refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
         .except("`off` is served"),
     refused("discovery", |it| it.discovery.0 != json!({})),
     refused("autoscale", |it: &Pool| it.autoscale.0.is_some() && it.backends.is_empty()),
     without_effect("autoscale", |it: &Pool| it.autoscale.0.is_some()),
-    refused("health.type", |it: &Pool| it.health.r#type == HealthType::Grpc)
-        .except("`http`, `tcp` and `none` are served"),
-    without_effect("retry.on", |it: &Pool| {
-        it.retry.on.iter().any(|on| matches!(on, RetryOn::GrpcUnavailable))
-    })
-    .except("everything but `grpc_unavailable` is served"),
 ];
-
-const BACKEND: &[Gap<Backend>] =
-    &[refused("address", |it: &Backend| it.address.0.scheme == Scheme::H2c)
-        .except("`host:port`, `http://`, `https://` and `unix:` are served")];
 
 /// One line of the list, for the reference.
 pub(crate) struct Unserved {
@@ -104,7 +90,6 @@ pub(crate) fn list() -> Vec<Unserved> {
     describe("listeners[].", LISTENER, &mut all);
     describe("routes[].", ROUTE, &mut all);
     describe("pools[].", POOL, &mut all);
-    describe("pools[].backends[].", BACKEND, &mut all);
     all
 }
 
@@ -130,9 +115,6 @@ pub(crate) fn find(verdict: Verdict, root: &Root, tree: &Node) -> Vec<Problem> {
     for (index, pool) in root.pools.iter().enumerate() {
         let path = format!("pools[{index}]");
         found.look(&path, (POOL, pool));
-        for (index, backend) in pool.backends.iter().enumerate() {
-            found.look(&format!("{path}.backends[{index}]"), (BACKEND, &backend.0));
-        }
     }
     found.problems
 }

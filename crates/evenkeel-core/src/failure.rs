@@ -132,6 +132,8 @@ failures! {
     Reset = "reset", 502 "Bad Gateway", Backend, IfRepeatable, "The backend closed the connection before answering.", "Look in the backend's log for a crash or a timeout of its own that is shorter than ours; `retry` hides it for requests that may be repeated.";
     /// The backend's answer is not legal HTTP.
     BadResponse = "bad_response", 502 "Bad Gateway", Backend, IfRepeatable, "The backend's answer is not valid HTTP.", "Does the port speak HTTP, and not TLS or another protocol? Ask the backend directly with `curl -v`.";
+    /// A gRPC call for a pool whose backends speak HTTP/1.1.
+    GrpcUnsupported = "grpc_unsupported", 502 "Bad Gateway", Proxy, Useless, "The backends of this route speak HTTP/1.1, which carries no gRPC.", "Give the pool `protocol: h2`, or its backends addresses that begin with `h2c://`.";
     /// No backend may be tried: disabled, draining, weight 0, unhealthy.
     NoBackend = "no_backend", 503 "Service Unavailable", Proxy, Safe, "No backend is available.", "See `evenkeel backend list` for why each is out: disabled, draining, weight 0 or unhealthy. Is the health check's path right?";
     /// The pool's queue is full.

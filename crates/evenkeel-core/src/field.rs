@@ -92,6 +92,8 @@ pub enum Known {
     Accept,
     /// `Date`
     Date,
+    /// `Content-Type`
+    ContentType,
     /// `Client-Cert` (RFC 9440): identity that only we may state.
     ClientCert,
 }
@@ -113,6 +115,7 @@ pub fn classify(name: &[u8]) -> Known {
         10 if is("connection") => Known::Connection,
         10 if is("keep-alive") => Known::HopByHop,
         11 if is("client-cert") => Known::ClientCert,
+        12 if is("content-type") => Known::ContentType,
         12 if is("x-request-id") => Known::XRequestId,
         14 if is("content-length") => Known::ContentLength,
         14 if is("http2-settings") => Known::Http2Settings,

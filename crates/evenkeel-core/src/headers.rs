@@ -161,6 +161,7 @@ pub fn is_believed(known: Known, trusted: bool) -> bool {
         | Known::Expect
         | Known::Via
         | Known::Date
+        | Known::ContentType
         | Known::Accept => true,
     }
 }
@@ -316,6 +317,7 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
         | Known::XRequestId
         | Known::Accept
         | Known::Date
+        | Known::ContentType
         | Known::ClientCert => !head.is_named_by_connection(buf, field.name.of_buf(buf)),
     };
     copy_fields(&head.fields, &buf[..head.bytes], to.rules, keep, out);

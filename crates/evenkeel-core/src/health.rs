@@ -61,6 +61,10 @@ pub enum ProbeFault {
     Status(u16),
     /// An answer without the text that a healthy backend sends.
     Body,
+    /// A gRPC call that ended with this status.
+    Call(u8),
+    /// A gRPC server that says that it does not serve.
+    NotServing,
     /// An answer that is not a valid HTTP response, or a connection that broke before it ended.
     BadResponse,
 }
@@ -72,6 +76,8 @@ impl fmt::Display for ProbeFault {
             ProbeFault::Timeout => write!(f, "no answer in time"),
             ProbeFault::Status(status) => write!(f, "status {status}"),
             ProbeFault::Body => write!(f, "the body lacks the expected text"),
+            ProbeFault::Call(status) => write!(f, "grpc-status {status}"),
+            ProbeFault::NotServing => write!(f, "the server says that it does not serve"),
             ProbeFault::BadResponse => write!(f, "no valid HTTP response"),
         }
     }

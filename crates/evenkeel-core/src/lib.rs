@@ -15,6 +15,7 @@ pub mod chunked;
 pub mod failure;
 pub mod field;
 pub mod framing;
+pub mod grpc;
 pub mod headers;
 pub mod health;
 pub mod host;

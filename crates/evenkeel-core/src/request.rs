@@ -205,6 +205,7 @@ impl RequestHead {
                 | Known::XForwardedProto
                 | Known::XForwardedHost
                 | Known::XRequestId
+                | Known::ContentType
                 | Known::ClientCert => {}
             }
         }

@@ -11,10 +11,8 @@ use crate::try_failure::{Retriable, TryError, TryFailure};
 use crate::worker::Worker;
 use evenkeel_core::pool::{Outcome, Pick, Pool};
 use evenkeel_core::suspicion::Doubt;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::timeout;
 
 /// What a dial led to.
@@ -36,7 +34,7 @@ pub(crate) async fn run<N: Net>(
 ) -> Result<Next, TryFailure> {
     let snapshot = exchange.record.snapshot();
     let beginning = Beginning::of(snapshot, (pool, &pick), (&client.peer, &client.stream));
-    let mut outcome = match worker.idle_connection(&pick, &beginning) {
+    let mut outcome = match worker.ready_connection(&pick, &beginning) {
         Some(connection) => {
             let hop = Hop { pool, pick: &mut pick, connection };
             forward::run(worker, client, exchange, hop).await
@@ -99,6 +97,7 @@ fn settle<N: Net>(
             | TryError::Starved
             | TryError::Forsaken
             | TryError::BadResponse
+            | TryError::Unavailable
             | TryError::Status(_)
             | TryError::Timeout
             | TryError::PerTryTimeout
@@ -130,9 +129,10 @@ async fn dial<N: Net>(
     let usual = pick.connect_times.patience();
     let (on, to) = (Rc::clone(worker), Arc::clone(&pick));
     let max_connecting = pool.plan.connections.max_connecting;
+    let idle = pool.plan.connections.idle_timeout;
     let mut dialling = Box::pin(async move {
         let _counted = to.connecting(max_connecting);
-        connect_within(&on, (&to, &beginning), patience).await
+        connect::connect(&on, (&to, &beginning), (patience, idle)).await
     });
     let dialled = match timeout(usual.min(patience), &mut dialling).await {
         Ok(dialled) => dialled,
@@ -162,18 +162,4 @@ async fn dial<N: Net>(
         Err(_) => Dialled::Failed,
     };
     (Some(pick), dialled)
-}
-
-async fn connect_within<N: Net>(
-    worker: &Worker<N>,
-    target: (&evenkeel_core::backend::Backend, &Beginning),
-    patience: Duration,
-) -> io::Result<BackendConnection<N::Stream>> {
-    let dialled = connect::dial(&worker.net, target, patience).await;
-    if !dialled.as_ref().is_err_and(connect::lacks_descriptors) {
-        return dialled;
-    }
-    // Idle connections hold descriptors that this request needs.
-    worker.make_room();
-    connect::dial(&worker.net, target, patience).await
 }

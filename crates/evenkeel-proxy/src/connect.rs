@@ -2,6 +2,7 @@
 
 use crate::buffer::Outbox;
 use crate::http1::Peer;
+use crate::http2::{Spoken, links};
 use crate::idle::BackendConnection;
 use crate::net::{Destination, Net, Stream};
 use crate::tls::{Connector, Material};
@@ -32,6 +33,8 @@ pub(crate) struct Beginning {
     header: Vec<u8>,
     /// What TLS is spoken with.
     secure: Option<Arc<Connector>>,
+    /// What HTTP is spoken.
+    pub(crate) spoken: Spoken,
 }
 
 impl Beginning {
@@ -69,7 +72,13 @@ impl Beginning {
             Scheme::Https => Material::of(snapshot).connector(&pool.plan.name).cloned(),
             Scheme::Http | Scheme::H2c => None,
         };
-        Beginning { header: Vec::new(), secure }
+        Beginning { header: Vec::new(), secure, spoken: Spoken::of(pool, backend) }
+    }
+
+    /// `Err` if TLS did not agree on the HTTP/2 that is to be spoken.
+    pub(crate) fn agrees<S: Stream>(&self, stream: &Wire<S>) -> io::Result<()> {
+        let agreed = self.secure.is_none() || speaks_http2(stream);
+        if agreed { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     /// True if a connection that another client has used will do.
@@ -172,7 +181,85 @@ fn destinations(backend: &Backend) -> Vec<Destination> {
     addresses.map(Destination::Ip).collect()
 }
 
+/// A connection that can carry this try's request: a new one, or a stream on one of HTTP/2, which
+/// others share.
+pub(crate) async fn connect<N: Net>(
+    worker: &Worker<N>,
+    (backend, beginning): (&Arc<Backend>, &Beginning),
+    (patience, idle_timeout): (Duration, Duration),
+) -> io::Result<BackendConnection<N::Stream>> {
+    let make = || async {
+        let connection = connect_within(worker, (backend, beginning), patience).await?;
+        beginning.agrees(&connection.stream)?;
+        Ok(connection.stream)
+    };
+    let shared = beginning.header.is_empty();
+    let to = (backend, &beginning.secure, idle_timeout);
+    let (stream, reused) = match beginning.spoken {
+        Spoken::Http1 => return connect_within(worker, (backend, beginning), patience).await,
+        Spoken::Http2 if shared => {
+            let until = Instant::now() + patience.min(MAX_DEADLINE);
+            let connecting = worker.links.connect(to, make);
+            timeout_at(until, connecting).await.map_err(|_| io::ErrorKind::TimedOut)??
+        }
+        // Whoever is named in the header must not carry others' requests.
+        Spoken::Http2 => (links::alone(make().await?, backend).await?, false),
+        Spoken::Auto => {
+            let connection = connect_within(worker, (backend, beginning), patience).await?;
+            if !speaks_http2(&connection.stream) {
+                return Ok(connection);
+            }
+            let stream = match shared {
+                true => worker.links.adopt(to, connection.stream).await?,
+                false => links::alone(connection.stream, backend).await?,
+            };
+            (stream, false)
+        }
+    };
+    let (stream, secure) = (Wire::Outbound(Box::new(stream)), beginning.secure.clone());
+    Ok(BackendConnection { stream, reused, secure })
+}
+
+async fn connect_within<N: Net>(
+    worker: &Worker<N>,
+    target: (&Backend, &Beginning),
+    patience: Duration,
+) -> io::Result<BackendConnection<N::Stream>> {
+    let dialled = dial(&worker.net, target, patience).await;
+    if !dialled.as_ref().is_err_and(lacks_descriptors) {
+        return dialled;
+    }
+    // Idle connections hold descriptors that this request needs.
+    worker.make_room();
+    dial(&worker.net, target, patience).await
+}
+
+/// True if TLS agreed on HTTP/2.
+pub(crate) fn speaks_http2<S: Stream>(stream: &Wire<S>) -> bool {
+    match stream {
+        Wire::Tls(stream) => stream.session().alpn_protocol() == Some(b"h2"),
+        Wire::Plain(_) | Wire::Inbound(_) | Wire::Outbound(_) => false,
+    }
+}
+
 impl<N: Net> Worker<N> {
+    /// A connection that can carry a request at once.
+    #[inline]
+    pub(crate) fn ready_connection(
+        &self,
+        backend: &Backend,
+        beginning: &Beginning,
+    ) -> Option<BackendConnection<N::Stream>> {
+        if beginning.spoken != Spoken::Http1
+            && beginning.header.is_empty()
+            && let Some((stream, reused)) = self.links.take(backend, &beginning.secure)
+        {
+            let (stream, secure) = (Wire::Outbound(Box::new(stream)), beginning.secure.clone());
+            return Some(BackendConnection { stream, reused, secure });
+        }
+        self.idle_connection(backend, beginning)
+    }
+
     /// An idle connection that is still good.
     #[inline]
     pub(crate) fn idle_connection(

@@ -169,6 +169,7 @@ impl From<TryError> for TryOutcome {
             TryError::Starved => "no_descriptors",
             TryError::Forsaken => "forsaken",
             TryError::PerTryTimeout => "per_try_timeout",
+            TryError::Unavailable => "grpc_unavailable",
             TryError::Connect
             | TryError::Reset
             | TryError::BadResponse

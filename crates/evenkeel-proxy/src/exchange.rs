@@ -14,8 +14,10 @@
 use crate::admit::{Asked, accept_of};
 use crate::attempt;
 use crate::buffer::Outbox;
+use crate::call::Call;
 use crate::clock::Nanos;
 use crate::http1::Client;
+use crate::http2::Spoken;
 use crate::mount::{self, Wish};
 use crate::net::Net;
 use crate::own_lines::OwnLines;
@@ -115,6 +117,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) trailers: Trailers,
     pub(crate) upgrade: Upgrade,
     pub(crate) form: ReplyForm,
+    /// What is special about a gRPC call.
+    pub(crate) call: Option<Call>,
     /// The request for the backend.
     pub(crate) upload: Upload,
     /// Backends that were tried.
@@ -145,15 +149,18 @@ pub(crate) fn open<N: Net>(
     listener: &ListenerPlan,
     (head, bytes): (&RequestHead, &[u8]),
 ) -> (Box<Exchange<N>>, Option<Failure>, usize) {
+    let call = Call::of(head, bytes, worker.recent());
+    let passes = head.wants_trailers || call.is_some();
     let mut exchange = Exchange {
         record: Record::start(worker, client.listener),
         verb: head.verb,
         version: head.version,
         persistence: if head.keep_alive { Persistence::Keep } else { Persistence::Close },
         client_closes: !head.keep_alive,
-        trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
+        trailers: if passes { Trailers::Pass } else { Trailers::Drop },
         upgrade: head.upgrade_asked(),
-        form: reply_form(head, bytes),
+        form: call.as_ref().map_or_else(|| reply_form(head, bytes), |_| ReplyForm::Grpc),
+        call,
         upload: Upload::new(worker.buffers.take(bytes.len() + OWN_FIELDS_BYTES)),
         tried: Tried::default(),
         tie: None,
@@ -168,8 +175,14 @@ pub(crate) fn open<N: Net>(
     exchange.record.accept = client.accept_time(exchange.record.started());
     let asked = Asked { head, bytes, peer: &client.peer, listener };
     let refusal = exchange.admit(worker, asked).err();
+    if let Some(call) = &mut exchange.call {
+        call.place_timeout(&mut exchange.upload.kept.bytes);
+    }
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
     let used = exchange.upload.begin_body(head.body, &bytes[head.bytes..], bounds);
+    if exchange.call.is_some() {
+        exchange.upload.record_stream();
+    }
     exchange.record.bytes_in = used as u64;
     if head.expects_continue {
         exchange.upload.owe_continue();
@@ -187,6 +200,9 @@ impl<N: Net> Exchange<N> {
         self.record.try_at = pick.at;
         let queue = self.record.times.queue;
         self.record.times = Times { queue, ..Times::default() };
+        if let Some(call) = &self.call {
+            call.shorten(&mut self.upload.kept.bytes, pick.at);
+        }
     }
 
     /// The worker that serves it.
@@ -198,6 +214,7 @@ impl<N: Net> Exchange<N> {
     /// whole exchange.
     pub(crate) fn until(&self, patience: Duration) -> Nanos {
         let at = self.worker().recent().after(patience);
+        let at = self.call.as_ref().map_or(at, |call| at.min(call.until));
         match self.route().map(|route| route.timeout) {
             Some(timeout) if !timeout.is_zero() => at.min(self.record.started().after(timeout)),
             Some(_) | None => at,
@@ -229,6 +246,7 @@ impl<N: Net> Exchange<N> {
             Retriable::Connect => retry.on.connect_failure,
             Retriable::Reset => retry.on.reset,
             Retriable::PerTryTimeout => retry.on.per_try_timeout,
+            Retriable::GrpcUnavailable => retry.on.grpc_unavailable,
             Retriable::Status(status) => retry.on.statuses.binary_search(&status).is_ok(),
         };
         let most = retry.attempts.clamp(1, MAX_TRIES);
@@ -236,7 +254,14 @@ impl<N: Net> Exchange<N> {
         listed
             && self.record.tries < most
             && !self.is_overdue()
-            && self.may_repeat(sent, pool)
+            && match why {
+                // The backend says itself that it did nothing, whatever the method.
+                Retriable::GrpcUnavailable => self.may_repeat(0, pool),
+                Retriable::Connect
+                | Retriable::Reset
+                | Retriable::PerTryTimeout
+                | Retriable::Status(_) => self.may_repeat(sent, pool),
+            }
             && pool.has_another(&self.tried, now)
             && pool.budget.withdraw(retry, now)
     }
@@ -260,7 +285,7 @@ impl<N: Net> Exchange<N> {
             hash: self.hash,
             tied: self.tie.and_then(|id| pool.find_by_id(id)),
             repeatable: self.may_repeat(1, pool),
-            has_idle: &|backend| worker.idle.borrow().has(backend),
+            has_idle: &|backend| worker.idle.borrow().has(backend) || worker.links.has(backend),
         };
         let pick = pool.pick(&query)?;
         if pick.is_silent(query.now) && worker.doubt(pool, pick.index, Doubt::Silence) {
@@ -290,6 +315,10 @@ pub(crate) async fn run<N: Net>(
     let Some(pool) = index.and_then(|index| snapshot.pools.get(index)) else {
         return Box::pin(refuse(worker, client, exchange, Failure::NoBackend)).await;
     };
+    if exchange.call.as_ref().is_some_and(|call| call.needs_trailers) && !Spoken::is_http2_in(pool)
+    {
+        return Box::pin(refuse(worker, client, exchange, Failure::GrpcUnsupported)).await;
+    }
     pool.budget.deposit(&pool.plan.retry);
     let mut failure = Failure::NoBackend;
     loop {

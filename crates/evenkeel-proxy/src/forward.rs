@@ -138,11 +138,15 @@ pub(crate) async fn run<N: Net>(
 impl<S: Stream> Try<'_, S> {
     fn failure<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> TryFailure {
         let heard = !self.partial.is_empty() || self.interim_count > 0;
+        let unprocessed = self.connection.stream.is_unprocessed();
         TryFailure {
             error,
-            sent: exchange.upload.kept.written,
+            sent: if unprocessed { 0 } else { exchange.upload.kept.written },
             stale: error == TryError::Reset && self.connection.reused && !heard,
-            again: matches!(error, TryError::Status(_) | TryError::Forsaken),
+            again: matches!(
+                error,
+                TryError::Status(_) | TryError::Unavailable | TryError::Forsaken
+            ),
         }
     }
 
@@ -278,15 +282,26 @@ impl<S: Stream> Try<'_, S> {
                 return Poll::Ready(Err(TryError::Forsaken));
             }
         }
-        let watching = self.watching_client && exchange.upload.has_arrived();
-        if watching && client.stream.poll_readable(cx).is_ready() {
-            // Bytes are the next request, an end may be half of a close: both can wait.
-            self.watching_client = false;
-            if client.stream.peek() == Peek::Gone {
-                return Poll::Ready(Err(TryError::ClientGone));
-            }
+        match self.watches_client(cx, client, exchange) {
+            Peek::Gone => Poll::Ready(Err(TryError::ClientGone)),
+            Peek::Nothing | Peek::Bytes | Peek::End => Poll::Pending,
         }
-        Poll::Pending
+    }
+
+    /// Looks whether the client has left. Once something has come from it, that is not asked again:
+    /// bytes are the next request, an end may be half of a close; both can wait.
+    fn watches_client<N: Net>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client<S>,
+        exchange: &Exchange<N>,
+    ) -> Peek {
+        let watching = self.watching_client && exchange.upload.has_arrived();
+        if !watching || client.stream.poll_readable(cx).is_pending() {
+            return Peek::Nothing;
+        }
+        self.watching_client = false;
+        client.stream.peek()
     }
 }
 

@@ -9,14 +9,23 @@ mod from_client;
 mod inbound;
 mod io;
 mod lines;
+pub(crate) mod links;
 mod meter;
+mod outbound;
 mod receiving;
 mod sending;
 pub(crate) mod server;
 mod shape;
+mod to_backend;
 mod websocket;
 
 pub(crate) use inbound::Inbound;
+pub(crate) use outbound::Outbound;
+
+use evenkeel_core::address::Scheme;
+use evenkeel_core::backend::Backend;
+use evenkeel_core::plan::PoolProtocol;
+use evenkeel_core::pool::Pool;
 
 /// Streams that a client may have open at a time.
 const MAX_CONCURRENT_STREAMS: u32 = 100;
@@ -57,5 +66,36 @@ impl Preface {
         } else {
             Preface::Other
         }
+    }
+}
+
+/// What HTTP is spoken to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// What TLS agrees on.
+    Auto,
+}
+
+impl Spoken {
+    /// As the pool and the backend's address say.
+    #[inline]
+    pub(crate) fn of(pool: &Pool, backend: &Backend) -> Spoken {
+        match (pool.plan.protocol, backend.plan.address.scheme) {
+            (PoolProtocol::Http2, _) | (_, Scheme::H2c) => Spoken::Http2,
+            (PoolProtocol::Auto, Scheme::Https) => Spoken::Auto,
+            (PoolProtocol::Http1 | PoolProtocol::Auto, Scheme::Http | Scheme::Https) => {
+                Spoken::Http1
+            }
+        }
+    }
+
+    /// True if some backend of a pool may be asked over HTTP/2.
+    pub(crate) fn is_http2_in(pool: &Pool) -> bool {
+        pool.backends.iter().any(|backend| Spoken::of(pool, backend) != Spoken::Http1)
     }
 }

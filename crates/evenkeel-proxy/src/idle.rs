@@ -89,7 +89,8 @@ impl<S: Stream> IdleConnections<S> {
         own.is_some_and(|own| !own.idle.is_empty())
     }
 
-    /// Keeps a connection. More than this worker's share of `max_idle` stay for a moment only.
+    /// Keeps a connection, unless it is a stream of one. More than this worker's share of
+    /// `max_idle` stay for a moment only.
     #[inline]
     pub(crate) fn give(
         &mut self,
@@ -114,7 +115,8 @@ impl<S: Stream> IdleConnections<S> {
         // They may differ from those of the last configuration.
         own.timeout = bounds.idle_timeout;
         own.share = bounds.max_idle.div_ceil(self.workers);
-        if own.share > 0 && own.idle.len() < MAX_BURST {
+        let whole = !matches!(connection.stream, Wire::Outbound(_));
+        if whole && own.share > 0 && own.idle.len() < MAX_BURST {
             own.idle.push(Idle { connection, since: now });
         }
     }

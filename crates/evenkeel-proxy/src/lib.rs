@@ -9,6 +9,7 @@
 mod admit;
 mod attempt;
 mod buffer;
+mod call;
 mod client_ip;
 mod clock;
 mod connect;

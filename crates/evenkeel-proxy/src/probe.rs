@@ -4,10 +4,13 @@
 //! What a status means, and what the results of many probes add up to, is decided elsewhere.
 
 mod answer;
+mod grpc;
 
 use crate::buffer::Outbox;
 use crate::connect::{self, Beginning};
+use crate::http2::{Spoken, links};
 use crate::net::{Net, Stream};
+use crate::wire::Wire;
 use answer::Answer;
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
@@ -38,6 +41,8 @@ pub(crate) enum ProbeAnswer {
     Unasked,
     /// It took the connection, and nothing was asked.
     Connected,
+    /// It says by gRPC that it serves.
+    Serves,
     /// It answered with this status. If that is one of a healthy backend, then the body holds what
     /// it must.
     Status(u16),
@@ -55,13 +60,29 @@ pub(crate) async fn probe<N: Net>(
             Ok(connection) => connection,
             Err(error) => return not_connected(&error),
         };
-        match target.check {
+        let (backend, check) = (target.backend, target.check);
+        let http2 = match (check, target.beginning.spoken) {
+            (HealthCheck::Off | HealthCheck::Tcp, _) => false,
+            (HealthCheck::Grpc(_), _) | (_, Spoken::Http2) => true,
+            (HealthCheck::Http(_), Spoken::Auto) => connect::speaks_http2(&connection.stream),
+            (HealthCheck::Http(_), Spoken::Http1) => false,
+        };
+        if http2 {
+            let stream = links::alone(connection.stream, backend).await;
+            let stream = stream.map_err(|_| ProbeFault::BadResponse)?;
+            connection.stream = Wire::Outbound(Box::new(stream));
+        }
+        match check {
             HealthCheck::Off | HealthCheck::Tcp => Ok(ProbeAnswer::Connected),
             HealthCheck::Http(check) => {
-                let request = request(check, target.backend);
+                let request = request(check, backend);
                 let answer = ask(&mut connection.stream, request, check).await;
                 connection.stream.farewell();
                 answer.map(ProbeAnswer::Status)
+            }
+            HealthCheck::Grpc(service) => {
+                let to = (host_of(backend), service.as_str());
+                grpc::ask(&mut connection.stream, to).await.map(|()| ProbeAnswer::Serves)
             }
         }
     };
@@ -79,12 +100,19 @@ fn not_connected(error: &io::Error) -> Result<ProbeAnswer, ProbeFault> {
     Err(ProbeFault::Connect(error.to_string()))
 }
 
+/// What the backend is called in a request.
+fn host_of(backend: &Backend) -> &str {
+    match &backend.plan.address.endpoint {
+        Endpoint::Ip(_) | Endpoint::Name(..) => &backend.label,
+        Endpoint::Unix(_) => "localhost",
+    }
+}
+
 fn request(check: &HttpCheck, backend: &Backend) -> Vec<u8> {
     let HttpCheck { method, path, .. } = check;
     let host = match &backend.plan.address.endpoint {
         _ if !check.host.is_empty() => &check.host,
-        Endpoint::Ip(_) | Endpoint::Name(..) => &*backend.label,
-        Endpoint::Unix(_) => "localhost",
+        Endpoint::Ip(_) | Endpoint::Name(..) | Endpoint::Unix(_) => host_of(backend),
     };
     let version = env!("CARGO_PKG_VERSION");
     let text = format!(

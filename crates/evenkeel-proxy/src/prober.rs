@@ -300,7 +300,9 @@ impl<N: Net> Prober<N> {
 /// True if the backend answered, though not as it should.
 fn is_answer(fault: &ProbeFault) -> bool {
     match fault {
-        ProbeFault::Status(_) | ProbeFault::Body => true,
+        ProbeFault::Status(_) | ProbeFault::Body | ProbeFault::Call(_) | ProbeFault::NotServing => {
+            true
+        }
         ProbeFault::Connect(_) | ProbeFault::Timeout | ProbeFault::BadResponse => false,
     }
 }
@@ -310,6 +312,7 @@ fn described(check: &HealthCheck) -> String {
     match check {
         HealthCheck::Off | HealthCheck::Tcp => "tcp".to_owned(),
         HealthCheck::Http(check) => format!("{} {}", check.method, check.path),
+        HealthCheck::Grpc(name) => format!("grpc {name}").trim_end().to_owned(),
     }
 }
 
@@ -343,7 +346,9 @@ async fn probe_once<N: Net>(
         (Ok(ProbeAnswer::Status(status)), HealthCheck::Http(check)) => {
             Some(backend.health.judge_status(check, status).err())
         }
-        (Ok(ProbeAnswer::Status(_) | ProbeAnswer::Connected), _) => Some(None),
+        (Ok(ProbeAnswer::Status(_) | ProbeAnswer::Connected | ProbeAnswer::Serves), _) => {
+            Some(None)
+        }
         (Err(fault), _) => Some(Some(fault)),
     }
 }

@@ -6,7 +6,7 @@ use crate::net::{Net, Stream};
 use crate::rate::Rate;
 use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
-use evenkeel_core::field::may_be_trailer;
+use evenkeel_core::field::{Known, classify, may_be_trailer};
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
 use std::ops::Range;
@@ -22,6 +22,8 @@ const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
 const READS_PER_POLL: u32 = 8;
 /// A small piece is copied behind its head and sent as one; a larger one is sent in place.
 pub(crate) const COPY_BELOW_BYTES: usize = 4 * 1024;
+/// Most of a streamed request that is kept to be sent again, framing included.
+const MAX_TAPE_BYTES: usize = 64 * 1024;
 /// Why a direction ended early.
 #[derive(Debug)]
 pub(crate) enum PumpError {
@@ -74,6 +76,8 @@ pub(crate) struct Pump {
     pub(crate) moved: u64,
     /// Bytes came after the end of the message.
     pub(crate) excess: bool,
+    /// All that went out, while that is little enough to be sent again.
+    tape: Option<Vec<u8>>,
 }
 
 /// What framing one piece of received bytes gave.
@@ -106,6 +110,7 @@ impl Pump {
             max_bytes,
             moved: 0,
             excess: false,
+            tape: None,
         }
     }
 
@@ -124,6 +129,43 @@ impl Pump {
     pub(crate) fn with_trailers(mut self, trailers: Trailers) -> Pump {
         self.pass_trailers = trailers;
         self
+    }
+
+    /// From now on keeps what goes out, up to a bound.
+    pub(crate) fn record(&mut self) {
+        self.tape = Some(Vec::new());
+    }
+
+    /// All that went out; `None` if it is not kept.
+    pub(crate) fn tape(&self) -> Option<&[u8]> {
+        self.tape.as_deref()
+    }
+
+    /// Sends again what went out. Only where it was kept.
+    pub(crate) fn rewind(&mut self) {
+        if let Some(tape) = &self.tape {
+            self.outbox = Outbox { bytes: tape.clone(), written: 0 };
+        }
+    }
+
+    fn keep(&mut self, parts: [&[u8]; 3]) {
+        let Some(tape) = &mut self.tape else { return };
+        let more: usize = parts.iter().map(|part| part.len()).sum();
+        if tape.len() + more > MAX_TAPE_BYTES {
+            self.tape = None;
+        } else {
+            parts.iter().for_each(|part| tape.extend_from_slice(part));
+        }
+    }
+
+    /// The trailer section that has come, in lines.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
+    /// True once the source has said all, whether it was written or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Changes whenever a byte moves, in or out.
@@ -180,7 +222,7 @@ impl Pump {
             after.extend_from_slice(b"0\r\n");
             if self.pass_trailers == Trailers::Pass {
                 let lines = self.trailers.split_inclusive(|byte| *byte == b'\n');
-                for line in lines.filter(|line| is_allowed(line)) {
+                for line in lines.filter(|line| is_allowed(line, self.toward)) {
                     after.extend_from_slice(line);
                 }
             }
@@ -250,15 +292,18 @@ impl Pump {
             carry.extend_from_slice(&bytes[framed.consumed..length]);
         }
         let body = &bytes[framed.body];
-        if body.len() < COPY_BELOW_BYTES && !(out.is_empty() && tail.is_empty()) {
-            out.extend_from_slice(body);
-            out.append(tail);
-            self.outbox.send(cx, to, [out, &[], &[]]).map_err(|_| PumpError::Write)
-        } else if out.is_empty() && tail.is_empty() {
-            self.outbox.send(cx, to, [body, &[], &[]]).map_err(|_| PumpError::Write)
-        } else {
-            self.outbox.send(cx, to, [out, body, tail]).map_err(|_| PumpError::Write)
-        }
+        let parts: [&[u8]; 3] =
+            if body.len() < COPY_BELOW_BYTES && !(out.is_empty() && tail.is_empty()) {
+                out.extend_from_slice(body);
+                out.append(tail);
+                [out, &[], &[]]
+            } else if out.is_empty() && tail.is_empty() {
+                [body, &[], &[]]
+            } else {
+                [out, body, tail]
+            };
+        self.keep(parts);
+        self.outbox.send(cx, to, parts).map_err(|_| PumpError::Write)
     }
 
     /// How much to read now: all there is room for, since each read costs two wake-ups, unless
@@ -317,9 +362,12 @@ impl Pump {
     }
 }
 
-fn is_allowed(trailer: &[u8]) -> bool {
+/// The metadata of a call may have `_` in its names; only what clients send could alias a field
+/// that is trusted.
+fn is_allowed(trailer: &[u8], toward: Toward) -> bool {
     let name = trailer.split(|byte| *byte == b':').next().unwrap_or_default();
-    may_be_trailer(name)
+    let harmless = toward == Toward::Client && classify(name) == Known::Underscored;
+    may_be_trailer(name) || harmless
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -146,6 +146,8 @@ pub(crate) struct Record<N: Net> {
     /// Tries whose response the client does not get; empty as long as all goes well.
     pub(crate) lost: Vec<LostTry>,
     pub(crate) status: u16,
+    /// How a gRPC call ended, once that is known.
+    pub(crate) grpc_status: Option<u8>,
     pub(crate) failure: Option<Failure>,
     pub(crate) tries: u32,
     pub(crate) bytes_in: u64,
@@ -175,6 +177,7 @@ impl<N: Net> Record<N> {
             try_at: Nanos::default(),
             lost: Vec::new(),
             status: 0,
+            grpc_status: None,
             failure: None,
             tries: 0,
             bytes_in: 0,

@@ -5,16 +5,19 @@ use crate::exchange::{Exchange, Next};
 use crate::http1::Client;
 use crate::net::{Net, Stream};
 use crate::record::Part;
-use crate::reply::{self, ReplyTo};
+use crate::reply::{self, ReplyForm, ReplyTo};
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::BodyLength;
+use evenkeel_core::grpc;
 use evenkeel_core::headers::Persistence;
 use evenkeel_core::request::Verb;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+/// The status of every answer to a gRPC call.
+const CALL_STATUS: u16 = 200;
 /// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 
@@ -29,6 +32,10 @@ pub(crate) async fn refuse<N: Net>(
     exchange.record.status = failure.status();
     if failure.status() == 0 {
         return Next::Close;
+    }
+    if exchange.form == ReplyForm::Grpc {
+        exchange.record.status = CALL_STATUS;
+        exchange.record.grpc_status = Some(grpc::status_of(failure));
     }
     // A client that broke a rule may not be where we think it is.
     let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);

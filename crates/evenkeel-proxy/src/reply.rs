@@ -3,6 +3,7 @@
 use crate::buffer::Outbox;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
+use evenkeel_core::grpc;
 use evenkeel_core::headers::{Persistence, write_connection};
 use std::io::Write;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) enum ReplyForm {
     Plain,
     /// For browsers.
     Html,
+    /// For gRPC calls: a status and no body.
+    Grpc,
 }
 
 impl ReplyForm {
@@ -54,6 +57,7 @@ impl ReplyForm {
             ReplyForm::Json => "application/json",
             ReplyForm::Plain => "text/plain; charset=utf-8",
             ReplyForm::Html => "text/html; charset=utf-8",
+            ReplyForm::Grpc => "application/grpc",
         }
     }
 }
@@ -75,6 +79,10 @@ pub(crate) struct ReplyTo<'a> {
 
 /// Writes the whole reply, head and body, to `out`; returns the bytes of the body.
 pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) -> u64 {
+    if to.form == ReplyForm::Grpc {
+        write_call(failure, to, out);
+        return 0;
+    }
     let body = body(failure, to);
     let text = |out: &mut Vec<u8>, parts: &[&str]| {
         parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
@@ -101,6 +109,22 @@ pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) -> u6
     body.len() as u64
 }
 
+/// The whole reply to a gRPC call is a head; HTTP/2 calls that trailers only.
+fn write_call(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
+    let (status, code) = (grpc::status_of(failure), failure.code());
+    // Messages have no sign that gRPC writes in percent. Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: 0\r\ngrpc-status: {status}\r\n\
+         grpc-message: {code}: {}\r\n",
+        to.form.content_type(),
+        failure.message(),
+    );
+    out.extend_from_slice(to.own_lines);
+    write_connection(to.version, to.persistence, out);
+    out.extend_from_slice(b"\r\n");
+}
+
 fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
     // Ids are ours or visible ASCII of a trusted peer; quotes and markup are dropped all the same.
     let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&');
@@ -108,6 +132,7 @@ fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
     let (code, message) = (failure.code(), failure.message());
     let (status, reason) = (failure.status(), failure.reason());
     let text = match to.form {
+        ReplyForm::Grpc => String::new(),
         ReplyForm::Json => format!(
             "{{\"error\": \"{code}\", \"message\": \"{message}\", \"request_id\": \"{id}\"}}\n"
         ),
@@ -137,6 +162,27 @@ mod tests {
         ];
         for (accept, form) in cases {
             assert_eq!(ReplyForm::from_accept(accept), form);
+        }
+    }
+
+    #[test]
+    fn a_call_gets_a_status() {
+        let to = ReplyTo {
+            form: ReplyForm::Grpc,
+            version: Version::Http11,
+            persistence: Persistence::Keep,
+            request_id: b"",
+            omit_body: false,
+            own_lines: b"",
+            retry_after: None,
+        };
+        for failure in Failure::ALL {
+            let mut out = Vec::new();
+            assert_eq!(write(*failure, &to, &mut out), 0);
+            let text = String::from_utf8(out).expect("text");
+            let status = format!("grpc-status: {}\r\n", grpc::status_of(*failure));
+            assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains(&status), "{text}");
+            assert!(text.is_ascii() && !text.contains('%'), "{text}");
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum TryError {
     BadResponse,
     /// A status that is worth another try; nothing of it went to the client.
     Status(u16),
+    /// A call was answered with UNAVAILABLE, and nothing else.
+    Unavailable,
     /// No response head in time.
     Timeout,
     /// No response head in the time of one try.
@@ -40,6 +42,7 @@ pub(crate) enum Retriable {
     Connect,
     Reset,
     PerTryTimeout,
+    GrpcUnavailable,
     Status(u16),
 }
 
@@ -49,6 +52,7 @@ impl From<Retriable> for RetryReason {
             Retriable::Connect => RetryReason::ConnectFailure,
             Retriable::Reset => RetryReason::Reset,
             Retriable::PerTryTimeout => RetryReason::PerTryTimeout,
+            Retriable::GrpcUnavailable => RetryReason::GrpcUnavailable,
             Retriable::Status(status) => RetryReason::Status(status),
         }
     }
@@ -63,6 +67,7 @@ impl TryError {
             }
             TryError::Reset | TryError::Forsaken => Some(Retriable::Reset),
             TryError::PerTryTimeout => Some(Retriable::PerTryTimeout),
+            TryError::Unavailable => Some(Retriable::GrpcUnavailable),
             TryError::Status(status) => Some(Retriable::Status(status)),
             TryError::BadResponse
             | TryError::Timeout
@@ -84,6 +89,7 @@ impl TryError {
             TryError::SlowConnect
             | TryError::Starved
             | TryError::Forsaken
+            | TryError::Unavailable
             | TryError::Status(_)
             | TryError::ClientGone
             | TryError::BadRequestBody
@@ -102,7 +108,7 @@ impl From<TryError> for Failure {
             TryError::Reset => Failure::Reset,
             TryError::BadResponse => Failure::BadResponse,
             // Another try was granted, and then nobody was left to make it.
-            TryError::Status(_) => Failure::NoBackend,
+            TryError::Unavailable | TryError::Status(_) => Failure::NoBackend,
             TryError::Timeout | TryError::PerTryTimeout | TryError::Forsaken => {
                 Failure::ResponseTimeout
             }

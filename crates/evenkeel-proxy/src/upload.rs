@@ -84,6 +84,13 @@ impl Upload {
         }
     }
 
+    /// Keeps a streamed body as well, while it is short: calls have no length, and yet most are.
+    pub(crate) fn record_stream(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.record();
+        }
+    }
+
     /// The client must be told to go on before it sends its body.
     pub(crate) fn owe_continue(&mut self) {
         self.continue_owed = true;
@@ -132,12 +139,15 @@ impl Upload {
 
     /// True if everything that was sent can be sent again; `buffer` bounds a body that is kept.
     pub(crate) fn is_replayable(&self, buffer: u64) -> bool {
-        !self.streamed && self.gathered <= buffer
+        !self.streamed && self.bytes_in() <= buffer
     }
 
     /// Begins anew for another backend.
     pub(crate) fn rewind(&mut self) {
         self.kept.written = 0;
+        if let Some(rest) = &mut self.rest {
+            rest.rewind();
+        }
     }
 
     /// Gives back what a stream holds; call before the upload is dropped or used again.
@@ -175,11 +185,17 @@ impl Upload {
         }
         let Some(rest) = &mut self.rest else { return Ok(()) };
         let polled = rest.poll(cx, worker, (client, carry), to);
-        self.streamed |= rest.moved > 0 || polled.is_ready() || !rest.outbox.is_empty();
+        let moved = rest.moved > 0 || polled.is_ready() || !rest.outbox.is_empty();
+        self.streamed |= moved && rest.tape().is_none();
         match polled {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.gathered += rest.moved;
+                if let Some(tape) = rest.tape() {
+                    // All of it is out: from here on it is kept like a body that was gathered.
+                    self.kept.bytes.extend_from_slice(tape);
+                    self.kept.written = self.kept.bytes.len();
+                }
                 self.rest = None;
                 Ok(())
             }

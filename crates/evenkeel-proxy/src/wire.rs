@@ -2,7 +2,7 @@
 //! writes bytes of HTTP or of a tunnel; what is below decides how they look on the network. Being
 //! generic over the network's own stream, all of it runs over the network in memory as well.
 
-use crate::http2::Inbound;
+use crate::http2::{Inbound, Outbound};
 use crate::net::{Peek, Stream};
 use crate::tls::TlsStream;
 use std::io;
@@ -19,6 +19,8 @@ pub enum Wire<S> {
     Tls(Box<TlsStream<S>>),
     /// One stream of a client's HTTP/2 connection.
     Inbound(Box<Inbound>),
+    /// One stream of an HTTP/2 connection to a backend.
+    Outbound(Box<Outbound>),
 }
 
 impl<S: Stream> Stream for Wire<S> {
@@ -28,6 +30,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.poll_read(cx, buf),
             Wire::Tls(stream) => stream.poll_read(cx, buf),
             Wire::Inbound(stream) => stream.poll_read(cx, buf),
+            Wire::Outbound(stream) => stream.poll_read(cx, buf),
         }
     }
 
@@ -41,6 +44,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.poll_write(cx, parts),
             Wire::Tls(stream) => stream.poll_write(cx, parts),
             Wire::Inbound(stream) => stream.poll_write(cx, parts),
+            Wire::Outbound(stream) => stream.poll_write(cx, parts),
         }
     }
 
@@ -50,6 +54,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.poll_flush(cx),
             Wire::Tls(stream) => stream.poll_flush(cx),
             Wire::Inbound(stream) => stream.poll_flush(cx),
+            Wire::Outbound(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -59,6 +64,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.poll_shutdown(cx),
             Wire::Tls(stream) => stream.poll_shutdown(cx),
             Wire::Inbound(stream) => stream.poll_shutdown(cx),
+            Wire::Outbound(stream) => stream.poll_shutdown(cx),
         }
     }
 
@@ -68,6 +74,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.poll_readable(cx),
             Wire::Tls(stream) => stream.poll_readable(cx),
             Wire::Inbound(stream) => stream.poll_readable(cx),
+            Wire::Outbound(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -77,6 +84,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.peek(),
             Wire::Tls(stream) => stream.peek(),
             Wire::Inbound(stream) => stream.peek(),
+            Wire::Outbound(stream) => stream.peek(),
         }
     }
 
@@ -86,6 +94,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.reset(),
             Wire::Tls(stream) => stream.reset(),
             Wire::Inbound(stream) => stream.reset(),
+            Wire::Outbound(stream) => stream.reset(),
         }
     }
 
@@ -95,6 +104,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.is_quiet(),
             Wire::Tls(stream) => stream.is_quiet(),
             Wire::Inbound(stream) => stream.is_quiet(),
+            Wire::Outbound(stream) => stream.is_quiet(),
         }
     }
 
@@ -104,6 +114,7 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.local_address(),
             Wire::Tls(stream) => stream.local_address(),
             Wire::Inbound(stream) => stream.local_address(),
+            Wire::Outbound(stream) => stream.local_address(),
         }
     }
 
@@ -113,6 +124,17 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Plain(stream) => stream.farewell(),
             Wire::Tls(stream) => stream.farewell(),
             Wire::Inbound(stream) => stream.farewell(),
+            Wire::Outbound(stream) => stream.farewell(),
+        }
+    }
+}
+
+impl<S> Wire<S> {
+    /// True if the backend says that it did nothing about the request that it was sent.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        match self {
+            Wire::Outbound(stream) => stream.is_unprocessed(),
+            Wire::Plain(_) | Wire::Tls(_) | Wire::Inbound(_) => false,
         }
     }
 }

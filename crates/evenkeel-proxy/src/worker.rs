@@ -6,6 +6,7 @@ use crate::clock::Nanos;
 use crate::count::Counts;
 use crate::deadline::{Deadlines, TICK};
 use crate::exchange::ExchangePool;
+use crate::http2::links::Links;
 use crate::idle::IdleConnections;
 use crate::log::AccessSink;
 use crate::net::Net;
@@ -74,6 +75,8 @@ pub struct Worker<N: Net> {
     pub(crate) buffers: BufferPool,
     pub(crate) exchanges: ExchangePool<N>,
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
+    /// HTTP/2 connections to backends.
+    pub(crate) links: Links,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
     pub(crate) counts: Counts,
@@ -119,6 +122,7 @@ impl<N: Net> Worker<N> {
             buffers: BufferPool::default(),
             exchanges: ExchangePool::new(),
             idle: RefCell::new(IdleConnections::new(shared.workers)),
+            links: Links::default(),
             deadlines: Rc::default(),
             records,
             counts,
@@ -197,6 +201,7 @@ impl<N: Net> Worker<N> {
         // What is kept for the next exchange still holds the last one's snapshot.
         self.exchanges.clear();
         self.idle.borrow_mut().forget_gone();
+        self.links.forget_gone();
         self.deadlines.wake_clients_of(|listener| snapshot.listener_index(listener).is_none());
     }
 
@@ -216,6 +221,7 @@ impl<N: Net> Worker<N> {
     /// Gives back descriptors that nobody uses right now.
     pub(crate) fn make_room(&self) {
         self.idle.borrow_mut().clear();
+        self.links.clear();
         self.press(Pressure::Process);
     }
 
@@ -231,6 +237,7 @@ impl<N: Net> Worker<N> {
             Pressure::Listener(listener) => Some(listener),
             Pressure::Process => {
                 self.idle.borrow_mut().clear();
+                self.links.clear();
                 None
             }
         };
@@ -242,6 +249,7 @@ impl<N: Net> Worker<N> {
     fn sweep_idle(&self, now: Nanos) {
         let mut idle = self.idle.borrow_mut();
         idle.sweep(now);
+        self.links.sweep(now);
         let unexplained = idle.take_unexplained();
         drop(idle);
         if !unexplained.is_empty() {
@@ -259,6 +267,7 @@ impl<N: Net> Worker<N> {
             if self.shared.is_draining() {
                 if !self.draining.replace(true) {
                     self.idle.borrow_mut().clear();
+                    self.links.clear();
                 }
                 self.deadlines.wake_all();
             }

@@ -4,7 +4,7 @@ use super::{bound, scale, wire};
 use crate::scalar::{HashKey, RetryOn};
 use crate::sections::{
     Admission, Affinity, AffinityType, BackendEntry, CircuitBreaker, Connections, Hash, Health,
-    HealthType, Pool, Retry, RetryMethods,
+    HealthType, Pool, PoolProtocol, Retry, RetryMethods,
 };
 use evenkeel_core::plan::{
     self, AdminState, AffinityPlan, BackendPlan, BackoffPlan, BreakerPlan, ConnectionsPlan,
@@ -17,6 +17,11 @@ pub(super) fn pool(pool: &Pool) -> PoolPlan {
         strategy: pool.strategy.name,
         strategy_text: pool.strategy.text.clone(),
         hash: hash(&pool.hash),
+        protocol: match pool.protocol {
+            PoolProtocol::Http1 => plan::PoolProtocol::Http1,
+            PoolProtocol::H2 => plan::PoolProtocol::Http2,
+            PoolProtocol::Auto => plan::PoolProtocol::Auto,
+        },
         backends: pool.backends.iter().map(backend).collect(),
         health: health(&pool.health),
         breaker: breaker(&pool.circuit_breaker),
@@ -66,8 +71,8 @@ fn backend(BackendEntry(backend): &BackendEntry) -> BackendPlan {
 fn health(health: &Health) -> HealthPlan {
     HealthPlan {
         check: match health.r#type {
-            // `grpc` is refused before a plan is made.
-            HealthType::None | HealthType::Grpc => HealthCheck::Off,
+            HealthType::None => HealthCheck::Off,
+            HealthType::Grpc => HealthCheck::Grpc(health.service.0.clone()),
             HealthType::Tcp => HealthCheck::Tcp,
             HealthType::Http => HealthCheck::Http(http_check(health)),
         },

@@ -20,6 +20,8 @@ pub struct PoolPlan {
     pub strategy_text: Arc<str>,
     /// What the hash strategies hash.
     pub hash: HashPlan,
+    /// What is spoken to its backends.
+    pub protocol: PoolProtocol,
     /// At least one.
     pub backends: Vec<BackendPlan>,
     /// Active checks.
@@ -55,6 +57,7 @@ impl PoolPlan {
             strategy: StrategyName::RoundRobin,
             strategy_text: StrategyName::RoundRobin.as_str().into(),
             hash: HashPlan { key: HashKey::ClientIp, virtual_nodes: 100, load_factor: 0.0 },
+            protocol: PoolProtocol::Http1,
             backends,
             health: HealthPlan {
                 check: HealthCheck::Off,
@@ -109,6 +112,17 @@ impl PoolPlan {
     }
 }
 
+/// What is spoken to the backends of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolProtocol {
+    /// HTTP/1.1; an address that begins with `h2c://` says otherwise for itself.
+    Http1,
+    /// HTTP/2: over TLS by ALPN, else by prior knowledge.
+    Http2,
+    /// Over TLS what ALPN finds, else HTTP/1.1.
+    Auto,
+}
+
 /// What the hash strategies hash, and how evenly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HashPlan {
@@ -159,6 +173,8 @@ pub enum HealthCheck {
     Tcp,
     /// A request is sent, and its answer looked at.
     Http(HttpCheck),
+    /// `grpc.health.v1.Health/Check` is called, for this service; empty = the whole backend.
+    Grpc(String),
 }
 
 /// A request, and the answer of a healthy backend. Redirects are answers like others.

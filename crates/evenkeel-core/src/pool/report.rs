@@ -19,6 +19,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 pub enum Outcome {
     /// A response head with this status came.
     Answered(u16),
+    /// A response began whose end will say how it went.
+    Begun,
     /// No connection, no answer in time, a broken connection, or an answer that is not HTTP.
     Failed,
 }
@@ -45,6 +47,12 @@ impl Pool {
     ) -> Option<Change> {
         let took = now.duration_since(pick.at);
         let verdict = match outcome {
+            Outcome::Begun => {
+                if !std::mem::replace(&mut pick.answered, true) {
+                    pick.heard(now, took);
+                }
+                return None;
+            }
             Outcome::Answered(status) => {
                 if !std::mem::replace(&mut pick.answered, true) {
                     pick.heard(now, took);

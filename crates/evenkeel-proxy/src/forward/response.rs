@@ -3,7 +3,7 @@
 use super::{Answer, Try, client_patience};
 use crate::exchange::Exchange;
 use crate::http1::Client;
-use crate::net::{Net, Stream};
+use crate::net::{Net, Peek, Stream};
 use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
 use crate::session;
 use crate::try_failure::{Retriable, TryError};
@@ -29,6 +29,8 @@ const HOLD_TIME: Duration = Duration::from_millis(100);
 /// Statuses below are never worth another try.
 const FIRST_RETRIABLE_STATUS: u16 = 400;
 const SERVICE_UNAVAILABLE: u16 = 503;
+/// The status of every answer to a gRPC call, however the call ends.
+const CALL_STATUS: u16 = 200;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 static NO_RULES: HeaderRules = HeaderRules { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
@@ -63,10 +65,10 @@ impl<S: Stream> Try<'_, S> {
                     self.partial.extend_from_slice(bytes);
                     break Ok(None);
                 }
-                Ok(Parsed::Complete) if self.hears(&head, bytes, exchange) => {
-                    break Err(TryError::Status(head.status));
-                }
                 Ok(Parsed::Complete) => {
+                    if let Some(elsewhere) = self.hears(&head, bytes, exchange) {
+                        break Err(elsewhere);
+                    }
                     let answer =
                         self.deliver(cx, scratch, (&head, start..length), (client, exchange));
                     break answer.map(Some);
@@ -77,26 +79,32 @@ impl<S: Stream> Try<'_, S> {
         result
     }
 
-    /// Takes note of the final response head. True if another backend should answer instead.
+    /// Takes note of the final response head; `Some` if another backend should answer instead.
     fn hears<N: Net<Stream = S>>(
         &mut self,
         head: &ResponseHead,
         bytes: &[u8],
-        exchange: &Exchange<N>,
-    ) -> bool {
+        exchange: &mut Exchange<N>,
+    ) -> Option<TryError> {
+        exchange.worker().now();
+        let sent = exchange.upload.kept.written;
+        if exchange.call.is_some() && head.status == CALL_STATUS {
+            let elsewhere = exchange.hears_call((self.pool, self.pick), head, bytes)
+                && exchange.wants_another(self.pool, Retriable::GrpcUnavailable, sent);
+            return elsewhere.then_some(TryError::Unavailable);
+        }
         let worker = exchange.worker();
-        worker.now();
         worker.report(self.pool, self.pick, Outcome::Answered(head.status));
         if head.status < FIRST_RETRIABLE_STATUS {
-            return false;
+            return None;
         }
         if head.status == SERVICE_UNAVAILABLE
             && let Some(wait) = retry_after_of(head, bytes, worker.net.unix_nanos())
         {
             worker.pause(self.pool, self.pick.index, wait);
         }
-        let sent = exchange.upload.kept.written;
-        exchange.wants_another(self.pool, Retriable::Status(head.status), sent)
+        let again = exchange.wants_another(self.pool, Retriable::Status(head.status), sent);
+        again.then_some(TryError::Status(head.status))
     }
 
     /// True if this response is small and should wait for its last byte.
@@ -187,6 +195,7 @@ impl<S: Stream> Try<'_, S> {
         };
         sent.map_err(|_| TryError::ClientGone)?;
         exchange.record.bytes_out = pump.moved;
+        exchange.judge_call((self.pool, self.pick), &pump);
         self.reusable = head.reusable && !pump.excess && exchange.upload.is_sent();
         if head.status == 101 {
             return Ok(Answer::Tunnel(Box::new(pump)));
@@ -218,10 +227,14 @@ impl<S: Stream> Try<'_, S> {
             let from = (&mut self.connection.stream, &mut ignored);
             let polled = down.poll(cx, worker, from, &mut client.stream);
             exchange.record.bytes_out = down.moved;
+            exchange.judge_call((&pool, self.pick), &down);
             match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(of_response(&error))),
                 Poll::Pending => {}
+            }
+            if self.watches_client(cx, client, exchange) == Peek::Gone {
+                return Poll::Ready(Err(Failure::ClientGone));
             }
             if (down.progress(), exchange.upload.progress()) != before {
                 worker.now();

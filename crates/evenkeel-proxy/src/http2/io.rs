@@ -24,6 +24,8 @@ pub(crate) struct Pipe<S> {
     ahead: Vec<u8>,
     out: Vec<u8>,
     written: usize,
+    /// Bytes that came.
+    pub(crate) received: u64,
     /// What a client may ask for; a backend is not measured.
     pub(crate) meter: Option<(Meter, Clock)>,
 }
@@ -40,6 +42,7 @@ impl<S: Stream> Pipe<S> {
         }
         self.out.clear();
         self.written = 0;
+        ready!(self.stream.poll_flush(cx))?;
         if self.out.capacity() > KEPT_BYTES {
             self.out = Vec::new();
         }
@@ -68,6 +71,7 @@ impl<S: Stream> Pipe<S> {
             buf.put_slice(&self.ahead[..length]);
             self.ahead.drain(..length);
         }
+        self.received += (buf.filled().len() - before) as u64;
         if let Some((meter, clock)) = &mut self.meter {
             meter.observe(&buf.filled()[before..], clock.now());
         }
@@ -81,7 +85,7 @@ pub(crate) struct Io<S>(Rc<RefCell<Pipe<S>>>);
 impl<S: Stream> Io<S> {
     /// Over a connection, from which `ahead` has been read.
     pub(crate) fn new(stream: S, ahead: Vec<u8>, meter: Option<(Meter, Clock)>) -> Io<S> {
-        let pipe = Pipe { stream, ahead, out: Vec::new(), written: 0, meter };
+        let pipe = Pipe { stream, ahead, out: Vec::new(), written: 0, received: 0, meter };
         Io(Rc::new(RefCell::new(pipe)))
     }
 

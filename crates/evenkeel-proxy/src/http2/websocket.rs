@@ -2,6 +2,7 @@
 //! proxy between the two makes it.
 
 use crate::net::Net;
+use aws_lc_rs::digest;
 
 /// Characters of base64 (RFC 4648 4).
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -10,6 +11,15 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub(crate) fn new_key<N: Net>(net: &N) -> String {
     let bits = u128::from(net.random()) << 64 | u128::from(net.random());
     base64(&bits.to_be_bytes())
+}
+
+/// What a server answers to a key (RFC 6455 4.2.2).
+pub(crate) fn accept(key: &[u8]) -> String {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let mut digest = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    digest.update(key);
+    digest.update(GUID);
+    base64(digest.finish().as_ref())
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -38,6 +48,8 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(base64(bytes.as_bytes()), expected);
         }
+        // The example of RFC 6455 1.3.
+        assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!(base64(b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
     }
 }

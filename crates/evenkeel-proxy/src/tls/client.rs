@@ -7,7 +7,7 @@ use crate::net::Stream;
 use aws_lc_rs::digest;
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
-use evenkeel_core::plan::{Alpn, PoolTlsPlan};
+use evenkeel_core::plan::{Alpn, PoolPlan, PoolProtocol, PoolTlsPlan};
 use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -40,12 +40,13 @@ impl Connector {
     /// Reads the files of a pool; `None` with at least one finding if that cannot be done. The one
     /// before is kept, with its sessions, if nothing has changed.
     pub(super) fn read(
-        (path, plan): (&str, &PoolTlsPlan),
+        (path, pool): (&str, &PoolPlan),
         before: Option<&Arc<Connector>>,
         findings: &mut Findings,
     ) -> Option<Arc<Connector>> {
+        let (plan, protocol) = (&pool.tls, pool.protocol);
         let mut all = digest::Context::new(&digest::SHA256);
-        all.update(format!("{plan:?}").as_bytes());
+        all.update(format!("{plan:?} {protocol:?}").as_bytes());
         let errors_before = findings.0.len();
         let roots = match &plan.ca_file {
             Some(file) => roots_of(&format!("{path}.ca_file"), file, &mut all, findings)?,
@@ -77,7 +78,12 @@ impl Connector {
         if findings.0[errors_before..].iter().any(|f| f.gravity == super::Gravity::Error) {
             return None;
         }
-        config.alpn_protocols = vec![Alpn::Http11.as_bytes().to_vec()];
+        let spoken: &[Alpn] = match protocol {
+            PoolProtocol::Http1 => &[Alpn::Http11],
+            PoolProtocol::Http2 => &[Alpn::H2],
+            PoolProtocol::Auto => &[Alpn::H2, Alpn::Http11],
+        };
+        config.alpn_protocols = spoken.iter().map(|one| one.as_bytes().to_vec()).collect();
         let fingerprint = all.finish().as_ref().to_vec();
         match before.filter(|before| before.fingerprint == fingerprint) {
             Some(same) => Some(Arc::clone(same)),

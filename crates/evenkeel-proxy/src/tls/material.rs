@@ -72,7 +72,7 @@ impl Material {
         for (index, pool) in plan.pools.iter().enumerate().filter(|(_, pool)| is_secure(pool)) {
             let path = format!("pools[{index}].tls");
             let known = before.and_then(|before| before.connectors.get(&pool.name));
-            let made = Connector::read((&path, &pool.tls), known, findings);
+            let made = Connector::read((&path, pool), known, findings);
             material.connectors.extend(made.map(|made| (Arc::clone(&pool.name), made)));
         }
         material

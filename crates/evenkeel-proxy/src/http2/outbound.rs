@@ -1,0 +1,196 @@
+//! One HTTP/2 stream to a backend as the byte stream of a try: the request is written as HTTP/1.1,
+//! the response reads as HTTP/1.1.
+
+use super::links::Lease;
+use super::receiving::Receiving;
+use super::sending::{Heads, Opening, Sending};
+use super::shape::Framing;
+use super::to_backend::{self, Answered, RequestText};
+use crate::net::{Peek, Stream};
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
+use http::{Method, Response};
+use std::future::Future;
+use std::io;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// The stream.
+#[derive(Debug)]
+pub struct Outbound {
+    asker: Asker,
+    sending: Sending,
+    /// Heads of the response that were not taken yet.
+    heads: Vec<u8>,
+    read: usize,
+    receiving: Option<Receiving>,
+}
+
+/// Opens the stream with the request's head.
+#[derive(Debug)]
+struct Asker {
+    lease: Lease,
+    response: Option<ResponseFuture>,
+    to_head: bool,
+    tunnel: Option<String>,
+    /// The backend says that it did nothing about the request.
+    unprocessed: bool,
+}
+
+impl Heads for Asker {
+    fn head(&mut self, _: &mut Context<'_>, head: Vec<u8>) -> io::Result<Opening> {
+        let link = self.lease.link();
+        let text = to_backend::read_head(head, &link.scheme)?;
+        let RequestText { request, framing, tunnel } = text;
+        let mut requests: SendRequest<Bytes> = link.requests.clone();
+        if tunnel.is_some() && !requests.is_extended_connect_protocol_enabled() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.to_head = request.method() == Method::HEAD;
+        self.tunnel = tunnel;
+        let whole = matches!(framing, Framing::None | Framing::Fixed(0));
+        match requests.send_request(request, whole) {
+            Ok((response, stream)) => {
+                self.response = Some(response);
+                Ok(if whole { Opening::Whole(stream) } else { Opening::Body(stream, framing) })
+            }
+            Err(error) => {
+                // It never left: the connection takes no more streams.
+                self.unprocessed = true;
+                link.close();
+                Err(io::Error::other(error))
+            }
+        }
+    }
+}
+
+impl Outbound {
+    /// A stream that is opened by the first head written to it.
+    pub(crate) fn new(lease: Lease) -> Outbound {
+        let asker =
+            Asker { lease, response: None, to_head: false, tunnel: None, unprocessed: false };
+        let sending = Sending::new();
+        Outbound { asker, sending, heads: Vec::new(), read: 0, receiving: None }
+    }
+
+    /// True if the backend says that it did nothing about the request: it may be sent again.
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        self.asker.unprocessed
+    }
+
+    fn fail(&mut self, error: h2::Error) -> io::Error {
+        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        // A farewell without an error reaches only streams that came after the last one served.
+        let farewell = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+        self.asker.unprocessed = error.is_remote() && (refused || farewell);
+        if error.is_go_away() || error.is_io() {
+            self.asker.lease.link().close();
+        }
+        io::Error::other(error)
+    }
+
+    /// Asks for the next head of the response.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(response) = &mut self.asker.response else {
+            // The request's head was not written; its writer is woken.
+            return Poll::Pending;
+        };
+        if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+            return Poll::Ready(match interim {
+                Ok(interim) => self.write_head(interim, None),
+                Err(error) => Err(self.fail(error)),
+            });
+        }
+        match ready!(Pin::new(response).poll(cx)) {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                Poll::Ready(self.write_head(Response::from_parts(parts, ()), Some(body)))
+            }
+            Err(error) => Poll::Ready(Err(self.fail(error))),
+        }
+    }
+
+    fn write_head(&mut self, response: Response<()>, body: Option<RecvStream>) -> io::Result<()> {
+        let (parts, ()) = response.into_parts();
+        let answered = Answered {
+            to_head: self.asker.to_head,
+            tunnel: self.asker.tunnel.as_deref().filter(|_| body.is_some()),
+            ended: body.as_ref().is_none_or(RecvStream::is_end_stream),
+        };
+        self.heads.clear();
+        self.read = 0;
+        let framing = to_backend::write_head(&parts, answered, &mut self.heads);
+        let framing = framing.ok_or(io::ErrorKind::InvalidData)?;
+        if let Some(body) = body {
+            self.receiving = Some(Receiving::new(body, framing));
+        }
+        Ok(())
+    }
+}
+
+impl Stream for Outbound {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut filled = 0;
+        loop {
+            let head = &self.heads[self.read..];
+            if !head.is_empty() {
+                let length = head.len().min(buf.len() - filled);
+                buf[filled..filled + length].copy_from_slice(&head[..length]);
+                self.read += length;
+                filled += length;
+            }
+            if filled == buf.len() {
+                return Poll::Ready(Ok(filled));
+            }
+            let polled = match &mut self.receiving {
+                Some(receiving) => receiving.poll_read(cx, &mut buf[filled..]),
+                None => match self.poll_head(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Pending => Poll::Pending,
+                },
+            };
+            return match polled {
+                Poll::Ready(Ok(length)) => Poll::Ready(Ok(filled + length)),
+                Poll::Ready(Err(_)) | Poll::Pending if filled > 0 => Poll::Ready(Ok(filled)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.sending.poll_write(cx, parts, &mut self.asker)
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.sending.shut_down())
+    }
+
+    fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        let bytes = self.receiving.as_ref().is_some_and(Receiving::has_bytes);
+        if bytes || self.read < self.heads.len() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn peek(&mut self) -> Peek {
+        let bytes = self.receiving.as_ref().is_some_and(Receiving::has_bytes);
+        if bytes || self.read < self.heads.len() { Peek::Bytes } else { Peek::Nothing }
+    }
+
+    fn reset(mut self) {
+        if let Some(stream) = self.sending.stream() {
+            stream.send_reset(Reason::CANCEL);
+        }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        // Not kept for another exchange: the connection below is.
+        false
+    }
+}
