@@ -56,9 +56,43 @@ pub struct ReloadReport {
     pub result: ReloadResult,
     /// The snapshot that serves now.
     pub generation: u64,
-    /// What is different, in words.
+    /// What is different, a line for each key.
     #[serde(default)]
     pub changes: Vec<String>,
+    /// What needs a restart to take effect.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// Earlier changes by this API that do not fit the file any more.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+}
+
+/// What a reload would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadPlan {
+    /// What would be different, a line for each key.
+    pub changes: Vec<String>,
+    /// Listeners that would go.
+    pub listeners: Vec<String>,
+    /// Client connections of those listeners.
+    pub connections: u64,
+    /// Backends that would go, as POOL/NAME.
+    pub backends: Vec<String>,
+    /// Requests in flight there; they end by themselves.
+    pub requests: u64,
+    /// Tunnels there.
+    pub tunnels: u64,
+    /// Sessions that are tied to those backends.
+    pub sessions: u64,
+    /// What would need a restart to take effect.
+    #[serde(default)]
+    pub notes: Vec<String>,
+    /// Earlier changes by this API that would not fit the file any more.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
+    /// What would hold but should be looked at.
+    #[serde(default)]
+    pub warnings: Vec<ConfigError>,
 }
 
 /// Whether a reload changed anything; one that is refused is a problem with status 422.

@@ -268,6 +268,19 @@ impl Client {
         self.send(Call::to(&endpoint::RELOAD)).await?.json()
     }
 
+    /// What a reload would do: of the file, or of a candidate for it.
+    pub async fn preview_reload(
+        &self,
+        candidate: Option<(String, ConfigSyntax)>,
+    ) -> Result<ReloadPlan, ClientError> {
+        let call = Call::to(&endpoint::PREVIEW_RELOAD);
+        let call = match candidate {
+            Some((text, syntax)) => call.body(syntax.media_type(), text),
+            None => call,
+        };
+        self.send(call).await?.json()
+    }
+
     /// Who serves which host.
     pub async fn report(&self) -> Result<Report, ClientError> {
         self.send(Call::to(&endpoint::REPORT)).await?.json()

@@ -64,6 +64,8 @@ pub struct Endpoint {
     pub(crate) conditional: bool,
     /// Alternatives.
     pub(crate) body: &'static [Content],
+    /// Whether there must be one, where there are alternatives.
+    pub(crate) body_required: bool,
     /// Statuses that are no problem.
     pub(crate) answers: &'static [Answer],
     /// Statuses of problems, besides those that follow from the rest.
@@ -138,6 +140,7 @@ const READ: Endpoint = Endpoint {
     query: &[],
     conditional: false,
     body: &[],
+    body_required: true,
     answers: &[],
     problems: &[],
 };
@@ -319,6 +322,16 @@ pub(crate) const RELOAD: Endpoint = Endpoint {
     problems: &[409, 422],
     ..CHANGE
 };
+pub(crate) const PREVIEW_RELOAD: Endpoint = Endpoint {
+    path: "/api/v1/reload/plan",
+    operation: "preview_reload",
+    summary: "Says what a reload would change and touch; with a body, of that instead of the file.",
+    body: &[YAML, TOML, json::<CheckRequest>()],
+    body_required: false,
+    answers: &[answer(200, "As of now.", &[json::<ReloadPlan>()])],
+    problems: &[409],
+    ..ASK
+};
 pub(crate) const REPORT: Endpoint = Endpoint {
     path: "/api/v1/loadBalancers/report",
     operation: "report",
@@ -414,6 +427,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     REVISIONS,
     ROLLBACK,
     RELOAD,
+    PREVIEW_RELOAD,
     traffic::MIGRATIONS,
     traffic::START_MIGRATION,
     traffic::MIGRATION,
@@ -468,7 +482,7 @@ mod tests {
     #[test]
     fn what_changes_something_needs_more_than_a_viewer() {
         for it in ENDPOINTS {
-            let asks = [CHECK_CONFIG.path, EXPLAIN.path].contains(&it.path);
+            let asks = [CHECK_CONFIG.path, EXPLAIN.path, PREVIEW_RELOAD.path].contains(&it.path);
             let changes = it.method != Method::Get && !asks;
             assert_eq!(it.role >= Some(Role::Operator), changes, "{}", it.operation);
         }

@@ -42,8 +42,8 @@ mod status;
 
 pub use autoscaler::{Autoscaler, AutoscalerList, ScaleDecision};
 pub use change::{
-    CheckRequest, CheckResult, ConfigDocument, ConfigError, ReloadReport, ReloadResult, Revision,
-    RevisionList,
+    CheckRequest, CheckResult, ConfigDocument, ConfigError, ReloadPlan, ReloadReport, ReloadResult,
+    Revision, RevisionList,
 };
 pub use client::{Client, ClientError, ConfigSyntax, ETag, Events};
 pub use endpoint::{ENDPOINTS, Endpoint, Method};

@@ -89,7 +89,8 @@ impl Writer {
         }
         if !endpoint.body.is_empty() {
             let content = contents(&mut self.requests, endpoint.body);
-            operation["requestBody"] = json!({ "required": true, "content": content });
+            operation["requestBody"] =
+                json!({ "required": endpoint.body_required, "content": content });
         }
         let mut responses = Map::new();
         for answer in endpoint.answers {

@@ -223,7 +223,10 @@ impl Check<'_> {
         let found = std::fs::read_to_string(file)
             .map_err(|error| format!("cannot read {file}: {error}"))
             .and_then(|text| match crate::tokens(file, &text) {
-                Err(faults) => Err(format!("cannot use it: {faults}")),
+                // What stands there is not told: who asks may not be who may read the file.
+                Err(faults) => Err(faults.0.first().map_or_else(String::new, |fault| {
+                    format!("{file}:{}:{}: no tokens file", fault.line, fault.column)
+                })),
                 Ok(_) => Ok(()),
             });
         if let Err(why) = found {

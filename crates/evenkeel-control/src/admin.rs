@@ -14,8 +14,9 @@ mod seam;
 mod serve;
 mod stream;
 mod traffic;
+mod write;
 
-pub use seam::{Authored, Desk, Readiness, Scales};
+pub use seam::{Desk, Readiness, Scales};
 
 pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;
@@ -66,6 +67,14 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
         Method::Delete => MethodFilter::DELETE,
     };
     Some(match endpoint.operation {
+        "patch_pool" => on(method, write::patch_pool),
+        "add_backend" => on(method, write::add_backend),
+        "patch_backend" => on(method, write::patch_backend),
+        "remove_backend" => on(method, write::remove_backend),
+        "check_config" => on(method, write::check_config),
+        "rollback" => on(method, write::rollback),
+        "reload" => on(method, write::reload),
+        "preview_reload" => on(method, write::preview_reload),
         "status" => on(method, read::status),
         "pools" => on(method, read::pools),
         "pool" => on(method, read::pool),

@@ -37,7 +37,7 @@ pub mod steering;
 mod tokens;
 mod vet;
 
-pub use admin::{Authored, Desk, Readiness, Scales};
+pub use admin::{Desk, Readiness, Scales};
 pub use control::{Control, ControlError, Resolver};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};

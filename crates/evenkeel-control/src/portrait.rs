@@ -3,6 +3,7 @@
 mod backend;
 
 use crate::metrics::{Traffic, View};
+use crate::steering::Sources;
 use evenkeel_api as api;
 use evenkeel_core::plan::{ListenerPlan, MountPlan, Mounted, PathMatch, RateKey, RoutePlan};
 use evenkeel_core::pool::{Mode, Pool};
@@ -12,11 +13,17 @@ use std::time::Duration;
 pub(crate) struct Portrait<'a> {
     view: &'a View<'a>,
     traffic: Traffic<'a>,
+    sources: Sources,
 }
 
 impl<'a> Portrait<'a> {
     pub(crate) fn of(view: &'a View<'a>) -> Portrait<'a> {
-        Portrait { view, traffic: Traffic::of(view.totals) }
+        Portrait { view, traffic: Traffic::of(view.totals), sources: Sources::new() }
+    }
+
+    /// Knows where backends come from that no file names.
+    pub(crate) fn with(self, sources: Sources) -> Portrait<'a> {
+        Portrait { sources, ..self }
     }
 
     /// Everything in a few lines.

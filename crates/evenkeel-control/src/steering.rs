@@ -16,6 +16,7 @@ mod in_force;
 mod outcome;
 mod preview;
 mod revision;
+mod source;
 mod tell;
 mod watch;
 
@@ -24,6 +25,7 @@ pub use evenkeel_config::{Conflict, ConflictKind, Edit, NewBackend};
 pub use in_force::InForce;
 pub use outcome::{Applied, Author, EditError, ReadFile, Rejected, Written};
 pub use preview::{Preview, Touched};
+pub(crate) use source::Sources;
 pub use watch::FileWatch;
 
 use crate::metrics::Reloads;

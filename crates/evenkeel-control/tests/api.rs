@@ -5,4 +5,5 @@ mod api {
     pub(crate) mod desk;
     mod gate;
     mod reads;
+    mod writes;
 }

@@ -7,9 +7,7 @@ use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
-use evenkeel_control::{
-    Authored, Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens,
-};
+use evenkeel_control::{Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens};
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -70,7 +68,6 @@ impl Balancer {
             pprof: plan.pprof.clone(),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens.clone(),
-            configuration: Authored::of(steering.configuration().json()),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))
         };
         let control = Control::start(plan.admin.bind.as_ref(), desk).map_err(cannot_control)?;

@@ -72,6 +72,11 @@ pub(crate) fn reply(asked: &Asked) -> Reply {
         "history" => Reply::json(200, HISTORY),
         "revisions" => Reply::json(200, &format!(r#"{{"revisions":[{REVISION}]}}"#)),
         "rollback" => Reply::json(200, REVISION),
+        "preview_reload" => Reply::json(
+            200,
+            r#"{"changes":[],"listeners":[],"connections":0,"backends":[],"requests":0,
+                "tunnels":0,"sessions":0}"#,
+        ),
         "reload" => Reply::json(200, r#"{"result":"unchanged","generation":1}"#),
         "migrations" => Reply::json(200, &format!(r#"{{"migrations":[{MIGRATION}]}}"#)),
         "start_migration" if asked.target.ends_with("dry_run=true") => Reply::json(200, OUTLINE),

@@ -52,6 +52,7 @@ async fn every_endpoint_has_a_method_of_its_name() {
     reach!(called, client.revisions());
     reach!(called, client.rollback(1, None));
     reach!(called, client.reload());
+    reach!(called, client.preview_reload(None));
     reach!(called, client.migrations());
     let plan = || "route: web".to_owned();
     reach!(called, client.start_migration(plan(), ConfigSyntax::Yaml));

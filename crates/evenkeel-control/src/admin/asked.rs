@@ -131,12 +131,30 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Fields, Refusal> {
-        let members = RawBody::from_request(request, state).await?.members()?;
-        Ok(Fields { members, known: Vec::new(), errors: Vec::new() })
+        Ok(Fields::of(RawBody::from_request(request, state).await?.members()?))
     }
 }
 
 impl Fields {
+    pub(crate) fn of(members: Map<String, Value>) -> Fields {
+        Fields { members, known: Vec::new(), errors: Vec::new() }
+    }
+
+    /// A whole number up to `max`, which JSON may write as `4` or `4.0`.
+    pub(crate) fn count(&mut self, name: &'static str, max: u64) -> Option<u32> {
+        let expected = format!("a whole number from 0 to {max}");
+        let number: f64 = self.take(name, &expected)?;
+        let fits = number.fract() == 0.0 && number >= 0.0;
+        let text = format!("{number:.0}");
+        match text.parse::<u32>().ok().filter(|value| fits && u64::from(*value) <= max) {
+            Some(value) => Some(value),
+            None => {
+                self.refuse(name, format!("expected {expected}"));
+                None
+            }
+        }
+    }
+
     /// The value of a field; `None` if it is left out, `null`, or wrong: what is wrong is told by
     /// `end`. `expected` says what would be right.
     pub(crate) fn take<T: DeserializeOwned>(

@@ -17,7 +17,6 @@ use axum::{Extension, Json};
 use evenkeel_api as api;
 use evenkeel_api::{ExplainRequest, FieldError, RequestList};
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Status of `/health` while nobody serves.
@@ -31,16 +30,15 @@ impl Desk {
 
     /// Draws what is asked for, as it is now.
     pub(super) fn draw<T>(&self, draw: impl FnOnce(&Portrait<'_>) -> T) -> Result<T, Refusal> {
-        Ok(self.numbers()?.render(|view| draw(&Portrait::of(view))))
+        let sources = self.steering.as_ref().map(|steering| steering.sources());
+        let sources = sources.unwrap_or_default();
+        Ok(self.numbers()?.render(|view| draw(&Portrait::of(view).with(sources))))
     }
 
-    /// Stands for what is configured of a pool, not for what it counts.
+    /// Stands for what is configured of a pool, not for what it counts; quotes included.
     pub(super) fn etag_of_pool(&self, name: &str) -> Option<String> {
-        let snapshot = self.numbers.as_ref()?.snapshot();
-        let plan = snapshot.plan.pools.iter().find(|pool| &*pool.name == name)?;
-        let mut hasher = DefaultHasher::new();
-        format!("{plan:?}").hash(&mut hasher);
-        Some(format!("\"{:016x}\"", hasher.finish()))
+        let etag = self.steering.as_ref()?.etag_of_pool(name)?;
+        Some(format!("\"{etag}\""))
     }
 
     pub(crate) fn state(&self) -> api::State {
@@ -90,10 +88,11 @@ pub(super) async fn listeners(State(desk): State<Desk>) -> Answer {
     Ok(Json(api::ListenerList { listeners }).into_response())
 }
 
-pub(super) async fn config(State(desk): State<Desk>) -> Response {
-    let configuration = desk.configuration;
-    let document = api::ConfigDocument(configuration.document);
-    ([(ETAG, configuration.etag)], Json(document)).into_response()
+pub(super) async fn config(State(desk): State<Desk>) -> Answer {
+    let in_force = desk.steering()?.configuration();
+    let document = in_force.json().as_object().cloned().unwrap_or_default();
+    let etag = format!("\"{}\"", in_force.etag());
+    Ok(([(ETAG, etag)], Json(api::ConfigDocument(document))).into_response())
 }
 
 pub(super) async fn requests(State(desk): State<Desk>, asked: Parameters) -> Answer {
@@ -144,8 +143,9 @@ pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answ
     Ok(Json(desk.numbers()?.history(&scope)).into_response())
 }
 
-pub(super) async fn revisions() -> Response {
-    Json(api::RevisionList { revisions: Vec::new() }).into_response()
+pub(super) async fn revisions(State(desk): State<Desk>) -> Response {
+    let revisions = desk.steering.map_or_else(Vec::new, |steering| steering.revisions());
+    Json(api::RevisionList { revisions }).into_response()
 }
 
 pub(super) async fn report(State(desk): State<Desk>) -> Answer {

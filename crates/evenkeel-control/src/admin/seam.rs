@@ -9,8 +9,6 @@ use evenkeel_api::{Autoscaler, AutoscalerList};
 use evenkeel_core::address::BindAddress;
 use evenkeel_core::autoscale::Paused;
 use evenkeel_proxy::log::EventLog;
-use serde_json::{Map, Value};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Whether traffic may be sent here.
@@ -27,25 +25,6 @@ pub trait Scales: Send + Sync {
     fn set_paused(&self, pool: &str, paused: Paused) -> Option<Autoscaler>;
 }
 
-/// The configuration in force.
-#[derive(Clone, Debug, Default)]
-pub struct Authored {
-    /// With the keys of a native file, secrets redacted.
-    pub document: Map<String, Value>,
-    /// Stands for it, quotes included.
-    pub etag: String,
-}
-
-impl Authored {
-    /// Of the effective configuration.
-    pub fn of(effective: &Value) -> Authored {
-        let mut hasher = DefaultHasher::new();
-        effective.to_string().hash(&mut hasher);
-        let document = effective.as_object().cloned().unwrap_or_default();
-        Authored { document, etag: format!("\"{:016x}\"", hasher.finish()) }
-    }
-}
-
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct Desk {
@@ -57,8 +36,6 @@ pub struct Desk {
     pub log: Option<EventLog>,
     /// Whose requests are believed; `None` = everybody's who reaches the listener.
     pub tokens: Option<Arc<Tokens>>,
-    /// What was written.
-    pub configuration: Authored,
     /// How the configuration changes.
     pub steering: Option<Arc<Steering>>,
     /// What happened: events, and recent exchanges that failed or were slow.
@@ -79,7 +56,6 @@ impl Desk {
             numbers: None,
             log: None,
             tokens: None,
-            configuration: Authored::default(),
             steering: None,
             journal: None,
             pprof: None,

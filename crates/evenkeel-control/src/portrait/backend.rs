@@ -54,8 +54,13 @@ impl Portrait<'_> {
             p99_ms: percentile(0.99),
             requests: series.iter().map(|(_, totals)| totals.exchanges()).sum(),
             error_rate: 1.0 - window.success_rate(),
-            source: api::Source::Config,
+            source: self.source(pool, backend),
         }
+    }
+
+    fn source(&self, pool: &Pool, backend: &Backend) -> api::Source {
+        let place = (pool.plan.name.to_string(), backend.plan.name.to_string());
+        self.sources.get(&place).copied().unwrap_or(api::Source::Config)
     }
 
     fn probe(&self, probe: &ProbeResult) -> api::ProbeResult {

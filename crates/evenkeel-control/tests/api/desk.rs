@@ -1,18 +1,17 @@
 //! A control plane over a server that does not serve: all of its state, none of its traffic.
 
 use evenkeel_api::{Client, ENDPOINTS, Endpoint};
-use evenkeel_config::{Format, Overrides, Source, read};
-use evenkeel_control::{Authored, Control, Desk, Numbers, Readiness, Tokens};
+use evenkeel_config::{Format, Overrides, Source};
+use evenkeel_control::steering::{Draft, Written};
+use evenkeel_control::{Control, Desk, Numbers, Readiness, Tokens};
 use evenkeel_core::address::BindAddress;
-use evenkeel_core::affinity::CookieKeys;
-use evenkeel_core::plan::{CookiePlan, LogFormat, LogLevel};
-use evenkeel_core::snapshot::{Secrets, Snapshot};
+use evenkeel_core::plan::{LogFormat, LogLevel};
 use evenkeel_proxy::log::{Log, LogOptions};
-use evenkeel_proxy::shared::{Bounds, Shared};
+use evenkeel_proxy::server::Server;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Two pools; the second has nobody who takes traffic.
 pub(crate) const TWO_POOLS: &str = r#"
 listeners: [{ name: web, bind: "127.0.0.1:0", limits: { max_connections: 7 } }]
+workers: 2
 routes:
   - name: api
     match: { hosts: [api.test], path_prefix: /v1, methods: [GET], headers: { x-beta: "1" } }
@@ -47,22 +47,12 @@ impl Readiness for Ready {
     }
 }
 
-struct NoSecrets;
-
-impl Secrets for NoSecrets {
-    fn cookie_keys(&mut self, _: &CookiePlan) -> Arc<CookieKeys> {
-        Arc::new(CookieKeys::random([0; 32]))
-    }
-
-    fn seed(&mut self) -> [u64; 2] {
-        [0; 2]
-    }
-}
-
 /// A running admin listener.
 pub(crate) struct Stage {
     control: Option<Control>,
     log: Option<Log>,
+    server: Arc<Server>,
+    text: Arc<Mutex<String>>,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -78,34 +68,40 @@ impl Stage {
 
     fn start(text: &str, guarded: bool) -> Stage {
         let folder = tempfile::tempdir().expect("folder");
-        let source =
-            Source { name: "test".to_owned(), text: text.to_owned(), format: Format::Yaml };
-        let configuration = read(Some(&source), &Overrides::default()).expect("it is valid");
-        let (plan, _) = configuration.plan().expect("it is served");
+        let text = Arc::new(Mutex::new(text.to_owned()));
+        let told = Arc::clone(&text);
+        let read_file = move || {
+            let text = told.lock().expect("a text").clone();
+            let source = Source { name: "test".to_owned(), text, format: Format::Yaml };
+            Ok(Written { source: Some(source), overrides: Overrides::default() })
+        };
+        let draft = Draft::read(Box::new(read_file)).expect("valid");
         let file = Some(folder.path().join("log"));
         let options = LogOptions { format: LogFormat::Json, level: LogLevel::Info, file };
         let log = Log::start(options).expect("a log");
-        let snapshot = Snapshot::new(plan, &mut NoSecrets);
-        let bounds = Bounds { max_clients: 10, workers: 2 };
-        let shared = Arc::new(Shared::new(snapshot, bounds, 7, log.events()));
-        for pool in &shared.snapshot().pools {
-            pool.refresh(shared.now());
-        }
+        let server = Arc::new(Server::start(&draft.plan, &log).expect("free ports"));
+        let numbers = Arc::new(Numbers::new(server.state(), "1.2.3"));
+        let steering = draft.steer(Arc::clone(&server), log.events());
         let tokens = guarded.then(|| {
             let file = folder.path().join("tokens.yaml");
             fs::write(&file, tokens_file()).expect("write");
             Arc::new(Tokens::load(&file).expect("tokens"))
         });
         let desk = Desk {
-            numbers: Some(Arc::new(Numbers::new(shared, "1.2.3"))),
+            numbers: Some(numbers),
+            steering: Some(steering),
             log: Some(log.events()),
             tokens,
-            configuration: Authored::of(&configuration.to_json()),
             ..Desk::new(Arc::new(Ready))
         };
         let bind = BindAddress::parse("127.0.0.1:0").expect("address");
         let control = Control::start(Some(&bind), desk).expect("start");
-        Stage { control: Some(control), log: Some(log), folder }
+        Stage { control: Some(control), log: Some(log), server, text, folder }
+    }
+
+    /// What the file says from now on, if somebody reads it.
+    pub(crate) fn write(&self, text: &str) {
+        text.clone_into(&mut self.text.lock().expect("a text"));
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -143,6 +139,7 @@ impl Stage {
     /// Stops everything and reads the log.
     pub(crate) fn end(mut self) -> String {
         self.control.take().expect("running").stop();
+        self.server.stop();
         self.log.take().expect("running").close();
         fs::read_to_string(self.folder.path().join("log")).expect("log")
     }

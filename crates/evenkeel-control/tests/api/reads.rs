@@ -143,7 +143,8 @@ fn formats_are_chosen() {
 fn every_read_of_the_table_is_served() {
     let stage = Stage::open(TWO_POOLS);
     for endpoint in ENDPOINTS.iter().filter(|it| it.method == Method::Get) {
-        if endpoint.operation == "events" {
+        // One never ends, the other has nothing to tell of.
+        if ["events", "migration"].contains(&endpoint.operation) {
             continue;
         }
         let line = format!("{} {}", endpoint.method, filled(endpoint));

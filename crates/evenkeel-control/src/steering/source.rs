@@ -1,0 +1,29 @@
+//! Where backends come from that no file names.
+
+use super::{Edit, NewBackend, Steering};
+use evenkeel_api::Source;
+use evenkeel_core::address::BackendAddress;
+use std::collections::HashMap;
+
+/// By pool and name.
+pub(crate) type Sources = HashMap<(String, String), Source>;
+
+impl Steering {
+    /// The backends that edits have added.
+    pub(crate) fn sources(&self) -> Sources {
+        let course = self.lock_course();
+        let overlay = course.state.overlay.iter().map(|edit| (edit, Source::Api));
+        let adjusted = course.state.adjusted.iter().map(|edit| (edit, Source::Autoscale));
+        let all = overlay.chain(adjusted);
+        all.filter_map(|(edit, source)| Some((added(edit)?, source))).collect()
+    }
+}
+
+fn added(edit: &Edit) -> Option<(String, String)> {
+    let Edit::AddBackend { pool, backend: NewBackend { name, address, .. } } = edit else {
+        return None;
+    };
+    let own_name = || BackendAddress::parse(address).map(|address| address.default_name());
+    let name = name.clone().or_else(|| own_name().ok())?;
+    Some((pool.clone(), name))
+}
