@@ -43,7 +43,7 @@ print(first, first + 2)')"
 }
 
 archives() {
-  scripts/release.sh --dry-run | grep windows >/dev/null
+  scripts/release.sh --dry-run | grep aarch64 >/dev/null
   scripts/release.sh >/dev/null
   (cd dist && sha256sum --quiet -c SHA256SUMS)
   local first

@@ -9,8 +9,8 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ALL_TARGETS=(x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-pc-windows-msvc
-  x86_64-apple-darwin aarch64-apple-darwin)
+ALL_TARGETS=(x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-apple-darwin
+  aarch64-apple-darwin)
 
 host="$(rustc -vV | sed -n 's/^host: //p')"
 dry=
@@ -27,8 +27,7 @@ if [ -n "$dry" ]; then
   sysroot="$(rustc --print sysroot)"
   for target in "${targets[@]}"; do
     [ -d "$sysroot/lib/rustlib/$target" ] && can="can be built here" || can="needs: rustup target add $target"
-    case "$target" in *windows*) kind=zip ;; *) kind=tar.gz ;; esac
-    echo "dist/$(name "$target").$kind  $can"
+    echo "dist/$(name "$target").tar.gz  $can"
   done
   echo "dist/evenkeel_$(version)_$(dpkg --print-architecture 2>/dev/null || echo ARCH).deb"
   echo "dist/SHA256SUMS"
@@ -51,12 +50,10 @@ for target in "${targets[@]}"; do
   else
     cargo build --release --locked --target "$target"
     built="$TARGET/$target/release/evenkeel"
-    [ -f "$built" ] || built="$built.exe"
   fi
   folder="$work/$(name "$target")"
   mkdir -p "$folder/completions"
-  install -m 755 "$built" "$folder/$(basename "$built")"
-  [ -z "${EVENKEEL_BIN:-}" ] || mv "$folder/$(basename "$built")" "$folder/evenkeel"
+  install -m 755 "$built" "$folder/evenkeel"
   cp LICENSE README.md CHANGELOG.md "$folder/"
   cp deployments/debian/evenkeel.yaml "$folder/evenkeel.example.yaml"
   "$own" man >"$folder/evenkeel.1"
@@ -66,11 +63,8 @@ for target in "${targets[@]}"; do
   done
   python3 scripts/components.py sbom "$target" >"$folder/sbom.cdx.json"
   python3 scripts/components.py licences "$target" >"$folder/THIRD-PARTY-LICENCES.txt"
-  case "$target" in
-    *windows*) (cd "$work" && python3 -m zipfile -c "$ROOT/dist/$(name "$target").zip" "$(name "$target")") ;;
-    *) tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-      --mode=u+rw,go+r -cf - "$(name "$target")" | gzip -9n >"dist/$(name "$target").tar.gz" ;;
-  esac
+  tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
+    --mode=u+rw,go+r -cf - "$(name "$target")" | gzip -9n >"dist/$(name "$target").tar.gz"
   say "dist/$(name "$target")"
 done
 if command -v dpkg-deb >/dev/null; then scripts/package-deb.sh; fi

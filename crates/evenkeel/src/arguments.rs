@@ -2,6 +2,7 @@
 //! dash.
 
 use crate::bench::BenchArguments;
+use crate::installed::InstalledCommand;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use evenkeel_config::{Dialect, Product};
 use std::collections::BTreeSet;
@@ -81,6 +82,9 @@ pub(crate) enum Command {
     Bench(Box<BenchArguments>),
     /// Ask a running evenkeel whether it is ready; exit 0 if so, else 3 (for images).
     Healthcheck(HealthcheckArguments),
+    /// Have the system start evenkeel: a unit of systemd.
+    #[command(subcommand, name = "service")]
+    Installed(InstalledCommand),
     /// Print a part of the reference as Markdown.
     #[command(hide = true)]
     Docs {

@@ -14,6 +14,7 @@ mod demo;
 mod explain;
 mod failures;
 mod healthcheck;
+mod installed;
 mod load;
 mod lookup;
 mod output;
@@ -70,6 +71,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Man => print(reference::manual())?,
         Command::Testserver(arguments) => testserver::run(&arguments)?,
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments),
+        Command::Installed(command) => installed::installed(command)?,
         Command::Bench(arguments) => return bench::run(*arguments),
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,

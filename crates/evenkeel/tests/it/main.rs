@@ -5,6 +5,7 @@ mod bench;
 mod cli;
 mod configuration;
 mod demo;
+mod installed;
 mod lookup;
 mod mounts;
 mod profiling;
