@@ -10,7 +10,7 @@ use crate::idle::BackendConnection;
 use crate::net::{Net, Peek, Stream};
 use crate::pump::Pump;
 use crate::try_failure::{Retriable, TryError, TryFailure};
-use crate::tunnel;
+use crate::tunnel::{self, Terms};
 use crate::upload::UploadError;
 use crate::worker::Worker;
 use evenkeel_core::framing::Version;
@@ -108,10 +108,7 @@ pub(crate) async fn run<N: Net>(
         Answer::Whole => true,
         Answer::Bodies(pump) => Box::pin(this.stream_bodies(worker, client, exchange, pump)).await,
         Answer::Tunnel(down) => {
-            let ends = (&mut client.stream, &mut client.carry, &mut this.connection.stream);
-            let place = (client.listener, &**this.pool, &*this.pick);
-            let moved = Box::pin(tunnel::run(worker, ends, down, (&client.deadline, place)));
-            (exchange.record.bytes_in, exchange.record.bytes_out) = moved.await;
+            Box::pin(this.tunnel(worker, client, exchange, down)).await;
             return Ok(Next::Close);
         }
     };
@@ -136,6 +133,26 @@ pub(crate) async fn run<N: Net>(
 }
 
 impl<S: Stream> Try<'_, S> {
+    /// Carries what is no HTTP any more, to its end.
+    async fn tunnel<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        client: &mut Client<S>,
+        exchange: &mut Exchange<N>,
+        down: Box<Pump>,
+    ) {
+        let ends = (&mut client.stream, &mut client.carry, &mut self.connection.stream);
+        let terms = Terms {
+            deadline: &client.deadline,
+            until: exchange.until(Duration::MAX),
+            listener: client.listener,
+            pool: self.pool,
+            pick: self.pick,
+        };
+        let moved = tunnel::run(worker, ends, down, terms).await;
+        (exchange.record.bytes_in, exchange.record.bytes_out) = moved;
+    }
+
     fn failure<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> TryFailure {
         let heard = !self.partial.is_empty() || self.interim_count > 0;
         let unprocessed = self.connection.stream.is_unprocessed();

@@ -20,6 +20,7 @@ mod doors;
 mod exchange;
 pub mod explain;
 mod forward;
+mod frame_position;
 mod http1;
 mod http2;
 mod idle;

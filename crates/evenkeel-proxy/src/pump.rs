@@ -2,6 +2,7 @@
 //! the other. Nothing is read while something is still to be written: that is the back-pressure.
 
 use crate::buffer::Outbox;
+use crate::frame_position::FramePosition;
 use crate::net::{Net, Stream};
 use crate::rate::Rate;
 use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
@@ -76,6 +77,8 @@ pub(crate) struct Pump {
     pub(crate) moved: u64,
     /// Bytes came after the end of the message.
     pub(crate) excess: bool,
+    /// Where a WebSocket's frames stand.
+    position: Option<Box<FramePosition>>,
     /// All that went out, while that is little enough to be sent again.
     tape: Option<Vec<u8>>,
 }
@@ -110,6 +113,7 @@ impl Pump {
             max_bytes,
             moved: 0,
             excess: false,
+            position: None,
             tape: None,
         }
     }
@@ -129,6 +133,16 @@ impl Pump {
     pub(crate) fn with_trailers(mut self, trailers: Trailers) -> Pump {
         self.pass_trailers = trailers;
         self
+    }
+
+    /// From now on follows the frames of a WebSocket.
+    pub(crate) fn follow_frames(&mut self) {
+        self.position = Some(Box::default());
+    }
+
+    /// Where its frames stand, if they are followed.
+    pub(crate) fn position(&self) -> Option<&FramePosition> {
+        self.position.as_deref()
     }
 
     /// From now on keeps what goes out, up to a bound.
@@ -193,7 +207,12 @@ impl Pump {
                 self.ended = *left == 0;
                 Framed { body: 0..taken, consumed: taken }
             }
-            Source::UntilClose => Framed { body: 0..piece.len(), consumed: piece.len() },
+            Source::UntilClose => {
+                if let Some(position) = &mut self.position {
+                    position.observe(piece);
+                }
+                Framed { body: 0..piece.len(), consumed: piece.len() }
+            }
             Source::Chunked(decoder) => {
                 let decoded = decoder.decode_in_place(piece, &mut self.trailers);
                 let decoded = decoded.map_err(|_| PumpError::BadChunk)?;

@@ -1,7 +1,9 @@
 //! An upgraded connection: bytes both ways until either side has had enough. Half-closes are passed
 //! on, so a protocol that ends one direction first still gets its other half.
 
+use crate::clock::Nanos;
 use crate::deadline::Deadline;
+use crate::frame_position::{FramePosition, close_for_backend, close_for_client};
 use crate::net::{Net, Stream};
 use crate::pump::Pump;
 use crate::wire::Wire;
@@ -13,9 +15,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A tunnel that has been quiet for so long is ended when the server drains, or its listener or
-/// backend has gone; a busy one goes on
-/// until it is quiet, or until the drain's own bound.
+/// backend has gone; a busy one goes on until it is quiet, or until the drain's own bound. A
+/// WebSocket is ended between two of its frames.
 const DRAIN_QUIET: Duration = Duration::from_secs(1);
+/// After a farewell both sides have so long to end.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Reads of one poll while what comes is forgotten.
+const READS_PER_POLL: u32 = 8;
+
+/// What bounds a tunnel.
+pub(crate) struct Terms<'a> {
+    pub(crate) deadline: &'a Deadline,
+    /// When the exchange's own time is up.
+    pub(crate) until: Nanos,
+    pub(crate) listener: usize,
+    pub(crate) pool: &'a Pool,
+    pub(crate) pick: &'a Pick,
+}
 
 /// Carries bytes until both directions ended, one broke, nothing moved for the pool's idle timeout,
 /// or it has to go. Returns bytes (from the client, to the client).
@@ -23,16 +39,20 @@ pub(crate) async fn run<N: Net>(
     worker: &Worker<N>,
     ends: (&mut Wire<N::Stream>, &mut Vec<u8>, &mut Wire<N::Stream>),
     down: Box<Pump>,
-    (deadline, (listener, pool, pick)): (&Deadline, (usize, &Pool, &Pick)),
+    terms: Terms<'_>,
 ) -> (u64, u64) {
-    let _counted = OpenTunnel::to(pick);
+    let _counted = OpenTunnel::to(terms.pick);
     let (client, carry, backend) = ends;
-    let idle = pool.plan.timeouts.idle;
+    let idle = terms.pool.plan.timeouts.idle;
     let mut up = Direction::new(Box::new(Pump::raw()));
+    if down.position().is_some() {
+        up.pump.follow_frames();
+    }
     let mut down = Direction::new(down.into_tunnel());
     let mut nothing = Vec::new();
     let mut moved_at = worker.now();
-    deadline.set(moved_at.after(idle));
+    let bound = |moved_at: Nanos| moved_at.after(idle).min(terms.until);
+    terms.deadline.set(bound(moved_at));
     poll_fn(|cx| {
         let before = (up.pump.progress(), down.pump.progress());
         up.poll(cx, worker, (client, carry), backend);
@@ -40,20 +60,36 @@ pub(crate) async fn run<N: Net>(
         let over = up.broken || down.broken || (up.closed && down.closed);
         if (up.pump.progress(), down.pump.progress()) != before {
             moved_at = worker.now();
-            deadline.set(moved_at.after(idle));
+            terms.deadline.set(bound(moved_at));
         }
-        // Both sides are told that we end by an orderly end of the connection, between messages
-        // as far as that can be seen from outside them.
+        if over || terms.deadline.has_passed(worker.tick()) {
+            return Poll::Ready(());
+        }
+        let leaving = worker.is_leaving(terms.listener) || terms.pick.is_gone();
+        if !leaving || !up.is_flushed() || !down.is_flushed() {
+            return Poll::Pending;
+        }
+        if up.is_between_frames() && down.is_between_frames() {
+            let [a, b, c, d, ..] = worker.net.random().to_be_bytes();
+            up.say(&close_for_backend([a, b, c, d]));
+            down.say(&close_for_client());
+            return Poll::Ready(());
+        }
+        // Other protocols are told by an orderly end of the connection, between messages as far as
+        // that can be seen from outside them.
         let quiet = worker.tick() >= moved_at.after(DRAIN_QUIET);
-        let leaving = worker.is_leaving(listener) || pick.is_gone();
-        let told = leaving && quiet && up.is_flushed() && down.is_flushed();
-        if over || told || deadline.has_passed(worker.tick()) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        if quiet { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+    if !up.broken && !down.broken {
+        terms.deadline.set(worker.now().after(FAREWELL));
+        poll_fn(|cx| {
+            let ended = [up.poll_end(cx, client, backend), down.poll_end(cx, backend, client)];
+            let late = terms.deadline.has_passed(worker.tick());
+            if late || ended == [true, true] { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
     up.pump.release(worker);
     down.pump.release(worker);
     (up.pump.moved, down.pump.moved)
@@ -72,6 +108,43 @@ impl Direction {
 
     fn is_flushed(&self) -> bool {
         self.pump.outbox.is_empty()
+    }
+
+    /// True if a frame of ours may be put in here.
+    fn is_between_frames(&self) -> bool {
+        !self.closed && self.pump.position().is_some_and(FramePosition::is_between)
+    }
+
+    /// Sends what is left and ends; what still comes is forgotten. True once the other side has
+    /// ended too.
+    fn poll_end<N: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Wire<N>,
+        to: &mut Wire<N>,
+    ) -> bool {
+        if !self.closed {
+            match self.pump.outbox.poll_flush(cx, to) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) => self.closed = to.poll_shutdown(cx).is_ready(),
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+        let mut forgotten = [0; 4096];
+        for _ in 0..READS_PER_POLL {
+            match from.poll_read(cx, &mut forgotten) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(length)) if length > 0 => {}
+                Poll::Ready(_) => return true,
+            }
+        }
+        cx.waker().wake_by_ref();
+        false
+    }
+
+    /// Puts in bytes of ours.
+    fn say(&mut self, bytes: &[u8]) {
+        self.pump.outbox.bytes.extend_from_slice(bytes);
     }
 
     fn poll<N: Net>(

@@ -9,6 +9,7 @@ use crate::session;
 use crate::try_failure::{Retriable, TryError};
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::failure::{Failure, Side};
+use evenkeel_core::field::Known;
 use evenkeel_core::framing::{BodyLength, Version};
 use evenkeel_core::headers::{self, ClientSide, Persistence};
 use evenkeel_core::plan::HeaderRules;
@@ -182,6 +183,9 @@ impl<S: Stream> Try<'_, S> {
             _ => (head.body, to_client),
         };
         let mut pump = Pump::new(from, to, Toward::Client, 0).with_trailers(exchange.trailers);
+        if head.status == 101 && switches_to_websocket(head, head_bytes) {
+            pump.follow_frames();
+        }
         let framed = pump.frame(body, out, tail).map_err(|_| TryError::BadResponse)?;
         pump.outbox = std::mem::take(&mut exchange.ahead);
         pump.excess |= framed.consumed < body.len();
@@ -266,6 +270,11 @@ fn retry_after_of(head: &ResponseHead, bytes: &[u8], unix_nanos: u64) -> Option<
     let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"retry-after");
     let field = head.fields.iter().find(|field| is_it(field.name.of_buf(bytes)))?;
     retry_after(field.value.of_buf(bytes), unix_nanos / NANOS_PER_SECOND)
+}
+
+fn switches_to_websocket(head: &ResponseHead, bytes: &[u8]) -> bool {
+    let mut upgrades = head.fields.iter().filter(|field| field.known == Known::Upgrade);
+    upgrades.any(|field| field.value.of_buf(bytes).eq_ignore_ascii_case(b"websocket"))
 }
 
 fn of_response(error: &PumpError) -> Failure {

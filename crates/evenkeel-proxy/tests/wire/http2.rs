@@ -520,3 +520,38 @@ fn a_truncated_response_is_an_error() {
         }
     }
 }
+
+#[test]
+fn a_websocket_over_http2_is_a_tunnel() {
+    // RFC 8441 5: extended CONNECT, 200, and bytes both ways; the key of the handshake is ours.
+    let arena = Arena::before(crate::upgrade::switching(b""), |plan| plan);
+    let mut frames = arena.frames();
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/ws"),
+        (":authority", "x"),
+        ("sec-websocket-version", "13"),
+    ];
+    frames.headers(1, 0, &fields);
+    assert_eq!(frames.outcome(1), Outcome::Status(200));
+    arena.count_answers(1);
+    frames.send(&frame(DATA, 0, 1, b"\x81\x85\x01\x02\x03\x04masks"));
+    frames.send(&frame(DATA, END_STREAM, 1, b""));
+    let mut all = Vec::new();
+    loop {
+        let one = frames.next().expect("an end");
+        if one.kind == DATA {
+            all.extend_from_slice(&one.payload);
+            if one.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(all, b"\x81\x85\x01\x02\x03\x04masksbye", "the other half still works");
+    let (_, request) = &arena.backend.requests()[0];
+    assert_eq!(request.start_line, "GET /ws HTTP/1.1");
+    assert_eq!(request.value("upgrade"), Some("websocket"));
+    assert_eq!(request.value("sec-websocket-key").map(str::len), Some(24));
+}

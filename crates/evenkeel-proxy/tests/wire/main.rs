@@ -22,6 +22,7 @@ mod framing;
 mod heads;
 mod health;
 mod http2;
+mod http2_backends;
 mod limits;
 mod mounts;
 mod pipelining;

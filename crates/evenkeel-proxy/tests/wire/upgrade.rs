@@ -12,7 +12,7 @@ const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\
     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// Switches for `/ws` and then echoes bytes; answers 200 to everything else.
-fn switching(first: &'static [u8]) -> Backend {
+pub(crate) fn switching(first: &'static [u8]) -> Backend {
     Backend::start(move |conversation| {
         while let Some(request) = conversation.request() {
             if request.target() != "/ws" {
@@ -247,4 +247,34 @@ fn h14_a_stalled_reader_holds_the_sender() {
     client.send(ASK);
     assert_eq!(client.response().expect("101").status(), 101);
     assert!(arena.backend.wait_for_end(0), "the backend gave up sending");
+}
+
+#[test]
+fn a_drain_closes_a_websocket_between_two_frames() {
+    // RFC 6455 7.4.1: 1001, to both sides; what clients send is masked.
+    let arena = Arena::before(switching(b""), |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    client.send(b"\x81\x85\x01\x02\x03\x04masks");
+    client.read_until(b"masks");
+    assert!(arena.proxy.server().drain(Duration::from_secs(5)), "the tunnel does not hold it");
+    assert_eq!(client.read_to_close(), (vec![0x88, 2, 0x03, 0xe9], Ending::Fin));
+    let received = arena.backend.received().remove(0);
+    let [.., 0x88, 0x82, a, b, _, _, high, low] = received[..] else {
+        panic!("{}", received.escape_ascii())
+    };
+    assert_eq!([high ^ a, low ^ b], [0x03, 0xe9]);
+}
+
+#[test]
+fn a_tunnel_ends_with_its_routes_timeout() {
+    let arena = Arena::before(switching(b""), |plan| {
+        plan.route(|route| route.timeout = Duration::from_millis(300))
+    });
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    let (_, ending) = client.read_to_close();
+    assert_ne!(ending, Ending::StillOpen);
 }

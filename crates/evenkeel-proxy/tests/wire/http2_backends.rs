@@ -1,0 +1,204 @@
+//! HTTP/2 towards backends: a real HTTP/2 server behind the proxy.
+
+use crate::stage::{eventually, get};
+use evenkeel_core::plan::PoolProtocol;
+use evenkeel_testkit::plan::PlanBuilder;
+use evenkeel_testkit::proxy::Proxy;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Method, Request, Response};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+type Respond = SendResponse<bytes::Bytes>;
+
+/// What has happened at the server.
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    streams: AtomicUsize,
+}
+
+/// Serves until the test process ends; `act` gets each stream and its number.
+fn server<F>(act: fn(Request<RecvStream>, Respond, usize) -> F) -> (SocketAddr, Arc<Seen>)
+where
+    F: Future<Output = Option<()>> + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("bound");
+    let seen = Arc::new(Seen::default());
+    let own = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            while let Ok((socket, _)) = listener.accept().await {
+                own.connections.fetch_add(1, Ordering::Relaxed);
+                let own = Arc::clone(&own);
+                tokio::task::spawn_local(async move {
+                    let mut builder = h2::server::Builder::new();
+                    builder.enable_connect_protocol();
+                    let Ok(mut connection) = builder.handshake(socket).await else { return };
+                    while let Some(Ok((request, respond))) = connection.accept().await {
+                        let number = own.streams.fetch_add(1, Ordering::Relaxed);
+                        tokio::task::spawn_local(act(request, respond, number));
+                    }
+                });
+            }
+        });
+    });
+    (address, seen)
+}
+
+fn proxy_before(address: SocketAddr) -> Proxy {
+    let address = address.to_string();
+    let plan = PlanBuilder::to(&[&address]).pool(|pool| pool.protocol = PoolProtocol::Http2);
+    Proxy::start(&plan.build())
+}
+
+async fn body_of(request: Request<RecvStream>) -> Option<Vec<u8>> {
+    let mut frames = request.into_body();
+    let mut body = Vec::new();
+    while let Some(data) = frames.data().await {
+        let data = data.ok()?;
+        frames.flow_control().release_capacity(data.len()).ok()?;
+        body.extend_from_slice(&data);
+    }
+    Some(body)
+}
+
+/// Says what it was asked, and the length of the body.
+async fn echo(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
+    let asked = format!("{} {}", request.method(), request.uri());
+    let via = request.headers().contains_key("via");
+    let length = body_of(request).await?.len();
+    let response = Response::builder().header("x-asked", asked).body(()).ok()?;
+    let mut stream = respond.send_response(response, false).ok()?;
+    stream.send_data(format!("{length} {via}").into(), true).ok()
+}
+
+#[test]
+fn exchanges_share_a_connection() {
+    let (address, seen) = server(echo);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    for _ in 0..20 {
+        let answer = client.ask(get("/a?b=c"));
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "0 true"));
+        assert_eq!(answer.value("x-asked"), Some("GET http://x/a?b=c"));
+    }
+    let body = "x".repeat(300_000);
+    let length = body.len();
+    let post = format!("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
+    assert_eq!(client.ask(post).text(), "300000 true");
+    let chunked = "PUT /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n0\r\n\r\n";
+    assert_eq!(client.ask(chunked).text(), "5 true");
+    assert_eq!(seen.connections.load(Ordering::Relaxed), 1, "one connection for all");
+}
+
+#[test]
+fn a_stream_that_is_refused_is_sent_again_whatever_its_method() {
+    // RFC 9113 8.7: REFUSED_STREAM says that nothing was done.
+    async fn refuse_first(
+        request: Request<RecvStream>,
+        mut respond: Respond,
+        number: usize,
+    ) -> Option<()> {
+        if number == 1 {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return Some(());
+        }
+        echo(request, respond, number).await
+    }
+    let (address, seen) = server(refuse_first);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    let post = "POST /once HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    for _ in 0..3 {
+        let answer = client.ask(post);
+        assert_eq!((answer.status(), answer.text().as_str()), (200, "2 true"));
+    }
+    assert_eq!(seen.streams.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_stream_that_breaks_is_not_sent_again_if_it_may_have_done_something() {
+    async fn break_it(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
+        body_of(request).await?;
+        respond.send_reset(Reason::INTERNAL_ERROR);
+        Some(())
+    }
+    let (address, seen) = server(break_it);
+    let proxy = proxy_before(address);
+    let post = "POST /once HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    assert_eq!(proxy.connect().ask(post).status(), 502);
+    assert_eq!(seen.streams.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn trailers_pass_to_those_that_take_them() {
+    async fn trail(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
+        body_of(request).await?;
+        let mut stream = respond.send_response(Response::new(()), false).ok()?;
+        stream.send_data("body".into(), false).ok()?;
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().ok()?);
+        stream.send_trailers(trailers).ok()
+    }
+    let (address, _) = server(trail);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
+    let bytes = client.read_until(b"grpc-status: 0\r\n\r\n");
+    assert!(bytes.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", bytes.escape_ascii());
+    assert_eq!(proxy.connect().ask(get("/")).text(), "body");
+}
+
+#[test]
+fn a_websocket_of_http1_becomes_an_extended_connect() {
+    // RFC 8441 5.
+    async fn switch(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
+        let protocol = request.extensions().get::<h2::ext::Protocol>()?;
+        let asked = request.method() == Method::CONNECT && protocol.as_str() == "websocket";
+        let key = request.headers().contains_key("sec-websocket-key");
+        let mut frames = request.into_body();
+        let status = if asked && !key { 200 } else { 400 };
+        let response = Response::builder().status(status).body(()).ok()?;
+        let mut stream = respond.send_response(response, false).ok()?;
+        while let Some(Ok(data)) = frames.data().await {
+            frames.flow_control().release_capacity(data.len()).ok()?;
+            stream.send_data(data, false).ok()?;
+        }
+        stream.send_data("bye".into(), true).ok()
+    }
+    let (address, _) = server(switch);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    client.send(
+        "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let switched = client.response().expect("101");
+    assert_eq!(switched.status(), 101, "{}", switched.start_line);
+    assert_eq!(switched.value("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    client.send(b"\x81\x85\x01\x02\x03\x04masks");
+    client.read_until(b"masks");
+    client.half_close();
+    let (rest, _) = client.read_to_close();
+    assert!(rest.ends_with(b"bye"), "{}", rest.escape_ascii());
+}
+
+#[test]
+fn a_backend_that_speaks_http1_is_found_out() {
+    let backend = evenkeel_testkit::backend::Backend::answering(evenkeel_testkit::backend::OK);
+    let address = backend.address().parse().expect("an address");
+    let proxy = proxy_before(address);
+    assert_eq!(proxy.connect().ask(get("/")).status(), 502);
+    eventually("an end", || proxy.wait_for_records(1).len() == 1);
+}
