@@ -34,6 +34,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
             grace: root.shutdown.grace.0,
             drain_timeout: root.shutdown.drain_timeout.0,
         },
+        state_dir: (!root.state_dir.0.is_empty()).then(|| root.state_dir.0.clone().into()),
         recorder: watching::recorder(&root.recorder),
         pprof: root.debug.pprof.0.clone(),
         mocks: root.mocks,

@@ -5,7 +5,7 @@
 
 use crate::diagnostic::{Fault, Problem};
 use crate::sections::{
-    AcceptProxy, Listener, ListenerProtocol, Pool, Root, Route, SendProxy, UdpLimits,
+    AcceptProxy, DriverType, Listener, ListenerProtocol, Pool, Root, Route, SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
 use serde_json::json;
@@ -49,7 +49,6 @@ const ROOT: &[Gap<Root>] = &[
     without_effect("admin.required", |root: &Root| !root.admin.required),
     without_effect("logging.greeting", |root: &Root| !root.logging.greeting.0.is_empty()),
     without_effect("mocks", |root: &Root| root.mocks),
-    without_effect("state_dir", |_| true),
     without_effect("tracing", |root| !root.tracing.otlp.endpoint.0.is_empty()),
 ];
 
@@ -70,8 +69,15 @@ const POOL: &[Gap<Pool>] = &[
     refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
         .except("`off` is served"),
     refused("discovery", |it| it.discovery.0 != json!({})),
-    refused("autoscale", |it: &Pool| it.autoscale.0.is_some() && it.backends.is_empty()),
-    without_effect("autoscale", |it: &Pool| it.autoscale.0.is_some()),
+    refused("autoscale.lease.redis", |it: &Pool| {
+        it.autoscale.0.as_ref().is_some_and(|scale| !scale.lease.redis.0.is_empty())
+    })
+    .except("`lease.file` is served"),
+    refused("autoscale.driver.type", |it: &Pool| {
+        let kind = it.autoscale.0.as_ref().map(|scale| scale.driver.r#type);
+        kind == Some(DriverType::Kubernetes)
+    })
+    .except("`process`, `docker`, `exec` and `webhook` are served"),
 ];
 
 /// One line of the list, for the reference.

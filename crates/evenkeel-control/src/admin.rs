@@ -16,7 +16,7 @@ mod stream;
 mod traffic;
 mod write;
 
-pub use seam::{Desk, Readiness, Scales};
+pub use seam::{Desk, Readiness};
 
 pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;

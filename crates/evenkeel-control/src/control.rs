@@ -106,6 +106,11 @@ impl Control {
                 if let Some(steering) = &desk.steering {
                     tokio::spawn(keep_course(Arc::clone(steering)));
                 }
+                if let Some(migrations) = &desk.migrations {
+                    tokio::spawn(Arc::clone(migrations).run());
+                }
+                let autoscalers = desk.autoscalers.clone();
+                let scaling = autoscalers.clone().map(|it| tokio::spawn(it.run()));
                 if let Some((bound, served)) = bound {
                     let gate = Gate::of(&desk, served);
                     tokio::spawn(admin::serve(bound, admin::router(desk, gate)));
@@ -114,6 +119,10 @@ impl Control {
                 tokio::spawn(watch_names(lookup, latest_set, answers));
                 // Both a sent stop and a dropped `Control` end the wait.
                 let _ = stopped.await;
+                if let (Some(autoscalers), Some(scaling)) = (autoscalers, scaling) {
+                    scaling.abort();
+                    autoscalers.end().await;
+                }
                 if let (Some(journal), Some(reading)) = (journal, reading) {
                     reading.abort();
                     // It ends between two details.

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod admin;
+mod autoscalers;
 mod bind;
 mod control;
 mod dashboard;
@@ -37,14 +38,17 @@ pub mod steering;
 mod tokens;
 mod vet;
 
-pub use admin::{Desk, Readiness, Scales};
+pub use admin::{Desk, Readiness};
+pub use autoscalers::{Autoscalers, Ground, Grows, die_with_parent};
 pub use control::{Control, ControlError, Resolver};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;
 pub use journal::Journal;
 pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
-pub use migrations::{Divides, Division, MigrationError, Migrations, migration_markdown};
+pub use migrations::{
+    Divides, Division, MigrationError, Migrations, migration_markdown, outline_of,
+};
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
 pub use tokens::{Tokens, TokensError};

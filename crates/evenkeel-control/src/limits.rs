@@ -28,8 +28,8 @@ pub(crate) const MAX_FAILING_ADDRESSES: usize = 4096;
 pub(crate) const MAX_EVENT_LISTENERS: usize = 64;
 /// An event stream without events says so this often.
 pub(crate) const EVENTS_ALIVE: Duration = Duration::from_secs(15);
-/// How long `stop` waits for the thread.
-pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long `stop` waits for the thread, which ends the backends that it has started.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Look-ups that run at the same time.
 pub(crate) const MAX_LOOKUPS: usize = 16;

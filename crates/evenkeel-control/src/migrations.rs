@@ -10,6 +10,7 @@ mod observe;
 mod outline;
 mod report;
 
+pub use outline::outline_of;
 pub use report::migration_markdown;
 
 use crate::documents::time_text;

@@ -12,6 +12,7 @@
 
 mod divide;
 mod draft;
+mod grow;
 mod in_force;
 mod outcome;
 mod preview;

@@ -39,6 +39,8 @@ pub struct Plan {
     pub workers: usize,
     /// How a stop drains.
     pub shutdown: ShutdownPlan,
+    /// Where what outlives the process is kept; `None` = nothing outlives it.
+    pub state_dir: Option<PathBuf>,
     /// Exchanges that are worth a second look.
     pub recorder: RecorderPlan,
     /// Where profiles are served; `None` = nowhere.

@@ -33,6 +33,7 @@ impl PlanBuilder {
             },
             workers: 1,
             shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(5) },
+            state_dir: None,
             recorder: recorder(),
             pprof: None,
             mocks: false,

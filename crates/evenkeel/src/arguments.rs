@@ -1,8 +1,10 @@
 //! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
 //! dash.
 
+use crate::autoscale::AutoscaleArguments;
 use crate::bench::BenchArguments;
 use crate::installed::InstalledCommand;
+use crate::migrate::MigrateArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use evenkeel_config::{Dialect, Product};
 use std::collections::BTreeSet;
@@ -85,6 +87,17 @@ pub(crate) enum Command {
     /// Have the system start evenkeel: a unit of systemd.
     #[command(subcommand, name = "service")]
     Installed(InstalledCommand),
+    /// Move a route's traffic from one pool to another, in stages with verdicts.
+    Migrate(MigrateArguments),
+    /// Say and steer how many backends pools have.
+    Autoscale(AutoscaleArguments),
+    /// Become another program that ends with the process that started it.
+    #[command(hide = true)]
+    TiedProcess {
+        /// Program and arguments.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
     /// Print a part of the reference as Markdown.
     #[command(hide = true)]
     Docs {

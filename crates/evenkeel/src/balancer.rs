@@ -7,7 +7,10 @@ use crate::system;
 use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
-use evenkeel_control::{Control, ControlError, Desk, Journal, Numbers, ResolveTarget, Tokens};
+use evenkeel_control::{
+    Autoscalers, Control, ControlError, Desk, Ground, Journal, Migrations, Numbers, ResolveTarget,
+    Tokens,
+};
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -24,6 +27,9 @@ const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Where migrations outlive the process, in `state_dir`.
+const MIGRATIONS_FILE: &str = "migrations.json";
 
 /// Listeners, workers, admin listener and log of one process.
 pub(crate) struct Balancer {
@@ -61,8 +67,21 @@ impl Balancer {
         let tokens = tokens(plan.admin.tokens_file.as_deref())?;
         let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
         numbers.follow(&steering);
+        let state_dir = plan.state_dir.clone();
+        let file = state_dir.as_ref().map(|folder| folder.join(MIGRATIONS_FILE));
+        let divides = Arc::<Steering>::clone(&steering);
+        let migrations = Migrations::new(Arc::clone(&numbers), divides, (Some(log.events()), file));
+        let autoscalers = Autoscalers::new(Ground {
+            numbers: Arc::clone(&numbers),
+            grows: Arc::<Steering>::clone(&steering),
+            migrations: Some(Arc::clone(&migrations)),
+            events: Some(log.events()),
+            state_dir,
+        });
         let desk = Desk {
             numbers: Some(numbers),
+            migrations: Some(migrations),
+            autoscalers: Some(autoscalers),
             steering: Some(Arc::clone(&steering)),
             log: Some(log.events()),
             pprof: plan.pprof.clone(),

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod arguments;
+mod autoscale;
 mod balancer;
 mod bench;
 mod check;
@@ -17,6 +18,7 @@ mod healthcheck;
 mod installed;
 mod load;
 mod lookup;
+mod migrate;
 mod output;
 mod port_owner;
 mod reference;
@@ -73,6 +75,13 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments),
         Command::Installed(command) => installed::installed(command)?,
         Command::Bench(arguments) => return bench::run(*arguments),
+        Command::Migrate(arguments) => return migrate::run(arguments),
+        Command::Autoscale(arguments) => autoscale::run(&arguments)?,
+        Command::TiedProcess { words } => {
+            let died = evenkeel_control::die_with_parent(&words);
+            let why = |error| Trouble::CannotStart(format!("{}: {error}", words.join(" ")));
+            died.map_err(why)?;
+        }
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
         Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,

@@ -1,13 +1,12 @@
 //! Where the answers come from. What is not there is answered as empty, which is then the truth.
 
+use crate::autoscalers::Autoscalers;
 use crate::journal::Journal;
 use crate::migrations::Migrations;
 use crate::numbers::Numbers;
 use crate::steering::Steering;
 use crate::tokens::Tokens;
-use evenkeel_api::{Autoscaler, AutoscalerList};
 use evenkeel_core::address::BindAddress;
-use evenkeel_core::autoscale::Paused;
 use evenkeel_proxy::log::EventLog;
 use std::sync::Arc;
 
@@ -15,14 +14,6 @@ use std::sync::Arc;
 pub trait Readiness: Send + Sync {
     /// Why not, in a word for the operator (`starting`, `draining`); `None` when ready.
     fn not_ready(&self) -> Option<String>;
-}
-
-/// What decides how many backends pools have.
-pub trait Scales: Send + Sync {
-    /// One for each pool that scales.
-    fn list(&self) -> AutoscalerList;
-    /// Stops or starts one of them; `None` if there is none for this pool.
-    fn set_paused(&self, pool: &str, paused: Paused) -> Option<Autoscaler>;
 }
 
 /// What the answers are made from.
@@ -45,7 +36,7 @@ pub struct Desk {
     /// Moving traffic.
     pub migrations: Option<Arc<Migrations>>,
     /// How many backends.
-    pub autoscalers: Option<Arc<dyn Scales>>,
+    pub autoscalers: Option<Arc<Autoscalers>>,
 }
 
 impl Desk {

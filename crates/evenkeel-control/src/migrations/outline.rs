@@ -3,6 +3,11 @@
 use evenkeel_api::{MigrationOutline, StageOutline};
 use evenkeel_core::migration::{MigrationPlan, Stage, StageTraffic, samples_needed};
 
+/// What a plan will take, where no rate is known.
+pub fn outline_of(plan: &MigrationPlan) -> MigrationOutline {
+    outline(plan, None)
+}
+
 /// `rate` is the route's requests per second, if it is known.
 pub(super) fn outline(plan: &MigrationPlan, rate: Option<f64>) -> MigrationOutline {
     let stages: Vec<StageOutline> = plan.stages.iter().map(|it| stage(it, rate)).collect();

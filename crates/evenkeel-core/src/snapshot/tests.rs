@@ -110,6 +110,7 @@ fn plan(pools: Vec<PoolPlan>) -> Plan {
         metrics: Vec::new(),
         mocks: false,
         shutdown: ShutdownPlan { grace: Duration::ZERO, drain_timeout: Duration::from_secs(30) },
+        state_dir: None,
     }
 }
 

@@ -1,0 +1,198 @@
+//! Backends as containers, by the engine's HTTP API over its socket (version 1.41 and later):
+//! five calls, for which no client library is needed.
+
+use super::driver::Names;
+use evenkeel_core::autoscale::DockerPlan;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// One call to the engine; stopping a container takes its own time on top.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that are read.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Seconds between SIGTERM and SIGKILL.
+const STOP_SECONDS: u32 = 5;
+const VERSION: &str = "/v1.41";
+/// Labels that tell ours from others.
+const POOL_LABEL: &str = "evenkeel.pool";
+const OWNER_LABEL: &str = "evenkeel.owner";
+
+/// A container of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Container {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) address: String,
+    socket: PathBuf,
+}
+
+/// Makes a container and starts it.
+///
+/// # Errors
+/// What the engine says.
+pub(super) async fn start(plan: &DockerPlan, names: Names<'_>) -> Result<Container, String> {
+    let mut labels: Map<String, Value> =
+        plan.labels.iter().map(|(name, value)| (name.clone(), json!(names.fill(value)))).collect();
+    labels.insert(POOL_LABEL.to_owned(), json!(names.pool));
+    labels.insert(OWNER_LABEL.to_owned(), json!(owner()));
+    let command: Vec<String> = plan.command.iter().map(|word| names.fill(word)).collect();
+    let env = plan.env.iter().map(|(name, value)| format!("{name}={}", names.fill(value)));
+    let mut spec = json!({
+        "Image": plan.image,
+        "Env": env.collect::<Vec<_>>(),
+        "Labels": labels,
+        "HostConfig": {},
+    });
+    if !command.is_empty() {
+        spec["Cmd"] = json!(command);
+    }
+    if !plan.network.is_empty() {
+        spec["HostConfig"]["NetworkMode"] = json!(plan.network);
+    }
+    let path = format!("/containers/create?name={}", names.name);
+    let made = post(&plan.socket, &path, Some(spec)).await?;
+    let id = made["Id"].as_str().ok_or("the engine gave no id")?.to_owned();
+    let begun = begin(plan, &id).await;
+    match begun {
+        Ok(address) => {
+            Ok(Container { id, name: names.name.to_owned(), address, socket: plan.socket.clone() })
+        }
+        Err(why) => {
+            remove(&plan.socket, &id).await;
+            Err(why)
+        }
+    }
+}
+
+async fn begin(plan: &DockerPlan, id: &str) -> Result<String, String> {
+    post(&plan.socket, &format!("/containers/{id}/start"), None).await?;
+    let facts = get(&plan.socket, &format!("/containers/{id}/json")).await?;
+    let ip = ip_of(&facts).ok_or("the container has no address; it needs a network")?;
+    Ok(format!("{ip}:{}", plan.port))
+}
+
+fn ip_of(facts: &Value) -> Option<String> {
+    let networks = facts["NetworkSettings"]["Networks"].as_object()?;
+    let own = facts["NetworkSettings"]["IPAddress"].as_str();
+    let of_networks = networks.values().filter_map(|network| network["IPAddress"].as_str());
+    let found = of_networks.chain(own).find(|ip| !ip.is_empty());
+    // On the host's own network a container listens there.
+    let host = networks.contains_key("host").then(|| "127.0.0.1".to_owned());
+    found.map(str::to_owned).or(host)
+}
+
+/// Containers that a former process of ours has started for this pool.
+pub(super) async fn found(plan: &DockerPlan, pool: &str) -> Result<Vec<Container>, String> {
+    let labels = [format!("{POOL_LABEL}={pool}"), format!("{OWNER_LABEL}={}", owner())];
+    let filters = json!({ "label": labels }).to_string();
+    let filters =
+        percent_encoding::utf8_percent_encode(&filters, percent_encoding::NON_ALPHANUMERIC);
+    let list = get(&plan.socket, &format!("/containers/json?filters={filters}")).await?;
+    let mut all = Vec::new();
+    for one in list.as_array().into_iter().flatten() {
+        let Some(id) = one["Id"].as_str() else { continue };
+        let name = one["Names"][0].as_str().unwrap_or(id).trim_start_matches('/').to_owned();
+        let facts = get(&plan.socket, &format!("/containers/{id}/json")).await?;
+        if let Some(ip) = ip_of(&facts) {
+            let (id, address) = (id.to_owned(), format!("{ip}:{}", plan.port));
+            all.push(Container { id, name, address, socket: plan.socket.clone() });
+        }
+    }
+    Ok(all)
+}
+
+/// False if the engine says so; an engine that does not answer proves nothing.
+pub(super) async fn lives(container: &Container) -> bool {
+    let facts = get(&container.socket, &format!("/containers/{}/json", container.id)).await;
+    match facts {
+        Ok(facts) => facts["State"]["Running"].as_bool().unwrap_or(false),
+        Err(why) => !why.contains("404"),
+    }
+}
+
+/// Asks it to end, and removes it.
+pub(super) async fn stop(container: &Container) {
+    let path = format!("/containers/{}/stop?t={STOP_SECONDS}", container.id);
+    // What is left is removed by force.
+    let _ = post(&container.socket, &path, None).await;
+    remove(&container.socket, &container.id).await;
+}
+
+async fn remove(socket: &Path, id: &str) {
+    let path = format!("/containers/{id}?force=true");
+    // An engine that refuses leaves it to the next start, which finds it by its labels.
+    let _ = call(socket, Method::DELETE, &path, None).await;
+}
+
+/// This machine: what another one has started is not ours.
+fn owner() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+async fn get(socket: &Path, path: &str) -> Result<Value, String> {
+    call(socket, Method::GET, path, None).await
+}
+
+async fn post(socket: &Path, path: &str, body: Option<Value>) -> Result<Value, String> {
+    call(socket, Method::POST, path, body).await
+}
+
+async fn call(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value, String> {
+    match timeout(CALL_TIMEOUT, exchange(socket, method, path, body)).await {
+        Ok(answer) => answer.map_err(|why| format!("{}: {why}", socket.display())),
+        Err(_) => Err(format!("{}: no answer within {CALL_TIMEOUT:?}", socket.display())),
+    }
+}
+
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Result<Value, String> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let moving = tokio::spawn(connection);
+    let text = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{VERSION}{path}"))
+        .header(HOST, "docker")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(text)))
+        .map_err(|error| error.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string());
+    let outcome = match answer {
+        Ok(answer) => {
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            // 304: it is so already.
+            if status.is_success() || status.as_u16() == 304 {
+                Ok(value)
+            } else {
+                let said = value["message"].as_str().unwrap_or_default();
+                Err(format!("{} {said}", status.as_u16()))
+            }
+        }
+        Err(error) => Err(error),
+    };
+    moving.abort();
+    outcome
+}

@@ -1,0 +1,134 @@
+//! What starts and stops backends, whatever they are.
+
+use super::docker::{self, Container};
+use super::process::{self, Process};
+use crate::outgoing::call;
+use evenkeel_core::autoscale::DriverPlan;
+use hyper::Method;
+use serde_json::json;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// How long a command that is told the count may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Something that was started and can be stopped.
+pub(super) enum Started {
+    Process(Process),
+    Container(Container),
+}
+
+impl Started {
+    /// Where it listens.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Started::Process(process) => format!("127.0.0.1:{}", process.port),
+            Started::Container(container) => container.address.clone(),
+        }
+    }
+
+    /// False once it has ended by itself.
+    pub(super) async fn lives(&mut self) -> bool {
+        match self {
+            Started::Process(process) => process.lives(),
+            Started::Container(container) => docker::lives(container).await,
+        }
+    }
+
+    /// Ends it: asked first, then made to.
+    pub(super) async fn stop(self) {
+        match self {
+            Started::Process(process) => process.stop().await,
+            Started::Container(container) => docker::stop(&container).await,
+        }
+    }
+}
+
+/// What a template is filled with.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) pool: &'a str,
+    pub(super) name: &'a str,
+    pub(super) port: u16,
+    pub(super) count: u32,
+}
+
+impl Names<'_> {
+    pub(super) fn fill(&self, template: &str) -> String {
+        template
+            .replace("{pool}", self.pool)
+            .replace("{name}", self.name)
+            .replace("{port}", &self.port.to_string())
+            .replace("{count}", &self.count.to_string())
+    }
+}
+
+/// True if the driver starts single backends; others are told how many there should be.
+pub(super) fn starts_each(plan: &DriverPlan) -> bool {
+    match plan {
+        DriverPlan::Process(_) | DriverPlan::Docker(_) => true,
+        DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => false,
+    }
+}
+
+/// Starts one backend. `keeps`: it outlives this process, and is written down by the caller.
+///
+/// # Errors
+/// Why it could not be started, in words.
+pub(super) async fn start(
+    plan: &DriverPlan,
+    names: Names<'_>,
+    keeps: Option<&Path>,
+) -> Result<Started, String> {
+    match plan {
+        DriverPlan::Process(plan) => process::start(plan, names, keeps).map(Started::Process),
+        DriverPlan::Docker(plan) => docker::start(plan, names).await.map(Started::Container),
+        DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => {
+            Err("this driver starts no single backends".to_owned())
+        }
+    }
+}
+
+/// Tells how many there should be; to say the same twice changes nothing.
+///
+/// # Errors
+/// Why it could not be told, in words.
+pub(super) async fn set(plan: &DriverPlan, names: Names<'_>) -> Result<(), String> {
+    match plan {
+        DriverPlan::Exec(command) => run(command, names).await,
+        DriverPlan::Webhook { url, timeout } => {
+            let body = json!({ "pool": names.pool, "count": names.count }).to_string();
+            match call(Method::POST, url, Some(body), *timeout).await? {
+                200..=299 => Ok(()),
+                status => Err(format!("{url} answers {status}")),
+            }
+        }
+        DriverPlan::Process(_) | DriverPlan::Docker(_) | DriverPlan::Kubernetes { .. } => Ok(()),
+    }
+}
+
+async fn run(command: &[String], names: Names<'_>) -> Result<(), String> {
+    let words: Vec<String> = command.iter().map(|word| names.fill(word)).collect();
+    let (program, arguments) = words.split_first().ok_or("the command is empty")?;
+    let mut child = std::process::Command::new(program);
+    child.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = child.spawn().map_err(|error| format!("{program}: {error}"))?;
+    let until = tokio::time::Instant::now() + COMMAND_TIMEOUT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("{program}: {status}")),
+            Ok(None) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(None) => {
+                // It is ours, and has had its time.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{program}: no end within {COMMAND_TIMEOUT:?}"));
+            }
+            Err(error) => return Err(format!("{program}: {error}")),
+        }
+    }
+}

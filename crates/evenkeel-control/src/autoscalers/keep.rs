@@ -1,0 +1,58 @@
+//! What was started, written down, so that the next process finds it again.
+
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A process that was started for a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptProcess {
+    pub(super) name: String,
+    pub(super) pid: u32,
+    pub(super) port: u16,
+    pub(super) began: u64,
+}
+
+/// Where the processes of a pool are written down.
+pub(super) fn file(state_dir: &Path, pool: &str) -> PathBuf {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = pool.chars().map(safe).collect();
+    state_dir.join(format!("autoscale-{name}.json"))
+}
+
+/// What is written down; nothing if there is nothing that can be read.
+pub(super) fn read(file: &Path) -> Vec<KeptProcess> {
+    let text = fs::read(file).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// All or nothing: a new file takes the place of the old one.
+pub(super) fn write(file: &Path, processes: &[KeptProcess]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let next = file.with_extension("next");
+    let mut out = File::create(&next)?;
+    out.write_all(&serde_json::to_vec(processes)?)?;
+    out.sync_all()?;
+    fs::rename(&next, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path(), "we/b");
+        assert_eq!(read(&file), []);
+        let name = "web-auto-1".to_owned();
+        let kept = [KeptProcess { name, pid: 7, port: 20_001, began: 9 }];
+        write(&file, &kept).unwrap();
+        assert_eq!(read(&file), kept);
+        fs::write(&file, "{").unwrap();
+        assert_eq!(read(&file), []);
+    }
+}
