@@ -36,6 +36,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
         },
         state_dir: (!root.state_dir.0.is_empty()).then(|| root.state_dir.0.clone().into()),
         recorder: watching::recorder(&root.recorder),
+        tracing: watching::tracing(&root.tracing),
         pprof: root.debug.pprof.0.clone(),
         mocks: root.mocks,
     }

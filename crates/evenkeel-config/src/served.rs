@@ -49,7 +49,6 @@ const ROOT: &[Gap<Root>] = &[
     without_effect("admin.required", |root: &Root| !root.admin.required),
     without_effect("logging.greeting", |root: &Root| !root.logging.greeting.0.is_empty()),
     without_effect("mocks", |root: &Root| root.mocks),
-    without_effect("tracing", |root| !root.tracing.otlp.endpoint.0.is_empty()),
 ];
 
 const LISTENER: &[Gap<Listener>] = &[

@@ -8,8 +8,9 @@ mod captured;
 mod har;
 mod recorded;
 
+use crate::spans::Spans;
 use evenkeel_api::{RecordedRequest, RequestList};
-use evenkeel_proxy::detail::{Detail, Finished};
+use evenkeel_proxy::detail::{Detail, Finished, Remark};
 use evenkeel_proxy::shared::Shared;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -49,6 +50,7 @@ pub struct Journal {
     kept: Mutex<VecDeque<Arc<RecordedRequest>>>,
     told: Mutex<Told>,
     details: tokio::sync::Mutex<Receiver<Detail>>,
+    spans: Spans,
 }
 
 impl Journal {
@@ -59,12 +61,14 @@ impl Journal {
         let (listeners, _) = broadcast::channel(MAX_EVENTS);
         let told = Told { next_id, last: VecDeque::new(), listeners: Some(listeners) };
         let details = tokio::sync::Mutex::new(details);
-        Journal { server, kept: Mutex::default(), told: Mutex::new(told), details }
+        let (kept, told) = (Mutex::default(), Mutex::new(told));
+        Journal { server, kept, told, details, spans: Spans::default() }
     }
 
     /// Takes what is told until nobody is left to tell anything.
     pub(crate) async fn read(self: Arc<Self>) {
         let mut details = self.details.lock().await;
+        tokio::spawn(self.spans.clone().export(Arc::clone(&self.server)));
         while let Some(detail) = details.recv().await {
             self.take(detail);
         }
@@ -79,6 +83,7 @@ impl Journal {
         }
         let listeners = lock(&self.told).listeners.take();
         let someone = listeners.as_ref().is_some_and(|listeners| listeners.receiver_count() > 0);
+        self.spans.flush(&self.server).await;
         // Without a sender their streams end by themselves, behind the last event.
         drop(listeners);
         if someone {
@@ -89,7 +94,14 @@ impl Journal {
     fn take(&self, detail: Detail) {
         match detail {
             Detail::Event(event) => lock(&self.told).tell(event.json.into()),
-            Detail::Exchange(finished) => self.keep(&finished),
+            Detail::Exchange(finished) => {
+                if finished.remark != Remark::Traced {
+                    self.keep(&finished);
+                }
+                if finished.traced.is_some() {
+                    self.spans.offer(finished);
+                }
+            }
         }
     }
 

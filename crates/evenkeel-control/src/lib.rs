@@ -34,6 +34,7 @@ mod portrait;
 mod profile;
 mod resolve;
 mod schedule;
+mod spans;
 pub mod steering;
 mod tokens;
 mod vet;

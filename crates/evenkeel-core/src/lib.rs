@@ -36,3 +36,4 @@ pub mod stats;
 pub mod strategy;
 pub mod suspicion;
 pub mod time;
+pub mod trace;

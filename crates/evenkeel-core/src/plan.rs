@@ -43,6 +43,8 @@ pub struct Plan {
     pub state_dir: Option<PathBuf>,
     /// Exchanges that are worth a second look.
     pub recorder: RecorderPlan,
+    /// Spans of exchanges; `None` = no span is made.
+    pub tracing: Option<TracingPlan>,
     /// Where profiles are served; `None` = nowhere.
     pub pprof: Option<BindAddress>,
     /// Backends on loopback that nobody serves are played by the program itself.

@@ -8,6 +8,7 @@ use crate::mount;
 use crate::net::Net;
 use crate::record::Part;
 use crate::session;
+use crate::trace;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::affinity::{find_cookie, query_value};
 use evenkeel_core::failure::Failure;
@@ -185,6 +186,9 @@ impl<N: Net> Exchange<N> {
         };
         let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
         self.note_head(asked, &from);
+        if let Some(plan) = &self.record.snapshot().plan.tracing {
+            self.record.traced = trace::begin(&worker.net, asked, plan);
+        }
         let view = path::view(given, listener.paths, path_scratch)?;
         self.note_path(view.forward);
         if headers::is_loop(head, bytes, from.pseudonym) {
@@ -230,6 +234,7 @@ impl<N: Net> Exchange<N> {
             own_cookie: session::cookie_name(pool),
         };
         headers::for_backend(head, bytes, &target, &from, &mut self.upload.kept.bytes);
+        self.pass_trace();
         Ok(())
     }
 

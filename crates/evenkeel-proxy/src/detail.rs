@@ -9,6 +9,7 @@
 //! totals come from the cells of `count`. If the reader falls behind, details are dropped whole and
 //! counted by their kind.
 
+use crate::trace::Traced;
 use crate::try_failure::TryError;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::plan::LogLevel;
@@ -48,6 +49,8 @@ pub enum Remark {
     Slow,
     /// It was drawn to be captured.
     Drawn,
+    /// It is part of a recorded trace, and nothing else.
+    Traced,
 }
 
 /// How a try ended.
@@ -119,6 +122,8 @@ pub struct Finished {
     pub bytes_in: u64,
     /// Sent to the client.
     pub bytes_out: u64,
+    /// Its spans, if it is part of a recorded trace.
+    pub traced: Option<Box<Traced>>,
     /// Head and beginning of the body as they went to the backend, if it was drawn. Not redacted.
     pub captured: Option<Vec<u8>>,
 }

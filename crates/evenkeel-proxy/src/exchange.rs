@@ -203,6 +203,7 @@ impl<N: Net> Exchange<N> {
         if let Some(call) = &self.call {
             call.shorten(&mut self.upload.kept.bytes, pick.at);
         }
+        self.begin_span();
     }
 
     /// The worker that serves it.

@@ -42,6 +42,7 @@ mod session;
 pub mod shared;
 pub mod socket;
 pub mod tls;
+pub mod trace;
 mod try_failure;
 mod tunnel;
 mod upload;

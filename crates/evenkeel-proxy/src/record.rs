@@ -8,6 +8,7 @@ use crate::count::Place;
 use crate::detail::TryOutcome;
 use crate::log::AccessSink;
 use crate::net::Net;
+use crate::trace::Traced;
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
@@ -143,6 +144,8 @@ pub(crate) struct Record<N: Net> {
     pub(crate) accept: Option<u64>,
     /// When the last try began.
     pub(crate) try_at: Nanos,
+    /// Its spans, if it is recorded for a trace.
+    pub(crate) traced: Option<Box<Traced>>,
     /// Tries whose response the client does not get; empty as long as all goes well.
     pub(crate) lost: Vec<LostTry>,
     pub(crate) status: u16,
@@ -162,7 +165,7 @@ impl<N: Net> Record<N> {
             open: true,
             started: worker.now(),
             logged,
-            wanted: logged || snapshot.plan.recorder.size > 0,
+            wanted: logged || snapshot.plan.watches(),
             snapshot,
             text: worker.buffers.take(0),
             ends: [0; PARTS],
@@ -175,6 +178,7 @@ impl<N: Net> Record<N> {
             times: Times::default(),
             accept: None,
             try_at: Nanos::default(),
+            traced: None,
             lost: Vec::new(),
             status: 0,
             grpc_status: None,

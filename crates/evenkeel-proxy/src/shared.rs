@@ -119,6 +119,11 @@ impl Shared {
         self.mounts.get()?.try_send(errand).ok()
     }
 
+    /// Where events are told.
+    pub fn events(&self) -> &EventLog {
+        &self.events
+    }
+
     /// What the workers have counted.
     pub fn stats(&self) -> &Stats {
         &self.stats

@@ -36,6 +36,7 @@ impl PlanBuilder {
             state_dir: None,
             recorder: recorder(),
             pprof: None,
+            tracing: None,
             mocks: false,
         };
         PlanBuilder { plan }

@@ -1,7 +1,7 @@
 //! The part of a plan that says what is looked at more closely.
 
-use crate::sections::Recorder;
-use evenkeel_core::plan::{CapturePlan, RecorderPlan};
+use crate::sections::{Recorder, Tracing};
+use evenkeel_core::plan::{CapturePlan, RecorderPlan, TracingPlan};
 
 /// Which exchanges are kept for a second look.
 pub(super) fn recorder(recorder: &Recorder) -> RecorderPlan {
@@ -15,4 +15,11 @@ pub(super) fn recorder(recorder: &Recorder) -> RecorderPlan {
             redact: capture.redact.iter().map(|name| name.0.clone()).collect(),
         },
     }
+}
+
+/// Where spans go; nowhere without an endpoint.
+pub(super) fn tracing(tracing: &Tracing) -> Option<TracingPlan> {
+    let endpoint = tracing.otlp.endpoint.0.trim_end_matches('/').to_owned();
+    let sample = tracing.otlp.sample.0;
+    (!endpoint.is_empty()).then_some(TracingPlan { endpoint, sample })
 }

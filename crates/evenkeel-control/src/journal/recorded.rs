@@ -24,7 +24,7 @@ pub(super) fn recorded(finished: &Finished, redact: &[String]) -> RecordedReques
         kept: match finished.remark {
             Remark::Failed => Kept::Failed,
             Remark::Slow => Kept::Slow,
-            Remark::Drawn => Kept::Drawn,
+            Remark::Drawn | Remark::Traced => Kept::Drawn,
         },
         listener: finished.listener.to_string(),
         client_ip: finished.client_ip.clone(),
@@ -73,7 +73,7 @@ fn hint(finished: &Finished) -> Option<String> {
             Some(format!("The backend itself answered {}: look in its log.", finished.status))
         }
         (None, Remark::Slow) => Some(slow_hint(finished).to_owned()),
-        (None, Remark::Drawn) => None,
+        (None, Remark::Drawn | Remark::Traced) => None,
     }
 }
 

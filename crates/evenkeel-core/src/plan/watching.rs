@@ -32,3 +32,19 @@ pub struct CapturePlan {
     /// secrets.
     pub redact: Vec<String>,
 }
+
+/// Where spans of exchanges go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracingPlan {
+    /// Base URL of a collector; `/v1/traces` is appended.
+    pub endpoint: String,
+    /// Share of exchanges recorded that come without a trace of their own, 0 to 1.
+    pub sample: f64,
+}
+
+impl super::Plan {
+    /// True if somebody may look at exchanges besides the log.
+    pub fn watches(&self) -> bool {
+        self.recorder.size > 0 || self.tracing.is_some()
+    }
+}

@@ -94,6 +94,7 @@ fn plan(pools: Vec<PoolPlan>) -> Plan {
     Plan {
         recorder: crate::plan::RecorderPlan::off(),
         pprof: None,
+        tracing: None,
         listeners: vec![listener("web", "127.0.0.1:80")],
         routes: vec![route("r", None)],
         pools,

@@ -25,13 +25,14 @@ pub(super) fn remark<N: Net>(record: &Record<N>, total: u64) -> Option<Remark> {
     let failed = record.failure.is_some() || record.status >= FIRST_FAILED_STATUS;
     let slow = Duration::from_nanos(total) >= plan.slow && record.status != TUNNEL_STATUS;
     if plan.size == 0 {
-        None
+        record.traced.is_some().then_some(Remark::Traced)
     } else if failed {
         Some(Remark::Failed)
     } else if slow {
         Some(Remark::Slow)
     } else {
-        is_drawn(record, &plan.capture).then_some(Remark::Drawn)
+        let drawn = is_drawn(record, &plan.capture).then_some(Remark::Drawn);
+        drawn.or_else(|| record.traced.is_some().then_some(Remark::Traced))
     }
 }
 
@@ -47,7 +48,11 @@ pub(super) fn tell<N: Net>(record: &Record<N>, (remark, total): (Remark, u64), s
     let Some(details) = record.worker.shared.events.details() else { return };
     let plan = &record.snapshot.plan;
     let capture = &plan.recorder.capture;
-    let drawn = remark == Remark::Drawn || is_drawn(record, capture);
+    let drawn = match remark {
+        Remark::Drawn => true,
+        Remark::Failed | Remark::Slow => is_drawn(record, capture),
+        Remark::Traced => false,
+    };
     let captured = drawn && !sent.is_empty();
     let text = |part| {
         let bytes = record.get(part);
@@ -77,6 +82,7 @@ pub(super) fn tell<N: Net>(record: &Record<N>, (remark, total): (Remark, u64), s
         total,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
+        traced: record.traced.clone(),
         captured: captured.then(|| capped(sent, capture.max_body_bytes)),
     };
     details.offer(Detail::Exchange(Box::new(finished)));

@@ -7,7 +7,7 @@ use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::wire::PATIENCE;
 use std::time::{Duration, Instant};
 
-fn details(stage: &Stage) -> impl FnMut() -> Box<Finished> {
+pub(crate) fn details(stage: &Stage) -> impl FnMut() -> Box<Finished> {
     let mut reader = stage.proxy.watch();
     move || {
         let until = Instant::now() + PATIENCE;

@@ -15,4 +15,5 @@ mod reload;
 mod serving;
 mod surviving;
 mod testserver;
+mod tracing;
 mod why;

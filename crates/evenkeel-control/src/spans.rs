@@ -1,0 +1,132 @@
+//! Spans on their way to a collector: OTLP over HTTP, in its JSON form, by hand. The queue that
+//! feeds it, its bound and its thread are there already; what an SDK would add is a second of each.
+//!
+//! *Architecture invariant:* a collector that is slow or gone costs spans, never traffic: they wait
+//! in a bounded queue, and what finds it full is counted and forgotten.
+
+mod otlp;
+
+use crate::outgoing;
+use evenkeel_core::plan::LogLevel;
+use evenkeel_core::record::{Event, EventValue};
+use evenkeel_proxy::detail::Finished;
+use evenkeel_proxy::shared::Shared;
+use hyper::Method;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Exchanges whose spans wait.
+const MAX_WAITING: usize = 2_048;
+/// Exchanges in one message.
+const MAX_BATCH: usize = 512;
+/// A batch that is not full waits so long for more.
+const BATCH_TIME: Duration = Duration::from_secs(1);
+/// What a collector has to take a message.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same at the end of the process.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Spans that wait for their collector.
+#[derive(Clone, Default)]
+pub(crate) struct Spans(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<VecDeque<Box<Finished>>>,
+    full_batch: Notify,
+    /// Exchanges whose spans no collector got.
+    lost: AtomicU64,
+    /// The last message did not arrive.
+    failing: AtomicBool,
+}
+
+impl Spans {
+    /// Queues the spans of an exchange, or counts them as lost.
+    pub(crate) fn offer(&self, finished: Box<Finished>) {
+        let mut queue = self.lock();
+        if queue.len() >= MAX_WAITING {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.push_back(finished);
+        if queue.len() >= MAX_BATCH {
+            self.0.full_batch.notify_one();
+        }
+    }
+
+    /// Sends what waits, a batch at a time, until it is given up.
+    pub(crate) async fn export(self, server: Arc<Shared>) {
+        loop {
+            // Time over is as good a reason as a full batch.
+            let _ = timeout(BATCH_TIME, self.0.full_batch.notified()).await;
+            while self.send(&server, PATIENCE).await {}
+        }
+    }
+
+    /// Sends what waits at the end, as far as the collector takes it quickly.
+    pub(crate) async fn flush(&self, server: &Shared) {
+        let all = async { while self.send(server, LAST_PATIENCE).await {} };
+        let _ = timeout(LAST_PATIENCE, all).await;
+    }
+
+    /// One message. True if there is reason to send another at once.
+    async fn send(&self, server: &Shared, patience: Duration) -> bool {
+        let batch: Vec<Box<Finished>> = {
+            let mut queue = self.lock();
+            let count = queue.len().min(MAX_BATCH);
+            queue.drain(..count).collect()
+        };
+        if batch.is_empty() {
+            return false;
+        }
+        let snapshot = server.snapshot();
+        let Some(plan) = &snapshot.plan.tracing else {
+            self.lose(batch.len());
+            return true;
+        };
+        let url = format!("{}/v1/traces", plan.endpoint);
+        let body = otlp::message(&batch).to_string();
+        let sent = match outgoing::call(Method::POST, &url, Some(body), patience).await {
+            Ok(200..=299) => Ok(()),
+            Ok(status) => Err(format!("{url}: status {status}")),
+            Err(why) => Err(why),
+        };
+        let Err(why) = sent else {
+            self.0.failing.store(false, Ordering::Relaxed);
+            return true;
+        };
+        self.lose(batch.len());
+        if !self.0.failing.swap(true, Ordering::Relaxed) {
+            self.tell(server, &why);
+        }
+        false
+    }
+
+    fn lose(&self, count: usize) {
+        self.0.lost.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Of a row of failures the first is told.
+    fn tell(&self, server: &Shared, why: &str) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let fields = [
+            ("error", EventValue::Text(why)),
+            ("lost", EventValue::Number(self.0.lost.load(Ordering::Relaxed))),
+        ];
+        server.events().emit(&Event {
+            unix_nanos: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
+            level: LogLevel::Warn,
+            name: "traces_lost",
+            message: "the collector takes no spans; they are lost until it does",
+            fields: &fields,
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Box<Finished>>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
