@@ -42,6 +42,8 @@ const REAL_PARTS: Step = Step {
 const RELEASE: Step =
     Step { name: "release", check: Check::Command("cargo build --release --locked") };
 const DEMO: Step = Step { name: "demo", check: Check::Command("python3 .ci/check-demo.py") };
+const DASHBOARD: Step =
+    Step { name: "dashboard", check: Check::Command("python3 .ci/check-dashboard.py") };
 const QUERIES: Step =
     Step { name: "dashboards of Grafana", check: Check::Command("python3 .ci/check-queries.py") };
 const DOCS: Step = Step { name: "generated docs", check: Check::Docs };
@@ -55,7 +57,7 @@ pub fn run(root: &Path) -> Result<()> {
     if has_nextest() {
         steps.push(NEXTEST);
     }
-    steps.extend([TEST, REAL_PARTS, RELEASE, DEMO, QUERIES, DOCS]);
+    steps.extend([TEST, REAL_PARTS, RELEASE, DEMO, DASHBOARD, QUERIES, DOCS]);
     let mut spent = Vec::new();
     for step in &steps {
         say(&format!("== {}", step.name))?;

@@ -37,6 +37,7 @@ function make(id, lines, text) {
     cursor: { sync: { key: 'evenkeel' }, drag: { x: false, y: false } },
     legend: { markers: { width: 2, dash: (_, index) => BORDERS[index - 1] } },
   }, [[], ...lines.map(() => [])], box);
+  box.querySelectorAll('.u-legend th').forEach((head) => { head.scope = 'row'; });
   return plot;
 }
 

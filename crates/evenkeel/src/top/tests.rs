@@ -294,3 +294,16 @@ fn what_the_server_says_is_shown() {
     assert_eq!(screen.world.history.requests, 1_235_167);
     assert_eq!(screen.trouble, None);
 }
+
+#[test]
+fn control_characters_of_clients_do_not_reach_the_terminal() {
+    let mut screen = screen();
+    screen.world.requests[0].path = "/\u{1b}[31m\u{7}\u{9b}x\r\n".to_owned();
+    screen.world.requests[0].failure = Some("\u{1b}]0;title\u{7}".to_owned());
+    for typed in ["4", "\n"] {
+        keys(&mut screen, typed);
+        let shown = shown(&screen, 80, 24);
+        assert!(shown.contains("[31mx"), "the rest is shown: {shown}");
+        assert!(!shown.replace('\n', "").contains(char::is_control), "{shown:?}");
+    }
+}

@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""The dashboard in a real browser, against a real balancer with real traffic.
+
+    .ci/check-dashboard.py [BINARY] [--pictures FOLDER]
+"""
+
+import argparse
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from browser import DIRECT, Browser, free_port  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+BINARY = ROOT / "target/release/evenkeel"
+START_SECONDS = 20
+MAX_BYTES = 150_000
+USABLE_MS = 1000
+MANY = 300
+LOADED = "return document.documentElement.dataset.loaded === 'true'"
+
+# Text whose colour is too close to what lies behind it (WCAG 2.2, 1.4.3).
+CONTRAST = """
+const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((it) => it / 255)
+  .map((it) => (it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, it, index) => sum + it * [0.2126, 0.7152, 0.0722][index], 0);
+const behind = (node) => {
+  for (let it = node; it; it = it.parentElement) {
+    const colour = parse(getComputedStyle(it).backgroundColor);
+    if (colour.length === 3 || colour[3] === 1) return colour;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  const node = texts.currentNode.parentElement;
+  if (!texts.currentNode.data.trim() || !node.getClientRects().length || node.closest('.unseen')) continue;
+  const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5 && !node.closest('button:disabled')) found.push(`${texts.currentNode.data.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+}
+return [...new Set(found)];
+"""
+
+# What cannot be told apart or reached without eyes or mouse.
+NAMELESS = """
+const name = (it) => it.getAttribute('aria-label') || it.textContent.trim() || (it.labels && it.labels.length && it.labels[0].textContent.trim());
+const nameless = [...document.querySelectorAll('button, a, input, select')].filter((it) => !name(it));
+const headless = [...document.querySelectorAll('th')].filter((it) => !it.hasAttribute('scope'));
+const landmarks = ['header', 'nav', 'main', 'footer'].filter((it) => !document.querySelector(it));
+const unlabelled = [...document.querySelectorAll('section:not([hidden])')].filter((it) => !it.hasAttribute('aria-label') && !it.hasAttribute('aria-labelledby'));
+return [...nameless, ...headless, ...unlabelled].map((it) => it.outerHTML.slice(0, 80)).concat(landmarks);
+"""
+
+ROW = """
+const row = [...document.querySelectorAll('#backend-list tbody tr')].find((it) => it.querySelector('th') && it.querySelector('th').firstChild.data === arguments[0]);
+return row ? row.innerText : '';
+"""
+
+
+def fetch(address):
+    try:
+        with DIRECT.open(address, timeout=5) as answer:
+            return answer.status, answer.headers.get("X-Backend"), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, None, error.read()
+
+
+class Stage:
+    """A balancer and its backends in a folder."""
+
+    def __init__(self, binary, folder):
+        self.binary, self.folder, self.running = binary, Path(folder), {}
+        self.traffic, self.admin = free_port(), free_port()
+        self.page = f"http://127.0.0.1:{self.admin}/"
+
+    def start(self, name, *command):
+        log = (self.folder / f"{name}.log").open("w")
+        words = [str(word) for word in (self.binary, *command)]
+        self.running[name] = subprocess.Popen(words, cwd=self.folder, stdout=log, stderr=log)
+
+    def backend(self, name):
+        port = free_port()
+        self.start(name, "testserver", "--listen", f"127.0.0.1:{port}", "--name", name)
+        return {"name": name, "address": f"127.0.0.1:{port}"}
+
+    def run(self, pools, admin=None):
+        configuration = {
+            "version": 1,
+            "listeners": [{"name": "main", "bind": f"127.0.0.1:{self.traffic}"}],
+            "routes": [{"name": "all", "pool": pools[0]["name"]}],
+            "pools": pools,
+            "admin": {"bind": f"127.0.0.1:{self.admin}", **(admin or {})},
+            "logging": {"level": "error", "access": {"enabled": False}},
+            "recorder": {"slow": "1ms"},
+        }
+        (self.folder / "evenkeel.yaml").write_text(json.dumps(configuration))
+        self.start("evenkeel", "run", "-c", "evenkeel.yaml")
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            try:
+                if fetch(self.page + "livez")[0] == 200:
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        log = (self.folder / "evenkeel.log").read_text()
+        sys.exit(f"dashboard: the balancer did not start:\n{log}")
+
+    def send(self, count):
+        """Requests one after another; who answered."""
+        return [fetch(f"http://127.0.0.1:{self.traffic}/")[1] for _ in range(count)]
+
+    def stop(self, name):
+        process = self.running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
+
+    def close(self):
+        for process in self.running.values():
+            process.kill()
+            process.wait(10)
+
+
+def expect(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def total(browser):
+    shown = browser.run("return document.getElementById('total-requests').textContent")
+    return int(shown.replace(",", ""))
+
+
+def loads(browser, stage):
+    """How soon it can be used, and how much a browser has to fetch for it."""
+    times = []
+    for _ in range(3):
+        browser.open(stage.page)
+        browser.until("the page is loaded", LOADED)
+        mark = "return performance.getEntriesByName('usable')[0].startTime"
+        times.append(browser.run(mark))
+    expect(min(times) < USABLE_MS, f"usable after {min(times):.0f} ms, bound is {USABLE_MS}")
+    sizes = browser.run("""
+        const own = performance.getEntriesByType('resource').filter((it) => it.name.includes('/assets/'));
+        return performance.getEntriesByType('navigation')[0].decodedBodySize + own.reduce((sum, it) => sum + it.decodedBodySize, 0);
+    """)
+    expect(50_000 < sizes < MAX_BYTES, f"{sizes} bytes, bound is {MAX_BYTES}")
+    print(f"dashboard: usable after {min(times):.0f} ms (of {[round(it) for it in times]}), {sizes} bytes")
+
+
+def grows(browser, stage):
+    """The number of requests grows by what was sent, within 5 s; and the charts have lines."""
+    before = total(browser)
+    stage.send(100)
+    browser.until(
+        "100 requests are on the page",
+        "return Number(document.getElementById('total-requests').textContent.replaceAll(',', '')) === arguments[0]",
+        before + 100,
+    )
+    drawn = "return [...document.querySelectorAll('.charts canvas')].filter((it) => it.width > 100).length"
+    browser.until("three charts are drawn", f"{drawn.replace('return ', 'return 3 === ')}")
+    browser.until("the caption tells the rate", "return /: [\\d.]+/.test(document.getElementById('traffic-now').textContent)", seconds=12)
+    for scope, text in (("route\nall", "all"), ("pool\nweb", "web"), ("backend\nweb\nb1", "web / b1")):
+        choose = """
+            const scope = document.getElementById('scope');
+            scope.value = arguments[0];
+            scope.dispatchEvent(new Event('change'));
+            return scope.selectedOptions[0].textContent === arguments[1];
+        """
+        expect(browser.run(choose, scope, text), f"charts of {scope!r}")
+
+
+def tells_state(browser, stage):
+    """A backend that dies changes its row, in words; features in force are listed."""
+    for name in ("b1", "b2", "b3"):
+        expect("serving" in browser.run(ROW, name), f"{name}: {browser.run(ROW, name)!r}")
+    features = browser.run("return document.getElementById('pool-list').innerText")
+    for feature in ("health checks", "circuit breaker", "retry", "sticky sessions", "fail open"):
+        expect(feature in features, f"{feature} is not among the features: {features}")
+    stage.stop("b3")
+    stage.send(6)
+    browser.until("b3 is unhealthy in words", f"return (function () {{ {ROW} }})('b3').includes('unhealthy')")
+    browser.click('[data-do="details"][data-backend="b3"]')
+    details = "return document.querySelector('tr.details').innerText"
+    for word in ("Admin", "Health", "Breaker", "Reason", "Since", "probes"):
+        expect(word in browser.run(details), f"{word} is not in the details: {browser.run(details)}")
+    browser.click('[data-do="details"][data-backend="b3"]')
+
+
+def drains(browser, stage):
+    """An operator drains a backend, after a question; and takes it back in."""
+    drain = '[data-do="draining"][data-backend="b2"]'
+    browser.click(drain)
+    browser.until("it asks", "return document.getElementById('confirm').open")
+    expect("in flight" in browser.run("return document.getElementById('confirm').innerText"), "the question says what is in flight")
+    browser.click('#confirm button[value=""]')
+    expect("serving" in browser.run(ROW, "b2"), "Cancel changes nothing")
+    browser.click(drain)
+    browser.click("#confirm button.main")
+    browser.until("the row says draining", f"return (function () {{ {ROW} }})('b2').includes('draining')")
+    browser.until("it is said aloud", "return document.getElementById('announcer').textContent.includes('b2 is draining')")
+    expect(set(stage.send(20)) == {"b1"}, "a backend that drains gets no new request")
+    browser.click('[data-do="enabled"][data-backend="b2"]')
+    browser.click("#confirm button.main")
+    browser.until("the row says serving", f"return (function () {{ {ROW} }})('b2').includes('serving')")
+    expect("b2" in stage.send(20), "it takes traffic again")
+    browser.click('[data-do="weight"][data-backend="b1"]')
+    browser.run("document.querySelector('#confirm input').value = '0'")
+    browser.click("#confirm button.main")
+    browser.until("weight 0", f"return !(function () {{ {ROW} }})('b1').includes('serving')")
+    expect(set(stage.send(10)) == {"b2"}, "weight 0 = no new traffic")
+    browser.click('[data-do="strategy"][data-pool="web"]')
+    browser.run("document.querySelector('#confirm select').value = 'least_connections'")
+    browser.click("#confirm button.main")
+    browser.until("the strategy is shown", "return document.querySelector('#pool-list code').textContent === 'least_connections'")
+
+
+def is_for_everybody(browser, stage):
+    """Names, landmarks, contrast in both themes, the keyboard, and a narrow screen."""
+    faults = browser.run(NAMELESS)
+    expect(not faults, f"without a name or a place: {faults}")
+    for scheme in ("light", "dark"):
+        browser.scheme(scheme)
+        faults = browser.run(CONTRAST)
+        expect(not faults, f"{scheme}: too little contrast: {faults}")
+    browser.scheme("light")
+    browser.open(stage.page)
+    browser.until("the page is loaded", LOADED)
+    browser.press("\ue004")
+    focus = "return document.activeElement.className + getComputedStyle(document.activeElement).outlineStyle"
+    expect(browser.run(focus) == "skipsolid", f"the first Tab shows the way: {browser.run(focus)}")
+    browser.size(400, 800)
+    browser.until("it fits 400 px", "return document.documentElement.scrollWidth <= 400")
+    browser.size(1400, 1000)
+
+
+def takes_pictures(browser, folder, name):
+    if not folder:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        browser.scheme(scheme)
+        for width, height in ((1400, 1000), (400, 860)):
+            browser.size(width, height)
+            time.sleep(0.5)  # A chart fits itself to its box a frame later.
+            browser.picture(folder / f"{name}-{width}-{scheme}.png", whole=True)
+    browser.size(1400, 1000)
+    browser.scheme("light")
+
+
+def keeps_to_itself(browser, stage):
+    """No console error, no request to anybody else, data at least every 5 s."""
+    errors = [entry["message"] for entry in browser.log("browser") if entry["level"] == "SEVERE"]
+    expect(not errors, f"console: {errors}")
+    asked = []
+    for entry in browser.log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.append(message["params"]["request"]["url"])
+    own = (stage.page, "data:", "chrome:")
+    foreign = [address for address in asked if not address.startswith(own)]
+    expect(asked and not foreign, f"asked somebody else: {foreign}")
+    gap = browser.run("""
+        const times = performance.getEntriesByType('resource').filter((it) => it.name.includes('/api/v1/status')).map((it) => it.startTime);
+        return Math.max(0, ...times.slice(1).map((it, index) => it - times[index]));
+    """)
+    expect(gap <= 5500, f"{gap:.0f} ms without reading")
+
+
+def three_backends(binary, pictures):
+    with tempfile.TemporaryDirectory() as folder:
+        stage, browser = Stage(binary, folder), None
+        try:
+            health = {"type": "http", "path": "/", "interval": "200ms", "timeout": "1s"}
+            affinity = {"type": "cookie"}
+            backends = [stage.backend(name) for name in ("b1", "b2", "b3")]
+            pool = {"name": "web", "backends": backends, "health": health, "affinity": affinity}
+            stage.run([pool])
+            browser = Browser(folder)
+            browser.size(1400, 1000)
+            for check in (loads, grows, tells_state, drains, is_for_everybody):
+                check(browser, stage)
+                print(f"dashboard: {check.__name__}: ok")
+            takes_pictures(browser, pictures, "three")
+            keeps_to_itself(browser, stage)
+            print("dashboard: keeps_to_itself: ok")
+        finally:
+            if browser:
+                browser.close()
+            stage.close()
+
+
+def many_backends(binary, pictures):
+    """Three hundred backends: as quick, a page at a time, found by a filter."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage, browser = Stage(binary, folder), None
+        try:
+            def pool(name):
+                each = [{"name": f"{name}-{index}", "address": f"127.0.0.1:{index + 1}"} for index in range(MANY // 3)]
+                return {"name": name, "backends": each, "health": {"type": "none"}}
+
+            stage.run([pool(name) for name in ("web", "api", "img")])
+            browser = Browser(folder)
+            browser.size(1400, 1000)
+            loads(browser, stage)
+            rows = "return document.querySelectorAll('#backend-list tbody tr').length"
+            expect(browser.run(rows) == 25, f"{browser.run(rows)} rows at a time")
+            browser.click('[data-do="page"][data-page="1"]')
+            expect("26" in browser.run("return document.querySelector('.pager').innerText"), "the second page")
+            browser.type("#backend-filter", "img-77")
+            browser.until("one row is left", f"{rows.replace('return ', 'return 1 === ')}")
+            takes_pictures(browser, pictures, "many")
+            keeps_to_itself(browser, stage)
+            print("dashboard: many_backends: ok")
+        finally:
+            if browser:
+                browser.close()
+            stage.close()
+
+
+def viewers(binary):
+    """Who shows no token is asked for one; a viewer is offered no change."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage, browser = Stage(binary, folder), None
+        try:
+            digest = hashlib.sha256(b"look").hexdigest()
+            tokens = {"tokens": [{"name": "eve", "role": "viewer", "sha256": digest}]}
+            (Path(folder) / "tokens.yaml").write_text(json.dumps(tokens))
+            backends = [stage.backend("b1")]
+            stage.run([{"name": "web", "backends": backends}], {"tokens_file": f"{folder}/tokens.yaml"})
+            browser = Browser(folder)
+            browser.size(1400, 1000)
+            browser.open(stage.page)
+            browser.until("it asks for a token", "return document.getElementById('sign-in').open")
+            browser.type("#sign-in input", "look")
+            browser.click("#sign-in button.main")
+            browser.until("the page is loaded", LOADED)
+            browser.until("the backend is shown", f"return (function () {{ {ROW} }})('b1') !== ''")
+            changes = "return document.querySelectorAll('[data-do=draining], [data-do=weight], [data-do=strategy]').length"
+            expect(browser.run(changes) == 0, "a viewer is offered changes")
+            kept = "return [sessionStorage.length, localStorage.getItem('evenkeel.token')]"
+            expect(browser.run(kept) == [1, None], "the token is kept in the tab only")
+            print("dashboard: viewers: ok")
+        finally:
+            if browser:
+                browser.close()
+            stage.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("binary", nargs="?", type=Path, default=BINARY)
+    parser.add_argument("--pictures", type=Path, help="folder for screenshots, wide and narrow, light and dark")
+    arguments = parser.parse_args()
+    binary = arguments.binary.resolve()
+    try:
+        three_backends(binary, arguments.pictures)
+        many_backends(binary, arguments.pictures)
+        viewers(binary)
+    except (AssertionError, RuntimeError) as error:
+        sys.exit(f"dashboard: {error}")
+
+
+if __name__ == "__main__":
+    main()
