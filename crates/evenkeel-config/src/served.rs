@@ -46,9 +46,6 @@ impl<S> Gap<S> {
 }
 
 const ROOT: &[Gap<Root>] = &[
-    without_effect("admin.required", |root: &Root| !root.admin.required),
-    without_effect("logging.greeting", |root: &Root| !root.logging.greeting.0.is_empty()),
-    without_effect("mocks", |root: &Root| root.mocks),
 ];
 
 const LISTENER: &[Gap<Listener>] = &[

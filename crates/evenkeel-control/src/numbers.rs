@@ -14,6 +14,7 @@ use evenkeel_core::time::Nanos;
 use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::mount::Errand;
 use evenkeel_proxy::shared::Shared;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
@@ -30,6 +31,8 @@ pub struct Numbers {
     started: Instant,
     version: &'static str,
     steering: OnceLock<Arc<Steering>>,
+    /// Some backends are mocks of this process.
+    demo: AtomicBool,
 }
 
 impl Numbers {
@@ -42,7 +45,13 @@ impl Numbers {
             started: Instant::now(),
             version,
             steering: OnceLock::new(),
+            demo: AtomicBool::new(false),
         }
+    }
+
+    /// Tells from now on that some backends are mocks.
+    pub fn tell_demo(&self) {
+        self.demo.store(true, Ordering::Relaxed);
     }
 
     /// Counts the reloads of this road too, from now on.
@@ -151,6 +160,7 @@ impl Numbers {
             process: ProcessFigures::read(),
             version: self.version,
             families: &snapshot.plan.metrics,
+            demo: self.demo.load(Ordering::Relaxed),
         })
     }
 }

@@ -101,6 +101,9 @@ pub fn write_access(
     out.push(b'\n');
 }
 
+/// Name of the events that greet at start: in words, they are their message and nothing else.
+pub const GREETING: &str = "greeting";
+
 /// Appends the event as one line, its `\n` included.
 pub fn write_event(format: LogFormat, event: &Event<'_>, stamp: &mut TimeStamp, out: &mut Vec<u8>) {
     let time = stamp.at(event.unix_nanos);
@@ -116,7 +119,9 @@ pub fn write_event(format: LogFormat, event: &Event<'_>, stamp: &mut TimeStamp, 
         LogFormat::Bracket => {
             write_tag(event.level, out);
             event_words(event, out);
-            pair(out, b" time=", time);
+            if event.name != GREETING {
+                pair(out, b" time=", time);
+            }
         }
         LogFormat::Logfmt => {
             pair(out, b"timestamp=", time);
@@ -239,8 +244,10 @@ fn event_json(event: &Event<'_>, time: &[u8], out: &mut Vec<u8>) {
 
 /// `name: message key=value …`
 fn event_words(event: &Event<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(event.name.as_bytes());
-    out.extend_from_slice(b": ");
+    if event.name != GREETING {
+        out.extend_from_slice(event.name.as_bytes());
+        out.extend_from_slice(b": ");
+    }
     escape::write(Place::QuotedValue, event.message.as_bytes(), out);
     event_pairs(event, out);
 }

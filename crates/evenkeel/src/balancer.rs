@@ -1,7 +1,9 @@
 //! A running balancer: started in order, stopped in order.
 
 use crate::check::summary;
+use crate::greeting;
 use crate::load;
+use crate::mocks;
 use crate::signals::{Request, Signals};
 use crate::system;
 use crate::trouble::Trouble;
@@ -61,12 +63,17 @@ impl Balancer {
         let plan = draft.plan.clone();
         let log = Arc::new(Log::start(log_options(&plan)).map_err(cannot_log)?);
         let details = log.watch().map_err(cannot_log)?;
+        greeting::begin(&plan, &log.events());
+        let plays = mocks::play(&plan, &log.events());
         let server = Arc::new(Server::start(&plan, &log).map_err(cannot_serve)?);
         let phase = Arc::new(PhaseSign::new());
         let steering = draft.steer(Arc::clone(&server), log.events());
         let tokens = tokens(plan.admin.tokens_file.as_deref())?;
         let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
         numbers.follow(&steering);
+        if plays {
+            numbers.tell_demo();
+        }
         let state_dir = plan.state_dir.clone();
         let file = state_dir.as_ref().map(|folder| folder.join(MIGRATIONS_FILE));
         let divides = Arc::<Steering>::clone(&steering);
@@ -89,7 +96,7 @@ impl Balancer {
             tokens: tokens.clone(),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))
         };
-        let control = Control::start(plan.admin.bind.as_ref(), desk).map_err(cannot_control)?;
+        let control = start_control(&plan, desk, &log)?;
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
@@ -97,6 +104,7 @@ impl Balancer {
         let balancer = Balancer { log, server, control, steering, phase, watch: None };
         balancer.follow_changes(&plan, tokens);
         balancer.announce();
+        greeting::ready(&plan, &balancer.log.events());
         system::notify_ready();
         Ok(balancer)
     }
@@ -251,6 +259,21 @@ fn log_options(plan: &Plan) -> LogOptions {
 fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {
     let tokens = file.map(Tokens::load).transpose();
     Ok(tokens.map_err(|error| Trouble::Mistake(error.to_string()))?.map(Arc::new))
+}
+
+/// The control plane; without its listener if that cannot be had and is not required.
+fn start_control(plan: &Plan, desk: Desk, log: &Log) -> Result<Control, Trouble> {
+    match Control::start(plan.admin.bind.as_ref(), desk.clone()) {
+        Err(ControlError::Bind { address, source })
+            if !plan.admin.required && source.kind() == io::ErrorKind::AddrInUse =>
+        {
+            let fields = [("address", EventValue::Text(&address))];
+            let words = "the admin listener's address is in use; this process goes without one";
+            wiring::tell(&log.events(), (LogLevel::Warn, "admin_unavailable"), words, &fields);
+            Control::start(None, desk).map_err(cannot_control)
+        }
+        started => started.map_err(cannot_control),
+    }
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

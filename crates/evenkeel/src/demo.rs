@@ -3,17 +3,16 @@
 use crate::arguments::DemoArguments;
 use crate::balancer::Balancer;
 use crate::load;
+use crate::mocks;
 use crate::output::{self, Tone, print};
 use crate::signals::Signals;
 use crate::system::runtime;
 use crate::trouble::Trouble;
 use evenkeel_config::{Format, Overrides, Source};
-use evenkeel_load::{TestServer, TestServerOptions};
+use evenkeel_load::TestServerOptions;
 use serde_json::json;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -51,45 +50,22 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Trouble> {
     })
 }
 
-/// Starts each backend on a thread of its own, which ends with the process.
+/// Starts each backend; they end with the process.
 fn start_backends() -> Result<Vec<SocketAddr>, Trouble> {
     let cannot = |error: io::Error| {
         Trouble::CannotStart(format!("cannot start the backends of the demo: {error}"))
     };
-    let mut addresses = Vec::with_capacity(BACKENDS.len());
-    for backend in &BACKENDS {
-        let (bound, address) = mpsc::sync_channel(1);
-        let name = format!("backend-{}", backend.name);
-        let serve = move || serve_backend(backend, &bound);
-        thread::Builder::new().name(name).spawn(serve).map_err(cannot)?;
-        let address = address.recv().unwrap_or_else(|_| Err(io::Error::other("no runtime")));
-        addresses.push(address.map_err(cannot)?);
-    }
-    Ok(addresses)
-}
-
-/// Serves one backend for good; tells first where it listens.
-fn serve_backend(backend: &DemoBackend, bound: &mpsc::SyncSender<io::Result<SocketAddr>>) {
-    let options = TestServerOptions {
-        name: backend.name.to_owned(),
-        delay: Duration::from_millis(backend.delay_ms),
-        fail_rate: 0.0,
-        status: 200,
-        body_size: 0,
-    };
-    let Ok(runtime) = runtime() else { return };
-    runtime.block_on(async {
-        match TestServer::bind((Ipv4Addr::LOCALHOST, 0).into(), options).await {
-            Ok(server) => {
-                // The receiver waits for exactly one message.
-                let _ = bound.send(Ok(server.local_addr()));
-                let _ = server.serve(std::future::pending()).await;
-            }
-            Err(error) => {
-                let _ = bound.send(Err(error));
-            }
-        }
+    let started = BACKENDS.iter().map(|backend| {
+        let options = TestServerOptions {
+            name: backend.name.to_owned(),
+            delay: Duration::from_millis(backend.delay_ms),
+            fail_rate: 0.0,
+            status: 200,
+            body_size: 0,
+        };
+        mocks::start((Ipv4Addr::LOCALHOST, 0).into(), options).map_err(cannot)
     });
+    started.collect()
 }
 
 /// The demo as a configuration like any other.

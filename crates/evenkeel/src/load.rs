@@ -18,6 +18,14 @@ const MAX_CONFIGURATION_BYTES: u64 = 64 << 20;
 /// How stdin is named on the command line and in messages.
 const STDIN_ARGUMENT: &str = "-";
 const STDIN_NAME: &str = "<stdin>";
+/// How the configuration is named that serves when there is no other.
+const DEMO_NAME: &str = "<demo>";
+const DEMO_TEXT: &str = "preset: go-loadbalancer\n";
+const DEMO: &str = "\
+no configuration file and no backends: serving mocks on 127.0.0.1:8081 to 8083
+  name a file:            evenkeel run -c FILE
+  or backends:            evenkeel run --listen :8080 --to 127.0.0.1:9001
+  to forbid this:         EVENKEEL_REQUIRE_CONFIG=1";
 /// The prefix of environment variables that stand for configuration keys.
 const KEY_PREFIX: &str = "EVENKEEL__";
 
@@ -62,9 +70,13 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
     Ok(Loaded { plan, warnings, file, detected })
 }
 
-/// Finds, reads and checks the configuration to serve, so that it can be read again.
+/// Finds, reads and checks the configuration to serve, so that it can be read again. Where nothing
+/// says what to serve, that is the demo.
 pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
-    let (source, overrides) = written(arguments)?;
+    let (source, overrides) = match written(arguments) {
+        Err(Trouble::Mistake(why)) if why == NO_FILE && !file_required() => return demo(arguments),
+        written => written?,
+    };
     let is_stdin = source.as_ref().is_some_and(|source| source.name == STDIN_NAME);
     let file = source.as_ref().map(|source| PathBuf::from(&source.name));
     let text = Mutex::new(source);
@@ -86,7 +98,15 @@ pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
 
 /// True if this is the name of a file, and not of a text that came from elsewhere.
 pub(crate) fn is_file(name: &str) -> bool {
-    name != STDIN_NAME
+    ![STDIN_NAME, DEMO_NAME].contains(&name)
+}
+
+/// What serves when nothing says what to serve: mocks, told loudly.
+fn demo(arguments: &RunArguments) -> Result<Draft, Trouble> {
+    output::say(Tone::Warning, DEMO);
+    let (name, text) = (DEMO_NAME.to_owned(), DEMO_TEXT.to_owned());
+    let source = Source { name, text, format: Format::Yaml };
+    draft_of(source, overrides(arguments)?)
 }
 
 /// A text that is always the same, to serve.
@@ -119,14 +139,17 @@ fn written(arguments: &RunArguments) -> Result<(Option<Source>, Overrides), Trou
         Some(file) => Some(read(&file)?),
         None => None,
     };
-    let overrides = Overrides {
+    Ok((source, overrides(arguments)?))
+}
+
+fn overrides(arguments: &RunArguments) -> Result<Overrides, Trouble> {
+    Ok(Overrides {
         environment: environment()?,
         listen: arguments.listen.clone(),
         to: arguments.to.clone(),
         strategy: arguments.strategy.clone(),
         dialect: arguments.dialect,
-    };
-    Ok((source, overrides))
+    })
 }
 
 /// The variables that stand for configuration keys, of ours and of other products.

@@ -101,7 +101,8 @@ pub(super) fn status(view: &View<'_>, rows: &[Row<'_>]) -> HealthStatus {
 
 /// `{status, timestamp, backends: [{address, status, latency_ms, error_rate, active_connections,
 /// last_check}]}`. `address` is `host:port`; `status` of a backend is `healthy`, `unhealthy`, or
-/// `unknown` until its first probe has ended; `last_check` is null where there is none.
+/// `unknown` until its first probe has ended; `last_check` is null where there is none. `demo` is
+/// true if some backends are mocks, and else left out.
 pub fn health_json(view: &View<'_>) -> (HealthStatus, Value) {
     let rows = rows(view);
     let status = status(view, &rows);
@@ -115,11 +116,14 @@ pub fn health_json(view: &View<'_>) -> (HealthStatus, Value) {
             "last_check": row.last_check,
         })
     };
-    let document = json!({
+    let mut document = json!({
         "status": status.as_str(),
         "timestamp": time_text(view.unix_nanos),
         "backends": rows.iter().map(backend).collect::<Vec<Value>>(),
     });
+    if view.demo {
+        document["demo"] = true.into();
+    }
     (status, document)
 }
 

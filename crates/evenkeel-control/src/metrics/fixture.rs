@@ -90,6 +90,7 @@ impl Fixture {
             process: ProcessFigures::read(),
             version: "1.2.3",
             families: &self.families,
+            demo: false,
         }
     }
 

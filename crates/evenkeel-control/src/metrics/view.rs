@@ -41,6 +41,8 @@ pub struct View<'a> {
     pub version: &'a str,
     /// What to render as text.
     pub families: &'a [MetricFamily],
+    /// Some backends are mocks.
+    pub demo: bool,
 }
 
 /// How reloads ended.

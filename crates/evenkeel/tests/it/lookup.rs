@@ -52,9 +52,9 @@ fn evenkeel_config_comes_first_and_must_exist() {
 }
 
 #[test]
-fn without_a_file_run_says_how_to_start() {
-    for words in [&[][..], &["run"], &["run", "--listen", "127.0.0.1:0"]] {
-        let answer = Shell::new().run(words);
+fn without_a_file_that_is_required_run_says_how_to_start() {
+    for words in [&[][..], &["run"], &["run", "--listen", "127.0.0.1:0"], &["check"]] {
+        let answer = Shell::new().set("EVENKEEL_REQUIRE_CONFIG", "1").run(words);
         assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
         assert!(answer.stderr.contains("evenkeel demo"), "{words:?}: {answer:?}");
         assert!(answer.stderr.contains("--to"), "{words:?}: {answer:?}");
