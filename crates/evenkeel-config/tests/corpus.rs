@@ -1,7 +1,7 @@
-//! The corpus of the fuzz target `config`, and mutations of it, as YAML and as TOML.
+//! The corpora of the fuzz targets `config`, `dialect` and `import`, and mutations of them.
 #![expect(clippy::panic, reason = "a test ends where it fails")]
 
-use evenkeel_config::{Format, Overrides, Source, read};
+use evenkeel_config::{Dialect, Format, Overrides, Product, Source, convert, import, read};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -63,11 +63,26 @@ const WORDS: &[&str] = &[
     "routes",
     "pools",
     "name: web\n",
+    "preset: go-loadbalancer\n",
+    "# a comment\n",
+    " # beside",
+    "server",
+    "location / { proxy_pass http://a; }",
+    "listen 80;",
+    ";",
+    "backend b\n",
+    "use_backend b if { path /x }\n",
 ];
 
-/// Names and bytes of all seeds.
-static CORPUS: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/config");
+/// Names and bytes of all seeds of a target.
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+static CONFIG: LazyLock<Seeds> = LazyLock::new(|| seeds("config"));
+static DIALECT: LazyLock<Seeds> = LazyLock::new(|| seeds("dialect"));
+static IMPORT: LazyLock<Seeds> = LazyLock::new(|| seeds("import"));
+
+fn seeds(target: &str) -> Seeds {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let read = |entry: std::io::Result<fs::DirEntry>| {
         let entry = entry.unwrap_or_else(|error| panic!("{error}"));
@@ -75,7 +90,7 @@ static CORPUS: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
         (entry.file_name().to_string_lossy().into_owned(), bytes)
     };
     entries.map(read).collect()
-});
+}
 
 /// No text panics, and what is valid is shown in a way that reads back to the same.
 fn check(bytes: &[u8]) {
@@ -91,6 +106,36 @@ fn check(bytes: &[u8]) {
         let shown = configuration.to_yaml();
         let again = read_text(&shown, Format::Yaml).map(|again| again.to_yaml());
         assert_eq!(again.map_err(|errors| errors.to_string()), Ok(shown));
+    }
+}
+
+/// No text panics, and what is converted converts to itself.
+fn check_dialect(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let source =
+        |text: &str, format| Source { name: "seed".to_owned(), text: text.to_owned(), format };
+    let named = Dialect::names().filter_map(Dialect::parse).map(Some);
+    for dialect in named.chain([None]) {
+        for from in [Format::Yaml, Format::Toml] {
+            let Ok(once) = convert(&source(&text, from), dialect, Format::Yaml) else { continue };
+            let again = convert(&source(&once.text, Format::Yaml), None, Format::Yaml);
+            let again = again.map(|again| again.text).map_err(|errors| errors.to_string());
+            assert_eq!(again, Ok(once.text));
+        }
+    }
+}
+
+/// No text panics, and what is imported is valid.
+fn check_import(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let source = Source { name: "seed".to_owned(), text, format: Format::Yaml };
+    for product in [Product::Nginx, Product::Haproxy] {
+        for format in [Format::Yaml, Format::Toml] {
+            let Ok(imported) = import(&source, product, format) else { continue };
+            let native = Source { name: "native".to_owned(), text: imported.text, format };
+            let read = read(Some(&native), &Overrides::default());
+            assert!(read.is_ok(), "{}\n{}", native.text, read.err().unwrap_or_default());
+        }
     }
 }
 
@@ -120,7 +165,7 @@ impl Change {
         ]
     }
 
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, bytes: &mut Vec<u8>, corpus: &'static Seeds) {
         let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
         let piece = |at: usize, length: &usize, bytes: &[u8]| at..bytes.len().min(at + length);
         match self {
@@ -140,7 +185,7 @@ impl Change {
             }
             Change::Splice(at, seed, from, length) => {
                 let at = place(at, bytes);
-                let other = nth(seed);
+                let other = nth(seed, corpus);
                 let from = place(from, other);
                 bytes.splice(at..at, other[piece(from, length, other)].to_vec());
             }
@@ -153,26 +198,59 @@ impl Change {
     }
 }
 
-fn nth(seed: &Index) -> &'static [u8] {
-    CORPUS.values().nth(seed.index(CORPUS.len())).map_or(&[], Vec::as_slice)
+fn nth(seed: &Index, corpus: &'static Seeds) -> &'static [u8] {
+    corpus.values().nth(seed.index(corpus.len())).map_or(&[], Vec::as_slice)
 }
 
-#[test]
-fn every_seed() {
-    assert!(CORPUS.len() >= 10, "{:?}", CORPUS.keys());
-    for (name, bytes) in CORPUS.iter() {
+fn every_seed(corpus: &Seeds, least: usize, check: fn(&[u8])) {
+    assert!(corpus.len() >= least, "{:?}", corpus.keys());
+    for (name, bytes) in corpus {
         let result = std::panic::catch_unwind(|| check(bytes));
         assert!(result.is_ok(), "{name}");
     }
+}
+
+fn mutated(seed: &Index, changes: &[Change], corpus: &'static Seeds) -> Vec<u8> {
+    let mut bytes = nth(seed, corpus).to_vec();
+    changes.iter().for_each(|change| change.apply(&mut bytes, corpus));
+    bytes
+}
+
+#[test]
+fn every_seed_of_config() {
+    every_seed(&CONFIG, 10, check);
+}
+
+#[test]
+fn every_seed_of_dialect() {
+    every_seed(&DIALECT, 5, check_dialect);
+}
+
+#[test]
+fn every_seed_of_import() {
+    every_seed(&IMPORT, 2, check_import);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn mutated(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
-        let mut bytes = nth(&seed).to_vec();
-        changes.iter().for_each(|change| change.apply(&mut bytes));
-        check(&bytes);
+    fn mutated_config(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
+        check(&mutated(&seed, &changes, &CONFIG));
+    }
+}
+
+proptest! {
+    // Each one is converted as every dialect.
+    #![proptest_config(ProptestConfig::with_cases(CASES / 5))]
+
+    #[test]
+    fn mutated_dialect(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
+        check_dialect(&mutated(&seed, &changes, &DIALECT));
+    }
+
+    #[test]
+    fn mutated_import(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
+        check_import(&mutated(&seed, &changes, &IMPORT));
     }
 }

@@ -184,6 +184,12 @@ mod tests {
     }
 
     #[test]
+    fn localhost_needs_no_resolver() {
+        assert!(!backend("http://localhost:1").has_no_address());
+        assert!(backend("http://app.internal:1").has_no_address());
+    }
+
+    #[test]
     fn idle_close_time_needs_two_observations() {
         let backend = backend("127.0.0.1:1");
         let configured = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use crate::time::Nanos;
 use crossbeam_utils::CachePadded;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -125,6 +125,10 @@ impl Live {
     pub(super) fn new(endpoint: &Endpoint) -> Live {
         let fixed = match endpoint {
             Endpoint::Ip(address) => vec![*address],
+            // It always means this machine (RFC 6761 section 6.3): no need to wait for a resolver.
+            Endpoint::Name(host, port) if host.eq_ignore_ascii_case("localhost") => {
+                vec![(Ipv4Addr::LOCALHOST, *port).into()]
+            }
             Endpoint::Name(..) | Endpoint::Unix(_) => Vec::new(),
         };
         let slot = Slot::take();

@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod demo;
 mod installed;
+mod dialects;
 mod lookup;
 mod mounts;
 mod profiling;

@@ -193,7 +193,7 @@ mod tests {
             ("a;\n}\n", 2, "without {"),
             ("{ }", 1, "without a name"),
             ("\na 'x", 2, "not closed"),
-            (deep.as_str(), 66, "nested"),
+            (deep.as_str(), 65, "nested"),
         ] {
             let problem = parse(text).expect_err(text);
             assert_eq!(problem.place.line, line, "{text}: {problem:?}");

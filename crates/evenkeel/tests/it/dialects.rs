@@ -1,0 +1,150 @@
+//! Files of other products, served as they are, and beside them their converted twins.
+
+use crate::program::{Program, Shell, backend_of, get};
+
+const GOBALANCE: &str =
+    include_str!("../../../evenkeel-config/tests/fixtures/dialects/gobalance.yaml");
+const LOAD_BALANCER: &str =
+    include_str!("../../../evenkeel-config/tests/fixtures/dialects/load-balancer.yaml");
+const APPS: &str = include_str!("../../../evenkeel-config/tests/fixtures/dialects/apps.yaml");
+const PRESET: &str =
+    include_str!("../../../evenkeel-config/tests/fixtures/dialects/go-loadbalancer.yaml");
+
+/// A backend of its own process, and its address.
+fn backend(name: &str) -> (Program, String) {
+    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
+    let mut server = Shell::new().start(&words);
+    let line = server.line_with("listens on");
+    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
+    (server, address.to_owned())
+}
+
+fn shell() -> Shell {
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
+    shell.set("EVENKEEL__DEBUG__PPROF", "").set("EVENKEEL__LOGGING__FORMAT", "json")
+}
+
+/// A sample whose backends are these, in turn.
+fn with_backends(sample: &str, backends: &[&str]) -> String {
+    let mut text = sample.to_owned();
+    let ports =
+        ["localhost:8081", "localhost:8082", "localhost:8083", "localhost:9081", "localhost:9082"];
+    for (index, port) in ports.iter().chain(&["backend1:8081", "backend2:8082"]).enumerate() {
+        text = text.replace(port, backends[index % backends.len()]);
+    }
+    text
+}
+
+/// Status, kind and body of an answer, without what differs from one to the next.
+fn gist(answer: &str) -> (String, String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    let kind = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-type"));
+    let still = |line: &&str| !line.contains(char::is_numeric) && !line.contains("request_id");
+    let body: Vec<&str> = body.lines().filter(still).collect();
+    (status, kind.unwrap_or_default().to_owned(), body.join("\n"))
+}
+
+#[test]
+fn a_file_and_its_twin_give_the_same_answers() {
+    let ((_a, a), (_b, b)) = (backend("same"), backend("same"));
+    for (sample, paths) in [
+        (GOBALANCE, &["/", "/x?y=1", "/health", "/metrics", "/prometheus", "/lb"][..]),
+        (LOAD_BALANCER, &["/", "/health", "/metrics", "/prometheus"][..]),
+        (APPS, &["/", "/health", "/api/v1/loadBalancers/report", "/metrics"][..]),
+        (PRESET, &["/", "/lb/x", "/health", "/metrics", "/prometheus"][..]),
+    ] {
+        let shell = shell();
+        shell.write("old.yaml", &with_backends(sample, &[&a, &b]));
+        let converted = shell.run(&["convert", "old.yaml"]);
+        assert_eq!(converted.code, 0, "{converted:?}");
+        shell.write("new.yaml", &converted.stdout);
+        let answers = ["old.yaml", "new.yaml"].map(|file| {
+            let mut balancer = shell.start(&["run", "-c", file, "--listen", "127.0.0.1:0"]);
+            let address = balancer.address();
+            let answers: Vec<_> = paths.iter().map(|path| gist(&get(&address, path))).collect();
+            assert_eq!(balancer.terminate().code, 0);
+            answers
+        });
+        assert_eq!(answers[0], answers[1], "{sample}");
+    }
+}
+
+#[test]
+fn two_old_instances_start_beside_each_other() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    shell.write("old.yaml", &with_backends(GOBALANCE, &[&a]).replace("0.0.0.0", "127.0.0.1"));
+    let mut first = shell.start(&["run", "-c", "old.yaml", "--listen", "127.0.0.1:0"]);
+    let admin = first.event("started")["admin"].as_str().expect("bound").to_owned();
+    let second = Shell::new().set("EVENKEEL__ADMIN__BIND", &admin);
+    second.write("old.yaml", &with_backends(GOBALANCE, &[&a]));
+    let mut second = second.start(&["run", "-c", "old.yaml", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.event("admin_unavailable")["address"], admin.as_str());
+    assert_eq!(backend_of(&get(&second.address(), "/")), "a");
+}
+
+#[test]
+fn the_preset_greets_and_plays_backends() {
+    let free: Vec<_> =
+        (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let ports: Vec<String> =
+        free.iter().map(|it| it.local_addr().expect("bound").to_string()).collect();
+    drop(free);
+    let (_a, a) = backend("real");
+    let backends = [ports[0].as_str(), ports[1].as_str(), a.as_str()];
+    let text = with_backends(PRESET, &backends);
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
+    shell.write("config.yaml", &text);
+    let mut balancer = shell.start(&["--listen", "127.0.0.1:0"]);
+    let weighted = backends.iter().zip([3, 2, 1]);
+    let added: Vec<String> = weighted
+        .map(|(at, weight)| format!("[INFO] Added backend: http://{at} (weight: {weight})"))
+        .collect();
+    let mut lines = vec![
+        "[INFO] Starting Go Load Balancer Application".to_owned(),
+        "[INFO] Initializing backend servers...".to_owned(),
+    ];
+    lines.extend(added);
+    lines.push("[INFO] Load balancer starting on 127.0.0.1:0".to_owned());
+    for line in lines {
+        assert_eq!(balancer.line_with(&line), line);
+    }
+    assert!(balancer.line_with("mock_started").starts_with("[WARN] "));
+    assert!(balancer.line_with("mock_not_needed").contains(&a));
+    let started = balancer.line_with("started: ");
+    let listener = started.split("listeners=\"").nth(1).or(started.split("listeners=").nth(1));
+    let address = listener.and_then(|text| text.split(['"', ' ']).next()).expect("listeners");
+    let address = address.split_once('=').expect("NAME=ADDRESS").1.to_owned();
+    assert_eq!(
+        balancer.line_with("ready to accept"),
+        "[INFO] Load balancer is ready to accept connections"
+    );
+    let answers: Vec<String> = (0..60).map(|_| get(&address, "/lb")).collect();
+    let demo = answers.iter().filter(|answer| answer.to_lowercase().contains("x-demo: 1")).count();
+    assert!((1..60).contains(&demo), "two of three backends are mocks: {demo}");
+    assert!(
+        get(&address, "/health").contains("\"demo\": true")
+            || get(&address, "/health").contains("\"demo\":true")
+    );
+}
+
+#[test]
+fn nginx_and_haproxy_files_come_with_a_report() {
+    let shell = Shell::new();
+    shell.write(
+        "nginx.conf",
+        "events {}\nhttp {\n  upstream app { server 127.0.0.1:1; }\n  server {\n    listen 8080;\n    \
+         image_filter test;\n    location / { proxy_pass http://app; }\n  }\n}\n",
+    );
+    let converted = shell.run(&["convert", "nginx.conf", "--from", "nginx"]);
+    assert_eq!(converted.code, 0, "{converted:?}");
+    assert!(converted.stderr.contains("nginx.conf:6: unsupported: image_filter test\n"));
+    assert!(converted.stderr.contains("nginx.conf:5: exact: listen 8080"), "{converted:?}");
+    shell.write("native.yaml", &converted.stdout);
+    assert_eq!(shell.run(&["check", "-c", "native.yaml"]).code, 0);
+    shell.write("bad.cfg", "frontend\n");
+    let refused = shell.run(&["convert", "bad.cfg", "--from", "haproxy"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.starts_with("bad.cfg:1:1: "), "{refused:?}");
+}
