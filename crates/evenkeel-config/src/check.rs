@@ -1,12 +1,13 @@
 //! What no key can tell alone: names that are used and defined, keys that exclude each other.
 
 mod scale;
+mod wire;
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Host, Name, Whole};
 use crate::sections::{AffinityType, Match, Mount, Pool, Root, Route};
 use crate::suggest::closest;
-use crate::tree::{Node, Value};
+use crate::tree::{Node, Place, Value};
 use evenkeel_core::address::BindAddress;
 use evenkeel_core::affinity::CookieKeys;
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
         check.pool(pool, &format!("pools[{index}]"));
     }
     check.references(root);
+    check.wire(root);
     for (index, route) in root.routes.iter().enumerate() {
         check.route(route, &format!("routes[{index}]"));
     }
@@ -120,13 +122,17 @@ impl Check<'_> {
         self.problems.push(Problem { place, path: path.to_owned(), fault: fault.into() });
     }
 
+    fn report_at(&mut self, place: Place, path: &str, fault: Fault) {
+        self.problems.push(Problem { place, path: path.to_owned(), fault });
+    }
+
     /// True if nothing was written, or an empty list: no problem was reported for it yet.
     fn is_empty(&self, path: &str) -> bool {
         self.tree.at(path).is_none_or(|node| node.value == Value::Seq(Vec::new()))
     }
 
     fn present(&mut self, root: &Root) {
-        if root.pools.is_empty() && self.is_empty("pools") {
+        if root.pools.is_empty() && self.is_empty("pools") && wire::needs_pools(root) {
             let hint = r#"smallest file: backends: ["127.0.0.1:8081", "127.0.0.1:8082"]"#;
             self.report("pools", Fault::new("`pools` is missing: needs at least one").hint(hint));
         }
@@ -134,7 +140,8 @@ impl Check<'_> {
             let fault = Fault::new("`listeners` is missing: needs at least one");
             self.report("listeners", fault.hint(r#"listeners: [{ bind: ":8080" }]"#));
         }
-        if root.routes.is_empty() && root.pools.len() > 1 && self.is_empty("routes") {
+        let routed = wire::needs_routes(root);
+        if root.routes.is_empty() && root.pools.len() > 1 && self.is_empty("routes") && routed {
             let message = "`routes` is missing: with several pools, needs at least one";
             let fault = Fault::new(message);
             self.report("routes", fault.hint("routes: [{ pool: NAME }]"));

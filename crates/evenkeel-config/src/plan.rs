@@ -25,7 +25,7 @@ pub(crate) fn plan(root: &Root) -> Plan {
     Plan {
         listeners: root.listeners.iter().map(|one| listener(one, &index)).collect(),
         routes: root.routes.iter().map(|one| route(one, &index)).collect(),
-        pools: root.pools.iter().map(pool::pool).collect(),
+        pools: root.pools.iter().map(|one| pool::pool(one, wire::user(root, one))).collect(),
         admin: admin(&root.admin),
         logging: logging(&root.logging),
         metrics: root.metrics.families.iter().copied().map(family).collect(),

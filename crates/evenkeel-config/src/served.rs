@@ -4,9 +4,7 @@
 //! here.
 
 use crate::diagnostic::{Fault, Problem};
-use crate::sections::{
-    AcceptProxy, DriverType, Listener, ListenerProtocol, Pool, Root, Route, SendProxy, UdpLimits,
-};
+use crate::sections::{DriverType, Listener, ListenerProtocol, Pool, Root, Route};
 use crate::tree::{Node, Value};
 use serde_json::json;
 
@@ -48,22 +46,13 @@ impl<S> Gap<S> {
 const ROOT: &[Gap<Root>] = &[
 ];
 
-const LISTENER: &[Gap<Listener>] = &[
-    refused("protocol", |it: &Listener| it.protocol != ListenerProtocol::Http)
-        .except("`http` is served"),
-    refused("proxy_protocol", |it: &Listener| it.proxy_protocol != AcceptProxy::Off)
-        .except("`off` is served"),
-    refused("redirect", |it| it.redirect.is_some()),
-    refused("sni_routes", |it| !it.sni_routes.is_empty()),
-    refused("pool", |it| it.pool.is_some()),
-    refused("udp", |it| it.udp != UdpLimits::default()),
-];
+const LISTENER: &[Gap<Listener>] =
+    &[refused("protocol", |it: &Listener| it.protocol == ListenerProtocol::Udp)
+        .except("`http` and `tcp` are served")];
 
 const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 
 const POOL: &[Gap<Pool>] = &[
-    refused("proxy_protocol", |it: &Pool| it.proxy_protocol != SendProxy::Off)
-        .except("`off` is served"),
     refused("discovery", |it| it.discovery.0 != json!({})),
     refused("autoscale.lease.redis", |it: &Pool| {
         it.autoscale.0.as_ref().is_some_and(|scale| !scale.lease.redis.0.is_empty())

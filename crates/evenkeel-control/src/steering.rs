@@ -166,7 +166,7 @@ impl Steering {
         let course = self.lock_course();
         let next = State { written, ..course.state.clone() };
         let configuration = configuration_of(&next, &course.leaving)?;
-        let (mut plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
         divide::lay_over(&mut plan, &next.divisions);
         let snapshot = self.server.state().snapshot();
         let mut preview = preview::preview(&snapshot, &plan);
@@ -339,7 +339,7 @@ impl Steering {
     /// Puts a state in force.
     fn change_quietly(&self, course: &mut Course, next: State) -> Result<Applied, Rejected> {
         let configuration = configuration_of(&next, &course.leaving)?;
-        let (mut plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
         divide::lay_over(&mut plan, &next.divisions);
         let before = self.in_force.load_full();
         let served = self.server.apply(plan.clone());

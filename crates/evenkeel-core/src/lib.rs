@@ -12,6 +12,7 @@ pub mod autoscale;
 pub mod backend;
 pub mod breaker;
 pub mod chunked;
+pub mod client_hello;
 pub mod failure;
 pub mod field;
 pub mod framing;

@@ -4,9 +4,10 @@
 use crate::client_ip::{client_ip, may_use};
 use crate::exchange::Exchange;
 use crate::http1::Peer;
-use crate::mount;
+use crate::mount::{self, Own};
 use crate::net::Net;
 use crate::record::Part;
+use crate::redirect;
 use crate::session;
 use crate::trace;
 use crate::worker::{Scratch, Worker};
@@ -202,10 +203,16 @@ impl<N: Net> Exchange<N> {
             return Err(Failure::Misdirected);
         }
         if !listener.mounts.is_empty() {
-            self.mounted = mount::find(asked, host_lower, view.matching).map(Box::new);
+            let found = mount::find(asked, host_lower, view.matching);
+            self.mounted = found.map(|wish| Box::new(Own::Mount(wish)));
             if self.mounted.is_some() {
                 return Ok(());
             }
+        }
+        if let Some(redirect) = &listener.redirect {
+            let page = redirect::page(redirect, asked, view.forward)?;
+            self.mounted = Some(Box::new(Own::Page(page)));
+            return Ok(());
         }
         let lines = asked.lines();
         let query = asked.query((host_lower, view.matching), &lines);

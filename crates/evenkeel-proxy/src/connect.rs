@@ -220,7 +220,8 @@ pub(crate) async fn connect<N: Net>(
     Ok(BackendConnection { stream, reused, secure })
 }
 
-async fn connect_within<N: Net>(
+/// A connection, made at the cost of idle ones if descriptors have run out.
+pub(crate) async fn connect_within<N: Net>(
     worker: &Worker<N>,
     target: (&Backend, &Beginning),
     patience: Duration,

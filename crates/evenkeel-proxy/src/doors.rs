@@ -2,7 +2,7 @@
 
 use crate::server::StartError;
 use crate::socket::{self, BoundSocket, WorkerSockets};
-use evenkeel_core::plan::ListenerPlan;
+use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::snapshot::{Door, Snapshot};
 use std::sync::Arc;
 
@@ -40,6 +40,10 @@ impl Doors {
             let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
             let ours: Vec<u16> = self.ports();
             let sockets = socket::bind(&listener.bind, workers, &ours).map_err(failed)?;
+            if matches!(listener.protocol, ListenerProtocol::Tcp(_)) {
+                let mut all = sockets.iter().flatten();
+                all.try_for_each(BoundSocket::show_silent_clients).map_err(failed)?;
+            }
             let mut bound = Bound {
                 number: door.number,
                 name: Arc::clone(&listener.name),

@@ -18,7 +18,7 @@ use crate::call::Call;
 use crate::clock::Nanos;
 use crate::http1::Client;
 use crate::http2::Spoken;
-use crate::mount::{self, Wish};
+use crate::mount::{self, Own};
 use crate::net::Net;
 use crate::own_lines::OwnLines;
 use crate::record::{Record, Times};
@@ -136,7 +136,7 @@ pub(crate) struct Exchange<N: Net> {
     /// When a refused request may come again, if that is known.
     pub(crate) retry_after: Option<Duration>,
     /// What a mount is asked for; then no backend is.
-    pub(crate) mounted: Option<Box<Wish>>,
+    pub(crate) mounted: Option<Box<Own>>,
     /// Interim responses that the client has not taken yet; they come before anything else.
     pub(crate) ahead: Outbox,
 }
@@ -308,8 +308,8 @@ pub(crate) async fn run<N: Net>(
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
 ) -> Next {
-    if let Some(wish) = exchange.mounted.take() {
-        return Box::pin(mount::answer(worker, client, exchange, *wish)).await;
+    if let Some(own) = exchange.mounted.take() {
+        return Box::pin(mount::answer(worker, client, exchange, *own)).await;
     }
     let snapshot = exchange.record.snapshot().clone();
     let index = exchange.record.pool;

@@ -116,13 +116,7 @@ pub(crate) async fn run<N: Net>(
         let ends = exchange.version == Version::Http10;
         return Ok(if ends { Next::Reset } else { Next::Close });
     }
-    let shared = this.pool.plan.proxy_protocol == SendProxy::Off;
-    if this.reusable && shared && !worker.is_draining() {
-        let bounds = &this.pool.plan.connections;
-        worker.idle.borrow_mut().give(this.pick, bounds, this.connection, worker.recent());
-    } else {
-        this.connection.stream.farewell();
-    }
+    this.let_go(worker);
     Ok(match (exchange.persistence, exchange.upload.has_arrived()) {
         (Persistence::Keep, true) => Next::Request,
         (Persistence::Close, true) if exchange.client_closes && client.carry.is_empty() => {
@@ -146,11 +140,22 @@ impl<S: Stream> Try<'_, S> {
             deadline: &client.deadline,
             until: exchange.until(Duration::MAX),
             listener: client.listener,
-            pool: self.pool,
             pick: self.pick,
+            idle: self.pool.plan.timeouts.idle,
         };
-        let moved = tunnel::run(worker, ends, down, terms).await;
-        (exchange.record.bytes_in, exchange.record.bytes_out) = moved;
+        let ended = tunnel::run(worker, ends, down, terms).await;
+        (exchange.record.bytes_in, exchange.record.bytes_out) = ended.moved;
+    }
+
+    /// Keeps the connection for another exchange, if it can serve one.
+    fn let_go<N: Net<Stream = S>>(mut self, worker: &Worker<N>) {
+        let shared = self.pool.plan.proxy_protocol == SendProxy::Off;
+        if self.reusable && shared && !worker.is_draining() {
+            let bounds = &self.pool.plan.connections;
+            worker.idle.borrow_mut().give(self.pick, bounds, self.connection, worker.recent());
+        } else {
+            self.connection.stream.farewell();
+        }
     }
 
     fn failure<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> TryFailure {

@@ -83,11 +83,26 @@ impl Page {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         304 => "Not Modified",
         404 => "Not Found",
         503 => "Service Unavailable",
         _ => "",
     }
+}
+
+/// An answer that needs no backend.
+#[derive(Debug)]
+pub(crate) enum Own {
+    /// It is made elsewhere.
+    Mount(Wish),
+    /// It is made already.
+    Page(Page),
 }
 
 /// What a mount was asked for, before there is somebody to tell it to.
@@ -121,16 +136,21 @@ pub(crate) fn find(asked: Asked<'_>, host: &[u8], path: &[u8]) -> Option<Wish> {
     })
 }
 
-/// Answers a client of a mount.
+/// Answers a client without a backend.
 pub(crate) async fn answer<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
-    wish: Wish,
+    own: Own,
 ) -> Next {
-    let page = ask(worker, exchange, client.listener, wish).await;
-    worker.now();
-    let page = page.unwrap_or_else(Page::unavailable);
+    let page = match own {
+        Own::Page(page) => page,
+        Own::Mount(wish) => {
+            let made = ask(worker, exchange, client.listener, wish).await;
+            worker.now();
+            made.unwrap_or_else(Page::unavailable)
+        }
+    };
     let unread = settle(exchange, false);
     exchange.record.status = page.status;
     let with_body = exchange.verb != Verb::Head;

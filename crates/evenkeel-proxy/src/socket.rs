@@ -168,6 +168,14 @@ pub enum BoundSocket {
 }
 
 impl BoundSocket {
+    /// For clients that may wait for us to speak: they are shown at once.
+    pub(crate) fn show_silent_clients(&self) -> io::Result<()> {
+        match self {
+            BoundSocket::Tcp(listener) => defer_accept(listener.as_fd(), 0),
+            BoundSocket::Unix(_) => Ok(()),
+        }
+    }
+
     /// Another descriptor of the same socket.
     pub fn try_clone(&self) -> io::Result<BoundSocket> {
         Ok(match self {
@@ -249,7 +257,7 @@ fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<RawSocket> {
     if sharing == Sharing::Workers {
         // Accepted connections inherit it.
         socket.set_tcp_nodelay(true)?;
-        defer_accept(&socket)?;
+        defer_accept(socket.as_fd(), DEFER_ACCEPT_SECONDS)?;
     }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -258,8 +266,7 @@ fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<RawSocket> {
 
 /// A client that speaks first is shown to us when it has spoken: one wake-up instead of two.
 #[expect(unsafe_code, reason = "no library wraps TCP_DEFER_ACCEPT")]
-fn defer_accept(socket: &RawSocket) -> io::Result<()> {
-    let seconds = DEFER_ACCEPT_SECONDS;
+fn defer_accept(socket: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for the whole call, and the pointer and length describe
     // `seconds`, a live c_int, which is what this option takes.
     let result = unsafe {

@@ -5,11 +5,11 @@ use crate::clock::Nanos;
 use crate::deadline::Deadline;
 use crate::frame_position::{FramePosition, close_for_backend, close_for_client};
 use crate::net::{Net, Stream};
-use crate::pump::Pump;
+use crate::pump::{Pump, PumpError};
 use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::backend::OpenTunnel;
-use evenkeel_core::pool::{Pick, Pool};
+use evenkeel_core::pool::Pick;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,22 +28,34 @@ pub(crate) struct Terms<'a> {
     pub(crate) deadline: &'a Deadline,
     /// When the exchange's own time is up.
     pub(crate) until: Nanos,
+    /// The number of the listener that it came in by.
     pub(crate) listener: usize,
-    pub(crate) pool: &'a Pool,
     pub(crate) pick: &'a Pick,
+    /// How long nothing may move.
+    pub(crate) idle: Duration,
 }
 
-/// Carries bytes until both directions ended, one broke, nothing moved for the pool's idle timeout,
-/// or it has to go. Returns bytes (from the client, to the client).
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ended {
+    /// Bytes from the client, and to it.
+    pub(crate) moved: (u64, u64),
+    /// The client's connection broke.
+    pub(crate) client_broke: bool,
+    /// The backend's did.
+    pub(crate) backend_broke: bool,
+}
+
+/// Carries bytes until both directions ended, one broke, nothing moved for the idle timeout, or it
+/// has to go.
 pub(crate) async fn run<N: Net>(
     worker: &Worker<N>,
     ends: (&mut Wire<N::Stream>, &mut Vec<u8>, &mut Wire<N::Stream>),
     down: Box<Pump>,
     terms: Terms<'_>,
-) -> (u64, u64) {
+) -> Ended {
     let _counted = OpenTunnel::to(terms.pick);
     let (client, carry, backend) = ends;
-    let idle = terms.pool.plan.timeouts.idle;
     let mut up = Direction::new(Box::new(Pump::raw()));
     if down.position().is_some() {
         up.pump.follow_frames();
@@ -51,13 +63,13 @@ pub(crate) async fn run<N: Net>(
     let mut down = Direction::new(down.into_tunnel());
     let mut nothing = Vec::new();
     let mut moved_at = worker.now();
-    let bound = |moved_at: Nanos| moved_at.after(idle).min(terms.until);
+    let bound = |moved_at: Nanos| moved_at.after(terms.idle).min(terms.until);
     terms.deadline.set(bound(moved_at));
     poll_fn(|cx| {
         let before = (up.pump.progress(), down.pump.progress());
         up.poll(cx, worker, (client, carry), backend);
         down.poll(cx, worker, (backend, &mut nothing), client);
-        let over = up.broken || down.broken || (up.closed && down.closed);
+        let over = up.is_broken() || down.is_broken() || (up.closed && down.closed);
         if (up.pump.progress(), down.pump.progress()) != before {
             moved_at = worker.now();
             terms.deadline.set(bound(moved_at));
@@ -81,7 +93,7 @@ pub(crate) async fn run<N: Net>(
         if quiet { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    if !up.broken && !down.broken {
+    if !up.is_broken() && !down.is_broken() {
         terms.deadline.set(worker.now().after(FAREWELL));
         poll_fn(|cx| {
             let ended = [up.poll_end(cx, client, backend), down.poll_end(cx, backend, client)];
@@ -92,18 +104,33 @@ pub(crate) async fn run<N: Net>(
     }
     up.pump.release(worker);
     down.pump.release(worker);
-    (up.pump.moved, down.pump.moved)
+    Ended {
+        moved: (up.pump.moved, down.pump.moved),
+        client_broke: up.broke == Some(Side::Source) || down.broke == Some(Side::Target),
+        backend_broke: up.broke == Some(Side::Target) || down.broke == Some(Side::Source),
+    }
+}
+
+/// One end of a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Source,
+    Target,
 }
 
 struct Direction {
     pump: Box<Pump>,
     closed: bool,
-    broken: bool,
+    broke: Option<Side>,
 }
 
 impl Direction {
     fn new(pump: Box<Pump>) -> Direction {
-        Direction { pump, closed: false, broken: false }
+        Direction { pump, closed: false, broke: None }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broke.is_some()
     }
 
     fn is_flushed(&self) -> bool {
@@ -154,16 +181,17 @@ impl Direction {
         from: (&mut Wire<N::Stream>, &mut Vec<u8>),
         to: &mut Wire<N::Stream>,
     ) {
-        if self.closed || self.broken {
+        if self.closed || self.is_broken() {
             return;
         }
         match self.pump.poll(cx, worker, from, to) {
             Poll::Pending => {}
-            Poll::Ready(Err(_)) => self.broken = true,
+            Poll::Ready(Err(PumpError::Write)) => self.broke = Some(Side::Target),
+            Poll::Ready(Err(_)) => self.broke = Some(Side::Source),
             Poll::Ready(Ok(())) => match to.poll_shutdown(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.closed = true,
-                Poll::Ready(Err(_)) => self.broken = true,
+                Poll::Ready(Err(_)) => self.broke = Some(Side::Target),
             },
         }
     }

@@ -51,11 +51,27 @@ async fn wait_until<N: Net>(
     exchange: &Exchange<N>,
     (pool, now, until): (&Pool, Nanos, Nanos),
 ) -> Result<Pick, Failure> {
-    let room = &pool.waiting;
     if now >= until {
         return Err(Failure::QueueTimeout);
     }
     client.deadline.set_waiting(until, None);
+    let again = || exchange.pick(pool, Turn::Called);
+    let gone = |cx: &mut Context<'_>| has_left(cx, client, exchange);
+    queue_up(worker, (pool, now, until), again, gone).await
+}
+
+/// Waits for a place in a pool: `pick` is asked again when called, and `is_gone` whether the client
+/// still waits.
+///
+/// # Errors
+/// The queue is full, the wait took too long, nobody may be tried any more, or the client left.
+pub(crate) async fn queue_up<N: Net>(
+    worker: &Worker<N>,
+    (pool, now, until): (&Pool, Nanos, Nanos),
+    pick: impl Fn() -> Result<Pick, NoPick>,
+    mut is_gone: impl FnMut(&mut Context<'_>) -> bool,
+) -> Result<Pick, Failure> {
+    let room = &pool.waiting;
     let mut seat = Seat { room, ticket: None };
     poll_fn(|cx| {
         let called = match seat.ticket {
@@ -79,7 +95,7 @@ async fn wait_until<N: Net>(
             },
         };
         if called && let Some(ticket) = seat.ticket {
-            match exchange.pick(pool, Turn::Called) {
+            match pick() {
                 Ok(pick) => {
                     seat.ticket = None;
                     return Poll::Ready(Ok(pick));
@@ -94,19 +110,18 @@ async fn wait_until<N: Net>(
                 }
             }
         }
-        has_left(cx, client, exchange)
+        if is_gone(cx) { Poll::Ready(Err(Failure::ClientGone)) } else { Poll::Pending }
     })
     .await
 }
 
-/// Ready if the client has broken the connection.
+/// True if the client has broken the connection.
 fn has_left<N: Net>(
     cx: &mut Context<'_>,
     client: &mut Client<N::Stream>,
     exchange: &Exchange<N>,
-) -> Poll<Result<Pick, Failure>> {
-    let left = exchange.upload.has_arrived()
+) -> bool {
+    exchange.upload.has_arrived()
         && client.stream.poll_readable(cx).is_ready()
-        && client.stream.peek() == Peek::Gone;
-    if left { Poll::Ready(Err(Failure::ClientGone)) } else { Poll::Pending }
+        && client.stream.peek() == Peek::Gone
 }

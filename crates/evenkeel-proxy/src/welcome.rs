@@ -1,5 +1,5 @@
-//! Between accept and the first byte of HTTP: the TLS handshake. One deadline covers all of it, and
-//! nothing that arrives meanwhile moves it.
+//! Between accept and the first byte of what a client has come for: a PROXY header, the TLS
+//! handshake. One deadline covers all of it, and nothing that arrives meanwhile moves it.
 //!
 //! Handshakes cost ten times what a request costs, so they take turns: in one round of the worker's
 //! tasks one handshake goes on by one step, and whoever is being served does not wait behind more.
@@ -9,14 +9,17 @@ use crate::deadline::Deadline;
 use crate::http1::{self, Peer, Place};
 use crate::net::{Net, Stream};
 use crate::reply;
+use crate::tcp;
 use crate::tls::{Acceptor, Identity, Material, TlsStream};
 use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
-use evenkeel_core::plan::ListenerPlan;
+use evenkeel_core::plan::{AcceptProxy, ListenerPlan, ListenerProtocol};
+use evenkeel_core::proxy_protocol::{self, Opening, Told};
 use evenkeel_core::stats::Handshake;
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -77,9 +80,11 @@ pub(crate) type Entry = (usize, Place);
 /// True if a client of this listener speaks HTTP from its first byte.
 pub(crate) fn is_plain(listener: &ListenerPlan) -> bool {
     listener.tls.is_none()
+        && listener.proxy_protocol == AcceptProxy::Off
+        && listener.protocol == ListenerProtocol::Http
 }
 
-/// Serves a client that has something to settle before it speaks HTTP.
+/// Serves a client that has something to settle first, or speaks no HTTP.
 pub(crate) async fn serve<N: Net>(
     worker: Rc<Worker<N>>,
     stream: N::Stream,
@@ -90,41 +95,109 @@ pub(crate) async fn serve<N: Net>(
     let deadline = worker.deadlines.register(waker, entry.0);
     let snapshot = worker.snapshot();
     let Some(listener) = snapshot.listener(entry.0) else { return };
-    let (Some(tls), Some(acceptor)) =
-        (&listener.tls, Material::of(&snapshot).acceptor(&listener.name))
-    else {
-        return;
-    };
+    let tls = listener.tls.as_ref();
+    let patience = tls.map_or(listener.limits.request_head_timeout, |tls| tls.handshake_timeout);
     let now = worker.now();
-    deadline.set_waiting(now.after(tls.handshake_timeout), Some(now));
-    let shaken = shake_hands(&worker, stream, acceptor, &deadline).await;
+    deadline.set_waiting(now.after(patience), Some(now));
+    let settled = settle(&worker, (stream, peer), listener, &deadline).await;
+    let Some(guest) = settled else { return };
+    drop(deadline);
+    let protocol = listener.protocol.clone();
+    drop(snapshot);
+    match protocol {
+        ListenerProtocol::Http => http1::serve(worker, guest, entry).await,
+        ListenerProtocol::Tcp(plan) => Box::pin(tcp::serve(worker, guest, plan, entry)).await,
+        // Datagrams have no connections.
+        ListenerProtocol::Udp(_) => {}
+    }
+}
+
+/// The header and the handshake; `None` if the client is not let in.
+async fn settle<N: Net>(
+    worker: &Worker<N>,
+    (mut stream, peer): (N::Stream, Peer),
+    listener: &ListenerPlan,
+    deadline: &Deadline,
+) -> Option<Guest<N::Stream>> {
+    let (peer, arrived) = match (listener.proxy_protocol, peer.trusted) {
+        (AcceptProxy::Off, _) | (AcceptProxy::Optional, false) => (peer, Vec::new()),
+        (AcceptProxy::Required, false) => return None,
+        (AcceptProxy::Optional | AcceptProxy::Required, true) => {
+            let required = listener.proxy_protocol == AcceptProxy::Required;
+            let (told, arrived) = read_header(worker, &mut stream, deadline, required).await?;
+            (told.map_or(peer, |told| peer_of(&told, listener)), arrived)
+        }
+    };
+    if listener.tls.is_none() {
+        return Some(Guest { stream: Wire::Plain(stream), peer, carry: arrived });
+    }
+    let snapshot = worker.snapshot();
+    let acceptor = Material::of(&snapshot).acceptor(&listener.name)?;
+    let shaken = shake_hands(worker, (stream, arrived), acceptor, deadline).await;
     let result = match &shaken {
         Ok(_) => Handshake::Success,
         Err(result) => *result,
     };
     worker.counts.handshake(&listener.name, result);
-    let Ok(stream) = shaken else { return };
-    drop(deadline);
+    let stream = shaken.ok()?;
     let identity = Identity::of(&stream, Arc::clone(acceptor));
     let peer = Peer { secure: Some(Rc::new(identity)), ..peer };
-    drop(snapshot);
-    let guest = Guest { stream: Wire::Tls(Box::new(stream)), peer, carry: Vec::new() };
-    http1::serve(worker, guest, entry).await;
+    Some(Guest { stream: Wire::Tls(Box::new(stream)), peer, carry: Vec::new() })
+}
+
+/// The client that a header tells of.
+fn peer_of(told: &(SocketAddr, SocketAddr), listener: &ListenerPlan) -> Peer {
+    let (source, destination) = *told;
+    let peer = Peer::new(Some(source), &listener.trusted_proxies);
+    Peer { called: Some(destination), ..peer }
+}
+
+/// Source and destination of a connection, as a header tells them.
+type Route = (SocketAddr, SocketAddr);
+
+/// Reads a PROXY header, and what has come behind it. The outer `None`: there should have been one.
+async fn read_header<N: Net>(
+    worker: &Worker<N>,
+    stream: &mut N::Stream,
+    deadline: &Deadline,
+    required: bool,
+) -> Option<(Option<Route>, Vec<u8>)> {
+    let mut arrived = Vec::new();
+    let mut piece = [0; FIRST_READ_BYTES];
+    loop {
+        let read = in_time(worker, deadline, |cx| stream.poll_read(cx, &mut piece)).await.ok()?;
+        let length = read.ok().filter(|length| *length > 0)?;
+        arrived.extend_from_slice(&piece[..length]);
+        match proxy_protocol::parse(&arrived).ok()? {
+            Opening::Partial => {}
+            Opening::Absent if required => return None,
+            Opening::Absent => return Some((None, arrived)),
+            Opening::Header(told, used) => {
+                arrived.drain(..used);
+                let route = match told {
+                    Told::Nothing => None,
+                    Told::Client { source, destination } => Some((source, destination)),
+                };
+                return Some((route, arrived));
+            }
+        }
+    }
 }
 
 /// The handshake; on failure, what came of it.
 async fn shake_hands<N: Net>(
     worker: &Worker<N>,
-    mut stream: N::Stream,
+    (mut stream, mut arrived): (N::Stream, Vec<u8>),
     acceptor: &Acceptor,
     deadline: &Deadline,
 ) -> Result<TlsStream<N::Stream>, Handshake> {
     let Some(_under_way) = worker.handshakes.enter() else { return Err(Handshake::Shed) };
-    let mut arrived = vec![0; FIRST_READ_BYTES];
-    let read = in_time(worker, deadline, |cx| stream.poll_read(cx, &mut arrived)).await?;
-    match read {
-        Ok(length) if length > 0 => arrived.truncate(length),
-        Ok(_) | Err(_) => return Err(Handshake::ClientGone),
+    if arrived.is_empty() {
+        arrived = vec![0; FIRST_READ_BYTES];
+        match in_time(worker, deadline, |cx| stream.poll_read(cx, &mut arrived)).await? {
+            Ok(length) if length > 0 => arrived.truncate(length),
+            Ok(_) | Err(_) => return Err(Handshake::ClientGone),
+        }
     }
     if is_http(&arrived) {
         answer_plain(&worker.net, stream).await;

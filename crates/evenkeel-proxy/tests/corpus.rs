@@ -79,6 +79,11 @@ fn chunked() {
 }
 
 #[test]
+fn client_hello() {
+    replay("client_hello");
+}
+
+#[test]
 fn exchange() {
     replay("exchange");
 }
@@ -86,6 +91,11 @@ fn exchange() {
 #[test]
 fn path() {
     replay("path");
+}
+
+#[test]
+fn proxy_header() {
+    replay("proxy_header");
 }
 
 #[test]

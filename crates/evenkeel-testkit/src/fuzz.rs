@@ -7,11 +7,13 @@
 mod exchange;
 mod heads;
 mod mutate;
+mod openings;
 mod record;
 
 pub use exchange::exchange;
 pub use heads::{request_head, response_head};
 pub use mutate::mutate;
+pub use openings::{client_hello, proxy_header};
 pub use record::access_record;
 
 use evenkeel_core::chunked::{ChunkDecoder, ChunkError, ChunkStep};
@@ -26,8 +28,10 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("access_record", access_record),
     ("chunked", chunked),
+    ("client_hello", client_hello),
     ("exchange", exchange),
     ("path", path),
+    ("proxy_header", proxy_header),
     ("request_head", request_head),
     ("response_head", response_head),
 ];

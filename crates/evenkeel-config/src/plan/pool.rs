@@ -4,14 +4,15 @@ use super::{bound, scale, wire};
 use crate::scalar::{HashKey, RetryOn};
 use crate::sections::{
     Admission, Affinity, AffinityType, BackendEntry, CircuitBreaker, Connections, Hash, Health,
-    HealthType, Pool, PoolProtocol, Retry, RetryMethods,
+    HealthType, ListenerProtocol, Pool, PoolProtocol, Retry, RetryMethods,
 };
 use evenkeel_core::plan::{
     self, AdminState, AffinityPlan, BackendPlan, BackoffPlan, BreakerPlan, ConnectionsPlan,
     CookiePlan, HashPlan, HealthCheck, HealthPlan, HttpCheck, PoolPlan, RetryPlan, TimeoutsPlan,
 };
 
-pub(super) fn pool(pool: &Pool) -> PoolPlan {
+/// `user`: the protocol of a tcp or udp listener that uses it.
+pub(super) fn pool(pool: &Pool, user: Option<ListenerProtocol>) -> PoolPlan {
     PoolPlan {
         name: pool.name.0.as_str().into(),
         strategy: pool.strategy.name,
@@ -23,7 +24,7 @@ pub(super) fn pool(pool: &Pool) -> PoolPlan {
             PoolProtocol::Auto => plan::PoolProtocol::Auto,
         },
         backends: pool.backends.iter().map(backend).collect(),
-        health: health(&pool.health),
+        health: health(&pool.health, user),
         breaker: breaker(&pool.circuit_breaker),
         retry: retry(&pool.retry),
         affinity: affinity(&pool.affinity),
@@ -68,13 +69,22 @@ fn backend(BackendEntry(backend): &BackendEntry) -> BackendPlan {
     }
 }
 
-fn health(health: &Health) -> HealthPlan {
+fn health(health: &Health, user: Option<ListenerProtocol>) -> HealthPlan {
     HealthPlan {
         check: match health.r#type {
             HealthType::None => HealthCheck::Off,
             HealthType::Grpc => HealthCheck::Grpc(health.service.0.clone()),
             HealthType::Tcp => HealthCheck::Tcp,
-            HealthType::Http => HealthCheck::Http(http_check(health)),
+            HealthType::Http => match (user, http_check(health)) {
+                // Nobody has said that its backends speak HTTP.
+                (Some(ListenerProtocol::Tcp), HttpCheck { by_default: true, .. }) => {
+                    HealthCheck::Tcp
+                }
+                (Some(ListenerProtocol::Udp), HttpCheck { by_default: true, .. }) => {
+                    HealthCheck::Off
+                }
+                (_, check) => HealthCheck::Http(check),
+            },
         },
         interval: health.interval.0,
         timeout: bound(health.timeout.0),

@@ -4,7 +4,7 @@ use super::bound;
 use crate::scalar::{Name, Text};
 use crate::sections::{
     self, AcceptProxy, Certificate, ClientAuth, Listener, ListenerProtocol, ListenerTls, Pool,
-    RedirectScheme, SendProxy,
+    RedirectScheme, Root, SendProxy,
 };
 use evenkeel_core::plan::{
     self, CertificatePlan, ClientAuthPlan, ListenerTlsPlan, PoolTlsPlan, RedirectPlan,
@@ -40,6 +40,16 @@ pub(super) fn protocol(listener: &Listener, places: &Places<'_>) -> plan::Listen
             max_flows: listener.udp.max_flows.as_count(),
         }),
     }
+}
+
+/// The protocol of the tcp or udp listener that uses a pool, if one does.
+pub(super) fn user(root: &Root, pool: &Pool) -> Option<ListenerProtocol> {
+    let names = |listener: &&Listener| {
+        let by_name = || listener.sni_routes.iter().any(|route| route.pool == pool.name);
+        listener.protocol != ListenerProtocol::Http
+            && (listener.pool.as_ref() == Some(&pool.name) || by_name())
+    };
+    root.listeners.iter().find(names).map(|listener| listener.protocol)
 }
 
 pub(super) fn tls(listener: &Listener) -> Option<ListenerTlsPlan> {

@@ -11,6 +11,7 @@ mod mistakes;
 mod panics;
 mod served;
 mod shown;
+mod wire;
 
 use evenkeel_config::{Configuration, Diagnostics, Format, Overrides, Source, read};
 

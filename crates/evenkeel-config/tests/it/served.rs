@@ -52,14 +52,11 @@ fn what_is_not_served_is_refused_with_its_place() {
     let route = |key: &str| GOOD.replace("pools:", &format!("    {key}\npools:"));
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     for (text, line, path) in [
-        (listener("protocol: tcp"), 5, "listeners[0].protocol"),
-        (listener("proxy_protocol: required"), 5, "listeners[0].proxy_protocol"),
-        (listener("redirect: { port: 443 }"), 5, "listeners[0].redirect"),
+        (listener("protocol: udp\n    pool: web"), 5, "listeners[0].protocol"),
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
         (GOOD.replace("127.0.0.1:8081", "h2c://a"), 10, "pools[0].backends[0]"),
         (pool("protocol: h2"), 11, "pools[0].protocol"),
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
-        (pool("proxy_protocol: v1"), 11, "pools[0].proxy_protocol"),
         (
             pool("autoscale: { driver: { type: exec, command: [c] } }")
                 .replace("[\"127.0.0.1:8081\"]", "[]"),

@@ -66,7 +66,7 @@ listeners:
     proxy_protocol: off
     mounts: [{ path: /health, serve: health, down_status: 503 }]
     redirect: { scheme: https, port: 443, status: 308 }
-  - { bind: ":53", protocol: udp, pool: a, proxy_protocol: false }
+  - { bind: ":53", protocol: udp, pool: c, proxy_protocol: false }
   - { bind: ":54", protocol: tcp, sni_routes: [{ hosts: ["*.a.test"], pool: a }] }
 routes:
   - match: { path: "/x", methods: [get], headers: { x-n: 1 } }
@@ -81,6 +81,7 @@ pools:
     affinity: { type: cookie }
     autoscale:
       { max: 3, lease: { redis: "redis://:pw@h" }, driver: { type: docker, image: i, port: 80 } }
+  - { name: c, backends: ["10.0.0.1:53"] }
 admin: { bind: "" }
 debug: { pprof: "127.0.0.1:6060" }
 "#;

@@ -30,7 +30,7 @@ impl Draft {
     pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
         let state = State { written: read_file()?, ..State::default() };
         let configuration = configuration_of(&state, &[])?;
-        let (plan, warnings) = configuration.plan().map_err(Rejected::Invalid)?;
+        let (plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
         Ok(Draft { read_file, state, configuration, plan, warnings })
     }
 

@@ -1,0 +1,87 @@
+//! What lies below HTTP: which keys go together, and what is refused with its own line.
+
+use super::*;
+use evenkeel_core::plan::{HealthCheck, ListenerProtocol};
+
+/// A tcp listener and its pool, one key a line.
+const TCP: &str = r#"listeners:
+  - name: sql
+    bind: "127.0.0.1:5432"
+    protocol: tcp
+    pool: sql
+pools:
+  - name: sql
+    backends: ["127.0.0.1:5433"]
+"#;
+
+#[test]
+fn a_tcp_listener_needs_no_route_and_probes_by_connecting() {
+    let (plan, warnings) = yaml(TCP).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    assert_eq!(warnings, []);
+    assert!(
+        matches!(&plan.listeners[0].protocol, ListenerProtocol::Tcp(tcp) if tcp.pool == Some(0))
+    );
+    assert_eq!(plan.pools[0].health.check, HealthCheck::Tcp);
+    let asked = TCP.to_owned() + "    health: { path: /ping }\n";
+    let (plan, _) = yaml(&asked).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    assert!(matches!(plan.pools[0].health.check, HealthCheck::Http(_)));
+}
+
+#[test]
+fn what_is_for_http_only_is_refused_with_its_line() {
+    let listener = |key: &str| TCP.replace("pools:", &format!("    {key}\npools:"));
+    let pool = |key: &str| TCP.to_owned() + "    " + key + "\n";
+    for (text, line, path) in [
+        (listener("mounts: [{ path: /h, serve: health }]"), 6, "listeners[0].mounts"),
+        (listener("redirect: { port: 443 }"), 6, "listeners[0].redirect"),
+        (listener("limits: { max_request_body: 1k }"), 6, "listeners[0].limits.max_request_body"),
+        (pool("affinity: { type: cookie }"), 9, "pools[0].affinity.type"),
+        (pool("retry: { methods: all }"), 9, "pools[0].retry.methods"),
+        (pool("retry: { on: [reset, \"503\"] }"), 9, "pools[0].retry.on[1]"),
+        (pool("health: { type: http }"), 9, "pools[0].health.type"),
+        (pool("health: { type: grpc }"), 9, "pools[0].health.type"),
+        (pool("protocol: h2"), 9, "pools[0].protocol"),
+        (pool("hash: { key: path }"), 9, "pools[0].hash.key"),
+        (TCP.replace("    pool: sql\n", ""), 2, "listeners[0].pool"),
+        (
+            listener("tls: { certificates: [{ cert: c, key: k }] }")
+                .replace("pools:", "    sni_routes: [{ hosts: [a], pool: sql }]\npools:"),
+            7,
+            "listeners[0].sni_routes",
+        ),
+        (listener("proxy_protocol: required"), 6, "listeners[0].proxy_protocol"),
+    ] {
+        let Diagnostics(found) = yaml(&text).expect_err(path);
+        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+        assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
+    }
+}
+
+#[test]
+fn an_http_listener_has_no_pool_of_its_own() {
+    let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
+    let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
+    for (text, line, path) in [
+        (listener("pool: web"), 5, "listeners[0].pool"),
+        (listener("udp: { max_flows: 1 }"), 5, "listeners[0].udp"),
+        (listener("tls: { certificates: [] }"), 5, "listeners[0].tls.certificates"),
+        (
+            listener("tls: { certificates: [{ cert: c, key: k }], client_auth: optional }"),
+            5,
+            "listeners[0].tls.client_auth",
+        ),
+        (pool("tls: { client_cert: c.pem }"), 11, "pools[0].tls"),
+    ] {
+        let Diagnostics(found) = yaml(&text).expect_err(path);
+        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+        assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
+    }
+}
+
+#[test]
+fn a_redirect_alone_needs_no_pool() {
+    let text = "listeners: [{ bind: \":80\", redirect: {} }]\n";
+    let (plan, _) = yaml(text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    let redirect = plan.listeners[0].redirect.expect("a redirect");
+    assert_eq!((redirect.secure, redirect.port, redirect.status), (true, 443, 308));
+}

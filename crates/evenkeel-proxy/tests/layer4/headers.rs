@@ -1,0 +1,144 @@
+//! PROXY headers, in and out (INTERFACE: `proxy_protocol`).
+
+use evenkeel_core::plan::{AcceptProxy, Plan, SendProxy};
+use evenkeel_core::proxy_protocol::{self, Opening, TlsTold, Told, write_v1, write_v2};
+use evenkeel_testkit::backend::{Backend, OK};
+use evenkeel_testkit::client::Client;
+use evenkeel_testkit::plan::PlanBuilder;
+use evenkeel_testkit::proxy::Proxy;
+use std::time::{Duration, Instant};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn told() -> Told {
+    Told::Client {
+        source: "203.0.113.9:4711".parse().unwrap(),
+        destination: "198.51.100.1:80".parse().unwrap(),
+    }
+}
+
+fn v1() -> Vec<u8> {
+    let mut out = Vec::new();
+    write_v1(&told(), &mut out);
+    out
+}
+
+fn v2(told: &Told) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_v2(told, &TlsTold::default(), &mut out);
+    out
+}
+
+fn plan(backend: &Backend, accept: AcceptProxy, trusted: bool) -> Plan {
+    let plan = PlanBuilder::to(&[backend.address()]).listener(|listener| {
+        listener.proxy_protocol = accept;
+        if trusted {
+            listener.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        }
+    });
+    plan.build()
+}
+
+/// What the backend was told of the client, or the status of a refusal; `None` if it was closed.
+fn ask(backend: &Backend, accept: AcceptProxy, trusted: bool, bytes: &[u8]) -> Option<String> {
+    let proxy = Proxy::start(&plan(backend, accept, trusted));
+    let mut client = proxy.connect();
+    let before = backend.requests().len();
+    let _ = client.try_send(bytes);
+    let response = client.response().ok()?;
+    if response.status() != 200 {
+        return Some(response.status().to_string());
+    }
+    let (_, request) = &backend.requests()[before];
+    request.value("x-forwarded-for").map(str::to_owned)
+}
+
+#[test]
+fn a_header_is_believed_from_trusted_peers_only() {
+    use AcceptProxy::{Off, Optional, Required};
+    let backend = Backend::answering(OK);
+    let unknown = [b"PROXY UNKNOWN\r\n", GET].concat();
+    let local = [&v2(&Told::Nothing), GET].concat();
+    let (one, two) = ([&v1(), GET].concat(), [&v2(&told()), GET].concat());
+    let broken = [b"PROXY TCP4 1 2 3 4\r\n", GET].concat();
+    let (own, other, bad) = (Some("127.0.0.1"), Some("203.0.113.9"), Some("400"));
+    for (accept, trusted, bytes, wanted) in [
+        (Required, true, &one[..], other),
+        (Required, true, &two, other),
+        (Required, true, &unknown, own),
+        (Required, true, &local, own),
+        (Required, true, GET, None),
+        (Required, true, &broken, None),
+        (Required, false, &one, None),
+        (Required, false, GET, None),
+        (Optional, true, &one, other),
+        (Optional, true, &two, other),
+        (Optional, true, GET, own),
+        (Optional, true, &broken, None),
+        (Optional, false, &one, bad),
+        (Optional, false, GET, own),
+        (Off, true, &one, bad),
+        (Off, true, GET, own),
+    ] {
+        let seen = ask(&backend, accept, trusted, bytes);
+        let shown = bytes.escape_ascii();
+        assert_eq!(seen.as_deref(), wanted, "{accept:?} {trusted} {shown}");
+    }
+}
+
+#[test]
+fn a_header_may_come_byte_by_byte_but_not_for_ever() {
+    let backend = Backend::answering(OK);
+    let mut plan = plan(&backend, AcceptProxy::Required, true);
+    plan.listeners[0].limits.request_head_timeout = Duration::from_millis(400);
+    let proxy = Proxy::start(&plan);
+    let mut client = proxy.connect();
+    client.send_in_slices(&[&v2(&told()), GET].concat(), 1);
+    assert_eq!(client.response().expect("a response").status(), 200);
+    drop(client);
+    for opening in [&b"PROXY TCP4 "[..], b"\r\n\r\n\0\r\nQUIT\n\x21"] {
+        let begin = Instant::now();
+        let mut client = proxy.connect();
+        client.send(opening);
+        client.read_to_close();
+        assert!(begin.elapsed() < Duration::from_secs(3));
+    }
+    assert!(proxy.wait_for_no_clients());
+}
+
+#[test]
+fn every_new_connection_begins_with_ours() {
+    for version in [SendProxy::V1, SendProxy::V2] {
+        let backend = Backend::start(|conversation| {
+            // Neither version holds an empty line at its end, but a request does.
+            while conversation.head() {
+                if !conversation.send(OK) {
+                    return;
+                }
+            }
+        });
+        let plan = PlanBuilder::to(&[backend.address()])
+            .pool(|pool| pool.proxy_protocol = version)
+            .build();
+        let proxy = Proxy::start(&plan);
+        let port = |client: &mut Client| {
+            client.send(GET);
+            assert_eq!(client.response().expect("a response").status(), 200);
+        };
+        let (mut one, mut two) = (proxy.connect(), proxy.connect());
+        port(&mut one);
+        port(&mut two);
+        port(&mut one);
+        assert!(backend.connections() >= 2, "no client speaks for another");
+        for bytes in backend.received() {
+            let Ok(Opening::Header(Told::Client { source, destination }, used)) =
+                proxy_protocol::parse(&bytes)
+            else {
+                panic!("{}", bytes.escape_ascii());
+            };
+            assert_eq!(source.ip().to_string(), "127.0.0.1");
+            assert_eq!(destination.to_string(), proxy.address());
+            assert!(bytes[used..].starts_with(b"GET / HTTP/1.1\r\n"));
+        }
+    }
+}
