@@ -39,6 +39,8 @@ pub struct AccessRecord<'a> {
     pub tries: u32,
     /// Why the backend's own complete answer did not arrive.
     pub failure: Option<Failure>,
+    /// How a gRPC call ended; only such a record tells.
+    pub grpc_status: Option<u8>,
     /// As the backend saw it.
     pub request_id: &'a [u8],
     /// Received from the client.
@@ -152,6 +154,9 @@ fn access_json(record: &AccessRecord<'_>, time: &[u8], out: &mut Vec<u8>) {
     string(out, b",\"request_id\":\"", record.request_id);
     number(out, b",\"bytes_in\":", record.bytes_in);
     number(out, b",\"bytes_out\":", record.bytes_out);
+    if let Some(status) = record.grpc_status {
+        number(out, b",\"grpc_status\":", status.into());
+    }
     string(out, b",\"listener\":\"", record.listener.as_bytes());
     out.push(b'}');
 }
@@ -222,6 +227,9 @@ fn access_ending(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
     pair_or_dash(out, b" request_id=", record.request_id);
     number(out, b" bytes_in=", record.bytes_in);
     number(out, b" bytes_out=", record.bytes_out);
+    if let Some(status) = record.grpc_status {
+        number(out, b" grpc_status=", status.into());
+    }
     pair_or_dash(out, b" listener=", record.listener.as_bytes());
 }
 
@@ -373,6 +381,7 @@ mod tests {
         latency_nanos: 1_234_499,
         tries: 1,
         failure: None,
+        grpc_status: None,
         request_id: b"0123456789abcdef",
         bytes_in: 1000,
         bytes_out: 2,
@@ -421,6 +430,17 @@ mod tests {
         ];
         for (format, expected) in FORMATS.into_iter().zip(cases) {
             assert_eq!(access(format, &RECORD), format!("{expected}\n"));
+        }
+    }
+
+    #[test]
+    fn a_call_tells_how_it_ended() {
+        let record = AccessRecord { grpc_status: Some(14), ..RECORD };
+        let line: Value = serde_json::from_str(&access(LogFormat::Json, &record)).expect("JSON");
+        assert_eq!(line["grpc_status"], 14);
+        for format in [LogFormat::Text, LogFormat::Bracket, LogFormat::Logfmt] {
+            assert!(access(format, &record).contains(" grpc_status=14 "), "{format:?}");
+            assert!(!access(format, &RECORD).contains("grpc_status"), "{format:?}");
         }
     }
 

@@ -150,14 +150,13 @@ pub(crate) fn open<N: Net>(
     (head, bytes): (&RequestHead, &[u8]),
 ) -> (Box<Exchange<N>>, Option<Failure>, usize) {
     let call = Call::of(head, bytes, worker.recent());
-    let passes = head.wants_trailers || call.is_some();
     let mut exchange = Exchange {
         record: Record::start(worker, client.listener),
         verb: head.verb,
         version: head.version,
         persistence: if head.keep_alive { Persistence::Keep } else { Persistence::Close },
         client_closes: !head.keep_alive,
-        trailers: if passes { Trailers::Pass } else { Trailers::Drop },
+        trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
         upgrade: head.upgrade_asked(),
         form: call.as_ref().map_or_else(|| reply_form(head, bytes), |_| ReplyForm::Grpc),
         call,

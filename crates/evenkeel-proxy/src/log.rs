@@ -530,6 +530,7 @@ mod tests {
             latency_nanos: 1_234_567,
             tries: 1,
             failure: None,
+            grpc_status: None,
             request_id: b"0123456789abcdef0123456789abcdef",
             bytes_in: 312,
             bytes_out: 10_240,

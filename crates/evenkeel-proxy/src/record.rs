@@ -251,6 +251,7 @@ impl<N: Net> Record<N> {
             latency_nanos,
             tries: self.tries,
             failure: self.failure,
+            grpc_status: self.grpc_status,
             request_id: self.get(Part::RequestId),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,

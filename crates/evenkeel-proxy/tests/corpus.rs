@@ -89,6 +89,11 @@ fn exchange() {
 }
 
 #[test]
+fn frames() {
+    replay("frames");
+}
+
+#[test]
 fn path() {
     replay("path");
 }

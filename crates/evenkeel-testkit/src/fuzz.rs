@@ -10,7 +10,7 @@ mod mutate;
 mod openings;
 mod record;
 
-pub use exchange::exchange;
+pub use exchange::{exchange, frames};
 pub use heads::{request_head, response_head};
 pub use mutate::mutate;
 pub use openings::{client_hello, proxy_header};
@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunked", chunked),
     ("client_hello", client_hello),
     ("exchange", exchange),
+    ("frames", frames),
     ("path", path),
     ("proxy_header", proxy_header),
     ("request_head", request_head),

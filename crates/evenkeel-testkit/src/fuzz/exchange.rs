@@ -48,6 +48,9 @@ const BACKEND: &str = "10.1.0.1:8080";
 const OUR_NAME: &[u8] = b"evenkeel-";
 /// Stands for every status that refuses a head as such.
 const BROKEN: u16 = 400;
+/// How a client begins to speak HTTP/2.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const NO_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// No request below this path may come through.
 const DENIED: &str = "/admin";
 
@@ -81,6 +84,36 @@ pub fn exchange(bytes: &[u8]) {
     assert!(some == all || cut || !pieces.in_order, "answered in pieces {some:?}, at once {all:?}");
 }
 
+/// The bytes as frames of an HTTP/2 connection that has just begun. What the backend sees is held
+/// to the same rules; what the client gets must be whole frames.
+///
+/// # Panics
+/// If what must hold does not.
+pub fn frames(bytes: &[u8]) {
+    let bytes = &bytes[..bytes.len().min(MAX_INPUT_BYTES)];
+    let begun = [HTTP2_PREFACE, NO_SETTINGS, bytes].concat();
+    for pieces in [vec![&begun[..]], cut(&begun)] {
+        let (seen, received, in_order) = run(&pieces);
+        let holds = |body: &[u8]| body.windows(OUR_NAME.len()).any(|part| part == OUR_NAME);
+        let inside = seen.iter().any(|seen| holds(&seen.body)) && !holds(bytes);
+        assert!(!inside, "a head of ours within a body: {seen:?}");
+        let rest = skip_frames(&received);
+        assert!(rest.is_empty() || !in_order, "half a frame: {}", rest.escape_ascii());
+    }
+}
+
+/// What follows the last whole frame.
+fn skip_frames(mut bytes: &[u8]) -> &[u8] {
+    while let [a, b, c, _, _, _, _, _, _, rest @ ..] = bytes {
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        match rest.get(length..) {
+            Some(behind) => bytes = behind,
+            None => return bytes,
+        }
+    }
+    bytes
+}
+
 /// The bytes in pieces whose lengths depend on nothing but the bytes.
 fn cut(bytes: &[u8]) -> Vec<&[u8]> {
     let mut rng = Rng::with_seed(seed_of(bytes));
@@ -104,7 +137,8 @@ struct Story {
     in_order: bool,
 }
 
-fn play(pieces: &[&[u8]]) -> Story {
+/// What the backend saw, what came back, and whether it ended in order.
+fn run(pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>, bool) {
     watch_for_panics();
     let runtime = Builder::new_current_thread()
         .enable_time()
@@ -112,10 +146,15 @@ fn play(pieces: &[&[u8]]) -> Story {
         .build_local(LocalOptions::default())
         .expect("a runtime");
     let pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
-    let (seen, received, in_order) = runtime.block_on(play_all(pieces));
+    let played = runtime.block_on(play_all(pieces));
     drop(runtime);
     let panics = PANICS.with_borrow_mut(std::mem::take);
     assert!(panics.is_empty(), "a task panicked: {panics:?}");
+    played
+}
+
+fn play(pieces: &[&[u8]]) -> Story {
+    let (seen, received, in_order) = run(pieces);
     let responses = read_responses(&received, in_order);
     let ours = responses.iter().filter_map(|response| response.value("x-number"));
     let numbers: Vec<usize> = ours.map(|number| number.parse().expect("a number")).collect();

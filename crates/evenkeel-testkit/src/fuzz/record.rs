@@ -30,6 +30,7 @@ pub fn access_record(bytes: &[u8]) {
         latency_nanos: 1_234_567,
         tries: 2,
         failure: Some(Failure::Reset),
+        grpc_status: None,
         request_id: bytes,
         bytes_in: bytes.len() as u64,
         bytes_out: u64::MAX,
