@@ -36,6 +36,7 @@ mod migration;
 mod openapi;
 mod pool;
 mod problem;
+mod reference;
 mod request;
 mod route;
 mod status;
@@ -60,6 +61,7 @@ pub use pool::{
     PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, Source,
 };
 pub use problem::{FieldError, Problem, Role};
+pub use reference::reference_markdown;
 pub use request::{Captured, CapturedHeader, Kept, RecordedRequest, RequestList, Timings, Try};
 pub use route::{Listener, ListenerList, Mount, Route, RouteList, RouteMatch, Share};
 pub use status::{

@@ -43,8 +43,7 @@ impl<S> Gap<S> {
     }
 }
 
-const ROOT: &[Gap<Root>] = &[
-];
+const ROOT: &[Gap<Root>] = &[];
 
 const LISTENER: &[Gap<Listener>] =
     &[refused("protocol", |it: &Listener| it.protocol == ListenerProtocol::Udp)

@@ -52,5 +52,5 @@ pub use migrations::{
 };
 pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
-pub use tokens::{Tokens, TokensError};
+pub use tokens::{FreshToken, Tokens, TokensError};
 pub use vet::vet;

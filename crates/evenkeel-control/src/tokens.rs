@@ -6,6 +6,7 @@ use crate::limits::{MAX_FAILING_ADDRESSES, MAX_FAILURES, MAX_TOKEN_BYTES, MAX_TO
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::fill;
 use evenkeel_api::Role;
 use evenkeel_config::{Diagnostics, TokenEntry, TokenRole};
 use std::collections::HashMap;
@@ -33,6 +34,29 @@ pub enum TokensError {
     /// What it says does not hold.
     #[error("{0}")]
     Invalid(Diagnostics),
+}
+
+/// A token that nobody has yet.
+pub struct FreshToken {
+    /// What is shown.
+    pub token: String,
+    /// What is stored: its SHA-256, in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl FreshToken {
+    /// Draws 256 bits at random; `None` if the system has none.
+    pub fn draw() -> Option<FreshToken> {
+        let mut bits = [0; 32];
+        fill(&mut bits).ok()?;
+        let token = format!("ek_{}", digits(&bits));
+        let sha256 = digits(digest(&SHA256, token.as_bytes()).as_ref());
+        Some(FreshToken { token, sha256 })
+    }
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The tokens of a file.

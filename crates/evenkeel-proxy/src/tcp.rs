@@ -2,6 +2,7 @@
 //! name may tell (TLS stays closed); which backend, the pool tells as it does for requests. A
 //! connect that fails is tried elsewhere: no byte has been sent by then.
 
+use crate::clock::Nanos;
 use crate::connect::{self, Beginning};
 use crate::deadline::Deadline;
 use crate::http1::Peer;

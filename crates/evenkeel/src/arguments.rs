@@ -1,6 +1,10 @@
 //! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
 //! dash.
 
+mod steer;
+
+pub(crate) use steer::*;
+
 use crate::autoscale::AutoscaleArguments;
 use crate::bench::BenchArguments;
 use crate::installed::InstalledCommand;
@@ -65,6 +69,25 @@ pub(crate) enum Command {
     Requests(RequestsArguments),
     /// Say what the code of a failure means, whose side it is, and what probably helps.
     ExplainFailure(FailureArguments),
+    /// Say once how a running evenkeel is.
+    Status(LookArguments),
+    /// List, add, remove, enable, disable, drain or weigh backends of a running evenkeel.
+    #[command(subcommand)]
+    Backend(BackendCommand),
+    /// List pools of a running evenkeel, or change their strategy.
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// Have a running evenkeel read its configuration again, or say what that would do.
+    Reload(ReloadArguments),
+    /// List how the configuration of a running evenkeel came to be.
+    Revisions(LookArguments),
+    /// Go back to an earlier revision.
+    Rollback(RollbackArguments),
+    /// Make tokens for the admin listener.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print the OpenAPI document of the admin API.
+    Openapi,
     /// Show a running evenkeel on this terminal, live; `?` lists the keys.
     Top(TopArguments),
     /// Print the JSON Schema of the configuration.
@@ -319,6 +342,8 @@ pub(crate) enum Topic {
     Environment,
     /// Every failure.
     Failures,
+    /// Every endpoint of the admin API.
+    AdminApi,
 }
 
 /// The tree of commands, complete with help and version.

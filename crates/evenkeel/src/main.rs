@@ -28,8 +28,10 @@ mod remote;
 mod requests;
 mod run;
 mod signals;
+mod steer;
 mod system;
 mod testserver;
+mod token;
 mod top;
 mod trouble;
 mod wiring;
@@ -67,6 +69,16 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Explain(arguments) => explain::explain(&arguments)?,
         Command::Requests(arguments) => requests::requests(&arguments)?,
         Command::ExplainFailure(arguments) => failures::explain(&arguments)?,
+        Command::Status(arguments) => steer::status(&arguments)?,
+        Command::Backend(command) => return steer::backend(&command),
+        Command::Pool(command) => steer::pool(&command)?,
+        Command::Reload(arguments) => steer::reload(&arguments)?,
+        Command::Revisions(arguments) => steer::revisions(&arguments)?,
+        Command::Rollback(arguments) => steer::rollback(&arguments)?,
+        Command::Token(command) => token::run(&command)?,
+        Command::Openapi => {
+            print(format_args!("{:#}\n", evenkeel_api::openapi(env!("CARGO_PKG_VERSION"))))?;
+        }
         Command::Top(arguments) => top::run(&arguments)?,
         Command::Schema => print(format_args!("{:#}\n", evenkeel_config::schema()))?,
         Command::Env(arguments) if arguments.json => print(reference::environment_json())?,
@@ -87,6 +99,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
         Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,
+        Command::Docs { topic: Topic::AdminApi } => print(evenkeel_api::reference_markdown())?,
         Command::Docs { topic: Topic::Environment } => print(reference::environment_markdown())?,
     }
     Ok(ExitCode::SUCCESS)

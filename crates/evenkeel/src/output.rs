@@ -31,6 +31,11 @@ impl Tone {
         }
     }
 
+    /// Text in its colour.
+    pub(crate) fn paint(self, text: &str) -> String {
+        format!("{}{text}{PLAIN}", self.colour())
+    }
+
     fn colour(self) -> &'static str {
         match self {
             Tone::Error => BOLD_RED,
@@ -64,6 +69,11 @@ pub(crate) fn say_findings(findings: &[Diagnostic]) {
     let colour = in_colour(&stderr);
     let findings: Vec<_> = findings.iter().map(|f| painted(&f.to_string(), colour)).collect();
     let _ = stderr.write_all(findings.join("\n").as_bytes());
+}
+
+/// True if what is printed may be in colour.
+pub(crate) fn paints_stdout() -> bool {
+    in_colour(&io::stdout())
 }
 
 /// True if somebody may be sitting in front of stderr.
