@@ -32,9 +32,6 @@ const fn refused<S>(key: &'static str, used: fn(&S) -> bool) -> Gap<S> {
     Gap { key, verdict: Verdict::Refused, served: "", used }
 }
 
-const fn without_effect<S>(key: &'static str, used: fn(&S) -> bool) -> Gap<S> {
-    Gap { key, verdict: Verdict::WithoutEffect, served: "", used }
-}
 
 impl<S> Gap<S> {
     /// The same with a part that is served.

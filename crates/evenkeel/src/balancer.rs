@@ -261,19 +261,29 @@ fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {
     Ok(tokens.map_err(|error| Trouble::Mistake(error.to_string()))?.map(Arc::new))
 }
 
-/// The control plane; without its listener if that cannot be had and is not required.
-fn start_control(plan: &Plan, desk: Desk, log: &Log) -> Result<Control, Trouble> {
-    match Control::start(plan.admin.bind.as_ref(), desk.clone()) {
-        Err(ControlError::Bind { address, source })
-            if !plan.admin.required && source.kind() == io::ErrorKind::AddrInUse =>
-        {
-            let fields = [("address", EventValue::Text(&address))];
-            let words = "the admin listener's address is in use; this process goes without one";
-            wiring::tell(&log.events(), (LogLevel::Warn, "admin_unavailable"), words, &fields);
-            Control::start(None, desk).map_err(cannot_control)
+/// The control plane; where its listeners are not required, without those that cannot be had.
+fn start_control(plan: &Plan, mut desk: Desk, log: &Log) -> Result<Control, Trouble> {
+    let mut bind = plan.admin.bind.as_ref();
+    // Each turn gives one listener up, and there are two.
+    for _ in 0..2 {
+        match Control::start(bind, desk.clone()) {
+            Err(ControlError::Bind { address, source })
+                if !plan.admin.required && source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                let fields = [("address", EventValue::Text(&address))];
+                let words = "an address of the control plane is in use; this process goes without";
+                let event = (LogLevel::Warn, "admin_unavailable");
+                wiring::tell(&log.events(), event, words, &fields);
+                if desk.pprof.as_ref().is_some_and(|at| at.to_string() == address) {
+                    desk.pprof = None;
+                } else {
+                    bind = None;
+                }
+            }
+            started => return started.map_err(cannot_control),
         }
-        started => started.map_err(cannot_control),
     }
+    Control::start(bind, desk).map_err(cannot_control)
 }
 
 fn cannot_log(error: io::Error) -> Trouble {
