@@ -56,18 +56,19 @@ fn backends_and_pools_are_steered() {
 #[test]
 fn mistakes_say_what_to_do() {
     let (_balancer, shell) = started();
-    for (words, wanted) in [
-        (&["backend", "disable", "b9"][..], "there are web/b1, web/b2"),
+    let cases: &[(&[&str], &str)] = &[
+        (&["backend", "disable", "b9"], "there are web/b1, web/b2"),
         (&["backend", "weight", "b1", "70000"], "0 to 65535"),
         (&["pool", "strategy", "web", "fastest"], "strategy"),
         (&["pool", "strategy", "nope", "random"], "no pool named"),
         (&["status", "--admin", "http://127.0.0.1:1"], "cannot reach http://127.0.0.1:1"),
         (&["status", "--token-file", "nowhere"], "cannot read the token"),
         (&["reload", "-c", "x.yaml"], "--plan"),
-    ] {
+    ];
+    for (words, wanted) in cases {
         let answer = shell.run(words);
         assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
-        assert!(answer.stderr.contains(wanted), "{words:?}: {answer:?}");
+        assert!(answer.stderr.contains(*wanted), "{words:?}: {answer:?}");
     }
 }
 
