@@ -32,7 +32,6 @@ const fn refused<S>(key: &'static str, used: fn(&S) -> bool) -> Gap<S> {
     Gap { key, verdict: Verdict::Refused, served: "", used }
 }
 
-
 impl<S> Gap<S> {
     /// The same with a part that is served.
     const fn except(self, served: &'static str) -> Gap<S> {

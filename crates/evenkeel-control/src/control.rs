@@ -10,8 +10,8 @@ use crate::resolve::{FirstAnswers, ResolveTarget, TargetSet, watch_names};
 use crate::steering::Steering;
 use evenkeel_core::address::BindAddress;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, mpsc};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::runtime;
@@ -63,6 +63,10 @@ pub enum ControlError {
 /// The running control plane. Dropping it ends its thread without waiting for the end.
 pub struct Control {
     local_addr: Option<SocketAddr>,
+    /// Descriptors of its listeners, to be handed over.
+    sockets: AdminSockets,
+    /// Ends the listeners alone.
+    release: Mutex<Option<oneshot::Sender<()>>>,
     sets: watch::Sender<TargetSet>,
     first_answers: Arc<FirstAnswers>,
     stop: oneshot::Sender<()>,
@@ -71,17 +75,67 @@ pub struct Control {
     thread: JoinHandle<()>,
 }
 
-fn listen(bind: &BindAddress) -> Result<(Bound, ServedHosts), ControlError> {
-    let failed = |source| ControlError::Bind { address: bind.to_string(), source };
-    Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed)
+/// Listening sockets of this thread, by what they are for.
+pub type AdminSockets = Vec<(String, TcpListener)>;
+
+/// What sockets are for.
+const ADMIN: &str = "admin";
+const PROFILES: &str = "pprof";
+
+/// Takes the sockets that a process before this one had there, or binds.
+fn listen_on(
+    inherited: &mut AdminSockets,
+    name: &str,
+    bind: &BindAddress,
+) -> Result<(Bound, ServedHosts), ControlError> {
+    let wanted = bind.socket_addrs();
+    let fits = |(of, socket): &(String, TcpListener)| {
+        let Ok(own) = socket.local_addr() else { return false };
+        let same = |at: &SocketAddr| at.ip() == own.ip() && [0, own.port()].contains(&at.port());
+        of == name && wanted.iter().any(same)
+    };
+    let (own, others) = std::mem::take(inherited).into_iter().partition(fits);
+    *inherited = others;
+    let own: AdminSockets = own;
+    if own.is_empty() {
+        let failed = |source| ControlError::Bind { address: bind.to_string(), source };
+        return Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed);
+    }
+    let sockets = own.into_iter().map(|(_, socket)| socket).collect();
+    Ok((Bound::Tcp(sockets), ServedHosts::of(bind)))
+}
+
+fn sockets_of(bound: &[(&str, &Option<(Bound, ServedHosts)>)]) -> io::Result<AdminSockets> {
+    let mut all = AdminSockets::new();
+    for (name, bound) in bound {
+        if let Some((Bound::Tcp(sockets), _)) = bound {
+            for socket in sockets {
+                all.push(((*name).to_owned(), socket.try_clone()?));
+            }
+        }
+    }
+    Ok(all)
 }
 
 impl Control {
     /// Binds the admin listener, if there is to be one, and starts the thread that serves it with
     /// what is on the desk.
     pub fn start(bind: Option<&BindAddress>, desk: Desk) -> Result<Control, ControlError> {
-        let bound = bind.map(listen).transpose()?;
-        let profiles = desk.pprof.as_ref().map(listen).transpose()?;
+        Control::start_on(bind, desk, Vec::new())
+    }
+
+    /// The same, on sockets that a process before this one had.
+    pub fn start_on(
+        bind: Option<&BindAddress>,
+        desk: Desk,
+        mut inherited: AdminSockets,
+    ) -> Result<Control, ControlError> {
+        let mut listen = |name: &str, bind| listen_on(&mut inherited, name, bind);
+        let bound = bind.map(|bind| listen(ADMIN, bind)).transpose()?;
+        let profiles = desk.pprof.as_ref().map(|bind| listen(PROFILES, bind)).transpose()?;
+        let named = [(ADMIN, &bound), (PROFILES, &profiles)];
+        let sockets = sockets_of(&named).map_err(ControlError::Thread)?;
+        let (release, released) = oneshot::channel::<()>();
         let local_addr = bound.as_ref().and_then(|(bound, _)| bound.local_addr());
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ControlError::Thread)?;
@@ -100,8 +154,10 @@ impl Control {
                 }
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
+                let mut serving = Vec::new();
                 if let Some((bound, served)) = profiles {
-                    tokio::spawn(admin::serve(bound, admin::profiles(Gate::of(&desk, served))));
+                    let gate = Gate::of(&desk, served);
+                    serving.push(tokio::spawn(admin::serve(bound, admin::profiles(gate))));
                 }
                 if let Some(steering) = &desk.steering {
                     tokio::spawn(keep_course(Arc::clone(steering)));
@@ -113,8 +169,14 @@ impl Control {
                 let scaling = autoscalers.clone().map(|it| tokio::spawn(it.run()));
                 if let Some((bound, served)) = bound {
                     let gate = Gate::of(&desk, served);
-                    tokio::spawn(admin::serve(bound, admin::router(desk, gate)));
+                    serving.push(tokio::spawn(admin::serve(bound, admin::router(desk, gate))));
                 }
+                tokio::spawn(async move {
+                    // A dropped sender ends the thread anyway.
+                    if released.await.is_ok() {
+                        serving.iter().for_each(tokio::task::JoinHandle::abort);
+                    }
+                });
                 let lookup = Arc::new(SystemLookup::default());
                 tokio::spawn(watch_names(lookup, latest_set, answers));
                 // Both a sent stop and a dropped `Control` end the wait.
@@ -135,13 +197,31 @@ impl Control {
         };
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run);
         let thread = thread.map_err(ControlError::Thread)?;
-        Ok(Control { local_addr, sets, first_answers, stop, alive, thread })
+        let release = Mutex::new(Some(release));
+        Ok(Control { local_addr, sockets, release, sets, first_answers, stop, alive, thread })
     }
 
     /// Where the admin listener listens: the IPv4 address if it has both families, `None` if it is
     /// off or a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
+    }
+
+    /// Descriptors of the listeners of this thread, to be handed over. A unix socket cannot be.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn sockets(&self) -> io::Result<AdminSockets> {
+        let again =
+            |(name, socket): &(String, TcpListener)| Ok((name.clone(), socket.try_clone()?));
+        self.sockets.iter().map(again).collect()
+    }
+
+    /// Answers nobody new from now on: another process does.
+    pub fn release(&self) {
+        let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The thread may have ended; then nobody is answered either.
+        release.map(|release| release.send(()));
     }
 
     /// A way to give names to watch, as `resolve` does.

@@ -41,7 +41,7 @@ mod vet;
 
 pub use admin::{Desk, Readiness};
 pub use autoscalers::{Autoscalers, Ground, Grows, die_with_parent};
-pub use control::{Control, ControlError, Resolver};
+pub use control::{AdminSockets, Control, ControlError, Resolver};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;

@@ -4,6 +4,7 @@ use crate::server::StartError;
 use crate::socket::{self, BoundSocket, WorkerSockets};
 use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::snapshot::{Door, Snapshot};
+use std::io;
 use std::sync::Arc;
 
 /// One listener and its sockets.
@@ -22,6 +23,19 @@ pub(crate) struct Doors {
     bound: Vec<Bound>,
 }
 
+/// Listening sockets that were there before the process, with the name of the listener that had
+/// them; empty if that is not known.
+pub type Inherited = Vec<(String, BoundSocket)>;
+
+fn take_fitting(inherited: &mut Inherited, listener: &ListenerPlan) -> Vec<BoundSocket> {
+    let (own, others) = std::mem::take(inherited).into_iter().partition(|(name, socket)| {
+        socket.fits(&listener.bind, name.is_empty() || **name == *listener.name)
+    });
+    *inherited = others;
+    let own: Inherited = own;
+    own.into_iter().map(|(_, socket)| socket).collect()
+}
+
 /// Sockets of a listener that was added, by worker.
 pub(crate) type Added = Vec<(usize, WorkerSockets)>;
 
@@ -31,6 +45,7 @@ impl Doors {
         &self,
         (listeners, doors): (&[ListenerPlan], &[Door]),
         workers: usize,
+        inherited: &mut Inherited,
     ) -> Result<(Doors, Added), StartError> {
         let (mut new, mut added) = (Doors::default(), Added::new());
         for (listener, door) in listeners.iter().zip(doors) {
@@ -39,7 +54,11 @@ impl Doors {
             }
             let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
             let ours: Vec<u16> = self.ports();
-            let sockets = socket::bind(&listener.bind, workers, &ours).map_err(failed)?;
+            let sockets = match take_fitting(inherited, listener) {
+                own if own.is_empty() => socket::bind(&listener.bind, workers, &ours),
+                own => socket::share_out(own, workers),
+            };
+            let sockets = sockets.map_err(failed)?;
             if matches!(listener.protocol, ListenerProtocol::Tcp(_)) {
                 let mut all = sockets.iter().flatten();
                 all.try_for_each(BoundSocket::show_silent_clients).map_err(failed)?;
@@ -50,10 +69,11 @@ impl Doors {
                 addresses: Vec::new(),
                 sockets: Vec::new(),
             };
-            for socket in sockets.first().into_iter().flatten() {
-                bound.addresses.push(socket.address().map_err(failed)?);
-            }
             for socket in sockets.iter().flatten() {
+                let address = socket.address().map_err(failed)?;
+                if !bound.addresses.contains(&address) {
+                    bound.addresses.push(address);
+                }
                 bound.sockets.push(socket.try_clone().map_err(failed)?);
             }
             new.bound.push(bound);
@@ -74,6 +94,17 @@ impl Doors {
         });
         let place = |bound: &Bound| snapshot.listener_index(bound.number);
         self.bound.sort_by_key(place);
+    }
+
+    /// Descriptors of all sockets, with the names of their listeners, to be handed over.
+    pub(crate) fn sockets(&self) -> io::Result<Inherited> {
+        let mut all = Inherited::new();
+        for bound in &self.bound {
+            for socket in &bound.sockets {
+                all.push((bound.name.to_string(), socket.try_clone()?));
+            }
+        }
+        Ok(all)
     }
 
     /// From now on the workers alone hold the sockets: when they close them, clients are refused.

@@ -388,7 +388,7 @@ impl<S: Stream> Client<S> {
         }
         let idle = self.carry.is_empty();
         let patience = self.served == 0 && now < self.since.after(DRAIN_PATIENCE);
-        if worker.is_leaving(self.listener) && idle && !patience {
+        if worker.is_hurried(self.listener) && idle && !patience {
             return Poll::Ready(Arrival::Gone);
         }
         Poll::Pending

@@ -44,9 +44,15 @@ pub(crate) struct Vault {
     /// With the text that they were read from: the same text is the same keys.
     by_file: HashMap<PathBuf, (String, Arc<CookieKeys>)>,
     made: Arc<CookieKeys>,
+    /// What `made` and `seed` are of.
+    secrets: [u8; SECRET_BYTES],
     seed: [u64; 2],
     material: Arc<Material>,
 }
+
+/// Bytes of a key and a seed.
+pub const SECRET_BYTES: usize = KEY_BYTES + 16;
+const KEY_BYTES: usize = 32;
 
 /// The snapshot of a checked plan, with its secrets.
 ///
@@ -61,10 +67,27 @@ pub fn compile(plan: Plan) -> Result<Snapshot, SecretError> {
 impl Vault {
     /// With a new key and seed.
     pub(crate) fn new() -> Result<Vault, SecretError> {
-        let made: [u8; 32] = random()?;
-        let seed = [u64::from_le_bytes(random()?), u64::from_le_bytes(random()?)];
-        let made = Arc::new(CookieKeys::random(made));
-        Ok(Vault { by_file: HashMap::new(), made, seed, material: Arc::default() })
+        Ok(Vault::with(random()?))
+    }
+
+    /// With the key and seed of a process before this one.
+    pub(crate) fn with(secrets: [u8; SECRET_BYTES]) -> Vault {
+        let (key, rest) = secrets.split_at(KEY_BYTES);
+        let (mut made, mut seed) = ([0; KEY_BYTES], [[0; 8]; 2]);
+        made.copy_from_slice(key);
+        seed.iter_mut().zip(rest.chunks(8)).for_each(|(to, from)| to.copy_from_slice(from));
+        Vault {
+            by_file: HashMap::new(),
+            made: Arc::new(CookieKeys::random(made)),
+            secrets,
+            seed: seed.map(u64::from_le_bytes),
+            material: Arc::default(),
+        }
+    }
+
+    /// What `with` makes the same key and seed of.
+    pub(crate) fn secrets(&self) -> [u8; SECRET_BYTES] {
+        self.secrets
     }
 
     /// Reads the files that a plan names; true if any of them differs from what was known. On error

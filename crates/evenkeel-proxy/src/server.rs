@@ -1,9 +1,11 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
+pub use crate::doors::Inherited;
 use crate::doors::{Added, Doors};
 use crate::listen;
 use crate::log::{AccessSink, Log};
 use crate::prober::Prober;
+pub use crate::secrets::SECRET_BYTES;
 use crate::secrets::{SecretError, Vault};
 use crate::shared::{Bounds, Shared};
 use crate::socket::{BoundSocket, Listening, SystemNet};
@@ -76,6 +78,15 @@ enum Order {
     Listen(usize, Vec<BoundSocket>),
 }
 
+/// What one process leaves to the next.
+#[derive(Default)]
+pub struct Legacy {
+    /// Listening sockets.
+    pub sockets: Inherited,
+    /// What session cookies are signed with where no file says it, and a seed.
+    pub secrets: Option<[u8; SECRET_BYTES]>,
+}
+
 /// What became of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -90,12 +101,22 @@ pub struct Applied {
 impl Server {
     /// Binds every listener, then starts the workers. On error nothing stays bound.
     pub fn start(plan: &Plan, log: &Log) -> Result<Server, StartError> {
+        Server::start_on(plan, log, Legacy::default())
+    }
+
+    /// The same, on what a process before this one left: sockets are used where they fit, and those
+    /// that fit nowhere are closed.
+    pub fn start_on(plan: &Plan, log: &Log, mut legacy: Legacy) -> Result<Server, StartError> {
         let workers = worker_count(plan);
-        let mut vault = Vault::new()?;
+        let mut vault = match legacy.secrets {
+            Some(secrets) => Vault::with(secrets),
+            None => Vault::new()?,
+        };
         vault.read_files(plan)?;
         let snapshot = Snapshot::new(plan.clone(), &mut vault);
         let mut doors = Doors::default();
-        let (bound, added) = doors.bind_new((&plan.listeners, &snapshot.doors), workers)?;
+        let (bound, added) =
+            doors.bind_new((&plan.listeners, &snapshot.doors), workers, &mut legacy.sockets)?;
         doors.follow(bound, &snapshot);
         let tag = fastrand::u32(..);
         let bounds = Bounds { max_clients: max_clients(), workers };
@@ -166,7 +187,9 @@ impl Server {
             return Ok(Applied { changed: false, generation, notes: Vec::new() });
         }
         let numbers = old.doors_for(&plan.listeners);
-        let (bound, added) = course.doors.bind_new((&plan.listeners, &numbers), self.workers)?;
+        let listeners = (&*plan.listeners, &*numbers);
+        let none = &mut Vec::new();
+        let (bound, added) = course.doors.bind_new(listeners, self.workers, none)?;
         let next = old.next(plan, &mut course.vault, self.shared.now());
         let mut applied = Applied { changed: true, generation: next.generation, notes: Vec::new() };
         if workers != self.workers {
@@ -181,6 +204,15 @@ impl Server {
         course.retired.push(before);
         course.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         Ok(applied)
+    }
+
+    /// What a process after this one needs to go on: the very sockets, and the secrets.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn legacy(&self) -> io::Result<Legacy> {
+        let course = self.lock_course();
+        Ok(Legacy { sockets: course.doors.sockets()?, secrets: Some(course.vault.secrets()) })
     }
 
     /// Lets go of old snapshots that no exchange needs any more.
@@ -222,6 +254,13 @@ impl Server {
 
     fn lock_course(&self) -> MutexGuard<'_, Course> {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `drain`, for when another process serves already: nobody is hurried. Connections end with
+    /// their next response, tunnels by themselves.
+    pub fn drain_patiently(&self) {
+        self.lock_course().doors.let_go();
+        self.shared.drain_patiently();
     }
 
     /// Stops accepting, finishes what is in flight, closes idle connections. True if all clients

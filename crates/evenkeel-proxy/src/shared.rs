@@ -27,6 +27,8 @@ pub struct Shared {
     snapshot: Mutex<Arc<Snapshot>>,
     generation: AtomicU64,
     draining: AtomicBool,
+    /// Nobody is hurried in the drain.
+    patient: AtomicBool,
     stopping: AtomicBool,
     accepting: AtomicUsize,
     /// Workers of the server.
@@ -82,6 +84,7 @@ impl Shared {
             generation: AtomicU64::new(snapshot.generation),
             snapshot: Mutex::new(Arc::new(snapshot)),
             draining: AtomicBool::new(false),
+            patient: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
             connections: Connections::new(bounds.max_clients),
@@ -192,6 +195,16 @@ impl Shared {
     /// From now on responses close their connections and idle ones end.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// The same, but what is idle stays until it is used once more, and tunnels until they end.
+    pub fn drain_patiently(&self) {
+        self.patient.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    pub(crate) fn is_patient(&self) -> bool {
+        self.patient.load(Ordering::Acquire)
     }
 
     /// True once a drain has begun.

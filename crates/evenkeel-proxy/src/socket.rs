@@ -5,11 +5,12 @@ use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
 use std::pin::Pin;
@@ -195,6 +196,91 @@ impl BoundSocket {
             }
         }
     }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            BoundSocket::Tcp(listener) => listener.as_fd(),
+            BoundSocket::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// Takes over a descriptor that whoever started this process left open for it. Each may be taken
+/// once, before anything else is opened.
+///
+/// # Errors
+/// It is not open.
+#[expect(unsafe_code, reason = "nothing else makes an owner of a number")]
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with F_SETFD takes any number, and fails if it is not open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, as was just seen, and nobody else owns it: it was opened for
+    // this process by its parent, which names each once, and is taken over at start only.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+impl BoundSocket {
+    /// A listening socket that was inherited.
+    ///
+    /// # Errors
+    /// It is no stream socket that listens.
+    pub fn from_inherited(descriptor: OwnedFd) -> io::Result<BoundSocket> {
+        let socket = RawSocket::from(descriptor);
+        let is_stream = socket.r#type()? == Type::STREAM;
+        if !is_stream || !socket.is_listener()? {
+            return Err(io::Error::other("not a listening stream socket"));
+        }
+        socket.set_nonblocking(true)?;
+        let unix = socket.domain()? == Domain::UNIX;
+        Ok(if unix { BoundSocket::Unix(socket.into()) } else { BoundSocket::Tcp(socket.into()) })
+    }
+
+    /// True if it listens where a listener of this name is to bind.
+    pub(crate) fn fits(&self, bind: &BindAddress, same_name: bool) -> bool {
+        match (self, bind) {
+            (BoundSocket::Tcp(listener), BindAddress::Ip(_) | BindAddress::AnyIp(_)) => {
+                let Ok(own) = listener.local_addr() else { return false };
+                let fits = |wanted: SocketAddr| {
+                    let any_port = wanted.port() == 0 && same_name;
+                    wanted.ip() == own.ip() && (any_port || wanted.port() == own.port())
+                };
+                bind.socket_addrs().into_iter().any(fits)
+            }
+            (BoundSocket::Unix(listener), BindAddress::Unix(path)) => {
+                let own = listener.local_addr();
+                own.is_ok_and(|own| own.as_pathname() == Some(path.as_path()))
+            }
+            (BoundSocket::Tcp(_), BindAddress::Unix(_))
+            | (BoundSocket::Unix(_), BindAddress::Ip(_) | BindAddress::AnyIp(_)) => false,
+        }
+    }
+}
+
+/// Shares inherited sockets out to so many workers: of each address everyone gets some, and each is
+/// somebody's, so that no connection waits in vain.
+///
+/// # Errors
+/// There are no descriptors left.
+pub(crate) fn share_out(sockets: Vec<BoundSocket>, workers: usize) -> io::Result<WorkerSockets> {
+    let mut by_address: BTreeMap<String, Vec<BoundSocket>> = BTreeMap::new();
+    for socket in sockets {
+        by_address.entry(socket.address()?).or_default().push(socket);
+    }
+    let mut shares: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
+    for sockets in by_address.into_values() {
+        let count = sockets.len();
+        for (worker, share) in shares.iter_mut().enumerate().skip(count) {
+            share.push(sockets[worker % count].try_clone()?);
+        }
+        for (at, socket) in sockets.into_iter().enumerate() {
+            shares[at % workers].push(socket);
+        }
+    }
+    Ok(shares)
 }
 
 /// The sockets of one listener: `sockets[worker]` are those that this worker accepts from.

@@ -77,7 +77,7 @@ pub(crate) async fn run<N: Net>(
         if over || terms.deadline.has_passed(worker.tick()) {
             return Poll::Ready(());
         }
-        let leaving = worker.is_leaving(terms.listener) || terms.pick.is_gone();
+        let leaving = worker.is_hurried(terms.listener) || terms.pick.is_gone();
         if !leaving || !up.is_flushed() || !down.is_flushed() {
             return Poll::Pending;
         }

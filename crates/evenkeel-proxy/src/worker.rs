@@ -205,6 +205,12 @@ impl<N: Net> Worker<N> {
         self.deadlines.wake_clients_of(|listener| snapshot.listener_index(listener).is_none());
     }
 
+    /// As `is_leaving`, unless another process serves already and there is time.
+    #[inline]
+    pub(crate) fn is_hurried(&self, listener: usize) -> bool {
+        self.is_leaving(listener) && !self.shared.is_patient()
+    }
+
     /// True once this listener has gone, or the server drains: its connections end as they can.
     #[inline]
     pub(crate) fn is_leaving(&self, listener: usize) -> bool {

@@ -26,7 +26,8 @@ Exit codes: 0 done, 1 the configuration or the arguments are wrong, 2 could not 
 or comparison did not hold.
 
 Signals: SIGTERM and SIGINT drain and exit 0 (a second one stops at once), SIGUSR1 reopens the \
-log file, SIGHUP reads the configuration again.";
+log file, SIGHUP reads the configuration again, SIGUSR2 hands over to the program as it is on \
+disk now.";
 
 /// Where the test backend listens unless told otherwise: where the examples look for it.
 const DEFAULT_TESTSERVER: &str = "127.0.0.1:8081";

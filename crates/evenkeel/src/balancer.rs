@@ -2,6 +2,7 @@
 
 use crate::check::summary;
 use crate::greeting;
+use crate::handover::{Inheritance, hand_over};
 use crate::load;
 use crate::mocks;
 use crate::signals::{Request, Signals};
@@ -10,8 +11,8 @@ use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
-    Autoscalers, Control, ControlError, Desk, Ground, Journal, Migrations, Numbers, ResolveTarget,
-    Tokens,
+    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Journal, Migrations, Numbers,
+    ResolveTarget, Tokens,
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
@@ -44,6 +45,15 @@ pub(crate) struct Balancer {
     watch: Option<FileWatch>,
 }
 
+/// Why serving is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Somebody asked for it.
+    Asked,
+    /// Another process has taken over.
+    Relieved,
+}
+
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -58,14 +68,15 @@ enum Ended {
 impl Balancer {
     /// Starts log, listeners, workers, admin listener and name resolution, in this order; ready
     /// when it returns.
-    pub(crate) fn start(draft: Draft) -> Result<Balancer, Trouble> {
+    pub(crate) fn start(draft: Draft, mut from: Inheritance) -> Result<Balancer, Trouble> {
         system::raise_file_limit();
         let plan = draft.plan.clone();
         let log = Arc::new(Log::start(log_options(&plan)).map_err(cannot_log)?);
         let details = log.watch().map_err(cannot_log)?;
         greeting::begin(&plan, &log.events());
         let plays = mocks::play(&plan, &log.events());
-        let server = Arc::new(Server::start(&plan, &log).map_err(cannot_serve)?);
+        let legacy = std::mem::take(&mut from.legacy);
+        let server = Arc::new(Server::start_on(&plan, &log, legacy).map_err(cannot_serve)?);
         let phase = Arc::new(PhaseSign::new());
         let steering = draft.steer(Arc::clone(&server), log.events());
         let tokens = tokens(plan.admin.tokens_file.as_deref())?;
@@ -96,7 +107,8 @@ impl Balancer {
             tokens: tokens.clone(),
             ..Desk::new(Arc::<PhaseSign>::clone(&phase))
         };
-        let control = start_control(&plan, desk, &log)?;
+        let sockets = std::mem::take(&mut from.admin);
+        let control = start_control(&plan, (desk, sockets), &log)?;
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
@@ -106,6 +118,7 @@ impl Balancer {
         balancer.announce();
         greeting::ready(&plan, &balancer.log.events());
         system::notify_ready();
+        from.tell_ready();
         Ok(balancer)
     }
 
@@ -132,10 +145,10 @@ impl Balancer {
 
     /// Serves until a stop is asked for, then drains; a second request to stop ends the wait.
     pub(crate) async fn serve(self, signals: &mut Signals) {
-        self.until_stop(signals).await;
+        let why = self.until_stop(signals).await;
         let ended = tokio::select! {
-            ended = self.drain() => ended,
-            () = self.until_stop(signals) => Ended::AtOnce,
+            ended = self.drain(why) => ended,
+            () = self.until_stopped(signals) => Ended::AtOnce,
         };
         let message = match ended {
             Ended::Drained => "every exchange has ended",
@@ -149,10 +162,14 @@ impl Balancer {
         log.finish();
     }
 
-    async fn until_stop(&self, signals: &mut Signals) {
+    async fn until_stopped(&self, signals: &mut Signals) {
+        while self.until_stop(signals).await != Stop::Asked {}
+    }
+
+    async fn until_stop(&self, signals: &mut Signals) -> Stop {
         loop {
             match signals.next().await {
-                Request::Stop => return,
+                Request::Stop => return Stop::Asked,
                 Request::ReopenLog => self.log.reopen(),
                 Request::Reload => {
                     system::notify_reloading();
@@ -160,23 +177,61 @@ impl Balancer {
                     let _ = self.steering.reload(&Author::named("SIGHUP"));
                     system::notify_ready();
                 }
+                Request::Handover if self.server.state().is_draining() => {
+                    let event = (LogLevel::Warn, "handover_refused");
+                    self.tell(event, "this process is ending already", &[]);
+                }
                 Request::Handover => {
-                    let event = (LogLevel::Warn, "handover_unsupported");
-                    self.tell(event, "SIGUSR2 does nothing; restart for a new binary", &[]);
+                    if self.hand_over().await {
+                        return Stop::Relieved;
+                    }
                 }
             }
         }
     }
 
+    /// True if a new program serves now.
+    async fn hand_over(&self) -> bool {
+        self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
+        let estate = self.server.legacy().and_then(|legacy| Ok((legacy, self.control.sockets()?)));
+        let outcome = match estate {
+            Ok((legacy, admin)) => {
+                let started = tokio::task::spawn_blocking(move || hand_over(legacy, admin)).await;
+                started.unwrap_or_else(|error| Err(error.to_string()))
+            }
+            Err(error) => Err(format!("no descriptors to hand over: {error}")),
+        };
+        match outcome {
+            Ok(pid) => {
+                self.control.release();
+                system::notify_main_pid(pid);
+                let fields = [("pid", EventValue::Number(pid.into()))];
+                self.tell((LogLevel::Info, "handed_over"), "the new program serves", &fields);
+                true
+            }
+            Err(why) => {
+                let fields = [("error", EventValue::Text(&why))];
+                let message = "this program serves on";
+                self.tell((LogLevel::Error, "handover_failed"), message, &fields);
+                false
+            }
+        }
+    }
+
     /// Readiness off, `grace` still accepting, then no more than `drain_timeout` for the rest.
-    async fn drain(&self) -> Ended {
+    async fn drain(&self, why: Stop) -> Ended {
         self.phase.turn(Phase::Draining);
-        system::notify_stopping();
+        if why == Stop::Asked {
+            system::notify_stopping();
+        }
         let shutdown = self.steering.configuration().plan.shutdown.clone();
         let seconds = EventValue::Float(shutdown.drain_timeout.as_secs_f64());
         let fields = [("drain_timeout_seconds", seconds)];
         self.tell((LogLevel::Info, "draining"), "no longer ready; ending what runs", &fields);
-        tokio::time::sleep(shutdown.grace).await;
+        match why {
+            Stop::Asked => tokio::time::sleep(shutdown.grace).await,
+            Stop::Relieved => self.server.drain_patiently(),
+        }
         let until = Instant::now() + shutdown.drain_timeout;
         while !self.server.drain(Duration::ZERO) {
             if Instant::now() >= until {
@@ -262,11 +317,15 @@ fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {
 }
 
 /// The control plane; where its listeners are not required, without those that cannot be had.
-fn start_control(plan: &Plan, mut desk: Desk, log: &Log) -> Result<Control, Trouble> {
+fn start_control(
+    plan: &Plan,
+    (mut desk, mut sockets): (Desk, AdminSockets),
+    log: &Log,
+) -> Result<Control, Trouble> {
     let mut bind = plan.admin.bind.as_ref();
     // Each turn gives one listener up, and there are two.
     for _ in 0..2 {
-        match Control::start(bind, desk.clone()) {
+        match Control::start_on(bind, desk.clone(), std::mem::take(&mut sockets)) {
             Err(ControlError::Bind { address, source })
                 if !plan.admin.required && source.kind() == io::ErrorKind::AddrInUse =>
             {
@@ -283,7 +342,7 @@ fn start_control(plan: &Plan, mut desk: Desk, log: &Log) -> Result<Control, Trou
             started => return started.map_err(cannot_control),
         }
     }
-    Control::start(bind, desk).map_err(cannot_control)
+    Control::start_on(bind, desk, sockets).map_err(cannot_control)
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

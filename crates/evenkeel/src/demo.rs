@@ -2,6 +2,7 @@
 
 use crate::arguments::DemoArguments;
 use crate::balancer::Balancer;
+use crate::handover::Inheritance;
 use crate::load;
 use crate::mocks;
 use crate::output::{self, Tone, print};
@@ -43,7 +44,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Trouble> {
     let draft = load::draft_of(configuration(arguments, &backends), overrides)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(draft)?;
+        let balancer = Balancer::start(draft, Inheritance::default())?;
         print(things_to_try(&balancer, &backends))?;
         balancer.serve(&mut signals).await;
         Ok(())

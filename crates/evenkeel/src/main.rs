@@ -15,6 +15,7 @@ mod demo;
 mod explain;
 mod failures;
 mod greeting;
+mod handover;
 mod healthcheck;
 mod installed;
 mod load;

@@ -2,6 +2,7 @@
 
 use crate::arguments::RunArguments;
 use crate::balancer::Balancer;
+use crate::handover::Inheritance;
 use crate::load::draft;
 use crate::output::{self, Tone};
 use crate::signals::Signals;
@@ -10,11 +11,12 @@ use crate::trouble::Trouble;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
+    let inheritance = Inheritance::take()?;
     let draft = draft(arguments)?;
     draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let mut balancer = Balancer::start(draft)?;
+        let mut balancer = Balancer::start(draft, inheritance)?;
         if !arguments.no_watch {
             balancer.watch_file()?;
         }

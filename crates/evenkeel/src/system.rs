@@ -36,6 +36,11 @@ pub(crate) fn notify_reloading() {
     };
 }
 
+/// Tells systemd who we are from now on.
+pub(crate) fn notify_main_pid(pid: u32) {
+    let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
+}
+
 /// Tells systemd that we stop.
 pub(crate) fn notify_stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);

@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod demo;
 mod dialects;
+mod handover;
 mod installed;
 mod lookup;
 mod mounts;

@@ -67,7 +67,12 @@ impl Shell {
 
     /// Starts a command that goes on.
     pub(crate) fn start(&self, words: &[&str]) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        self.start_at(Path::new(env!("CARGO_BIN_EXE_evenkeel")), words)
+    }
+
+    /// The same by another path to the binary.
+    pub(crate) fn start_at(&self, binary: &Path, words: &[&str]) -> Program {
+        let mut command = Command::new(binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("EVENKEEL") {
                 command.env_remove(name);

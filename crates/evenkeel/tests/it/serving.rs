@@ -105,17 +105,6 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn other_signals_are_answered_in_the_log() {
-    let (_a, a) = backend("a");
-    let mut balancer = shell().start(&["--listen", "127.0.0.1:0", "--to", &a]);
-    let address = balancer.address();
-    balancer.signal(Signal::USR2);
-    balancer.event("handover_unsupported");
-    assert_eq!(backend_of(&get(&address, "/")), "a");
-    assert_eq!(balancer.terminate().code, 0);
-}
-
-#[test]
 fn the_log_file_is_reopened() {
     let (_a, a) = backend("a");
     let shell = shell();

@@ -1,0 +1,195 @@
+//! Handing over to a new program: it gets the very sockets, loads everything, says that it is
+//! ready, and only then this one ends. Whatever goes wrong with it, this one serves on.
+//!
+//! ```text
+//!   old: spawn ─────────────── wait ── ready ──> drain, exit
+//!          │ sockets, secrets    ^  └─ end, or a minute over ──> serve on
+//!   new:   └─> load, bind nothing, probe ─┘
+//! ```
+//!
+//! The new program finds what it got in one variable: numbers of descriptors, and of two pipes. The
+//! sockets of systemd (`LISTEN_FDS`) are taken in the same way.
+
+use crate::trouble::Trouble;
+use evenkeel_control::AdminSockets;
+use evenkeel_proxy::server::{Inherited, Legacy, SECRET_BYTES};
+use evenkeel_proxy::socket::{BoundSocket, inherited};
+use rustix::io::{FdFlags, fcntl_setfd};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// Names what a process got from the one before it.
+const VARIABLE: &str = "EVENKEEL_HANDOVER";
+/// A new program is given so long to be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// What it says when it is.
+const READY: &[u8] = b"ready";
+/// The first descriptor that systemd passes.
+const SYSTEMD_FIRST: RawFd = 3;
+/// Descriptors that systemd may pass.
+const MAX_SYSTEMD: RawFd = 1024;
+
+/// What a process got from the one before it.
+#[derive(Default)]
+pub(crate) struct Inheritance {
+    pub(crate) legacy: Legacy,
+    pub(crate) admin: AdminSockets,
+    ready: Option<File>,
+}
+
+impl Inheritance {
+    /// Takes what is there; once, before anything else is opened.
+    pub(crate) fn take() -> Result<Inheritance, Trouble> {
+        let broken = |why: String| Trouble::CannotStart(format!("{VARIABLE}: {why}"));
+        let Some(text) = std::env::var_os(VARIABLE) else {
+            return from_systemd().map_err(|error| broken(error.to_string()));
+        };
+        let said: Value = serde_json::from_slice(text.as_encoded_bytes())
+            .map_err(|error| broken(error.to_string()))?;
+        if said["from"].as_u64() != Some(u64::from(std::os::unix::process::parent_id())) {
+            // It was meant for whoever started us.
+            return Ok(Inheritance::default());
+        }
+        from_parent(&said).map_err(|error| broken(error.to_string()))
+    }
+
+    /// Tells the process before this one that it may go.
+    pub(crate) fn tell_ready(self) {
+        if let Some(mut ready) = self.ready {
+            // It may have given up waiting; then it serves on, and so do we until we are ended.
+            let _ = ready.write_all(READY);
+        }
+    }
+}
+
+fn number(value: &Value) -> io::Result<RawFd> {
+    let number = value.as_i64().and_then(|number| RawFd::try_from(number).ok());
+    number.ok_or_else(|| io::Error::other(format!("{value} is no descriptor")))
+}
+
+fn from_parent(said: &Value) -> io::Result<Inheritance> {
+    let mut all = Inheritance::default();
+    for item in said["sockets"].as_array().into_iter().flatten() {
+        let name = item["name"].as_str().unwrap_or_default().to_owned();
+        let socket = BoundSocket::from_inherited(inherited(number(&item["fd"])?)?)?;
+        match (item["admin"].as_bool(), socket) {
+            (Some(true), BoundSocket::Tcp(socket)) => all.admin.push((name, socket)),
+            (_, socket) => all.legacy.sockets.push((name, socket)),
+        }
+    }
+    let mut secrets = [0; SECRET_BYTES];
+    File::from(inherited(number(&said["secrets"])?)?).read_exact(&mut secrets)?;
+    all.legacy.secrets = Some(secrets);
+    all.ready = Some(File::from(inherited(number(&said["ready"])?)?));
+    Ok(all)
+}
+
+/// The sockets that systemd opened for this very process, with their names.
+fn from_systemd() -> io::Result<Inheritance> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let count = variable("LISTEN_FDS").and_then(|count| count.parse::<RawFd>().ok());
+    let own = variable("LISTEN_PID").and_then(|pid| pid.parse::<u32>().ok());
+    let (Some(count), true) = (count, own == Some(std::process::id())) else {
+        return Ok(Inheritance::default());
+    };
+    let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut sockets = Inherited::new();
+    for at in 0..count.clamp(0, MAX_SYSTEMD) {
+        let name = names.next().filter(|name| *name != "unknown").unwrap_or_default();
+        let socket = BoundSocket::from_inherited(inherited(SYSTEMD_FIRST + at)?)?;
+        sockets.push((name.to_owned(), socket));
+    }
+    let legacy = Legacy { sockets, secrets: None };
+    Ok(Inheritance { legacy, ..Inheritance::default() })
+}
+
+/// What a new program gets, open for it.
+struct Estate {
+    sockets: Vec<(String, OwnedFd, bool)>,
+    secrets: OwnedFd,
+    ready: OwnedFd,
+}
+
+impl Estate {
+    fn said(&self) -> Value {
+        let sockets: Vec<Value> = self
+            .sockets
+            .iter()
+            .map(|(name, fd, admin)| json!({ "name": name, "fd": fd.as_raw_fd(), "admin": admin }))
+            .collect();
+        json!({
+            "from": std::process::id(),
+            "sockets": sockets,
+            "secrets": self.secrets.as_raw_fd(),
+            "ready": self.ready.as_raw_fd(),
+        })
+    }
+
+    /// Whether they stay open in a program that is started.
+    fn keep(&self, flags: FdFlags) -> io::Result<()> {
+        for (_, fd, _) in &self.sockets {
+            fcntl_setfd(fd.as_fd(), flags)?;
+        }
+        fcntl_setfd(&self.secrets, flags)?;
+        Ok(fcntl_setfd(&self.ready, flags)?)
+    }
+}
+
+/// Starts the program again, as it was started, and waits until it is ready; its process id.
+///
+/// # Errors
+/// Why it is not, in words. It has ended then.
+pub(crate) fn hand_over(legacy: Legacy, admin: AdminSockets) -> Result<u32, String> {
+    let cannot = |error: io::Error| format!("cannot start the new program: {error}");
+    let (child, reader) = spawn(legacy, admin).map_err(cannot)?;
+    await_ready(child, reader)
+}
+
+fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<(Child, io::PipeReader)> {
+    let (reader, writer) = io::pipe()?;
+    let (secrets_reader, mut secrets_writer) = io::pipe()?;
+    // A pipe has room for more than that.
+    secrets_writer.write_all(&legacy.secrets.unwrap_or([0; SECRET_BYTES]))?;
+    let mut sockets = Vec::new();
+    for (name, socket) in legacy.sockets {
+        sockets.push((name, socket.as_fd().try_clone_to_owned()?, false));
+    }
+    let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
+    sockets.extend(admin.into_iter().map(owned));
+    let estate = Estate { sockets, secrets: secrets_reader.into(), ready: writer.into() };
+    let mut words = std::env::args_os();
+    let program = words.next().ok_or_else(|| io::Error::other("it has no name"))?;
+    let mut command = Command::new(program);
+    command.args(words).env(VARIABLE, estate.said().to_string());
+    estate.keep(FdFlags::empty())?;
+    let spawned = command.spawn();
+    // Nobody else who is started gets them.
+    estate.keep(FdFlags::CLOEXEC)?;
+    Ok((spawned?, reader))
+}
+
+fn await_ready(mut child: Child, mut reader: io::PipeReader) -> Result<u32, String> {
+    let (said, heard) = std::sync::mpsc::sync_channel(1);
+    let spawned = std::thread::Builder::new().name("ek-handover".to_owned()).spawn(move || {
+        let mut word = Vec::new();
+        let read = reader.read_to_end(&mut word);
+        // Whoever waited may have given up.
+        let _ = said.send(read.is_ok() && word == READY);
+    });
+    let why = match (spawned, heard.recv_timeout(READY_TIMEOUT)) {
+        (Ok(_), Ok(true)) => return Ok(child.id()),
+        (Ok(_), Ok(false)) => "it ended before it was ready",
+        (Ok(_), Err(_)) => "it was not ready within a minute",
+        (Err(_), _) => "there is no thread to wait for it",
+    };
+    // It may have ended by itself.
+    let _ = child.kill();
+    let status = child.wait().map(|status| status.to_string()).unwrap_or_default();
+    Err(format!("the new program failed: {why} ({status})"))
+}
