@@ -13,7 +13,7 @@ tidy_up() {
 }
 trap tidy_up EXIT
 EVENKEEL_BIN="$(program)"
-export EVENKEEL_BIN EVENKEEL_RUN_DIR="$work/backends"
+export EVENKEEL_BIN EVENKEEL_RUN_DIR="$work/backends" DEB_COMPRESSION=gzip
 cd "$ROOT"
 
 shellcheck -x scripts/*.sh .ci/*.sh deployments/docker/rootfs.sh deployments/debian/p*

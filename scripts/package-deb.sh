@@ -53,5 +53,5 @@ for script in postinst prerm postrm; do put 755 "$from/debian/$script" "DEBIAN/$
 mkdir -p "$ROOT/dist"
 package="$ROOT/dist/evenkeel_$(version)_$arch.deb"
 find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+dpkg-deb --root-owner-group -Z"${DEB_COMPRESSION:-xz}" --build "$root" "$package" >/dev/null
 say "$package"
