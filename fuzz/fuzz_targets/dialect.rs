@@ -5,7 +5,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    let source = |text: &str, format| Source { name: "fuzz".to_owned(), text: text.to_owned(), format };
+    let source =
+        |text: &str, format| Source { name: "fuzz".to_owned(), text: text.to_owned(), format };
     let named = Dialect::names().filter_map(Dialect::parse).map(Some);
     for dialect in named.chain([None]) {
         for from in [Format::Yaml, Format::Toml] {

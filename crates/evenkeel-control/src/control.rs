@@ -105,6 +105,22 @@ fn listen_on(
     Ok((Bound::Tcp(sockets), ServedHosts::of(bind)))
 }
 
+/// What goes on by itself for as long as the thread lives.
+fn begin_loops(desk: &Desk) {
+    if let Some(numbers) = &desk.numbers {
+        tokio::spawn(Arc::clone(numbers).keep_windows());
+        if let Some(errands) = numbers.open_mounts() {
+            tokio::spawn(mounts::serve(errands, desk.clone()));
+        }
+    }
+    if let Some(steering) = &desk.steering {
+        tokio::spawn(keep_course(Arc::clone(steering)));
+    }
+    if let Some(migrations) = &desk.migrations {
+        tokio::spawn(Arc::clone(migrations).run());
+    }
+}
+
 fn sockets_of(bound: &[(&str, &Option<(Bound, ServedHosts)>)]) -> io::Result<AdminSockets> {
     let mut all = AdminSockets::new();
     for (name, bound) in bound {
@@ -146,24 +162,13 @@ impl Control {
         let answers = Arc::clone(&first_answers);
         let run = move || {
             runtime.block_on(async move {
-                if let Some(numbers) = &desk.numbers {
-                    tokio::spawn(Arc::clone(numbers).keep_windows());
-                    if let Some(errands) = numbers.open_mounts() {
-                        tokio::spawn(mounts::serve(errands, desk.clone()));
-                    }
-                }
+                begin_loops(&desk);
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
                 let mut serving = Vec::new();
                 if let Some((bound, served)) = profiles {
                     let gate = Gate::of(&desk, served);
                     serving.push(tokio::spawn(admin::serve(bound, admin::profiles(gate))));
-                }
-                if let Some(steering) = &desk.steering {
-                    tokio::spawn(keep_course(Arc::clone(steering)));
-                }
-                if let Some(migrations) = &desk.migrations {
-                    tokio::spawn(Arc::clone(migrations).run());
                 }
                 let autoscalers = desk.autoscalers.clone();
                 let scaling = autoscalers.clone().map(|it| tokio::spawn(it.run()));

@@ -202,16 +202,15 @@ impl<N: Net> Exchange<N> {
         if peer.secure.as_ref().is_some_and(|identity| !identity.serves(host_lower)) {
             return Err(Failure::Misdirected);
         }
-        if !listener.mounts.is_empty() {
-            let found = mount::find(asked, host_lower, view.matching);
-            self.mounted = found.map(|wish| Box::new(Own::Mount(wish)));
-            if self.mounted.is_some() {
-                return Ok(());
-            }
+        if !listener.mounts.is_empty()
+            && let Some(wish) = mount::find(asked, host_lower, view.matching)
+        {
+            self.mounted = Some(Box::new(Own::Mount(wish)));
+            return Ok(());
         }
         if let Some(redirect) = &listener.redirect {
-            let page = redirect::page(redirect, asked, view.forward)?;
-            self.mounted = Some(Box::new(Own::Page(page)));
+            let page = Own::Page(redirect::page(redirect, asked, view.forward)?);
+            self.mounted = Some(Box::new(page));
             return Ok(());
         }
         let lines = asked.lines();
@@ -222,9 +221,8 @@ impl<N: Net> Exchange<N> {
         if !may_use(route, || asked.ip()) {
             return Err(Failure::Denied);
         }
-        if let (Some(plan), Some(Some(limiter))) = (&route.rate_limit, snapshot.limiters.get(index))
-        {
-            self.count_rate(worker, plan, limiter, asked)?;
+        if let Some(Some(limiter)) = snapshot.limiters.get(index) {
+            self.count_rate(worker, route, limiter, asked)?;
         }
         if asked.is_too_large() {
             return Err(Failure::BodyTooLarge);
@@ -268,10 +266,11 @@ impl<N: Net> Exchange<N> {
     fn count_rate(
         &mut self,
         worker: &Worker<N>,
-        plan: &RateLimitPlan,
+        route: &RoutePlan,
         limiter: &RateLimiter,
         asked: Asked<'_>,
     ) -> Result<(), Failure> {
+        let Some(plan) = &route.rate_limit else { return Ok(()) };
         let key = asked.rate_key(plan, limiter);
         match limiter.check(key, worker.recent()) {
             Admission::Allowed(allowance) => {

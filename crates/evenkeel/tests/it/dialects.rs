@@ -134,7 +134,7 @@ fn nginx_and_haproxy_files_come_with_a_report() {
     let shell = Shell::new();
     shell.write(
         "nginx.conf",
-        "events {}\nhttp {\n  upstream app { server 127.0.0.1:1; }\n  server {\n    listen 8080;\n    \
+        "events {}\nhttp {\n  upstream app { server 127.0.0.1:1; }\n  server {\n    listen 8080;\n\
          image_filter test;\n    location / { proxy_pass http://app; }\n  }\n}\n",
     );
     let converted = shell.run(&["convert", "nginx.conf", "--from", "nginx"]);
