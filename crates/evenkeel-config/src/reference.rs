@@ -140,11 +140,11 @@ mod tests {
         let text = reference_markdown();
         for line in [
             "## `pools[].retry.backoff`\n\nWait between tries",
-            "## `pools[].autoscale.scale_up`\n\n*Not served yet.* Growth.",
+            "## `pools[].autoscale.scale_up`\n\nGrowth.",
             "## `pools[].retry`\n\nWhat is tried again",
             "| `budget` | ratio | `0.2` | Retries as a share of requests. |",
-            "| `state_dir` | text | `\"\"` | *No effect yet.* ",
-            "| `protocol` | `http`, `tcp`, `udp` | `http` | *Not served yet, except: `http` is",
+            "| `state_dir` | text | `\"\"` | ",
+            "## `routes[].mirror`\n\n*Not served yet.* Copies of requests",
             "| `level` | `debug`, `info`, `warn`, `error` | `info` | Least severe",
             "| `bind` | address to bind | required |",
         ] {

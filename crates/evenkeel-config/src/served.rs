@@ -51,8 +51,7 @@ const POOL: &[Gap<Pool>] = &[
     refused("discovery", |it| it.discovery.0 != json!({})),
     refused("autoscale.lease.redis", |it: &Pool| {
         it.autoscale.0.as_ref().is_some_and(|scale| !scale.lease.redis.0.is_empty())
-    })
-    .except("`lease.file` is served"),
+    }),
     refused("autoscale.driver.type", |it: &Pool| {
         let kind = it.autoscale.0.as_ref().map(|scale| scale.driver.r#type);
         kind == Some(DriverType::Kubernetes)

@@ -32,6 +32,21 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+impl Peer {
+    /// What a backend is told of this client; `id` is for a request that brings none.
+    fn forwarding<'a>(&'a self, pseudonym: &'a str, id: &'a [u8; 32]) -> Forwarding<'a> {
+        Forwarding {
+            peer: &self.text,
+            trusted: self.trusted,
+            pseudonym,
+            request_id: id,
+            protocol: self.protocol,
+            secure: self.secure.is_some(),
+            client_cert: self.secure.as_ref().map_or(&[], |identity| &identity.client_cert),
+        }
+    }
+}
+
 /// A request head, and who sent it.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
@@ -176,15 +191,7 @@ impl<N: Net> Exchange<N> {
         let Scratch { path: path_scratch, host: host_lower, .. } =
             &mut *worker.scratch.borrow_mut();
         let id = new_request_id(&worker.net);
-        let from = Forwarding {
-            peer: &peer.text,
-            trusted: peer.trusted,
-            pseudonym: &worker.shared.pseudonym,
-            request_id: &id,
-            protocol: peer.protocol,
-            secure: peer.secure.is_some(),
-            client_cert: peer.secure.as_ref().map_or(&[], |identity| &identity.client_cert),
-        };
+        let from = peer.forwarding(&worker.shared.pseudonym, &id);
         let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
         self.note_head(asked, &from);
         if let Some(plan) = &self.record.snapshot().plan.tracing {

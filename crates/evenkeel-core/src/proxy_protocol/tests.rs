@@ -51,7 +51,7 @@ fn version_2() {
     let mut bytes = Vec::new();
     let tls = TlsTold { version: "TLSv1.3", authority: "a.test", alpn: b"h2", client_cert: true };
     write_v2(&told, &tls, &mut bytes);
-    let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x30\xc0\0\x02\x01\xc6\x33\x64\x02\x12\x67\x01\xbb";
+    let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x2c\xc0\0\x02\x01\xc6\x33\x64\x02\x12\x67\x01\xbb";
     assert_eq!(&bytes[..head.len()], head);
     let extras = b"\x01\0\x02h2\x02\0\x06a.test\x20\0\x0f\x03\0\0\0\0\x21\0\x07TLSv1.3";
     assert_eq!(&bytes[head.len()..], extras);
