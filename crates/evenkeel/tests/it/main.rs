@@ -19,4 +19,5 @@ mod steering;
 mod surviving;
 mod testserver;
 mod tracing;
+mod traffic;
 mod why;
