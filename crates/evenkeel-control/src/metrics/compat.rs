@@ -80,7 +80,9 @@ struct Counted {
 
 fn write(names: &Names, view: &View<'_>, out: &mut Exposition) {
     let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
-    for (series, totals) in &view.totals.series {
+    // Answers of our own without a route are no requests of theirs.
+    let routed = view.totals.series.iter().filter(|(series, _)| !series.route.is_empty());
+    for (series, totals) in routed {
         let counted = counted.entry(&series.backend).or_default();
         for ((code, _), count) in &totals.requests {
             *counted.requests.entry(*code).or_default() += count;
