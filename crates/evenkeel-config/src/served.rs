@@ -49,6 +49,10 @@ const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 
 const POOL: &[Gap<Pool>] = &[
     refused("discovery", |it| it.discovery.0 != json!({})),
+    refused("autoscale.min", |it: &Pool| {
+        it.autoscale.0.as_ref().is_some_and(|scale| scale.min.0 == 0)
+    })
+    .except("1 and more are served"),
     refused("autoscale.lease.redis", |it: &Pool| {
         it.autoscale.0.as_ref().is_some_and(|scale| !scale.lease.redis.0.is_empty())
     }),

@@ -17,7 +17,7 @@ pub use process::die_with_parent;
 use crate::documents::time_text;
 use crate::migrations::Migrations;
 use crate::numbers::{Numbers, unix_nanos};
-use crew::{Crew, Size};
+use crew::Crew;
 use evenkeel_api::{Autoscaler as Document, AutoscalerList, ScaleDecision};
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Paused};
 use evenkeel_core::plan::LogLevel;
@@ -134,13 +134,14 @@ impl Autoscalers {
             let size = entry.crew.size();
             let signals = entry.seen.signals(&self.ground, (&pool.name, size), plan);
             entry.desired = entry.desired.max(plan.min).min(plan.max);
+            let acts = entry.lease.is_held() && !plan.dry_run;
             if let Some(decision) = entry.machine.tick(now, &signals) {
-                let acts = entry.lease.is_held() && !plan.dry_run;
-                entry.decided(&decision, size);
-                if acts {
-                    entry.crew.want(decision.to);
-                }
+                entry.decided(&decision);
                 self.tell(&pool.name, &decision, acts);
+            }
+            // Who takes a lease over does what was only advised before.
+            if acts && !entry.decisions.is_empty() {
+                entry.crew.want(entry.desired);
             }
         }
     }
@@ -193,7 +194,7 @@ impl Autoscalers {
 }
 
 impl Entry {
-    fn decided(&mut self, decision: &Decision, _: Size) {
+    fn decided(&mut self, decision: &Decision) {
         self.desired = decision.to;
         self.counts[usize::from(decision.to < decision.from)] += 1;
         self.decisions.push_back(ScaleDecision {

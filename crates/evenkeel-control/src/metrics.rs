@@ -19,6 +19,7 @@ pub(crate) mod fixture;
 mod native;
 mod negotiate;
 mod process;
+mod scaling;
 mod text;
 mod tls;
 mod view;

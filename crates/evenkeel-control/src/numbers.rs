@@ -1,5 +1,6 @@
 //! The numbers of the running server, read when somebody asks for them.
 
+use crate::autoscalers::Autoscalers;
 use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
@@ -15,7 +16,7 @@ use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::mount::Errand;
 use evenkeel_proxy::shared::Shared;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
@@ -31,6 +32,7 @@ pub struct Numbers {
     started: Instant,
     version: &'static str,
     steering: OnceLock<Arc<Steering>>,
+    autoscalers: OnceLock<Weak<Autoscalers>>,
     /// Some backends are mocks of this process.
     demo: AtomicBool,
 }
@@ -45,6 +47,7 @@ impl Numbers {
             started: Instant::now(),
             version,
             steering: OnceLock::new(),
+            autoscalers: OnceLock::new(),
             demo: AtomicBool::new(false),
         }
     }
@@ -52,6 +55,12 @@ impl Numbers {
     /// Tells from now on that some backends are mocks.
     pub fn tell_demo(&self) {
         self.demo.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells what these decide too, from now on.
+    pub fn scale_by(&self, autoscalers: &Arc<Autoscalers>) {
+        // There is one set of them for the life of a server.
+        let _ = self.autoscalers.set(Arc::downgrade(autoscalers));
     }
 
     /// Counts the reloads of this road too, from now on.
@@ -146,7 +155,10 @@ impl Numbers {
     pub(crate) fn render<T>(&self, render: impl FnOnce(&View<'_>) -> T) -> T {
         let (totals, snapshot) = (self.shared.stats().read(), self.shared.snapshot());
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let autoscalers = self.autoscalers.get().and_then(Weak::upgrade);
+        let scaling = autoscalers.map(|it| it.figures()).unwrap_or_default();
         render(&View {
+            scaling: &scaling,
             totals: &totals,
             windows: &windows,
             snapshot: &snapshot,

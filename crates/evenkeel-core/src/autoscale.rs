@@ -20,6 +20,8 @@ use std::time::Duration;
 const PANIC_WINDOW: Duration = Duration::from_secs(6);
 /// How much of the target the rest must stay below after a step down.
 const DEAD_BAND: f64 = 0.9;
+/// Ticks come a little early or late; an evaluation does not wait for another one.
+const EARLY: Duration = Duration::from_millis(500);
 /// Requests before their errors mean anything.
 const MIN_REQUESTS: u64 = 10;
 
@@ -42,6 +44,8 @@ pub struct Autoscaler {
     plan: AutoscalePlan,
     samples: Samples,
     evaluate_at: Nanos,
+    /// Requests and errors at the last evaluation: none is counted twice, and none is left out.
+    evaluated: Option<(u64, u64)>,
     /// Since when every signal is low.
     low_since: Option<Nanos>,
     grown_at: Option<Nanos>,
@@ -58,6 +62,7 @@ impl Autoscaler {
         Autoscaler {
             samples: Samples::keeping(keep),
             evaluate_at: now.after(plan.interval),
+            evaluated: None,
             plan,
             low_since: None,
             grown_at: None,
@@ -101,6 +106,7 @@ impl Autoscaler {
     /// Takes the signals, about once a second. `Some`: the number should change.
     pub fn tick(&mut self, now: Nanos, signals: &Signals) -> Option<Decision> {
         self.samples.push(now, signals);
+        self.evaluated.get_or_insert((signals.requests, signals.errors));
         if self.paused {
             return None;
         }
@@ -118,15 +124,18 @@ impl Autoscaler {
         if let Some(decision) = self.panic(now, have) {
             return Some(decision);
         }
-        if now < self.evaluate_at {
+        if now.after(EARLY) < self.evaluate_at {
             return None;
         }
-        self.evaluate_at = now.after(self.plan.interval);
+        let next = self.evaluate_at.after(self.plan.interval);
+        self.evaluate_at = if next > now { next } else { now.after(self.plan.interval) };
         self.evaluate(now, have, signals)
     }
 
     fn evaluate(&mut self, now: Nanos, have: u32, signals: &Signals) -> Option<Decision> {
-        let interval = self.samples.over(self.plan.interval, now);
+        let counted = (signals.requests, signals.errors);
+        let before = self.evaluated.replace(counted).unwrap_or(counted);
+        let interval = self.samples.over(self.plan.interval, now).counting(counted, before);
         if interval.requests >= MIN_REQUESTS && interval.error_rate() > self.plan.max_error_rate {
             let rate = interval.error_rate() * 100.0;
             self.held = Some(format!("{rate:.1} % errors: errors are not load"));

@@ -96,6 +96,7 @@ impl Balancer {
             events: Some(log.events()),
             state_dir,
         });
+        numbers.scale_by(&autoscalers);
         let desk = Desk {
             numbers: Some(numbers),
             migrations: Some(migrations),

@@ -106,7 +106,7 @@ impl Crew {
     }
 
     pub(super) fn want(&self, count: u32) {
-        self.orders.send_modify(|orders| orders.wanted = Some(count));
+        self.orders.send_if_modified(|orders| orders.wanted.replace(count) != Some(count));
     }
 
     pub(super) fn replan(&self, plan: AutoscalePlan) {
@@ -399,8 +399,10 @@ impl Work {
         };
         let serving = count(|stage| matches!(stage, Stage::Serving));
         let starting = count(|stage| matches!(stage, Stage::Starting { .. }));
+        // Whoever is told a count has so many, whether the pool knows them or not.
+        let ready = self.said.unwrap_or_else(|| self.fixed() + serving);
         let told = Told {
-            size: Size { ready: self.fixed() + serving, starting },
+            size: Size { ready, starting },
             names: self.members.iter().map(|member| member.name.clone()).collect(),
             trouble,
         };

@@ -91,6 +91,7 @@ impl Fixture {
             version: "1.2.3",
             families: &self.families,
             demo: false,
+            scaling: &[],
         }
     }
 

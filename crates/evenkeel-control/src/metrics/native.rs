@@ -1,6 +1,7 @@
 //! The families `evenkeel_*` and `process_*`.
 
 use super::process::ProcessFigures;
+use super::scaling;
 use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
 use super::view::{View, condition};
 use evenkeel_core::backend::Backend;
@@ -213,6 +214,7 @@ pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
     write_pool_durations(view, out);
     write_pools(view, out);
     write_backends(view, out);
+    scaling::write(view, out);
     if let Some(figures) = &view.process {
         write_process(figures, out);
     }

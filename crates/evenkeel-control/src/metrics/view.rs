@@ -11,6 +11,7 @@ use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals, Window
 use evenkeel_core::suspicion::Trust;
 use evenkeel_core::time::Nanos;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that a rendering needs.
@@ -43,6 +44,8 @@ pub struct View<'a> {
     pub families: &'a [MetricFamily],
     /// Some backends are mocks.
     pub demo: bool,
+    /// Of each autoscaler: its pool, backends that there should be, decisions up and down.
+    pub scaling: &'a [(Arc<str>, u32, [u64; 2])],
 }
 
 /// How reloads ended.

@@ -99,6 +99,12 @@ impl Samples {
 }
 
 impl Sample {
+    /// The same with what was counted from `before` on.
+    pub(super) fn counting(self, now: (u64, u64), before: (u64, u64)) -> Sample {
+        let requests = now.0.saturating_sub(before.0);
+        Sample { requests, errors: now.1.saturating_sub(before.1).min(requests), ..self }
+    }
+
     pub(super) fn rps(&self) -> f64 {
         if self.span.is_zero() { 0.0 } else { self.requests as f64 / self.span.as_secs_f64() }
     }
@@ -118,8 +124,13 @@ impl Sample {
             ("errors", self.errors as f64),
             ("rps", (self.rps() * 100.0).round() / 100.0),
             ("in_flight", (self.in_flight * 100.0).round() / 100.0),
-            ("queue_wait_ms", self.queue_wait.as_secs_f64() * 1e3),
-            ("p95_ms", self.p95.as_secs_f64() * 1e3),
+            ("queue_wait_ms", millis(self.queue_wait)),
+            ("p95_ms", millis(self.p95)),
         ]
     }
+}
+
+/// With three digits behind the point.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

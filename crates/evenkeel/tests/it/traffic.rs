@@ -116,7 +116,8 @@ fn a_pool_grows_with_its_requests_and_takes_its_processes_with_it() {
     let program = env!("CARGO_BIN_EXE_evenkeel");
     let file = format!(
         "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\n\
-         pools:\n  - name: app\n    backends: [\"{first}\"]\n    health: {{ interval: 200ms }}\n    \
+         pools:\n  - name: app\n    backends: [\"{first}\"]\n    \
+         health: {{ interval: 200ms }}\n    \
          autoscale:\n      max: 2\n      interval: 2s\n      requests_per_interval: 20\n      \
          driver: {{ type: process, ports: \"21500-21999\", command: [\"{program}\", testserver, \
          --listen, \"127.0.0.1:{{port}}\", --name, \"{{name}}\"] }}\n\

@@ -60,7 +60,7 @@ impl Migration {
         self.restart(State::Running, now);
         self.until = now.after(most);
         self.next_check = now.after(self.plan.interval.min(least));
-        self.reason = format!("stage {} has begun", self.stage);
+        self.reason = format!("stage {} has begun", self.stage + 1);
         self.commands.push(Command::Divide(traffic));
     }
 
