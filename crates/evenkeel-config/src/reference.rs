@@ -145,6 +145,7 @@ mod tests {
             "| `budget` | ratio | `0.2` | Retries as a share of requests. |",
             "| `state_dir` | text | `\"\"` | ",
             "## `routes[].mirror`\n\n*Not served yet.* Copies of requests",
+            "| `protocol` | `http`, `tcp`, `udp` | `http` | What is spoken.",
             "| `level` | `debug`, `info`, `warn`, `error` | `info` | Least severe",
             "| `bind` | address to bind | required |",
         ] {

@@ -4,7 +4,7 @@
 //! here.
 
 use crate::diagnostic::{Fault, Problem};
-use crate::sections::{DriverType, Listener, ListenerProtocol, Pool, Root, Route};
+use crate::sections::{DriverType, Listener, Pool, Root, Route};
 use crate::tree::{Node, Value};
 use serde_json::json;
 
@@ -41,9 +41,7 @@ impl<S> Gap<S> {
 
 const ROOT: &[Gap<Root>] = &[];
 
-const LISTENER: &[Gap<Listener>] =
-    &[refused("protocol", |it: &Listener| it.protocol == ListenerProtocol::Udp)
-        .except("`http` and `tcp` are served")];
+const LISTENER: &[Gap<Listener>] = &[];
 
 const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 

@@ -15,6 +15,7 @@ pub mod chunked;
 pub mod client_hello;
 pub mod failure;
 pub mod field;
+pub mod flow;
 pub mod framing;
 pub mod grpc;
 pub mod headers;

@@ -134,6 +134,8 @@ pub struct ConnectionTotals {
     pub closed: u64,
     /// TLS handshakes, in the order of [`Handshake::ALL`].
     pub handshakes: [u64; Handshake::ALL.len()],
+    /// Datagrams that belong to no flow, and for which none could begin.
+    pub flows_dropped: u64,
 }
 
 impl ConnectionTotals {
@@ -145,6 +147,7 @@ impl ConnectionTotals {
     fn add(&mut self, counts: &ConnectionCounts) {
         self.closed += counts.closed.get();
         self.opened += counts.opened.get();
+        self.flows_dropped += counts.flows_dropped.get();
         for (total, count) in self.handshakes.iter_mut().zip(&counts.handshakes) {
             *total += count.get();
         }

@@ -97,6 +97,11 @@ impl Counts {
         OpenConnection(counts)
     }
 
+    /// A datagram for this listener belongs to no flow, and none could begin.
+    pub(crate) fn dropped_flow(&self, listener: &Arc<str>) {
+        self.stats.listener(listener).flows_dropped.add(1);
+    }
+
     /// A TLS handshake has come to something.
     pub(crate) fn handshake(&self, listener: &Arc<str>, result: Handshake) {
         self.stats.listener(listener).handshakes[result as usize].add(1);

@@ -1,7 +1,7 @@
 //! The listening sockets of a server: which listener has which, and what a next plan adds.
 
 use crate::server::StartError;
-use crate::socket::{self, BoundSocket, WorkerSockets};
+use crate::socket::{self, BoundSocket, Traffic, WorkerSockets};
 use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::snapshot::{Door, Snapshot};
 use std::io;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 struct Bound {
     number: usize,
     name: Arc<str>,
+    traffic: Traffic,
     /// Where it really listens.
     addresses: Vec<String>,
     /// Descriptors of the workers' sockets, kept so that they can be handed over; none in a drain.
@@ -27,9 +28,17 @@ pub(crate) struct Doors {
 /// them; empty if that is not known.
 pub type Inherited = Vec<(String, BoundSocket)>;
 
+fn traffic_of(listener: &ListenerPlan) -> Traffic {
+    match listener.protocol {
+        ListenerProtocol::Http | ListenerProtocol::Tcp(_) => Traffic::Streams,
+        ListenerProtocol::Udp(_) => Traffic::Datagrams,
+    }
+}
+
 fn take_fitting(inherited: &mut Inherited, listener: &ListenerPlan) -> Vec<BoundSocket> {
     let (own, others) = std::mem::take(inherited).into_iter().partition(|(name, socket)| {
-        socket.fits(&listener.bind, name.is_empty() || **name == *listener.name)
+        let same_name = name.is_empty() || **name == *listener.name;
+        socket.fits(&listener.bind, traffic_of(listener), same_name)
     });
     *inherited = others;
     let own: Inherited = own;
@@ -53,10 +62,13 @@ impl Doors {
                 continue;
             }
             let failed = |source| StartError::Bind { address: listener.bind.to_string(), source };
-            let ours: Vec<u16> = self.ports();
-            let sockets = match take_fitting(inherited, listener) {
-                own if own.is_empty() => socket::bind(&listener.bind, workers, &ours),
-                own => socket::share_out(own, workers),
+            let traffic = traffic_of(listener);
+            let ours = self.ports(traffic);
+            let own = take_fitting(inherited, listener);
+            let sockets = match traffic {
+                _ if !own.is_empty() => socket::share_out(own, workers),
+                Traffic::Streams => socket::bind(&listener.bind, workers, &ours),
+                Traffic::Datagrams => socket::bind_datagrams(&listener.bind, workers, &ours),
             };
             let sockets = sockets.map_err(failed)?;
             if matches!(listener.protocol, ListenerProtocol::Tcp(_)) {
@@ -66,6 +78,7 @@ impl Doors {
             let mut bound = Bound {
                 number: door.number,
                 name: Arc::clone(&listener.name),
+                traffic,
                 addresses: Vec::new(),
                 sockets: Vec::new(),
             };
@@ -122,8 +135,9 @@ impl Doors {
         self.bound.iter().flat_map(named).collect()
     }
 
-    fn ports(&self) -> Vec<u16> {
-        let all = self.bound.iter().flat_map(|bound| &bound.addresses);
+    fn ports(&self, traffic: Traffic) -> Vec<u16> {
+        let alike = self.bound.iter().filter(|bound| bound.traffic == traffic);
+        let all = alike.flat_map(|bound| &bound.addresses);
         all.filter_map(|address| address.rsplit_once(':')?.1.parse().ok()).collect()
     }
 }

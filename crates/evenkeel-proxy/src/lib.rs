@@ -47,6 +47,7 @@ pub mod tls;
 pub mod trace;
 mod try_failure;
 mod tunnel;
+mod udp;
 mod upload;
 mod verdict;
 mod wait;

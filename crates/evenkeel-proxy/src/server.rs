@@ -9,6 +9,7 @@ pub use crate::secrets::SECRET_BYTES;
 use crate::secrets::{SecretError, Vault};
 use crate::shared::{Bounds, Shared};
 use crate::socket::{BoundSocket, Listening, SystemNet};
+use crate::udp;
 use crate::worker::{Worker, pin_to_core};
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use thiserror::Error;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 /// Descriptors kept for the log, the admin listener, configuration and the like.
@@ -361,7 +363,18 @@ fn run_worker(
 }
 
 fn accept_from(worker: &Rc<Worker<SystemNet>>, number: usize, socket: BoundSocket) {
-    match Listening::register(socket) {
+    let registered = match socket {
+        BoundSocket::Udp(socket) => match UdpSocket::from_std(socket) {
+            Ok(socket) => {
+                let serving = udp::serve(Rc::clone(worker), socket, number);
+                drop(tokio::task::spawn_local(serving));
+                return;
+            }
+            Err(error) => Err(error),
+        },
+        socket @ (BoundSocket::Tcp(_) | BoundSocket::Unix(_)) => Listening::register(socket),
+    };
+    match registered {
         Ok(listening) => {
             let accepting = listen::accept_loop(Rc::clone(worker), listening, number);
             tokio::task::spawn_local(accepting);

@@ -296,6 +296,25 @@ impl Connections {
     }
 }
 
+impl Connections {
+    /// Lets a flow in; its listener counts it by itself. `None` if the process has all it may have.
+    pub(crate) fn admit_flow(shared: &Arc<Shared>) -> Option<FlowAdmission> {
+        let this = &shared.connections;
+        let more = |count: usize| (count < this.max).then_some(count + 1);
+        this.all.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
+        Some(FlowAdmission(Arc::clone(shared)))
+    }
+}
+
+/// The place of a flow among all clients; freed on drop.
+pub(crate) struct FlowAdmission(Arc<Shared>);
+
+impl Drop for FlowAdmission {
+    fn drop(&mut self) {
+        self.0.connections.all.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// One client's place; freed on drop.
 pub(crate) struct Admission {
     shared: Arc<Shared>,

@@ -1,6 +1,8 @@
 //! Real sockets: options, listening, connecting. With `worker` the only room that may use `unsafe`,
 //! for the option that no library wraps.
 
+pub(crate) mod datagrams;
+
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
@@ -158,6 +160,15 @@ impl Net for SystemNet {
     }
 }
 
+/// What comes through a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// Connections.
+    Streams,
+    /// Datagrams.
+    Datagrams,
+}
+
 /// A bound listening socket that is not registered with a runtime yet, so that it can be handed to
 /// the worker that will serve it.
 #[derive(Debug)]
@@ -166,6 +177,8 @@ pub enum BoundSocket {
     Tcp(StdTcpListener),
     /// Unix, one socket shared by all workers.
     Unix(StdUnixListener),
+    /// UDP, one socket per worker and address.
+    Udp(StdUdpSocket),
 }
 
 impl BoundSocket {
@@ -173,7 +186,7 @@ impl BoundSocket {
     pub(crate) fn show_silent_clients(&self) -> io::Result<()> {
         match self {
             BoundSocket::Tcp(listener) => defer_accept(listener.as_fd(), 0),
-            BoundSocket::Unix(_) => Ok(()),
+            BoundSocket::Unix(_) | BoundSocket::Udp(_) => Ok(()),
         }
     }
 
@@ -182,6 +195,7 @@ impl BoundSocket {
         Ok(match self {
             BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone()?),
             BoundSocket::Unix(listener) => BoundSocket::Unix(listener.try_clone()?),
+            BoundSocket::Udp(socket) => BoundSocket::Udp(socket.try_clone()?),
         })
     }
 
@@ -189,6 +203,7 @@ impl BoundSocket {
     pub fn address(&self) -> io::Result<String> {
         match self {
             BoundSocket::Tcp(listener) => Ok(listener.local_addr()?.to_string()),
+            BoundSocket::Udp(socket) => Ok(socket.local_addr()?.to_string()),
             BoundSocket::Unix(listener) => {
                 let address = listener.local_addr()?;
                 let path = address.as_pathname().unwrap_or(Path::new(""));
@@ -203,6 +218,7 @@ impl AsFd for BoundSocket {
         match self {
             BoundSocket::Tcp(listener) => listener.as_fd(),
             BoundSocket::Unix(listener) => listener.as_fd(),
+            BoundSocket::Udp(socket) => socket.as_fd(),
         }
     }
 }
@@ -227,36 +243,38 @@ impl BoundSocket {
     /// A listening socket that was inherited.
     ///
     /// # Errors
-    /// It is no stream socket that listens.
+    /// It is neither a stream socket that listens nor one for UDP.
     pub fn from_inherited(descriptor: OwnedFd) -> io::Result<BoundSocket> {
         let socket = RawSocket::from(descriptor);
-        let is_stream = socket.r#type()? == Type::STREAM;
-        if !is_stream || !socket.is_listener()? {
-            return Err(io::Error::other("not a listening stream socket"));
-        }
-        socket.set_nonblocking(true)?;
         let unix = socket.domain()? == Domain::UNIX;
+        socket.set_nonblocking(true)?;
+        match socket.r#type()? {
+            Type::DGRAM if !unix => return Ok(BoundSocket::Udp(socket.into())),
+            Type::STREAM if socket.is_listener()? => {}
+            _ => return Err(io::Error::other("neither a listening stream socket nor one for UDP")),
+        }
         Ok(if unix { BoundSocket::Unix(socket.into()) } else { BoundSocket::Tcp(socket.into()) })
     }
 
     /// True if it listens where a listener of this name is to bind.
-    pub(crate) fn fits(&self, bind: &BindAddress, same_name: bool) -> bool {
-        match (self, bind) {
-            (BoundSocket::Tcp(listener), BindAddress::Ip(_) | BindAddress::AnyIp(_)) => {
-                let Ok(own) = listener.local_addr() else { return false };
-                let fits = |wanted: SocketAddr| {
-                    let any_port = wanted.port() == 0 && same_name;
-                    wanted.ip() == own.ip() && (any_port || wanted.port() == own.port())
-                };
-                bind.socket_addrs().into_iter().any(fits)
-            }
-            (BoundSocket::Unix(listener), BindAddress::Unix(path)) => {
+    pub(crate) fn fits(&self, bind: &BindAddress, traffic: Traffic, same_name: bool) -> bool {
+        let own = match (self, traffic) {
+            (BoundSocket::Tcp(listener), Traffic::Streams) => listener.local_addr(),
+            (BoundSocket::Udp(socket), Traffic::Datagrams) => socket.local_addr(),
+            (BoundSocket::Unix(listener), Traffic::Streams) => {
+                let BindAddress::Unix(path) = bind else { return false };
                 let own = listener.local_addr();
-                own.is_ok_and(|own| own.as_pathname() == Some(path.as_path()))
+                return own.is_ok_and(|own| own.as_pathname() == Some(path.as_path()));
             }
-            (BoundSocket::Tcp(_), BindAddress::Unix(_))
-            | (BoundSocket::Unix(_), BindAddress::Ip(_) | BindAddress::AnyIp(_)) => false,
-        }
+            (BoundSocket::Tcp(_) | BoundSocket::Unix(_), Traffic::Datagrams)
+            | (BoundSocket::Udp(_), Traffic::Streams) => return false,
+        };
+        let Ok(own) = own else { return false };
+        let fits = |wanted: SocketAddr| {
+            let any_port = wanted.port() == 0 && same_name;
+            wanted.ip() == own.ip() && (any_port || wanted.port() == own.port())
+        };
+        bind.socket_addrs().into_iter().any(fits)
     }
 }
 
@@ -289,14 +307,38 @@ pub type WorkerSockets = Vec<Vec<BoundSocket>>;
 /// Binds a listener for so many workers, beside those of ours that have these ports. Nothing is
 /// left bound on error.
 pub fn bind(bind: &BindAddress, workers: usize, ours: &[u16]) -> io::Result<WorkerSockets> {
-    let mut sockets: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
     if let BindAddress::Unix(path) = bind {
+        let mut sockets: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
         let listener = bind_unix(path)?;
         for own in &mut sockets {
             own.push(BoundSocket::Unix(listener.try_clone()?));
         }
         return Ok(sockets);
     }
+    bind_ip(bind, workers, ours, tcp_socket, |socket| BoundSocket::Tcp(socket.into()))
+}
+
+/// The same for datagrams.
+pub(crate) fn bind_datagrams(
+    bind: &BindAddress,
+    workers: usize,
+    ours: &[u16],
+) -> io::Result<WorkerSockets> {
+    if matches!(bind, BindAddress::Unix(_)) {
+        return Err(io::Error::other("udp has no unix sockets here; bind host:port"));
+    }
+    let open = |address, sharing| datagrams::bind(address, sharing == Sharing::Workers);
+    bind_ip(bind, workers, ours, open, |socket| BoundSocket::Udp(socket.into()))
+}
+
+fn bind_ip(
+    bind: &BindAddress,
+    workers: usize,
+    ours: &[u16],
+    open: impl Fn(SocketAddr, Sharing) -> io::Result<RawSocket>,
+    bound: impl Fn(RawSocket) -> BoundSocket,
+) -> io::Result<WorkerSockets> {
+    let mut sockets: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
     let mut port = None;
     for (index, wanted) in bind.socket_addrs().into_iter().enumerate() {
         let mut address = wanted;
@@ -305,7 +347,7 @@ pub fn bind(bind: &BindAddress, workers: usize, ours: &[u16]) -> io::Result<Work
         }
         // Without SO_REUSEPORT first: only this shows that someone else holds the port.
         if address.port() == 0 || !ours.contains(&address.port()) {
-            let probe = match tcp_socket(address, Sharing::Alone) {
+            let probe = match open(address, Sharing::Alone) {
                 Err(error) if index > 0 && is_family_missing(&error) => continue,
                 probe => probe?,
             };
@@ -313,7 +355,7 @@ pub fn bind(bind: &BindAddress, workers: usize, ours: &[u16]) -> io::Result<Work
         }
         port = Some(address.port());
         for own in &mut sockets {
-            own.push(BoundSocket::Tcp(tcp_socket(address, Sharing::Workers)?.into()));
+            own.push(bound(open(address, Sharing::Workers)?));
         }
     }
     Ok(sockets)
@@ -394,10 +436,14 @@ pub enum Listening {
 
 impl Listening {
     /// Registers a bound socket with the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// The system refuses it, or it is one for datagrams.
     pub fn register(socket: BoundSocket) -> io::Result<Listening> {
         Ok(match socket {
             BoundSocket::Tcp(listener) => Listening::Tcp(TcpListener::from_std(listener)?),
             BoundSocket::Unix(listener) => Listening::Unix(UnixListener::from_std(listener)?),
+            BoundSocket::Udp(_) => return Err(io::Error::other("datagrams are not accepted")),
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::sections::{
     Pool, PoolProtocol, Retry, Root, SendProxy, UdpLimits,
 };
 use crate::tree::{Node, Value};
-use evenkeel_core::address::{Endpoint, Scheme};
+use evenkeel_core::address::{BindAddress, Endpoint, Scheme};
 
 /// True if some request could need a route.
 pub(super) fn needs_routes(root: &Root) -> bool {
@@ -109,6 +109,17 @@ impl Check<'_> {
                 ("sni_routes", !listener.sni_routes.is_empty()),
             ];
             self.refuse(path, &keys, "is for connections, and udp has none");
+            let connections = limits.max_connections != usual.max_connections;
+            let keys = [("limits.max_connections", connections)];
+            self.refuse(path, &keys, "is for connections; flows are bounded by `udp.max_flows`");
+            let keys = [
+                ("limits.max_connections_per_ip", limits.max_connections_per_ip.0 != 0),
+                ("limits.idle_timeout", limits.idle_timeout != usual.idle_timeout),
+            ];
+            self.refuse(path, &keys, "is for connections; see `udp`");
+            if matches!(listener.bind.0, BindAddress::Unix(_)) {
+                self.report(&format!("{path}.bind"), "udp has no unix sockets; write host:port");
+            }
         } else {
             let own = listener.udp != UdpLimits::default();
             self.refuse(path, &[("udp", own)], "is for udp listeners");

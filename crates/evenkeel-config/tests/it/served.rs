@@ -48,11 +48,9 @@ shutdown: { grace: 1s }
 
 #[test]
 fn what_is_not_served_is_refused_with_its_place() {
-    let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
     let route = |key: &str| GOOD.replace("pools:", &format!("    {key}\npools:"));
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     for (text, line, path) in [
-        (listener("protocol: udp\n    pool: web"), 5, "listeners[0].protocol"),
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
         (

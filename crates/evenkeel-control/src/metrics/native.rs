@@ -7,6 +7,7 @@ use super::view::{View, condition};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::failure::{Failure, Side};
+use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::pool::{Mode, Pool};
 use evenkeel_core::stats::{CellTotals, ConnectionTotals, HistogramSnapshot, RetryReason, Series};
 use std::collections::BTreeMap;
@@ -93,6 +94,11 @@ const ACCEPTED: Metric = Metric {
     name: "evenkeel_client_connections_accepted_total",
     kind: Kind::Counter,
     help: "Client connections accepted.",
+};
+const FLOWS_DROPPED: Metric = Metric {
+    name: "evenkeel_udp_flows_dropped_total",
+    kind: Kind::Counter,
+    help: "Datagrams dropped because no flow could begin for them.",
 };
 
 const FIRST_BYTE: Metric = Metric {
@@ -322,7 +328,16 @@ fn write_listeners(view: &View<'_>, out: &mut Exposition) {
             samples.sample(&Labels::of([("listener", name)]), count(totals));
         }
     }
+    let mut samples = out.family(&FLOWS_DROPPED);
+    for listener in view.snapshot.plan.listeners.iter().filter(|it| is_udp(it)) {
+        let dropped = listeners.get(&*listener.name).map_or(0, |totals| totals.flows_dropped);
+        samples.sample(&Labels::of([("listener", &listener.name)]), Value::Count(dropped));
+    }
     super::tls::write(view, &listeners, out);
+}
+
+fn is_udp(listener: &ListenerPlan) -> bool {
+    matches!(listener.protocol, ListenerProtocol::Udp(_))
 }
 
 /// By pool only: a histogram is many series.

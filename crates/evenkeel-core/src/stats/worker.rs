@@ -31,6 +31,8 @@ pub struct ConnectionCounts {
     pub closed: Counter,
     /// TLS handshakes, in the order of [`Handshake::ALL`].
     pub handshakes: [Counter; Handshake::ALL.len()],
+    /// Datagrams that belong to no flow, and for which none could begin.
+    pub flows_dropped: Counter,
 }
 
 /// The numbers of one worker: that worker only may write to them (see [`Counter`]).
