@@ -85,3 +85,34 @@ fn a_redirect_alone_needs_no_pool() {
     let redirect = plan.listeners[0].redirect.expect("a redirect");
     assert_eq!((redirect.secure, redirect.port, redirect.status), (true, 443, 308));
 }
+
+#[test]
+fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
+    let text = |keys: &str| {
+        format!(
+            "listeners:\n  - bind: \"127.0.0.1:53\"\n    protocol: udp\n    pool: dns\n{keys}\
+             pools:\n  - {{ name: dns, strategy: maglev, backends: [\"10.0.0.1:53\"] }}\n"
+        )
+    };
+    let good = text("    udp: { idle_timeout: 5s, max_flows: 7 }\n");
+    let plan = yaml(&good).expect("valid").plan().unwrap_or_else(|e| panic!("{e}")).0;
+    let ListenerProtocol::Udp(udp) = &plan.listeners[0].protocol else { panic!("udp") };
+    assert_eq!((udp.pool, udp.idle_timeout.as_secs(), udp.max_flows), (0, 5, 7));
+    assert_eq!(plan.pools[0].health.check, HealthCheck::Off, "nobody has asked for probes");
+    for (keys, line, path) in [
+        ("    limits: { max_connections: 5 }\n", 5, "listeners[0].limits.max_connections"),
+        (
+            "    limits: { max_connections_per_ip: 5 }\n",
+            5,
+            "listeners[0].limits.max_connections_per_ip",
+        ),
+        ("    limits: { idle_timeout: 5s }\n", 5, "listeners[0].limits.idle_timeout"),
+    ] {
+        let Diagnostics(found) = yaml(&text(keys)).expect_err(path);
+        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+        assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
+    }
+    let unix = text("").replace("127.0.0.1:53", "unix:/run/dns.sock");
+    let Diagnostics(found) = yaml(&unix).expect_err("unix");
+    assert_eq!((found[0].line, found[0].path.as_str()), (2, "listeners[0].bind"));
+}
