@@ -315,3 +315,16 @@ fn a_thousand_backends_with_ten_codes_are_quick() {
     let bound = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
     assert!(took < bound, "{took:?}");
 }
+
+#[test]
+fn dropped_flows_are_told_of_udp_listeners_only() {
+    const DROPPED: &str = "evenkeel_udp_flows_dropped_total";
+    let dns = ", { name: dns, bind: \"127.0.0.1:0\", protocol: udp, pool: dns }]";
+    let text = TWO_POOLS.replacen(']', dns, 1);
+    let text = text + "  - { name: dns, backends: [\"127.0.0.1:53\"] }\n";
+    let mut fixture = Fixture::of(&text);
+    fixture.count(|worker| worker.listener(&"dns".into()).flows_dropped.add(3));
+    let scrape = Scrape::of(&prometheus(&fixture.view()));
+    assert_eq!(scrape.value(DROPPED, r#"listener="dns""#), Some(3.0));
+    assert_eq!(scrape.value(DROPPED, r#"listener="web""#), None);
+}
