@@ -35,6 +35,7 @@ mod profile;
 mod resolve;
 mod schedule;
 mod spans;
+mod state_file;
 pub mod steering;
 mod tokens;
 mod vet;

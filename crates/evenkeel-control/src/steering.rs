@@ -14,6 +14,7 @@ mod divide;
 mod draft;
 mod grow;
 mod in_force;
+mod keep;
 mod outcome;
 mod preview;
 mod revision;
@@ -38,6 +39,7 @@ use evenkeel_core::plan::{AdminState, Plan};
 use evenkeel_core::strategy::hash::hash;
 use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::{self, Server};
+use keep::Keep;
 use revision::History;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,6 +92,7 @@ pub struct Steering {
     events: EventLog,
     /// What the process began with.
     began: Plan,
+    keep: Keep,
     course: Mutex<Course>,
     in_force: ArcSwap<InForce>,
     followers: Mutex<Vec<Follower>>,
@@ -373,14 +376,18 @@ impl Steering {
         if began.tokens_file != wanted.tokens_file {
             notes.push("admin.tokens_file: another file is read at the next restart".to_owned());
         }
+        if self.began.state_dir != plan.state_dir {
+            notes.push("state_dir: another directory is used from the next restart on".to_owned());
+        }
         notes
     }
 
-    /// What is in force has another revision now.
+    /// What is in force has another revision now, which is written down.
     fn renumber(&self, course: &Course) {
         let mut in_force = InForce::clone(&self.in_force.load_full());
         in_force.revision = course.history.last();
         self.in_force.store(Arc::new(in_force));
+        self.keep_revisions(&course.history);
     }
 
     fn check_match(&self, edits: &[Edit], if_match: Option<&str>) -> Result<(), EditError> {

@@ -204,6 +204,7 @@ impl Balancer {
         };
         match outcome {
             Ok(pid) => {
+                self.steering.leave_state();
                 self.control.release();
                 system::notify_main_pid(pid);
                 let fields = [("pid", EventValue::Number(pid.into()))];

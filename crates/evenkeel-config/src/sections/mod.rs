@@ -50,7 +50,7 @@ section! {
         debug: Debugging = Debugging::default();
         /// Serving threads; 0 = one per core.
         workers: Whole<0, 1024> = Whole(0);
-        /// Directory where API edits, counters and migrations outlive the process; empty = none.
+        /// Directory where API edits, revisions and migrations outlive the process; empty = none.
         state_dir: crate::scalar::Text = crate::scalar::Text::default();
         /// How a stop drains.
         shutdown: Shutdown = Shutdown::default();

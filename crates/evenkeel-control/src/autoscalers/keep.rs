@@ -1,8 +1,9 @@
 //! What was started, written down, so that the next process finds it again.
 
+use crate::state_file;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A process that was started for a pool.
@@ -27,16 +28,9 @@ pub(super) fn read(file: &Path) -> Vec<KeptProcess> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// All or nothing: a new file takes the place of the old one.
+/// All or nothing.
 pub(super) fn write(file: &Path, processes: &[KeptProcess]) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let next = file.with_extension("next");
-    let mut out = File::create(&next)?;
-    out.write_all(&serde_json::to_vec(processes)?)?;
-    out.sync_all()?;
-    fs::rename(&next, file)
+    state_file::write(file, &serde_json::to_vec(processes)?)
 }
 
 #[cfg(test)]

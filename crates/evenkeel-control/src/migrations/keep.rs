@@ -1,12 +1,11 @@
 //! What outlives the process: the plans as they were given, where they are, and every check.
 
 use super::{Entry, Migrations, report, unix_ms};
+use crate::state_file;
 use evenkeel_api::MigrationCheck;
 use evenkeel_config::{Format, Source, read_migration};
 use evenkeel_core::migration::{Migration, Resumed, State, Traffic};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -67,36 +66,38 @@ impl Migrations {
         let migrations = self.lock().iter().map(kept).collect();
         // Strings and numbers only: it cannot fail.
         let text = serde_json::to_vec(&Kept { version: VERSION, migrations }).unwrap_or_default();
-        if let Err(error) = write(file, &text) {
+        if let Err(error) = state_file::write(file, &text) {
             let place = file.display().to_string();
             self.complain("state_not_kept", &place, &error.to_string());
         }
     }
 
-    /// Takes up what is there; what cannot be read is told and left alone.
+    /// Takes up what is there; what cannot be read is told and set aside.
     pub(super) fn restore(&self) {
         let Some(file) = &self.file else { return };
-        let text = match fs::read(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                let place = file.display().to_string();
-                return self.complain("state_unreadable", &place, &error.to_string());
-            }
+        let text = match state_file::read(file) {
+            Ok(Some(text)) => text,
+            Ok(None) => return,
+            Err(error) => return self.set_aside(file, &error.to_string()),
         };
         let kept = match serde_json::from_slice::<Kept>(&text) {
             Ok(kept) if kept.version == VERSION => kept,
             Ok(kept) => {
                 let why = format!("written in form {}, not {VERSION}", kept.version);
-                return self.complain("state_unreadable", &file.display().to_string(), &why);
+                return self.set_aside(file, &why);
             }
-            Err(error) => {
-                let place = file.display().to_string();
-                return self.complain("state_unreadable", &place, &error.to_string());
-            }
+            Err(error) => return self.set_aside(file, &error.to_string()),
         };
         let mut entries = self.lock();
         entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
+    }
+
+    fn set_aside(&self, file: &Path, why: &str) {
+        let fate = match state_file::set_aside(file) {
+            Ok(aside) => format!("kept as {}", aside.display()),
+            Err(error) => format!("it could not be kept aside: {error}"),
+        };
+        self.complain("state_unreadable", &file.display().to_string(), &format!("{why}; {fate}"));
     }
 
     fn taken_up(&self, kept: KeptMigration) -> Option<Entry> {
@@ -115,16 +116,4 @@ impl Migrations {
         let machine = Migration::resume(plan, was, self.numbers.now());
         Some(Entry { text, machine, before: kept.checks, division: Traffic::default() })
     }
-}
-
-/// All or nothing: a new file takes the place of the old one.
-fn write(file: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let next = file.with_extension("next");
-    let mut out = File::create(&next)?;
-    out.write_all(text)?;
-    out.sync_all()?;
-    fs::rename(&next, file)
 }

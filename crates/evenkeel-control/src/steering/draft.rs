@@ -1,11 +1,12 @@
 //! A first configuration, before anything serves it.
 
+use super::keep::{Keep, Worry};
 use super::revision::History;
 use super::{
     Course, InForce, ReadFile, Rejected, State, Steering, Tally, configuration_of, unix_nanos,
 };
 use arc_swap::ArcSwap;
-use evenkeel_config::Configuration;
+use evenkeel_config::{Configuration, Diagnostic};
 use evenkeel_core::plan::Plan;
 use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::Server;
@@ -19,19 +20,43 @@ pub struct Draft {
     /// What is to be served.
     pub plan: Plan,
     /// What holds but should be looked at.
-    pub warnings: Vec<evenkeel_config::Diagnostic>,
+    pub warnings: Vec<Diagnostic>,
+    keep: Keep,
+    /// Of the processes before this one.
+    history: History,
+    /// To be told when there is a log.
+    worries: Vec<Worry>,
+}
+
+fn checked(state: &State) -> Result<(Configuration, Plan, Vec<Diagnostic>), Rejected> {
+    let configuration = configuration_of(state, &[])?;
+    let (plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
+    Ok((configuration, plan, warnings))
 }
 
 impl Draft {
-    /// Reads and checks a first configuration.
+    /// Reads and checks a first configuration, with the edits over it that `state_dir` has kept.
     ///
     /// # Errors
     /// It cannot be read, or does not hold.
     pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
-        let state = State { written: read_file()?, ..State::default() };
-        let configuration = configuration_of(&state, &[])?;
-        let (plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
-        Ok(Draft { read_file, state, configuration, plan, warnings })
+        let mut state = State { written: read_file()?, ..State::default() };
+        // The file alone says where edits are kept.
+        let mut keep = Keep::of(&configuration_of(&state, &[])?);
+        let (history, worry) = keep.take_up(&state.written.overrides);
+        let mut worries: Vec<Worry> = worry.into_iter().collect();
+        state.overlay = history.overlay();
+        let outcome = match checked(&state) {
+            Err(rejected) if !state.overlay.is_empty() => {
+                // Those edits stay in the revision that made them.
+                state.overlay.clear();
+                worries.push(keep.cannot_lay_over(&rejected.to_string()));
+                checked(&state)
+            }
+            outcome => outcome,
+        };
+        let (configuration, plan, warnings) = outcome?;
+        Ok(Draft { read_file, state, configuration, plan, warnings, keep, history, worries })
     }
 
     /// The name of the file; `None` if there is none.
@@ -41,23 +66,32 @@ impl Draft {
 
     /// Takes the helm of the server that serves this draft's plan.
     pub fn steer(self, server: Arc<Server>, events: EventLog) -> Arc<Steering> {
-        let Draft { read_file, state, configuration, plan, warnings } = self;
-        let history = History::begin(&state, unix_nanos());
+        let Draft { read_file, state, configuration, plan, warnings, .. } = self;
+        let mut history = self.history;
+        let is_new = history.begin(&state, unix_nanos());
         let generation = server.state().generation();
         let began = plan.clone();
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
         in_force.file = state.file();
         in_force.revision = history.last();
-        Arc::new(Steering {
+        let conflicts = in_force.conflicts.clone();
+        let steering = Steering {
             read_file,
             server,
             events,
             began,
+            keep: self.keep,
             course: Mutex::new(Course { state, leaving: Vec::new(), history }),
             in_force: ArcSwap::from_pointee(in_force),
             followers: Mutex::default(),
             tally: Tally::default(),
-        })
+        };
+        self.worries.iter().for_each(|worry| steering.tell_worry(worry));
+        steering.tell_conflicts(&conflicts);
+        if is_new {
+            steering.keep_revisions(&steering.lock_course().history);
+        }
+        Arc::new(steering)
     }
 }

@@ -11,23 +11,44 @@ use std::sync::Arc;
 const MAX_REVISIONS: usize = 500;
 
 /// One state of file and overlay.
-struct Kept {
-    shown: Revision,
+pub(super) struct Kept {
+    pub(super) shown: Revision,
     /// The same text is kept once.
-    written: Arc<Written>,
-    overlay: Vec<Edit>,
+    pub(super) written: Arc<Written>,
+    pub(super) overlay: Vec<Edit>,
 }
 
-/// All states that are kept, the newest last; there is at least one.
+/// All states that are kept, the newest last; there is at least one once it has begun.
+#[derive(Default)]
 pub(super) struct History(VecDeque<Kept>);
 
 impl History {
-    /// With what was in force at the start.
-    pub(super) fn begin(state: &State, unix_nanos: u64) -> History {
-        let mut history = History(VecDeque::new());
+    /// With what is in force at the start; true if that is not the newest state already.
+    pub(super) fn begin(&mut self, state: &State, unix_nanos: u64) -> bool {
+        let is_same = |kept: &Kept| *kept.written == state.written && kept.overlay == state.overlay;
+        if self.0.back().is_some_and(is_same) {
+            return false;
+        }
         let by = Author { name: "start".to_owned(), reason: "as found".to_owned() };
-        history.push(state, &by, Vec::new(), unix_nanos);
-        history
+        self.push(state, &by, Vec::new(), unix_nanos);
+        true
+    }
+
+    /// The edits that lay over the file last.
+    pub(super) fn overlay(&self) -> Vec<Edit> {
+        self.0.back().map_or_else(Vec::new, |kept| kept.overlay.clone())
+    }
+
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Kept> {
+        self.0.iter().rev()
+    }
+
+    /// One that an earlier process made, newer than all before.
+    pub(super) fn take(&mut self, kept: Kept) {
+        self.0.push_back(kept);
+        if self.0.len() > MAX_REVISIONS {
+            self.0.pop_front();
+        }
     }
 
     pub(super) fn push(&mut self, state: &State, by: &Author, diff: Vec<String>, unix_nanos: u64) {
@@ -45,10 +66,7 @@ impl History {
             Some(same) => Arc::clone(same),
             None => Arc::new(state.written.clone()),
         };
-        self.0.push_back(Kept { shown, written, overlay: state.overlay.clone() });
-        if self.0.len() > MAX_REVISIONS {
-            self.0.pop_front();
-        }
+        self.take(Kept { shown, written, overlay: state.overlay.clone() });
     }
 
     /// The number of the newest; 0 before the first.

@@ -1,7 +1,7 @@
 //! What the log says of changes.
 
 use super::{Applied, Author, Rejected, Steering, unix_nanos};
-use evenkeel_config::Diagnostics;
+use evenkeel_config::{Conflict, Diagnostics};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 
@@ -29,7 +29,11 @@ impl Steering {
             fields.push(("note", EventValue::Text(&notes)));
         }
         self.tell((LogLevel::Info, "config_reloaded"), "another configuration serves", &fields);
-        for conflict in &applied.conflicts {
+        self.tell_conflicts(&applied.conflicts);
+    }
+
+    pub(super) fn tell_conflicts(&self, conflicts: &[Conflict]) {
+        for conflict in conflicts {
             let text = conflict.to_string();
             let fields = [("conflict", EventValue::Text(&text))];
             let message = "an edit made through the API does not fit the file any more";

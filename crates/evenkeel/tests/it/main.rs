@@ -8,6 +8,7 @@ mod demo;
 mod dialects;
 mod handover;
 mod installed;
+mod keeping;
 mod lookup;
 mod mounts;
 mod profiling;

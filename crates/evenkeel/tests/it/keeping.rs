@@ -1,0 +1,126 @@
+//! What outlives the process in `state_dir`.
+
+use crate::program::{Answer, Program, Shell};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+const FILE: &str = r#"
+listeners: [{ name: web, bind: "127.0.0.1:0" }]
+pools:
+  - name: web
+    backends: [{ name: b1, address: "127.0.0.1:9" }, { name: b2, address: "127.0.0.1:8" }]
+    health: { type: none }
+admin: { bind: "127.0.0.1:0" }
+state_dir: state
+"#;
+const KEPT: &str = "state/overlay.json";
+
+/// Starts once more, and asks that process from now on.
+fn start(shell: Shell) -> (Program, Shell) {
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let admin = balancer.event("started")["admin"].as_str().expect("a text").to_owned();
+    (balancer, shell.set("EVENKEEL_ADMIN", &format!("http://{admin}")))
+}
+
+fn done(shell: &Shell, words: &[&str]) -> Answer {
+    let answer = shell.run(words);
+    assert_eq!(answer.code, 0, "{words:?}: {answer:?}");
+    answer
+}
+
+fn said(shell: &Shell, words: &[&str]) -> Value {
+    done(shell, words).json()
+}
+
+fn weight_of_first(shell: &Shell) -> Value {
+    said(shell, &["backend", "list", "--json"])["backends"][0]["weight"].clone()
+}
+
+fn revisions(shell: &Shell) -> Vec<(Value, Value)> {
+    let list = said(shell, &["revisions", "--json"]);
+    let list = list["revisions"].as_array().expect("a list");
+    list.iter().map(|it| (it["id"].clone(), it["diff"].clone())).collect()
+}
+
+#[test]
+fn edits_and_revisions_outlive_the_process() {
+    let shell = Shell::new();
+    shell.write("config.yaml", FILE);
+    let (balancer, shell) = start(shell);
+    done(&shell, &["backend", "weight", "b1", "7"]);
+    let before = revisions(&shell);
+    assert_eq!((before.len(), &before[1].0), (2, &2.into()));
+    assert_eq!(balancer.terminate().code, 0);
+    let mode = fs::metadata(shell.folder().join(KEPT)).expect("kept").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let (balancer, shell) = start(shell);
+    assert_eq!(weight_of_first(&shell), 7);
+    assert_eq!(revisions(&shell), before, "nothing new: nothing has changed");
+    done(&shell, &["rollback", "1"]);
+    assert_eq!(weight_of_first(&shell), 1);
+    assert_eq!(revisions(&shell)[2].0, 3, "they go on counting");
+    assert_eq!(balancer.terminate().code, 0);
+}
+
+#[test]
+fn an_edit_that_does_not_fit_any_more_is_told_and_kept() {
+    let shell = Shell::new();
+    shell.write("config.yaml", FILE);
+    let (balancer, shell) = start(shell);
+    done(&shell, &["backend", "weight", "b1", "7"]);
+    assert_eq!(balancer.terminate().code, 0);
+
+    shell.write("config.yaml", &FILE.replace("name: b1", "name: b3"));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let told = balancer.event("config_conflict");
+    assert_eq!(told["conflict"], "weight of web/b1 is 7: no backend \"b1\"");
+    balancer.event("started");
+    assert_eq!(balancer.terminate().code, 0);
+
+    shell.write("config.yaml", FILE);
+    let (_balancer, shell) = start(shell);
+    assert_eq!(weight_of_first(&shell), 7, "it holds again");
+    assert_eq!(revisions(&shell).len(), 4, "each other file is a revision");
+}
+
+#[test]
+fn edits_that_make_the_file_wrong_are_left_out_and_kept() {
+    let shell = Shell::new();
+    shell.write("config.yaml", FILE);
+    let (balancer, shell) = start(shell);
+    done(&shell, &["backend", "remove", "b1"]);
+    assert_eq!(balancer.terminate().code, 0);
+
+    shell.write("config.yaml", &FILE.replace(", { name: b2, address: \"127.0.0.1:8\" }", ""));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let told = balancer.event("state_not_applied");
+    let error = told["error"].as_str().expect("a text");
+    assert!(error.starts_with("serving without the edits of the newest revision: "), "{error}");
+    balancer.event("started");
+    assert_eq!(balancer.terminate().code, 0);
+
+    shell.write("config.yaml", FILE);
+    let (_balancer, shell) = start(shell);
+    done(&shell, &["rollback", "2"]);
+    let list = said(&shell, &["backend", "list", "--json"]);
+    assert_eq!(list["backends"].as_array().expect("a list").len(), 1, "b1 is removed again");
+}
+
+#[test]
+fn what_cannot_be_read_is_kept_aside() {
+    for (text, why) in [("{\"version\":", "EOF"), ("{\"version\": 99}", "written in form 99")] {
+        let shell = Shell::new();
+        shell.write("config.yaml", FILE);
+        shell.write(KEPT, text);
+        let mut balancer = shell.start(&["run", "--no-watch"]);
+        let told = balancer.event("state_unreadable");
+        let error = told["error"].as_str().expect("a text");
+        assert!(error.contains(why) && error.contains("overlay.json.unreadable"), "{error}");
+        balancer.event("started");
+        assert_eq!(balancer.terminate().code, 0);
+        let aside = shell.folder().join("state/overlay.json.unreadable");
+        assert_eq!(fs::read_to_string(aside).expect("kept aside"), text);
+    }
+}
