@@ -166,7 +166,7 @@ fn older_families_are_renderings_of_the_same_counters() {
     for family in ["gobalance", "loadbalancer"] {
         let requests = format!("{family}_requests_total");
         assert_eq!(scrape.value(&requests, r#"backend="b1",status="200""#), Some(2.0));
-        assert_eq!(scrape.sum(&requests), 7.0);
+        assert_eq!(scrape.sum(&requests), 6.0, "without an answer that no route gave");
     }
     let (in_ms, in_seconds) =
         ("gobalance_request_duration_ms", "loadbalancer_request_duration_seconds");
