@@ -130,8 +130,11 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
     let mut files = files_of(file, &steering.configuration().plan);
     let mut known = Looks::default().now(&files);
     if let Some(served) = steering.text_hash() {
-        // It may have changed since it was read.
-        known.0.entry(file.to_owned()).or_default().inside = served;
+        let look = known.0.entry(file.to_owned()).or_default();
+        if look.inside != served {
+            // It has changed since it was read; from outside it is no file that is known.
+            *look = Look { outside: Some(Outside::default()), inside: served };
+        }
     }
     let mut absent = 0;
     while wait(woken, POLL) && !is_over(ended) {
