@@ -81,8 +81,8 @@ enum Turn {
     Over,
 }
 
-/// Serves the flows of one socket until its listener goes, or the server drains or stops. The server
-/// counts as accepting from the call on.
+/// Serves the flows of one socket until its listener goes, or the server drains or stops. The
+/// server counts as accepting from the call on.
 pub(crate) fn serve<N: Net>(
     worker: Rc<Worker<N>>,
     socket: UdpSocket,

@@ -20,7 +20,7 @@ pub(super) fn bind(address: SocketAddr, shared: bool) -> io::Result<RawSocket> {
     Ok(socket)
 }
 
-/// A socket with a port of its own that hears this peer only, and of what became of datagrams to it.
+/// A socket with a port of its own that hears this peer only, and what became of datagrams to it.
 pub(crate) fn connect(peer: SocketAddr) -> io::Result<StdUdpSocket> {
     let any: SocketAddr = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
