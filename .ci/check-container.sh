@@ -7,7 +7,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
 
-MAX_IMAGE_BYTES="${MAX_IMAGE_BYTES:-$((20 << 20))}"
+MAX_IMAGE_BYTES="${MAX_IMAGE_BYTES:-$((30 << 20))}"
 MEMORY=45m
 program="$(program)"
 work="$(mktemp -d)"
