@@ -22,9 +22,8 @@ use std::time::Duration;
 const WARM_UP: usize = 200;
 /// Requests that are counted.
 const COUNTED: usize = 1_000;
-/// Counters of latency that may be made on the way: on a busy machine many magnitudes are seen for
-/// the first time.
-const FIRST_SIGHTS: u64 = 40;
+/// Counters of latency that may be made on the way.
+const FIRST_SIGHTS: u64 = 6;
 /// Bound on every wait for bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
