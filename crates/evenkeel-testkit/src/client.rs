@@ -136,11 +136,14 @@ impl Client {
     /// # Panics
     /// If it does not come.
     pub fn read_until(&mut self, wanted: &[u8]) -> Vec<u8> {
+        let mut seen = 0;
         loop {
-            let at = self.unread.windows(wanted.len()).position(|window| window == wanted);
+            let unseen = &self.unread[seen..];
+            let at = unseen.windows(wanted.len()).position(|window| window == wanted);
             if let Some(at) = at {
-                return self.unread.drain(..at + wanted.len()).collect();
+                return self.unread.drain(..seen + at + wanted.len()).collect();
             }
+            seen = self.unread.len().saturating_sub(wanted.len());
             let ending = self.fill();
             let text = self.unread.escape_ascii();
             assert_eq!(ending, None, "waiting for {:?} in {text}", wanted.escape_ascii());
