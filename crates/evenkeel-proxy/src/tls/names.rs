@@ -44,10 +44,23 @@ impl Names {
         self.wildcard.get(suffix).map_or(FIRST, Vec::as_slice)
     }
 
-    /// True if the certificate that `asked` gets is for `host` too.
+    /// True if a client that was shown the certificate for `asked` may ask for `host`: the host is
+    /// what it named, or stands in that certificate. A client that named nobody of ours, or nothing,
+    /// may ask for the hosts that no certificate is for.
     pub(crate) fn share(&self, asked: Option<&str>, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
         let chosen = asked.map_or(FIRST, |asked| self.find(asked));
-        self.find(host).iter().any(|index| chosen.contains(index))
+        let is_known = |name| self.holders(name).next().is_some();
+        asked == Some(host)
+            || self.holders(host).any(|index| chosen.contains(index))
+            || !asked.is_some_and(is_known) && !is_known(host)
+    }
+
+    /// The certificates in which a host stands, by itself or under a wildcard.
+    fn holders(&self, host: &str) -> impl Iterator<Item = &usize> {
+        let exact = self.exact.get(host);
+        let suffix = host.split_once('.').map_or("", |(_, suffix)| suffix);
+        exact.into_iter().chain(self.wildcard.get(suffix)).flatten()
     }
 }
 
@@ -79,8 +92,16 @@ mod tests {
         for (asked, host, shared) in [
             (Some("a.test"), "a.test", true),
             (Some("b.test"), "y.b.test", true),
+            (Some("b.test"), "x.b.test", true),
+            (Some("x.b.test"), "y.b.test", false),
             (Some("a.test"), "b.test", false),
             (Some("b.test"), "nobody.test", false),
+            (Some("a.test"), "nobody.test", false),
+            (Some("nobody.test"), "nobody.test", true),
+            (Some("nobody.test"), "else.test", true),
+            (Some("nobody.test"), "a.test", true),
+            (Some("nobody.test"), "b.test", false),
+            (None, "a.test.", true),
             (None, "nobody.test", true),
             (None, "b.test", false),
         ] {
