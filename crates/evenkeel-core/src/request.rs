@@ -317,14 +317,11 @@ fn verb(method: &[u8]) -> Result<Verb, Failure> {
 
 /// More is to come, unless what is there is over the bounds already.
 fn partial(buf: &[u8], limits: HeadLimits) -> Result<Parsed, Failure> {
-    let line_ended = memchr::memchr(b'\n', buf).is_some();
-    if buf.len() >= limits.max_bytes {
-        return Err(if line_ended { Failure::HeadTooLarge } else { Failure::UriTooLong });
-    }
-    if !line_ended && buf.len() > MAX_LINE_BYTES + " HTTP/1.1\r".len() {
+    let line = memchr::memchr(b'\n', buf).unwrap_or(buf.len());
+    if line > MAX_LINE_BYTES + " HTTP/1.1\r".len() || line >= limits.max_bytes {
         return Err(Failure::UriTooLong);
     }
-    Ok(Parsed::Partial)
+    if buf.len() >= limits.max_bytes { Err(Failure::HeadTooLarge) } else { Ok(Parsed::Partial) }
 }
 
 fn refusal(error: httparse::Error, buf: &[u8]) -> Failure {
@@ -436,6 +433,8 @@ mod tests {
     fn bounds() {
         let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9000));
         assert_eq!(parse(&long).err(), Some(Failure::UriTooLong));
+        let longer = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(90_000));
+        assert_eq!(parse(&longer).err(), Some(Failure::UriTooLong), "longer than any head");
         let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(100));
         assert_eq!(parse(&many).err(), Some(Failure::HeadTooLarge));
         let big = format!("GET / HTTP/1.1\r\nHost: x\r\na: {}\r\n\r\n", "b".repeat(40_000));
