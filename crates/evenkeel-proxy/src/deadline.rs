@@ -9,8 +9,11 @@ use std::time::Duration;
 
 /// Time between two sweeps.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// Tasks woken by one sweep: some milliseconds of work.
-const WAKES_PER_SWEEP: usize = 256;
+/// Tasks woken in one turn of a sweep: a fraction of a millisecond of work, behind which a request
+/// that has just come may have to wait.
+const WAKES_PER_TURN: usize = 16;
+/// Turns of one sweep.
+pub(crate) const TURNS_PER_SWEEP: usize = 64;
 
 #[derive(Debug)]
 struct Slot {
@@ -25,7 +28,7 @@ struct Slot {
 pub(crate) struct Deadlines {
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<usize>>,
-    /// Where the next sweep begins.
+    /// Where the next turn begins.
     swept_to: Cell<usize>,
 }
 
@@ -46,20 +49,21 @@ impl Deadlines {
         Deadline { index, deadlines: Rc::clone(self) }
     }
 
-    /// Wakes the tasks whose time has come, a bounded number at once: thousands of clients that
-    /// came together would else hold everybody up when their time is over together. The next sweep
-    /// begins where this one ended.
-    pub(crate) fn sweep(&self, now: Nanos) {
+    /// One turn of a sweep: wakes some of the tasks whose time has come. True if the rest is for
+    /// another turn, in between which everybody else is served: thousands of clients that came
+    /// together would else hold everybody up when their time is over together.
+    pub(crate) fn sweep(&self, now: Nanos) -> bool {
         let slots = self.slots.borrow();
         let from = self.swept_to.get().min(slots.len());
-        let (before, after) = slots.split_at(from);
-        let mut due = after.iter().chain(before).enumerate().filter(|(_, slot)| slot.at <= now);
+        let mut due = (from..).zip(&slots[from..]).filter(|(_, slot)| slot.at <= now);
         let mut end = 0;
-        for (index, slot) in due.by_ref().take(WAKES_PER_SWEEP) {
+        for (index, slot) in due.by_ref().take(WAKES_PER_TURN) {
             slot.waker.iter().for_each(Waker::wake_by_ref);
             end = index + 1;
         }
-        self.swept_to.set(if due.next().is_some() { (from + end) % slots.len() } else { 0 });
+        let more = due.next().is_some();
+        self.swept_to.set(if more { end } else { 0 });
+        more
     }
 
     /// Wakes the tasks that serve a request right now.
@@ -179,14 +183,15 @@ mod tests {
     fn a_crowd_whose_time_is_over_is_woken_bit_by_bit() {
         let deadlines = Rc::new(Deadlines::default());
         let counts: Vec<_> =
-            (0..WAKES_PER_SWEEP * 5 / 2).map(|_| Arc::new(Count::default())).collect();
+            (0..WAKES_PER_TURN * 5 / 2).map(|_| Arc::new(Count::default())).collect();
         let register = |count: &Arc<Count>| deadlines.register(Arc::clone(count).into(), 0);
         let all: Vec<_> = counts.iter().map(register).collect();
         all.iter().for_each(|deadline| deadline.set(Nanos(1)));
         let woken = || counts.iter().filter(|count| count.0.load(Ordering::Relaxed) > 0).count();
-        for expected in [WAKES_PER_SWEEP, WAKES_PER_SWEEP * 2, counts.len()] {
-            deadlines.sweep(Nanos(2));
-            assert_eq!(woken(), expected);
+        for (expected, more) in
+            [(WAKES_PER_TURN, true), (WAKES_PER_TURN * 2, true), (counts.len(), false)]
+        {
+            assert_eq!((deadlines.sweep(Nanos(2)), woken()), (more, expected));
         }
     }
 

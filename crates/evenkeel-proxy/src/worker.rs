@@ -4,7 +4,7 @@
 use crate::buffer::BufferPool;
 use crate::clock::Nanos;
 use crate::count::Counts;
-use crate::deadline::{Deadlines, TICK};
+use crate::deadline::{Deadlines, TICK, TURNS_PER_SWEEP};
 use crate::exchange::ExchangePool;
 use crate::http2::links::Links;
 use crate::idle::IdleConnections;
@@ -263,6 +263,15 @@ impl<N: Net> Worker<N> {
         }
     }
 
+    async fn sweep_deadlines(&self, now: Nanos) {
+        for _ in 0..TURNS_PER_SWEEP {
+            if !self.deadlines.sweep(now) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.
     pub async fn run_ticks(self: Rc<Self>) {
         let mut ticks = 0u32;
@@ -279,7 +288,7 @@ impl<N: Net> Worker<N> {
             }
             self.tidy_up();
             self.shed(now);
-            self.deadlines.sweep(now);
+            self.sweep_deadlines(now).await;
             ticks = ticks.wrapping_add(1);
             self.sweep_idle(now);
             self.review_pools(now);
