@@ -32,7 +32,7 @@ disk now.";
 /// Where the test backend listens unless told otherwise: where the examples look for it.
 const DEFAULT_TESTSERVER: &str = "127.0.0.1:8081";
 
-/// A load balancer for HTTP.
+/// A load balancer for HTTP, gRPC, TCP and UDP.
 #[derive(Debug, Parser)]
 #[command(
     name = "evenkeel",
