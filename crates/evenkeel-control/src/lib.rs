@@ -21,6 +21,7 @@ mod documents;
 mod explain;
 mod history;
 mod journal;
+pub mod kubernetes;
 mod limits;
 mod lookup;
 mod metrics;
@@ -34,6 +35,8 @@ mod portrait;
 mod profile;
 mod resolve;
 mod schedule;
+#[cfg(test)]
+mod scripted;
 mod spans;
 mod state_file;
 pub mod steering;

@@ -1,5 +1,7 @@
 //! Short HTTP requests of the control plane itself: webhooks, and the synthetic requests before a
-//! migration.
+//! migration. `reach` asks what has a longer answer, over TLS and unix sockets too.
+
+pub(crate) mod reach;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;

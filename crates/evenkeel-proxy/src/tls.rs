@@ -10,6 +10,7 @@ mod server;
 mod stream;
 
 pub(crate) use client::Connector;
+pub use client::trusting;
 pub use files::{Gravity, TlsFault, TlsFaults};
 pub use material::{CertificateFacts, Material, certificates, examine};
 pub(crate) use server::{Acceptor, Identity};

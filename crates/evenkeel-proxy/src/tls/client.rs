@@ -115,6 +115,28 @@ impl Connector {
     }
 }
 
+/// For connections of ours that carry no traffic: verified by the authorities in this file, or by
+/// those that the system trusts. HTTP/1.1 is what is spoken.
+///
+/// # Errors
+/// In words, why the file cannot be used.
+pub fn trusting(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut findings = Findings::default();
+    let roots = match ca_file {
+        Some(file) => {
+            let mut all = digest::Context::new(&digest::SHA256);
+            let roots = roots_of("", file, &mut all, &mut findings);
+            let first = || findings.0.first().map_or_else(String::new, |it| it.message.clone());
+            roots.ok_or_else(first)?
+        }
+        None => system_roots(),
+    };
+    let builder = verifying(&PoolTlsPlan::default(), roots).map_err(|error| error.to_string())?;
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = vec![Alpn::Http11.as_bytes().to_vec()];
+    Ok(Arc::new(config))
+}
+
 fn roots_of(
     path: &str,
     file: &Path,

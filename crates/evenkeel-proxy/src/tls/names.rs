@@ -45,8 +45,8 @@ impl Names {
     }
 
     /// True if a client that was shown the certificate for `asked` may ask for `host`: the host is
-    /// what it named, or stands in that certificate. A client that named nobody of ours, or nothing,
-    /// may ask for the hosts that no certificate is for.
+    /// what it named, or stands in that certificate. A client that named nobody of ours, or
+    /// nothing, may ask for the hosts that no certificate is for.
     pub(crate) fn share(&self, asked: Option<&str>, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let chosen = asked.map_or(FIRST, |asked| self.find(asked));
