@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often is looked even if nothing was told: some file systems tell nothing.
 const POLL: Duration = Duration::from_secs(1);
@@ -59,6 +59,16 @@ struct Looks(BTreeMap<PathBuf, Look>);
 impl Looks {
     fn now(&self, files: &[PathBuf]) -> Looks {
         let look = |file: &PathBuf| (file.clone(), look(file, self.0.get(file)));
+        Looks(files.iter().map(look).collect())
+    }
+
+    /// The same looks at these files; only those that were not looked at before are, now.
+    fn with(self, files: &[PathBuf]) -> Looks {
+        let Looks(mut known) = self;
+        let look = |file: &PathBuf| {
+            let before = known.remove(file);
+            (file.clone(), before.unwrap_or_else(|| look(file, None)))
+        };
         Looks(files.iter().map(look).collect())
     }
 
@@ -144,7 +154,7 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
             continue;
         }
         for _ in 0..MAX_LOOKS {
-            wait(woken, SETTLE);
+            rest(woken, SETTLE);
             let again = now.now(&files);
             if std::mem::replace(&mut now, again.clone()).same(&again) {
                 break;
@@ -159,7 +169,8 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
         // What became of it is in the log.
         let _ = steering.reload(&Author::named("file"));
         files = files_of(file, &steering.configuration().plan);
-        known = now.now(&files);
+        // As it was before the reload: what has changed since may not have been read.
+        known = now.with(&files);
     }
 }
 
@@ -172,6 +183,14 @@ fn wait(woken: &Receiver<()>, limit: Duration) -> bool {
             thread::park_timeout(limit);
             true
         }
+    }
+}
+
+/// Waits for the whole time, whatever happens meanwhile.
+fn rest(woken: &Receiver<()>, limit: Duration) {
+    let until = Instant::now() + limit;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|it| !it.is_zero()) {
+        wait(woken, left);
     }
 }
 
