@@ -1,5 +1,9 @@
 //! The control thread: owns the admin listener and the watch over names.
 
+mod stage;
+
+pub(crate) use stage::{Course, Stage, reaches};
+
 use crate::admin::{self, Desk, Gate};
 use crate::bind::Bound;
 use crate::limits::STOP_TIMEOUT;
@@ -11,11 +15,12 @@ use crate::steering::Steering;
 use evenkeel_core::address::BindAddress;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 const THREAD_NAME: &str = "ek-control";
@@ -65,8 +70,8 @@ pub struct Control {
     local_addr: Option<SocketAddr>,
     /// Descriptors of its listeners, to be handed over.
     sockets: AdminSockets,
-    /// Ends the listeners alone.
-    release: Mutex<Option<oneshot::Sender<()>>>,
+    /// How far the work of this thread has come.
+    course: watch::Sender<Stage>,
     sets: watch::Sender<TargetSet>,
     first_answers: Arc<FirstAnswers>,
     stop: oneshot::Sender<()>,
@@ -105,20 +110,31 @@ fn listen_on(
     Ok((Bound::Tcp(sockets), ServedHosts::of(bind)))
 }
 
-/// What goes on by itself for as long as the thread lives.
-fn begin_loops(desk: &Desk) {
+/// What goes on by itself from the opening on: for as long as the thread lives, or until another
+/// process does it.
+async fn run_loops(desk: Desk, course: Course) {
+    reaches(Stage::Open, course.clone()).await;
+    let mut until_released = JoinSet::new();
     if let Some(numbers) = &desk.numbers {
         tokio::spawn(Arc::clone(numbers).keep_windows());
         if let Some(errands) = numbers.open_mounts() {
             tokio::spawn(mounts::serve(errands, desk.clone()));
         }
     }
+    if let Some(ledger) = &desk.ledger {
+        until_released.spawn(Arc::clone(ledger).keep());
+    }
     if let Some(steering) = &desk.steering {
         tokio::spawn(keep_course(Arc::clone(steering)));
     }
     if let Some(migrations) = &desk.migrations {
-        tokio::spawn(Arc::clone(migrations).run());
+        until_released.spawn(Arc::clone(migrations).run());
     }
+    if let Some(autoscalers) = &desk.autoscalers {
+        until_released.spawn(Arc::clone(autoscalers).run());
+    }
+    reaches(Stage::Released, course).await;
+    until_released.shutdown().await;
 }
 
 fn sockets_of(bound: &[(&str, &Option<(Bound, ServedHosts)>)]) -> io::Result<AdminSockets> {
@@ -144,6 +160,18 @@ impl Control {
     pub fn start_on(
         bind: Option<&BindAddress>,
         desk: Desk,
+        inherited: AdminSockets,
+    ) -> Result<Control, ControlError> {
+        let control = Control::start_closed(bind, desk, inherited)?;
+        control.open();
+        Ok(control)
+    }
+
+    /// The same, but clients wait in the kernel until `open`, and nothing decides by itself until
+    /// then: the process before this one still does.
+    pub fn start_closed(
+        bind: Option<&BindAddress>,
+        desk: Desk,
         mut inherited: AdminSockets,
     ) -> Result<Control, ControlError> {
         let mut listen = |name: &str, bind| listen_on(&mut inherited, name, bind);
@@ -151,7 +179,7 @@ impl Control {
         let profiles = desk.pprof.as_ref().map(|bind| listen(PROFILES, bind)).transpose()?;
         let named = [(ADMIN, &bound), (PROFILES, &profiles)];
         let sockets = sockets_of(&named).map_err(ControlError::Thread)?;
-        let (release, released) = oneshot::channel::<()>();
+        let (course, stage) = watch::channel(Stage::Closed);
         let local_addr = bound.as_ref().and_then(|(bound, _)| bound.local_addr());
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ControlError::Thread)?;
@@ -162,32 +190,26 @@ impl Control {
         let answers = Arc::clone(&first_answers);
         let run = move || {
             runtime.block_on(async move {
-                begin_loops(&desk);
+                let loops = tokio::spawn(run_loops(desk.clone(), stage.clone()));
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
-                let mut serving = Vec::new();
                 if let Some((bound, served)) = profiles {
-                    let gate = Gate::of(&desk, served);
-                    serving.push(tokio::spawn(admin::serve(bound, admin::profiles(gate))));
+                    let router = admin::profiles(Gate::of(&desk, served));
+                    tokio::spawn(admin::serve(bound, router, stage.clone()));
                 }
                 let autoscalers = desk.autoscalers.clone();
-                let scaling = autoscalers.clone().map(|it| tokio::spawn(it.run()));
                 if let Some((bound, served)) = bound {
                     let gate = Gate::of(&desk, served);
-                    serving.push(tokio::spawn(admin::serve(bound, admin::router(desk, gate))));
+                    tokio::spawn(admin::serve(bound, admin::router(desk, gate), stage));
                 }
-                tokio::spawn(async move {
-                    // A dropped sender ends the thread anyway.
-                    if released.await.is_ok() {
-                        serving.iter().for_each(tokio::task::JoinHandle::abort);
-                    }
-                });
                 let lookup = Arc::new(SystemLookup::default());
                 tokio::spawn(watch_names(lookup, latest_set, answers));
                 // Both a sent stop and a dropped `Control` end the wait.
                 let _ = stopped.await;
-                if let (Some(autoscalers), Some(scaling)) = (autoscalers, scaling) {
-                    scaling.abort();
+                loops.abort();
+                // It ends where it waits.
+                let _ = loops.await;
+                if let Some(autoscalers) = autoscalers {
                     autoscalers.end().await;
                 }
                 if let (Some(journal), Some(reading)) = (journal, reading) {
@@ -202,8 +224,7 @@ impl Control {
         };
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run);
         let thread = thread.map_err(ControlError::Thread)?;
-        let release = Mutex::new(Some(release));
-        Ok(Control { local_addr, sockets, release, sets, first_answers, stop, alive, thread })
+        Ok(Control { local_addr, sockets, course, sets, first_answers, stop, alive, thread })
     }
 
     /// Where the admin listener listens: the IPv4 address if it has both families, `None` if it is
@@ -222,11 +243,15 @@ impl Control {
         self.sockets.iter().map(again).collect()
     }
 
-    /// Answers nobody new from now on: another process does.
+    /// Answers and decides from now on.
+    pub fn open(&self) {
+        self.course.send_replace(Stage::Open);
+    }
+
+    /// Answers nobody new and decides nothing from now on: another process does. Connections end
+    /// with the answer that they are at.
     pub fn release(&self) {
-        let release = self.release.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The thread may have ended; then nobody is answered either.
-        release.map(|release| release.send(()));
+        self.course.send_replace(Stage::Released);
     }
 
     /// A way to give names to watch, as `resolve` does.

@@ -78,6 +78,12 @@ impl Seen {
         self.durations.merge(&totals.durations);
     }
 
+    fn merge(&mut self, other: &Seen) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.durations.merge(&other.durations);
+    }
+
     /// What happened since `older`.
     fn step_since(&self, older: &Seen) -> HistoryStep {
         let mut durations = self.durations.clone();
@@ -134,6 +140,15 @@ impl Histories {
                 record.steps.push_back(seen.step_since(&record.seen));
             }
             record.seen = seen;
+        }
+    }
+
+    /// Goes on from what earlier processes have counted, which is in no step.
+    pub(crate) fn begin(&mut self, earlier: &Totals) {
+        for (scope, seen) in by_scope(earlier) {
+            if self.of.contains_key(&scope) || self.of.len() < MAX_SCOPES || scope == Scope::All {
+                self.of.entry(scope).or_default().seen.merge(&seen);
+            }
         }
     }
 

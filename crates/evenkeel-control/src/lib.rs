@@ -4,7 +4,7 @@
 //! Reading order: `control` (the thread), `admin` (what the operator can ask), `dashboard` (the
 //! page for browsers), `origin` and `tokens` (whose requests are believed), `portrait` and `pages`
 //! (what they get to see), `explain` (why a request goes where it goes), `journal` (what happened),
-//! `bind`, then `resolve`
+//! `ledger` (what was counted outlives the process), `bind`, then `resolve`
 //! (the I/O) over `schedule` (its decisions).
 //!
 //! *Architecture invariant:* nothing here runs on a serving thread, and serving goes on if this
@@ -22,6 +22,7 @@ mod explain;
 mod history;
 mod journal;
 pub mod kubernetes;
+mod ledger;
 mod limits;
 mod lookup;
 mod metrics;
@@ -50,6 +51,7 @@ pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};
 pub use explain::explain;
 pub use journal::Journal;
+pub use ledger::Ledger;
 pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
 pub use migrations::{
     Divides, Division, MigrationError, Migrations, migration_markdown, outline_of,

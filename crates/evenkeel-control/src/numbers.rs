@@ -4,6 +4,7 @@ use crate::autoscalers::Autoscalers;
 use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
+use crate::ledger::Carried;
 use crate::metrics::{ProcessFigures, Reloads, View};
 use crate::steering::Steering;
 use evenkeel_api::{ExplainRequest, Explanation, History};
@@ -75,12 +76,11 @@ impl Numbers {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let totals = self.shared.stats().read();
-            let now = self.shared.now();
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-            windows.tick(now, &totals);
-            drop(windows);
             let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under both locks: see `begin_with`.
+            let (now, totals) = (self.shared.now(), self.shared.stats().read());
+            windows.tick(now, &totals);
             histories.tick(now, &totals);
         }
     }
@@ -112,6 +112,37 @@ impl Numbers {
     /// Everything that was counted so far.
     pub(crate) fn totals(&self) -> Totals {
         self.shared.stats().read()
+    }
+
+    /// Everything that was counted so far and goes to the next process.
+    pub(crate) fn counted(&self) -> Carried {
+        let Reloads { applied, unchanged, rejected, .. } = self.reloads();
+        let [(_, passed), (_, failed)] = self.shared.probe_counts();
+        let reloads = [applied, unchanged, rejected];
+        Carried { totals: self.totals(), probes: [passed, failed], reloads }
+    }
+
+    /// Goes on counting from there: nothing of it is recent.
+    pub(crate) fn begin_with(&self, earlier: &Carried) {
+        // Under the locks, so that no tick takes it for what has just happened.
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.begin(&earlier.totals);
+        histories.begin(&earlier.totals);
+        self.add(earlier);
+    }
+
+    /// Adds what another process has counted just now.
+    pub(crate) fn add(&self, more: &Carried) {
+        self.shared.stats().take_over(&more.totals);
+        self.shared.count_probes(more.probes);
+        if let Some(steering) = self.steering.get() {
+            steering.count_reloads(more.reloads);
+        }
+    }
+
+    fn reloads(&self) -> Reloads {
+        self.steering.get().map_or_else(Reloads::default, |road| road.reloads())
     }
 
     /// Exchanges per second of the series that are `wanted`, over the last minute or since the
@@ -167,7 +198,7 @@ impl Numbers {
             unix_nanos: unix_nanos(),
             uptime: self.started.elapsed(),
             generation: self.shared.generation(),
-            reloads: self.steering.get().map_or_else(Reloads::default, |road| road.reloads()),
+            reloads: self.reloads(),
             probes: &self.shared.probe_counts(),
             process: ProcessFigures::read(),
             version: self.version,

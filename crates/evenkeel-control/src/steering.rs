@@ -288,6 +288,13 @@ impl Steering {
         }
     }
 
+    /// Counts reloads of earlier processes too: applied, unchanged, rejected.
+    pub(crate) fn count_reloads(&self, [applied, unchanged, rejected]: [u64; 3]) {
+        self.tally.applied.fetch_add(applied, Ordering::Relaxed);
+        self.tally.unchanged.fetch_add(unchanged, Ordering::Relaxed);
+        self.tally.rejected.fetch_add(rejected, Ordering::Relaxed);
+    }
+
     /// Calls this after each change, for the life of the process.
     pub fn follow(&self, follower: impl Fn(&InForce) + Send + Sync + 'static) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,7 +306,7 @@ impl Steering {
     pub fn tick(&self, now: Instant) {
         self.server.tidy_up();
         let mut course = self.lock_course();
-        if course.leaving.is_empty() {
+        if course.leaving.is_empty() || self.keep.is_relieved() {
             return;
         }
         let snapshot = self.server.state().snapshot();
@@ -341,6 +348,10 @@ impl Steering {
 
     /// Puts a state in force.
     fn change_quietly(&self, course: &mut Course, next: State) -> Result<Applied, Rejected> {
+        if self.keep.is_relieved() {
+            let why = "another process has taken over; it is that one's to change";
+            return Err(Rejected::Refused(why.to_owned()));
+        }
         let configuration = configuration_of(&next, &course.leaving)?;
         let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
         divide::lay_over(&mut plan, &next.divisions);

@@ -7,6 +7,8 @@
 //!                                               histograms: duration, first byte, connect, queue
 //! ```
 //!
+//! What earlier processes have counted stands in the cells of one more worker, which never serves.
+//!
 //! *Architecture invariant:* nothing here is written by two threads, except the tables' rows when a
 //! series is seen for the first time.
 
@@ -23,14 +25,15 @@ mod worker;
 pub use cells::{Cell, CellTotals, ExchangeEnd};
 pub use counter::Counter;
 pub use handshake::Handshake;
-pub use histogram::{BOUNDS, Histogram, HistogramSnapshot};
+pub use histogram::{BOUNDS, Histogram, HistogramParts, HistogramSnapshot};
 pub use label::{MethodLabel, OTHER, RetryReason, Series};
 pub use statuses::{NO_STATUS, StatusTotals};
 pub use window::{WINDOW, Window, Windows};
 pub use worker::{ConnectionCounts, WorkerStats};
 
 use crate::failure::Failure;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use table::{MaxKeys, Table};
 
 /// Series that are counted apart, unless said otherwise; all further ones are one.
@@ -51,6 +54,9 @@ pub struct StatsSize {
 #[derive(Debug)]
 pub struct Stats {
     workers: Vec<Arc<WorkerStats>>,
+    /// What earlier processes have counted; locked while that is written.
+    bygone: Mutex<()>,
+    bygone_stats: WorkerStats,
     series: Arc<Table<Series, Cell>>,
     listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
 }
@@ -64,12 +70,35 @@ impl Stats {
     /// Of a given size.
     pub fn sized(size: StatsSize) -> Stats {
         let max_series = MaxKeys(size.max_series);
-        let series = Arc::new(Table::new(size.workers, Series::other(), max_series));
+        let parts = size.workers + 1;
+        let series = Arc::new(Table::new(parts, Series::other(), max_series));
         let max_listeners = MaxKeys(MAX_LISTENERS);
-        let listeners = Arc::new(Table::new(size.workers, OTHER.into(), max_listeners));
-        let worker =
-            |index| Arc::new(WorkerStats::new(index, Arc::clone(&series), Arc::clone(&listeners)));
-        Stats { workers: (0..size.workers).map(worker).collect(), series, listeners }
+        let listeners = Arc::new(Table::new(parts, OTHER.into(), max_listeners));
+        let worker = |index| WorkerStats::new(index, Arc::clone(&series), Arc::clone(&listeners));
+        Stats {
+            workers: (0..size.workers).map(|index| Arc::new(worker(index))).collect(),
+            bygone: Mutex::default(),
+            bygone_stats: worker(size.workers),
+            series,
+            listeners,
+        }
+    }
+
+    /// Counts what an earlier process has counted. Series beyond the bound count as [`OTHER`].
+    pub fn take_over(&self, earlier: &Totals) {
+        let _one_at_a_time = self.bygone.lock().unwrap_or_else(PoisonError::into_inner);
+        for (series, totals) in &earlier.series {
+            self.bygone_stats.cell(series).take_over(totals);
+        }
+        for (listener, totals) in &earlier.listeners {
+            self.bygone_stats.listener(listener).take_over(totals);
+        }
+        self.bygone_stats.take_over(earlier);
+    }
+
+    /// All who have counted.
+    fn counted(&self) -> impl Iterator<Item = &WorkerStats> {
+        self.workers.iter().map(AsRef::as_ref).chain([&self.bygone_stats])
     }
 
     /// Where each worker counts. Two threads must not use the same.
@@ -84,7 +113,7 @@ impl Stats {
             listeners: self.read_listeners(),
             failures: self.sums(Failure::ALL.iter().copied(), WorkerStats::failures),
             retries: self.sums(worker::retry_reasons(), WorkerStats::retries),
-            retry_budget_exhausted: self.workers.iter().map(|it| it.refused_retries()).sum(),
+            retry_budget_exhausted: self.counted().map(WorkerStats::refused_retries).sum(),
         }
     }
 
@@ -120,7 +149,7 @@ impl Stats {
         keys: impl Iterator<Item = K>,
         count: impl Fn(&WorkerStats, K) -> u64,
     ) -> Vec<(K, u64)> {
-        let sum = |key| (key, self.workers.iter().map(|worker| count(worker, key)).sum());
+        let sum = |key| (key, self.counted().map(|worker| count(worker, key)).sum());
         keys.map(sum).filter(|(_, sum)| *sum > 0).collect()
     }
 }
@@ -142,6 +171,18 @@ impl ConnectionTotals {
     /// Those that are open.
     pub fn open(self) -> u64 {
         self.opened.saturating_sub(self.closed)
+    }
+
+    /// What was counted after `older`.
+    #[must_use]
+    pub fn since(mut self, older: ConnectionTotals) -> ConnectionTotals {
+        self.opened = self.opened.saturating_sub(older.opened);
+        self.closed = self.closed.saturating_sub(older.closed);
+        self.flows_dropped = self.flows_dropped.saturating_sub(older.flows_dropped);
+        for (count, older) in self.handshakes.iter_mut().zip(older.handshakes) {
+            *count = count.saturating_sub(older);
+        }
+        self
     }
 
     fn add(&mut self, counts: &ConnectionCounts) {
@@ -186,6 +227,33 @@ impl Totals {
         matching.map(|(_, totals)| totals.exchanges()).sum()
     }
 
+    /// What was counted after `older`, of those in whom something was.
+    #[must_use]
+    pub fn since(&self, older: &Totals) -> Totals {
+        let before: HashMap<&Series, &CellTotals> =
+            older.series.iter().map(|(series, totals)| (series, totals)).collect();
+        let series = self.series.iter().filter_map(|(series, totals)| {
+            let later = match before.get(series) {
+                Some(older) => totals.since(older),
+                None => totals.clone(),
+            };
+            (!later.is_empty()).then(|| (series.clone(), later))
+        });
+        let listeners = self.listeners.iter().filter_map(|(name, totals)| {
+            let before = older.listeners.iter().find(|(known, _)| known == name);
+            let later = totals.since(before.map(|(_, older)| *older).unwrap_or_default());
+            (later != ConnectionTotals::default()).then(|| (Arc::clone(name), later))
+        });
+        let exhausted = self.retry_budget_exhausted;
+        Totals {
+            series: series.collect(),
+            listeners: listeners.collect(),
+            failures: later(&self.failures, &older.failures),
+            retries: later(&self.retries, &older.retries),
+            retry_budget_exhausted: exhausted.saturating_sub(older.retry_budget_exhausted),
+        }
+    }
+
     /// All series that are `wanted`, as one.
     pub fn merged(&self, wanted: impl Fn(&Series) -> bool) -> CellTotals {
         let mut merged = CellTotals::default();
@@ -194,6 +262,14 @@ impl Totals {
         }
         merged
     }
+}
+
+fn later<K: Copy + PartialEq>(counts: &[(K, u64)], older: &[(K, u64)]) -> Vec<(K, u64)> {
+    let more = counts.iter().map(|(key, count)| {
+        let before = older.iter().find(|(known, _)| known == key).map_or(0, |(_, count)| *count);
+        (*key, count.saturating_sub(before))
+    });
+    more.filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]
@@ -319,5 +395,70 @@ mod tests {
         assert_eq!(retries, [("reset".to_owned(), 1), ("503".to_owned(), 1)]);
         assert_eq!(totals.retry_budget_exhausted, 1);
         assert!(totals.series.is_empty() && totals.listeners.is_empty());
+    }
+
+    /// Some of everything.
+    fn count(stats: &Stats, rounds: u32) {
+        let worker = &stats.workers()[0];
+        for round in 0..rounds {
+            let cell = worker.cell(&series("r", "b:1"));
+            cell.tried();
+            let (connect, queue) = (Some(30_000), round.is_multiple_of(3).then_some(7_000_000));
+            cell.exchange(&ExchangeEnd { connect, queue, ..end(round) });
+            let listener = worker.listener(&"main".into());
+            listener.opened.add(1);
+            listener.handshakes[0].add(1);
+            listener.flows_dropped.add(2);
+            worker.failed(Failure::Reset);
+            worker.retried(RetryReason::Status(503));
+            worker.retry_refused();
+        }
+    }
+
+    #[test]
+    fn what_earlier_processes_counted_goes_on() {
+        let (old, new, all) = (Stats::new(2), Stats::new(1), Stats::new(1));
+        count(&old, 100);
+        let handed_over = old.read();
+        count(&new, 30);
+        new.take_over(&handed_over);
+        count(&all, 100);
+        count(&all, 30);
+        let open = |mut totals: Totals| {
+            totals.listeners.iter_mut().for_each(|(_, it)| it.closed = 0);
+            format!("{totals:?}")
+        };
+        assert_eq!(open(new.read()), open(all.read()));
+        assert_eq!(new.read().listeners[0].1.open(), 30, "what it had open is not open here");
+    }
+
+    #[test]
+    fn what_came_after_is_exactly_the_rest() {
+        let (old, new, rest) = (Stats::new(1), Stats::new(1), Stats::new(1));
+        count(&old, 40);
+        let first = old.read();
+        new.take_over(&first);
+        assert_eq!(format!("{:?}", first.since(&first)), format!("{:?}", Totals::default()));
+        old.workers()[0].cell(&series("late", "b:2")).exchange(&end(7));
+        count(&old, 5);
+        let last = old.read();
+        new.take_over(&last.since(&first));
+        rest.take_over(&last);
+        assert_eq!(format!("{:?}", new.read()), format!("{:?}", rest.read()));
+    }
+
+    #[test]
+    fn what_is_taken_over_keeps_to_the_bound_on_series() {
+        let stats = Stats::sized(StatsSize { workers: 1, max_series: 2 });
+        let big = Stats::new(1);
+        ["a", "b", "c", "d"].iter().for_each(|it| big.workers()[0].cell(&series(it, "")).tried());
+        stats.take_over(&big.read());
+        let tries: Vec<_> = stats
+            .read()
+            .series
+            .iter()
+            .map(|(series, it)| (series.route.clone(), it.tries))
+            .collect();
+        assert_eq!(tries, [(OTHER.into(), 2), ("a".into(), 1), ("b".into(), 1)]);
     }
 }

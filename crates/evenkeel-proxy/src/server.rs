@@ -68,6 +68,8 @@ pub struct Server {
 /// What changes of what is served need.
 struct Course {
     doors: Doors,
+    /// Sockets that nobody accepts from yet.
+    closed: Added,
     vault: Vault,
     /// Snapshots that exchanges may still hold. The last to let go of one does that here, and not
     /// where traffic would wait for it.
@@ -108,7 +110,14 @@ impl Server {
 
     /// The same, on what a process before this one left: sockets are used where they fit, and those
     /// that fit nowhere are closed.
-    pub fn start_on(plan: &Plan, log: &Log, mut legacy: Legacy) -> Result<Server, StartError> {
+    pub fn start_on(plan: &Plan, log: &Log, legacy: Legacy) -> Result<Server, StartError> {
+        let server = Server::start_closed(plan, log, legacy)?;
+        server.open();
+        Ok(server)
+    }
+
+    /// The same, but clients wait in the kernel until `open`; the prober and the workers run.
+    pub fn start_closed(plan: &Plan, log: &Log, mut legacy: Legacy) -> Result<Server, StartError> {
         let workers = worker_count(plan);
         let mut vault = match legacy.secrets {
             Some(secrets) => Vault::with(secrets),
@@ -124,7 +133,7 @@ impl Server {
         let bounds = Bounds { max_clients: max_clients(), workers };
         let shared = Arc::new(Shared::new(snapshot, bounds, tag, log.events()));
         let pin = plan.workers == 0 || workers > 1;
-        let course = Mutex::new(Course { doors, vault, retired: Vec::new() });
+        let course = Mutex::new(Course { doors, closed: added, vault, retired: Vec::new() });
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::channel(MAX_ORDERS)).unzip();
         let threads = Mutex::new(Vec::with_capacity(workers));
@@ -133,8 +142,13 @@ impl Server {
             server.stop();
             return Err(error.into());
         }
-        server.listen(added);
         Ok(server)
+    }
+
+    /// Lets clients in.
+    pub fn open(&self) {
+        let closed = std::mem::take(&mut self.lock_course().closed);
+        self.listen(closed);
     }
 
     /// Starts the workers and the prober; every worker has said that it serves when this returns.
@@ -258,17 +272,24 @@ impl Server {
         self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps no socket but those that workers accept from.
+    fn let_go(&self) {
+        let mut course = self.lock_course();
+        course.doors.let_go();
+        course.closed.clear();
+    }
+
     /// As `drain`, for when another process serves already: nobody is hurried. Connections end with
     /// their next response, tunnels by themselves.
     pub fn drain_patiently(&self) {
-        self.lock_course().doors.let_go();
+        self.let_go();
         self.shared.drain_patiently();
     }
 
     /// Stops accepting, finishes what is in flight, closes idle connections. True if all clients
     /// were done before the deadline.
     pub fn drain(&self, deadline: Duration) -> bool {
-        self.lock_course().doors.let_go();
+        self.let_go();
         self.shared.drain();
         let until = Instant::now() + deadline;
         while !self.shared.is_drained() {

@@ -111,6 +111,12 @@ impl Shared {
         [("success", count(&self.probes.passed)), ("failure", count(&self.probes.failed))]
     }
 
+    /// Counts probes of earlier processes too: those that passed, and those that failed.
+    pub fn count_probes(&self, [passed, failed]: [u64; 2]) {
+        self.probes.passed.fetch_add(passed, Ordering::Relaxed);
+        self.probes.failed.fetch_add(failed, Ordering::Relaxed);
+    }
+
     /// What clients ask the mounts for from now on; `None` if somebody has it already.
     pub fn open_mounts(&self) -> Option<Receiver<Errand>> {
         let (asked, errands) = channel(MAX_ERRANDS);

@@ -2,7 +2,7 @@
 
 use crate::check::summary;
 use crate::greeting;
-use crate::handover::{Inheritance, hand_over};
+use crate::handover::{Bequest, Bygone, Inheritance, Successor, hand_over};
 use crate::load;
 use crate::mocks;
 use crate::signals::{Request, Signals};
@@ -11,16 +11,16 @@ use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
-    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Journal, Migrations, Numbers,
-    ResolveTarget, Tokens,
+    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Journal, Ledger, Migrations,
+    Numbers, ResolveTarget, Tokens,
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
-use evenkeel_proxy::log::{Log, LogOptions};
+use evenkeel_proxy::log::{EventLog, Log, LogOptions};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
@@ -30,6 +30,9 @@ const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// How often the new program is told what the old one still counts.
+const COUNTS_EVERY: Duration = Duration::from_secs(1);
 
 /// Where migrations outlive the process, in `state_dir`.
 const MIGRATIONS_FILE: &str = "migrations.json";
@@ -41,8 +44,13 @@ pub(crate) struct Balancer {
     control: Control,
     steering: Arc<Steering>,
     phase: Arc<PhaseSign>,
+    ledger: Arc<Ledger>,
+    /// What the process before this one still counts.
+    bygone: Option<Bygone>,
+    /// What this one still counts, once another has taken over.
+    bequest: Mutex<Option<Bequest>>,
     /// Of the configuration file, unless nobody wants that.
-    watch: Option<FileWatch>,
+    watch: Mutex<Option<FileWatch>>,
 }
 
 /// Why serving is to end.
@@ -76,8 +84,8 @@ impl Balancer {
         greeting::begin(&plan, &log.events());
         let plays = mocks::play(&plan, &log.events());
         let legacy = std::mem::take(&mut from.legacy);
-        let server = Arc::new(Server::start_on(&plan, &log, legacy).map_err(cannot_serve)?);
-        let phase = Arc::new(PhaseSign::new());
+        let server = Server::start_closed(&plan, &log, legacy).map_err(cannot_serve)?;
+        let (server, phase) = (Arc::new(server), Arc::new(PhaseSign::new()));
         let steering = draft.steer(Arc::clone(&server), log.events());
         let tokens = tokens(plan.admin.tokens_file.as_deref())?;
         let numbers = Arc::new(Numbers::new(server.state(), env!("CARGO_PKG_VERSION")));
@@ -85,42 +93,55 @@ impl Balancer {
         if plays {
             numbers.tell_demo();
         }
-        let state_dir = plan.state_dir.clone();
-        let file = state_dir.as_ref().map(|folder| folder.join(MIGRATIONS_FILE));
-        let divides = Arc::<Steering>::clone(&steering);
-        let migrations = Migrations::new(Arc::clone(&numbers), divides, (Some(log.events()), file));
-        let autoscalers = Autoscalers::new(Ground {
-            numbers: Arc::clone(&numbers),
-            grows: Arc::<Steering>::clone(&steering),
-            migrations: Some(Arc::clone(&migrations)),
-            events: Some(log.events()),
-            state_dir,
-        });
-        numbers.scale_by(&autoscalers);
+        let state_dir = plan.state_dir.as_deref();
+        let ledger = Ledger::new(Arc::clone(&numbers), state_dir, Some(log.events()));
         let desk = Desk {
-            numbers: Some(numbers),
-            migrations: Some(migrations),
-            autoscalers: Some(autoscalers),
-            steering: Some(Arc::clone(&steering)),
-            log: Some(log.events()),
+            ledger: Some(Arc::clone(&ledger)),
             pprof: plan.pprof.clone(),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens.clone(),
-            ..Desk::new(Arc::<PhaseSign>::clone(&phase))
+            ..desk(&phase, (&numbers, &steering), log.events(), state_dir)
         };
         let sockets = std::mem::take(&mut from.admin);
         let control = start_control(&plan, (desk, sockets), &log)?;
+        if !from.is_handover() {
+            ledger.restore();
+            control.open();
+            server.open();
+        }
         control.resolve(named_backends(&server, &log));
         control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         server.await_first_probes(FIRST_PROBES_TIMEOUT);
         phase.turn(Phase::Ready);
-        let balancer = Balancer { log, server, control, steering, phase, watch: None };
+        let (bequest, watch) = (Mutex::default(), Mutex::default());
+        let bygone = None;
+        let mut balancer =
+            Balancer { log, server, control, steering, phase, ledger, bygone, bequest, watch };
         balancer.follow_changes(&plan, tokens);
         balancer.announce();
         greeting::ready(&plan, &balancer.log.events());
+        balancer.server.open();
         system::notify_ready();
-        from.tell_ready();
+        balancer.relieve(from);
         Ok(balancer)
+    }
+
+    /// Tells the process before this one that it may go, and takes its work over.
+    fn relieve(&mut self, from: Inheritance) {
+        if !from.is_handover() {
+            return;
+        }
+        let events = self.log.events();
+        let tell = move |why: &str| {
+            let fields = [("error", EventValue::Text(why))];
+            let message = "what the process before this one counted is not counted here";
+            wiring::tell(&events, (LogLevel::Warn, "counters_lost"), message, &fields);
+        };
+        self.bygone = from.tell_ready(&self.ledger, tell);
+        if !self.bygone.as_ref().is_some_and(Bygone::await_first) {
+            self.ledger.restore();
+        }
+        self.control.open();
     }
 
     /// The listeners by name, with the addresses they really have.
@@ -134,12 +155,12 @@ impl Balancer {
     }
 
     /// Reloads by itself when the configuration file changes.
-    pub(crate) fn watch_file(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn watch_file(&self) -> Result<(), Trouble> {
         let in_force = self.steering.configuration();
         if let Some(file) = in_force.file.as_ref().filter(|file| load::is_file(file)) {
             let watch = self.steering.watch(file.into());
             let cannot = |error| Trouble::CannotStart(format!("cannot watch {file}: {error}"));
-            self.watch = Some(watch.map_err(cannot)?);
+            *self.lock_watch() = Some(watch.map_err(cannot)?);
         }
         Ok(())
     }
@@ -156,8 +177,15 @@ impl Balancer {
             Ended::TimeOver => "drain_timeout is over; what was left is cut off",
             Ended::AtOnce => "asked again to stop; what was left is cut off",
         };
-        let Balancer { log, server, control, .. } = self;
+        let Balancer { log, server, control, ledger, bequest, .. } = self;
         server.stop();
+        match bequest.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(bequest) => {
+                ledger.rest().into_iter().for_each(|rest| bequest.send(rest));
+                bequest.finish();
+            }
+            None => ledger.save(),
+        }
         wiring::tell(&log.events(), (LogLevel::Info, "stopped"), message, &[]);
         control.stop();
         log.finish();
@@ -172,6 +200,10 @@ impl Balancer {
             match signals.next().await {
                 Request::Stop => return Stop::Asked,
                 Request::ReopenLog => self.log.reopen(),
+                Request::Reload if self.server.state().is_draining() => {
+                    let event = (LogLevel::Warn, "reload_refused");
+                    self.tell(event, "this process is ending already", &[]);
+                }
                 Request::Reload => {
                     system::notify_reloading();
                     // What became of it is in the log.
@@ -203,12 +235,8 @@ impl Balancer {
             Err(error) => Err(format!("no descriptors to hand over: {error}")),
         };
         match outcome {
-            Ok(pid) => {
-                self.steering.leave_state();
-                self.control.release();
-                system::notify_main_pid(pid);
-                let fields = [("pid", EventValue::Number(pid.into()))];
-                self.tell((LogLevel::Info, "handed_over"), "the new program serves", &fields);
+            Ok(successor) => {
+                self.retire(successor);
                 true
             }
             Err(why) => {
@@ -218,6 +246,40 @@ impl Balancer {
                 false
             }
         }
+    }
+
+    /// Decides and answers nothing any more: the new program does.
+    fn retire(&self, Successor { pid, bequest }: Successor) {
+        *self.lock_watch() = None;
+        self.steering.retire();
+        self.control.release();
+        bequest.send(self.ledger.leave());
+        *self.lock_bequest() = Some(bequest);
+        system::notify_main_pid(pid);
+        let fields = [("pid", EventValue::Number(pid.into()))];
+        self.tell((LogLevel::Info, "handed_over"), "the new program serves", &fields);
+    }
+
+    fn lock_watch(&self) -> MutexGuard<'_, Option<FileWatch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_bequest(&self) -> MutexGuard<'_, Option<Bequest>> {
+        self.bequest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the new program what was counted since it was told last.
+    fn pass_counts_on(&self) {
+        if let Some(bequest) = &*self.lock_bequest() {
+            self.ledger.rest().into_iter().for_each(|rest| bequest.send(rest));
+        }
+    }
+
+    /// True if nothing is left to wait for: no exchange here, and nothing that a process before
+    /// this one still counts and the next one should know.
+    fn is_done(&self, why: Stop) -> bool {
+        let is_over = || self.bygone.as_ref().is_none_or(Bygone::is_over);
+        self.server.drain(Duration::ZERO) && (why == Stop::Asked || is_over())
     }
 
     /// Readiness off, `grace` still accepting, then no more than `drain_timeout` for the rest.
@@ -235,9 +297,14 @@ impl Balancer {
             Stop::Relieved => self.server.drain_patiently(),
         }
         let until = Instant::now() + shutdown.drain_timeout;
-        while !self.server.drain(Duration::ZERO) {
+        let mut told = Instant::now();
+        while !self.is_done(why) {
             if Instant::now() >= until {
                 return Ended::TimeOver;
+            }
+            if told.elapsed() >= COUNTS_EVERY {
+                self.pass_counts_on();
+                told = Instant::now();
             }
             tokio::time::sleep(DRAIN_POLL).await;
         }
@@ -302,6 +369,35 @@ impl Balancer {
     }
 }
 
+/// Where the control plane finds what it is asked for and what it decides.
+fn desk(
+    phase: &Arc<PhaseSign>,
+    (numbers, steering): (&Arc<Numbers>, &Arc<Steering>),
+    events: EventLog,
+    state_dir: Option<&Path>,
+) -> Desk {
+    let divides = Arc::<Steering>::clone(steering);
+    let file = state_dir.map(|folder| folder.join(MIGRATIONS_FILE));
+    let kept = (Some(events.clone()), file);
+    let migrations = Migrations::new(Arc::clone(numbers), divides, kept);
+    let autoscalers = Autoscalers::new(Ground {
+        numbers: Arc::clone(numbers),
+        grows: Arc::<Steering>::clone(steering),
+        migrations: Some(Arc::clone(&migrations)),
+        events: Some(events.clone()),
+        state_dir: state_dir.map(Path::to_owned),
+    });
+    numbers.scale_by(&autoscalers);
+    Desk {
+        numbers: Some(Arc::clone(numbers)),
+        migrations: Some(migrations),
+        autoscalers: Some(autoscalers),
+        steering: Some(Arc::clone(steering)),
+        log: Some(events),
+        ..Desk::new(Arc::<PhaseSign>::clone(phase))
+    }
+}
+
 fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
     let backends = server.named_backends().into_iter();
     let named = backends.filter_map(|backend| NamedBackend::new(backend, log.events()));
@@ -327,7 +423,7 @@ fn start_control(
     let mut bind = plan.admin.bind.as_ref();
     // Each turn gives one listener up, and there are two.
     for _ in 0..2 {
-        match Control::start_on(bind, desk.clone(), std::mem::take(&mut sockets)) {
+        match Control::start_closed(bind, desk.clone(), std::mem::take(&mut sockets)) {
             Err(ControlError::Bind { address, source })
                 if !plan.admin.required && source.kind() == io::ErrorKind::AddrInUse =>
             {
@@ -344,7 +440,7 @@ fn start_control(
             started => return started.map_err(cannot_control),
         }
     }
-    Control::start_on(bind, desk, sockets).map_err(cannot_control)
+    Control::start_closed(bind, desk, sockets).map_err(cannot_control)
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

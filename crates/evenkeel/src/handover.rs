@@ -3,15 +3,20 @@
 //!
 //! ```text
 //!   old: spawn ─────────────── wait ── ready ──> drain, exit
-//!          │ sockets, secrets    ^  └─ end, or a minute over ──> serve on
+//!          │ sockets, secrets    ^  │  └─ counts ──> new
+//!          │                     │  └─ end, or a minute over ──> serve on
 //!   new:   └─> load, bind nothing, probe ─┘
 //! ```
 //!
-//! The new program finds what it got in one variable: numbers of descriptors, and of two pipes. The
-//! sockets of systemd (`LISTEN_FDS`) are taken in the same way.
+//! The new program finds what it got in one variable: numbers of descriptors, and of three pipes.
+//! The sockets of systemd (`LISTEN_FDS`) are taken in the same way.
+
+mod counts;
+
+pub(crate) use counts::{Bequest, Bygone};
 
 use crate::trouble::Trouble;
-use evenkeel_control::AdminSockets;
+use evenkeel_control::{AdminSockets, Ledger};
 use evenkeel_proxy::server::{Inherited, Legacy, SECRET_BYTES};
 use evenkeel_proxy::socket::{BoundSocket, inherited};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -21,6 +26,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names what a process got from the one before it.
@@ -40,6 +46,15 @@ pub(crate) struct Inheritance {
     pub(crate) legacy: Legacy,
     pub(crate) admin: AdminSockets,
     ready: Option<File>,
+    counts: Option<File>,
+}
+
+/// A new program that serves.
+pub(crate) struct Successor {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// How it gets to know what was counted here.
+    pub(crate) bequest: Bequest,
 }
 
 impl Inheritance {
@@ -58,12 +73,23 @@ impl Inheritance {
         from_parent(&said).map_err(|error| broken(error.to_string()))
     }
 
-    /// Tells the process before this one that it may go.
-    pub(crate) fn tell_ready(self) {
-        if let Some(mut ready) = self.ready {
-            // It may have given up waiting; then it serves on, and so do we until we are ended.
-            let _ = ready.write_all(READY);
-        }
+    /// True if a process before this one still serves.
+    pub(crate) fn is_handover(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// Tells the process before this one that it may go, and counts on from where it stops; what
+    /// cannot be counted is told. `None` if there is no such process.
+    pub(crate) fn tell_ready(
+        self,
+        ledger: &Arc<Ledger>,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Option<Bygone> {
+        // It may have given up waiting; then it serves on, and so do we until we are ended.
+        let _ = self.ready?.write_all(READY);
+        let counts = self.counts?;
+        // Without a thread what it has counted is lost, and nothing else.
+        Bygone::read(counts, Arc::clone(ledger), tell).ok()
     }
 }
 
@@ -86,6 +112,10 @@ fn from_parent(said: &Value) -> io::Result<Inheritance> {
     File::from(inherited(number(&said["secrets"])?)?).read_exact(&mut secrets)?;
     all.legacy.secrets = Some(secrets);
     all.ready = Some(File::from(inherited(number(&said["ready"])?)?));
+    // Older programs do not say what they have counted.
+    if !said["counts"].is_null() {
+        all.counts = Some(File::from(inherited(number(&said["counts"])?)?));
+    }
     Ok(all)
 }
 
@@ -114,6 +144,7 @@ struct Estate {
     sockets: Vec<(String, OwnedFd, bool)>,
     secrets: OwnedFd,
     ready: OwnedFd,
+    counts: OwnedFd,
 }
 
 impl Estate {
@@ -128,6 +159,7 @@ impl Estate {
             "sockets": sockets,
             "secrets": self.secrets.as_raw_fd(),
             "ready": self.ready.as_raw_fd(),
+            "counts": self.counts.as_raw_fd(),
         })
     }
 
@@ -136,23 +168,36 @@ impl Estate {
         for (_, fd, _) in &self.sockets {
             fcntl_setfd(fd.as_fd(), flags)?;
         }
-        fcntl_setfd(&self.secrets, flags)?;
-        Ok(fcntl_setfd(&self.ready, flags)?)
+        for fd in [&self.secrets, &self.ready, &self.counts] {
+            fcntl_setfd(fd, flags)?;
+        }
+        Ok(())
     }
 }
 
-/// Starts the program again, as it was started, and waits until it is ready; its process id.
+/// A new program that was started, and the pipes to it.
+struct Started {
+    child: Child,
+    ready: io::PipeReader,
+    counts: io::PipeWriter,
+}
+
+/// Starts the program again, as it was started, and waits until it is ready.
 ///
 /// # Errors
 /// Why it is not, in words. It has ended then.
-pub(crate) fn hand_over(legacy: Legacy, admin: AdminSockets) -> Result<u32, String> {
+pub(crate) fn hand_over(legacy: Legacy, admin: AdminSockets) -> Result<Successor, String> {
     let cannot = |error: io::Error| format!("cannot start the new program: {error}");
-    let (child, reader) = spawn(legacy, admin).map_err(cannot)?;
-    await_ready(child, reader)
+    let Started { child, ready, counts } = spawn(legacy, admin).map_err(cannot)?;
+    // Made first: from `ready` on nothing may go wrong.
+    let bequest = Bequest::into(counts).map_err(cannot);
+    let pid = await_ready(child, ready)?;
+    Ok(Successor { pid, bequest: bequest? })
 }
 
-fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<(Child, io::PipeReader)> {
-    let (reader, writer) = io::pipe()?;
+fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<Started> {
+    let (ready, writer) = io::pipe()?;
+    let (counts_reader, counts) = io::pipe()?;
     let (secrets_reader, mut secrets_writer) = io::pipe()?;
     // A pipe has room for more than that.
     secrets_writer.write_all(&legacy.secrets.unwrap_or([0; SECRET_BYTES]))?;
@@ -162,7 +207,8 @@ fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<(Child, io::PipeRead
     }
     let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
     sockets.extend(admin.into_iter().map(owned));
-    let estate = Estate { sockets, secrets: secrets_reader.into(), ready: writer.into() };
+    let (secrets, counts_reader) = (secrets_reader.into(), counts_reader.into());
+    let estate = Estate { sockets, secrets, ready: writer.into(), counts: counts_reader };
     let mut words = std::env::args_os();
     let program = words.next().ok_or_else(|| io::Error::other("it has no name"))?;
     let mut command = Command::new(program);
@@ -171,7 +217,7 @@ fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<(Child, io::PipeRead
     let spawned = command.spawn();
     // Nobody else who is started gets them.
     estate.keep(FdFlags::CLOEXEC)?;
-    Ok((spawned?, reader))
+    Ok(Started { child: spawned?, ready, counts })
 }
 
 fn await_ready(mut child: Child, mut reader: io::PipeReader) -> Result<u32, String> {

@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
     draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let mut balancer = Balancer::start(draft, inheritance)?;
+        let balancer = Balancer::start(draft, inheritance)?;
         if !arguments.no_watch {
             balancer.watch_file()?;
         }

@@ -2,6 +2,7 @@
 
 use crate::autoscalers::Autoscalers;
 use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::migrations::Migrations;
 use crate::numbers::Numbers;
 use crate::steering::Steering;
@@ -23,6 +24,8 @@ pub struct Desk {
     pub readiness: Arc<dyn Readiness>,
     /// What was counted, and the state of everything.
     pub numbers: Option<Arc<Numbers>>,
+    /// How what was counted outlives the process.
+    pub ledger: Option<Arc<Ledger>>,
     /// Where changes are written down.
     pub log: Option<EventLog>,
     /// Whose requests are believed; `None` = everybody's who reaches the listener.
@@ -45,6 +48,7 @@ impl Desk {
         Desk {
             readiness,
             numbers: None,
+            ledger: None,
             log: None,
             tokens: None,
             steering: None,

@@ -2,6 +2,7 @@
 
 use super::gate::Peer;
 use crate::bind::Bound;
+use crate::control::{Course, Stage, reaches};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
 use axum::Router;
 use hyper::Request;
@@ -11,6 +12,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -18,8 +20,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-/// Answers requests on every socket of `bound`; ends only by being dropped.
-pub(crate) async fn serve(bound: Bound, router: Router) -> io::Result<()> {
+/// Answers requests on every socket of `bound`, from the opening on until another process does.
+/// Connections that are open then end with the answer that they are at.
+pub(crate) async fn serve(bound: Bound, router: Router, course: Course) -> io::Result<()> {
+    reaches(Stage::Open, course.clone()).await;
     let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut listeners = JoinSet::new();
     // Held to the end: dropping it removes the socket's file.
@@ -28,17 +32,19 @@ pub(crate) async fn serve(bound: Bound, router: Router) -> io::Result<()> {
         Bound::Tcp(sockets) => {
             for socket in sockets {
                 let listener = Listener::Tcp(TcpListener::from_std(socket)?);
-                listeners.spawn(accept_all(listener, Arc::clone(&seats), router.clone()));
+                let visit = (router.clone(), course.clone());
+                listeners.spawn(accept_all(listener, Arc::clone(&seats), visit));
             }
         }
         Bound::Unix(socket, socket_file) => {
             file = Some(socket_file);
             let listener = Listener::Unix(UnixListener::from_std(socket)?);
-            listeners.spawn(accept_all(listener, seats, router));
+            listeners.spawn(accept_all(listener, seats, (router, course.clone())));
         }
     }
-    while listeners.join_next().await.is_some() {}
-    drop(file);
+    // Nobody accepts any more once the set is dropped.
+    reaches(Stage::Released, course).await;
+    drop((listeners, file));
     Ok(())
 }
 
@@ -63,14 +69,14 @@ impl Listener {
 }
 
 /// Survives every error of the system; a connection holds its seat until it ends.
-async fn accept_all(listener: Listener, seats: Arc<Semaphore>, router: Router) {
+async fn accept_all(listener: Listener, seats: Arc<Semaphore>, visit: (Router, Course)) {
     // Nobody closes the semaphore: the loop goes on until its task is dropped.
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let router = router.clone();
+                let visit = visit.clone();
                 tokio::spawn(async move {
-                    serve_connection(stream, peer, router).await;
+                    serve_connection(stream, peer, visit).await;
                     drop(seat);
                 });
             }
@@ -79,7 +85,7 @@ async fn accept_all(listener: Listener, seats: Arc<Semaphore>, router: Router) {
     }
 }
 
-async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, router: Router) {
+async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, (router, course): (Router, Course)) {
     let router = TowerToHyperService::new(router);
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
@@ -91,6 +97,12 @@ async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, router: Router) {
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_FIELDS)
         .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = pin!(connection);
     // Its errors are the client's: a broken request, a closed socket, a head that took too long.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = reaches(Stage::Released, course) => {}
+    }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }

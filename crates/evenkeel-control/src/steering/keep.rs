@@ -72,6 +72,11 @@ impl Keep {
         Worry { event, file, error }
     }
 
+    /// True once another process has taken over.
+    pub(super) fn is_relieved(&self) -> bool {
+        self.relieved.load(Ordering::Relaxed)
+    }
+
     /// That edits are kept, but cannot be laid over the file.
     pub(super) fn cannot_lay_over(&self, why: &str) -> Worry {
         let error = format!("serving without the edits of the newest revision: {why}");
@@ -102,7 +107,7 @@ impl Keep {
     /// Writes everything down.
     pub(super) fn write(&self, history: &History) -> Result<(), Worry> {
         let Some(file) = &self.file else { return Ok(()) };
-        if self.relieved.load(Ordering::Relaxed) {
+        if self.is_relieved() {
             return Ok(());
         }
         let written = serde_json::to_vec(&to_disk(history)).map_err(std::io::Error::from);
@@ -166,8 +171,9 @@ fn parse(text: &[u8], overrides: &Overrides) -> Result<History, String> {
 }
 
 impl Steering {
-    /// Writes no state any more: another process has taken over, and writes its own.
-    pub fn leave_state(&self) {
+    /// Changes nothing and writes no state any more: another process has taken over, and writes
+    /// its own.
+    pub fn retire(&self) {
         self.keep.relieved.store(true, Ordering::Relaxed);
     }
 

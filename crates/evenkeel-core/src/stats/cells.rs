@@ -62,6 +62,18 @@ impl Cell {
         self.tries.add(1);
     }
 
+    /// Counts what was counted elsewhere.
+    pub(super) fn take_over(&self, earlier: &CellTotals) {
+        self.requests.take_over(&earlier.requests);
+        self.durations.take_over(&earlier.durations);
+        take_over_if(&self.first_byte, &earlier.first_byte);
+        take_over_if(&self.connect, &earlier.connect);
+        take_over_if(&self.queue, &earlier.queue);
+        self.bytes_in.add(earlier.bytes_in);
+        self.bytes_out.add(earlier.bytes_out);
+        self.tries.add(earlier.tries);
+    }
+
     /// Adds what was counted so far.
     pub(super) fn add_to(&self, totals: &mut CellTotals) {
         self.requests.add_to(&mut totals.requests);
@@ -79,6 +91,12 @@ impl Cell {
 fn record_if(histogram: &OnceLock<Box<Histogram>>, nanos: Option<u64>) {
     if let Some(nanos) = nanos {
         histogram.get_or_init(Box::default).record(nanos);
+    }
+}
+
+fn take_over_if(histogram: &OnceLock<Box<Histogram>>, earlier: &HistogramSnapshot) {
+    if earlier.count() > 0 {
+        histogram.get_or_init(Box::default).take_over(earlier);
     }
 }
 
@@ -127,6 +145,38 @@ impl CellTotals {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.tries += other.tries;
+    }
+
+    /// What was counted after `older`.
+    pub fn since(&self, older: &CellTotals) -> CellTotals {
+        let requests = self.requests.iter().filter_map(|(key, count)| {
+            let more = count.saturating_sub(older.requests.get(key).copied().unwrap_or(0));
+            (more > 0).then_some((*key, more))
+        });
+        let later = |own: &HistogramSnapshot, older: &HistogramSnapshot| {
+            let mut later = own.clone();
+            later.subtract(older);
+            later
+        };
+        CellTotals {
+            requests: requests.collect(),
+            durations: later(&self.durations, &older.durations),
+            first_byte: later(&self.first_byte, &older.first_byte),
+            connect: later(&self.connect, &older.connect),
+            queue: later(&self.queue, &older.queue),
+            bytes_in: self.bytes_in.saturating_sub(older.bytes_in),
+            bytes_out: self.bytes_out.saturating_sub(older.bytes_out),
+            tries: self.tries.saturating_sub(older.tries),
+        }
+    }
+
+    /// True if nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        let CellTotals { bytes_in, bytes_out, tries, .. } = self;
+        let histograms = [&self.durations, &self.first_byte, &self.connect, &self.queue];
+        self.requests.is_empty()
+            && histograms.iter().all(|it| it.count() == 0)
+            && [bytes_in, bytes_out, tries].iter().all(|it| **it == 0)
     }
 }
 

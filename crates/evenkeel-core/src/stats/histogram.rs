@@ -7,7 +7,7 @@ mod buckets;
 mod snapshot;
 
 pub use buckets::BOUNDS;
-pub use snapshot::HistogramSnapshot;
+pub use snapshot::{HistogramParts, HistogramSnapshot};
 
 use super::counter::Counter;
 use buckets::{BOUND_COUNT, Bucket, OCTAVES, STEPS};
@@ -48,6 +48,17 @@ impl Histogram {
         octave.0[bucket.step].add(1);
         self.bounds[bucket.bound(nanos)].add(1);
         self.sum_nanos.add(nanos);
+    }
+
+    /// Counts what was recorded elsewhere. One thread only may call it, as with `record`.
+    pub(super) fn take_over(&self, earlier: &HistogramSnapshot) {
+        for (bucket, count) in earlier.counts() {
+            self.octaves[bucket.octave].get_or_init(new_octave).0[bucket.step].add(count);
+        }
+        for (counter, count) in self.bounds.iter().zip(earlier.bounds()) {
+            counter.add(*count);
+        }
+        self.sum_nanos.add(earlier.sum_nanos());
     }
 
     /// Everything recorded so far. What is recorded meanwhile may be in some of its numbers and not

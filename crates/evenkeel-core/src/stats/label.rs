@@ -102,6 +102,22 @@ pub enum RetryReason {
     Status(u16),
 }
 
+impl RetryReason {
+    /// From its label.
+    pub fn parse(text: &str) -> Option<RetryReason> {
+        let words = [
+            RetryReason::ConnectFailure,
+            RetryReason::Reset,
+            RetryReason::PerTryTimeout,
+            RetryReason::GrpcUnavailable,
+            RetryReason::Stale,
+            RetryReason::Status(NO_STATUS),
+        ];
+        let word = words.into_iter().find(|word| word.to_string() == text);
+        word.or_else(|| Some(RetryReason::Status(text.parse().ok()?)))
+    }
+}
+
 impl fmt::Display for RetryReason {
     /// As in the configuration: a word, or the status as a number; [`OTHER`] for [`NO_STATUS`].
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

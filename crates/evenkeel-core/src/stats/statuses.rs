@@ -41,10 +41,22 @@ impl StatusCounters {
     /// Counts one answer. Allocates when a method has a class for the first time.
     #[inline]
     pub(super) fn count(&self, status: u16, method: MethodLabel) {
+        self.of(status, method).add(1);
+    }
+
+    /// Counts what was counted elsewhere.
+    pub(super) fn take_over(&self, earlier: &StatusTotals) {
+        for ((status, method), count) in earlier {
+            self.of(*status, *method).add(*count);
+        }
+    }
+
+    #[inline]
+    fn of(&self, status: u16, method: MethodLabel) -> &Counter {
         let (class, rest) = (usize::from(status) / CLASS_SIZE, usize::from(status) % CLASS_SIZE);
         match self.classes[method as usize].get(class.wrapping_sub(1)) {
-            Some(counters) => counters.get_or_init(new_class).0[rest].add(1),
-            None => self.outside[method as usize].add(1),
+            Some(counters) => &counters.get_or_init(new_class).0[rest],
+            None => &self.outside[method as usize],
         }
     }
 

@@ -23,6 +23,8 @@ const KEPT: usize = 7;
 /// Recent durations of one histogram.
 #[derive(Debug, Default)]
 pub struct Window {
+    /// What was there before the beginning.
+    floor: Option<Arc<HistogramSnapshot>>,
     /// From the oldest to the youngest; those between which nothing happened share their memory.
     kept: VecDeque<(Nanos, Arc<HistogramSnapshot>)>,
 }
@@ -48,7 +50,8 @@ impl Window {
     pub fn recent(&self, now: Nanos, seen: &HistogramSnapshot) -> HistogramSnapshot {
         let mut recent = seen.clone();
         let old = |(at, _): &&(Nanos, Arc<HistogramSnapshot>)| now.duration_since(*at) >= WINDOW;
-        if let Some((_, older)) = self.kept.iter().rev().find(old) {
+        let older = self.kept.iter().rev().find(old).map(|(_, older)| older);
+        if let Some(older) = older.or(self.floor.as_ref()) {
             recent.subtract(older);
         }
         recent
@@ -62,6 +65,15 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// Begins now, with what earlier processes have counted: that is not recent.
+    pub fn begin(&mut self, earlier: &Totals) {
+        for (series, totals) in &earlier.series {
+            let window = self.of.entry(series.clone()).or_default();
+            *window =
+                Window { floor: Some(Arc::new(totals.durations.clone())), kept: VecDeque::new() };
+        }
+    }
+
     /// Keeps the durations of all series; as [`Window::tick`].
     pub fn tick(&mut self, now: Nanos, totals: &Totals) {
         for (series, totals) in &totals.series {
@@ -140,6 +152,21 @@ mod tests {
         window.tick(seconds(500), &histogram.snapshot());
         assert_eq!(window.recent(seconds(500), &histogram.snapshot()).count(), 1);
         assert_eq!(window.recent(seconds(560), &histogram.snapshot()).count(), 0);
+    }
+
+    #[test]
+    fn what_was_counted_before_the_beginning_is_not_recent() {
+        let (histogram, mut window) = (Histogram::default(), Window::default());
+        histogram.record(MILLISECOND);
+        window.floor = Some(Arc::new(histogram.snapshot()));
+        assert_eq!(window.recent(seconds(0), &histogram.snapshot()).count(), 0);
+        histogram.record(MILLISECOND);
+        for second in 0..59 {
+            window.tick(seconds(second), &histogram.snapshot());
+            assert_eq!(window.recent(seconds(second), &histogram.snapshot()).count(), 1);
+        }
+        window.tick(seconds(60), &histogram.snapshot());
+        assert_eq!(window.recent(seconds(60), &histogram.snapshot()).count(), 0);
     }
 
     #[test]

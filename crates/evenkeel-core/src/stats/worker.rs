@@ -5,6 +5,7 @@ use super::counter::Counter;
 use super::handshake::Handshake;
 use super::label::{RetryReason, Series};
 use super::table::Table;
+use super::{ConnectionTotals, Totals};
 use crate::failure::Failure;
 use std::array;
 use std::sync::Arc;
@@ -33,6 +34,18 @@ pub struct ConnectionCounts {
     pub handshakes: [Counter; Handshake::ALL.len()],
     /// Datagrams that belong to no flow, and for which none could begin.
     pub flows_dropped: Counter,
+}
+
+impl ConnectionCounts {
+    /// Counts what was counted elsewhere: nothing of it is open here.
+    pub(super) fn take_over(&self, earlier: &ConnectionTotals) {
+        self.closed.add(earlier.opened);
+        self.opened.add(earlier.opened);
+        self.flows_dropped.add(earlier.flows_dropped);
+        for (counter, count) in self.handshakes.iter().zip(&earlier.handshakes) {
+            counter.add(*count);
+        }
+    }
 }
 
 /// The numbers of one worker: that worker only may write to them (see [`Counter`]).
@@ -92,6 +105,17 @@ impl WorkerStats {
     #[inline]
     pub fn retry_refused(&self) {
         self.retry_budget_exhausted.add(1);
+    }
+
+    /// Counts what was counted elsewhere, besides series and listeners.
+    pub(super) fn take_over(&self, earlier: &Totals) {
+        for (failure, count) in &earlier.failures {
+            self.failures[*failure as usize].add(*count);
+        }
+        for (reason, count) in &earlier.retries {
+            self.retries.of(*reason).add(*count);
+        }
+        self.retry_budget_exhausted.add(earlier.retry_budget_exhausted);
     }
 
     pub(super) fn failures(&self, failure: Failure) -> u64 {
@@ -156,6 +180,14 @@ mod tests {
         for (place, failure) in Failure::ALL.iter().enumerate() {
             assert_eq!(*failure as usize, place);
         }
+    }
+
+    #[test]
+    fn every_reason_is_read_back_from_its_label() {
+        for reason in retry_reasons() {
+            assert_eq!(RetryReason::parse(&reason.to_string()), Some(reason));
+        }
+        assert_eq!(RetryReason::parse("no reason"), None);
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn backend(name: &str) -> (Program, String) {
     let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
@@ -116,4 +119,51 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
     balancer.event("handover_failed");
     assert_eq!(backend_of(&get(&address, "/")), "a");
     assert_eq!(balancer.terminate().code, 0);
+}
+
+/// Requests that were counted, as a scraper sees it.
+fn requests(admin: &str) -> u64 {
+    let page = get(admin, "/metrics");
+    let lines = page.lines().filter(|line| line.starts_with("evenkeel_requests_total{"));
+    lines.map(|it| it.rsplit(' ').next().expect("a value").parse::<u64>().expect(it)).sum()
+}
+
+#[test]
+fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let mut balancer = stage.start();
+    let started = balancer.event("started");
+    let word = |name: &str| started[name].as_str().expect("a text");
+    let address = word("listeners").split_once('=').expect("NAME=ADDRESS").1;
+    let admin = word("admin");
+    (0..10).for_each(|_| assert_eq!(backend_of(&get(address, "/")), "a"));
+    let mut running = send_get(address, "/delay/1500ms");
+
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let scraping = scope.spawn(|| {
+            let mut seen = 0;
+            while !over.load(Ordering::Relaxed) {
+                let now = requests(admin);
+                assert!(now >= seen, "{now} after {seen}");
+                seen = now;
+            }
+            seen
+        });
+        balancer.signal(Signal::USR2);
+        let successor = Successor::of(&mut balancer);
+        (0..5).for_each(|_| assert_eq!(backend_of(&get(address, "/")), "a"));
+        balancer.signal(Signal::HUP);
+        balancer.event("reload_refused");
+        let mut text = String::new();
+        running.read_to_string(&mut text).expect("a whole response");
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        balancer.event("stopped");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while requests(admin) < 16 && Instant::now() < deadline {}
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(scraping.join().expect("it never went back"), 16);
+        drop(successor);
+    });
 }

@@ -1,9 +1,10 @@
 //! What outlives the process in `state_dir`.
 
-use crate::program::{Answer, Program, Shell};
+use crate::program::{Answer, Program, Shell, get};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 const FILE: &str = r#"
 listeners: [{ name: web, bind: "127.0.0.1:0" }]
@@ -122,5 +123,121 @@ fn what_cannot_be_read_is_kept_aside() {
         assert_eq!(balancer.terminate().code, 0);
         let aside = shell.folder().join("state/overlay.json.unreadable");
         assert_eq!(fs::read_to_string(aside).expect("kept aside"), text);
+    }
+}
+
+const COUNTERS: &str = "state/counters.json";
+/// Families that count, or are made of counts, and do not belong to the process.
+const COUNTED: [&str; 6] = [
+    "evenkeel_requests_total",
+    "evenkeel_request_duration_seconds",
+    "evenkeel_failures_total",
+    "evenkeel_client_connections_accepted_total",
+    "evenkeel_tries_total",
+    "evenkeel_reloads_total",
+];
+
+/// A balancer whose backends are dead: every request is answered, and counts as a failure.
+struct Counting {
+    balancer: Program,
+    address: String,
+    admin: String,
+}
+
+impl Counting {
+    fn start(shell: &Shell) -> Counting {
+        let mut balancer = shell.start(&["run", "--no-watch"]);
+        let started = balancer.event("started");
+        Counting::told(balancer, &started)
+    }
+
+    fn told(balancer: Program, started: &Value) -> Counting {
+        let word = |name: &str| started[name].as_str().expect("a text").to_owned();
+        let address = word("listeners").split_once('=').expect("NAME=ADDRESS").1.to_owned();
+        Counting { balancer, address, admin: word("admin") }
+    }
+
+    fn ask(&self, times: usize) {
+        for _ in 0..times {
+            let answer = get(&self.address, "/");
+            assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        }
+    }
+
+    /// The lines of what is counted.
+    fn counts(&self) -> Vec<String> {
+        let page = get(&self.admin, "/metrics");
+        let counted = |line: &&str| COUNTED.iter().any(|name| line.starts_with(name));
+        page.lines().filter(counted).map(str::to_owned).collect()
+    }
+
+    fn requests(&self) -> u64 {
+        let counts = self.counts();
+        let lines = counts.iter().filter(|it| it.starts_with("evenkeel_requests_total{"));
+        lines.map(|it| it.rsplit(' ').next().expect("a value").parse::<u64>().expect(it)).sum()
+    }
+}
+
+#[test]
+fn counters_and_histograms_outlive_a_restart() {
+    let shell = Shell::new();
+    shell.write("config.yaml", FILE);
+    let first = Counting::start(&shell);
+    first.ask(5);
+    let before = first.counts();
+    assert_eq!(first.requests(), 5, "{before:?}");
+    assert_eq!(first.balancer.terminate().code, 0);
+
+    let second = Counting::start(&shell);
+    assert_eq!(second.counts(), before, "nothing is lost, and nothing is counted twice");
+    let recent = get(&second.admin, "/metrics?format=json");
+    assert!(recent.contains("\"total_requests\":5"), "{recent}");
+    second.ask(2);
+    assert_eq!(second.requests(), 7);
+    assert_eq!(second.balancer.terminate().code, 0);
+    assert_eq!(Counting::start(&shell).requests(), 7);
+}
+
+#[test]
+fn a_crash_loses_no_more_than_an_interval() {
+    let shell = Shell::new();
+    shell.write("config.yaml", FILE);
+    let first = Counting::start(&shell);
+    first.ask(3);
+    let file = shell.folder().join(COUNTERS);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while !file.exists() {
+        assert!(Instant::now() < deadline, "nothing is written down while it runs");
+        get(&first.admin, "/livez");
+    }
+    // Killed, not asked.
+    drop(first);
+    assert_eq!(Counting::start(&shell).requests(), 3);
+}
+
+#[test]
+fn counters_that_cannot_be_read_are_set_aside_and_told() {
+    let cases = [
+        ("{\"version\":99}", "form 99, not 1"),
+        ("{\"version\":1,\"series\":[", "EOF"),
+        ("not JSON", "expected"),
+        ("", "EOF"),
+    ];
+    for (text, why) in cases {
+        let shell = Shell::new();
+        shell.write("config.yaml", FILE);
+        shell.write(COUNTERS, text);
+        let mut balancer = shell.start(&["run", "--no-watch"]);
+        let told = balancer.event("state_unreadable");
+        let error = told["error"].as_str().expect("a text");
+        assert!(error.contains(why) && error.contains("counters begin at 0"), "{error}");
+        assert!(told["file"].as_str().is_some_and(|it| it.ends_with(COUNTERS)), "{told}");
+        let started = balancer.event("started");
+        let serving = Counting::told(balancer, &started);
+        serving.ask(1);
+        assert_eq!(serving.requests(), 1);
+        let aside = shell.folder().join("state/counters.json.unreadable");
+        assert_eq!(fs::read_to_string(aside).expect("kept"), text);
+        assert_eq!(serving.balancer.terminate().code, 0);
     }
 }

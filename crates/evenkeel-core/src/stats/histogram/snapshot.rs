@@ -11,6 +11,17 @@ pub struct HistogramSnapshot {
     sum_nanos: u64,
 }
 
+/// A snapshot as plain numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistogramParts {
+    /// Buckets in which something was counted: their place, and how much.
+    pub buckets: Vec<(u64, u64)>,
+    /// Durations within each of [`BOUNDS`] and no smaller one, then those beyond all.
+    pub bounds: Vec<u64>,
+    /// All of them together.
+    pub sum_nanos: u64,
+}
+
 /// Counts by octave and step. Octaves in which nothing was counted have no memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Octaves([Option<Box<[u64; STEPS]>>; OCTAVES]);
@@ -109,8 +120,41 @@ impl HistogramSnapshot {
         self.sum_nanos = self.sum_nanos.wrapping_add(sum_nanos);
     }
 
+    /// By bound, those beyond all last.
+    pub(super) fn bounds(&self) -> &[u64] {
+        &self.bounds
+    }
+
+    /// As plain numbers, to be written down.
+    pub fn parts(&self) -> HistogramParts {
+        let place = |bucket: Bucket| (bucket.octave * STEPS + bucket.step) as u64;
+        HistogramParts {
+            buckets: self.counts().map(|(bucket, count)| (place(bucket), count)).collect(),
+            bounds: self.bounds.to_vec(),
+            sum_nanos: self.sum_nanos,
+        }
+    }
+
+    /// From numbers that were written down; `None` if they are those of another form, or too many
+    /// to be counts.
+    pub fn from_parts(parts: &HistogramParts) -> Option<HistogramSnapshot> {
+        let bounds = parts.bounds.as_slice().try_into().ok()?;
+        let sum_nanos = parts.sum_nanos;
+        let mut all = HistogramSnapshot { bounds, sum_nanos, octaves: Octaves::default() };
+        for (place, count) in &parts.buckets {
+            let place = usize::try_from(*place).ok()?;
+            let counts = all.octaves.0.get_mut(place / STEPS)?;
+            let count_there =
+                &mut counts.get_or_insert_with(|| Box::new([0; STEPS]))[place % STEPS];
+            *count_there = count_there.checked_add(*count)?;
+        }
+        let by_bound = checked_sum(all.bounds.iter().copied())?;
+        let by_bucket = checked_sum(all.counts().map(|(_, count)| count))?;
+        (by_bound == by_bucket).then_some(all)
+    }
+
     /// Buckets in which something was counted, from the shortest durations to the longest.
-    fn counts(&self) -> impl Iterator<Item = (Bucket, u64)> + '_ {
+    pub(super) fn counts(&self) -> impl Iterator<Item = (Bucket, u64)> + '_ {
         let octaves = self.octaves.0.iter().enumerate();
         let present = octaves.filter_map(|(octave, counts)| Some((octave, counts.as_ref()?)));
         let all = present.flat_map(|(octave, counts)| {
@@ -119,6 +163,10 @@ impl HistogramSnapshot {
         });
         all.filter(|(_, count)| *count > 0)
     }
+}
+
+fn checked_sum(mut counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.try_fold(0_u64, |sum, count| sum.checked_add(count))
 }
 
 /// Counts only grow; should one be smaller than it was, nothing is left of it.
@@ -202,5 +250,29 @@ mod tests {
         let shown: Vec<_> = snapshot.cumulative().filter(|(bound, _)| *bound == 0.05).collect();
         assert_eq!(shown, [(0.05, 3)]);
         assert_eq!(snapshot.cumulative().last(), Some((60.0, 4)));
+    }
+
+    #[test]
+    fn what_is_written_down_reads_back_the_same() {
+        for durations in [&[][..], &[0, 700, 2_000_000, 2_000_001, 80_000_000_000, u64::MAX]] {
+            let snapshot = of(durations);
+            assert_eq!(HistogramSnapshot::from_parts(&snapshot.parts()), Some(snapshot));
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_histogram_has_are_refused() {
+        let good = of(&[700, 2_000_000]).parts();
+        let change = |change: &dyn Fn(&mut HistogramParts)| {
+            let mut parts = good.clone();
+            change(&mut parts);
+            HistogramSnapshot::from_parts(&parts)
+        };
+        assert!(change(&|_| {}).is_some());
+        assert_eq!(change(&|parts| parts.buckets[0].0 = (OCTAVES * STEPS) as u64), None);
+        assert_eq!(change(&|parts| parts.buckets[0].1 = u64::MAX), None);
+        assert_eq!(change(&|parts| parts.bounds.truncate(3)), None);
+        assert_eq!(change(&|parts| parts.bounds[0] += 1), None, "buckets and bounds disagree");
+        assert_eq!(change(&|parts| parts.bounds = vec![u64::MAX; BOUND_COUNT + 1]), None);
     }
 }
