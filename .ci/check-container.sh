@@ -6,6 +6,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
+# shellcheck source=.ci/engine.sh
+. "$(dirname "$0")/engine.sh"
 
 MAX_IMAGE_BYTES="${MAX_IMAGE_BYTES:-$((30 << 20))}"
 MEMORY=45m
@@ -13,7 +15,6 @@ program="$(program)"
 work="$(mktemp -d)"
 name="evenkeel-check-$$"
 containers=()
-engine=
 
 tidy_up() {
   code=$?
@@ -23,23 +24,11 @@ tidy_up() {
   [ "${#containers[@]}" -eq 0 ] || docker rm -f "${containers[@]}" >/dev/null 2>&1 || true
   docker network rm "$name" >/dev/null 2>&1 || true
   docker rmi -f "$name" >/dev/null 2>&1 || true
-  if [ -n "$engine" ]; then
-    kill "$engine" 2>/dev/null || true
-    wait "$engine" 2>/dev/null || true
-  fi
+  stop_engine
   rm -rf "$work" 2>/dev/null || true
   [ "$code" -eq 0 ] || echo "check-container: FAILED" >&2
 }
 trap tidy_up EXIT
-
-start_engine() {
-  docker info >/dev/null 2>&1 && return
-  export DOCKER_HOST="unix://$work/docker.sock"
-  dockerd -H "$DOCKER_HOST" --data-root "$work/data" --exec-root "$work/exec" \
-    --pidfile "$work/docker.pid" >"$work/docker.log" 2>&1 &
-  engine=$!
-  wait_for 60 docker info || { tail -20 "$work/docker.log" >&2; die "no container engine"; }
-}
 
 # Everything from `FROM scratch` on, with the laid-out root beside it.
 build_image() {

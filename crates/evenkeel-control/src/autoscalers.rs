@@ -8,11 +8,15 @@ mod crew;
 mod docker;
 mod driver;
 mod keep;
+mod kubernetes;
 mod lease;
 mod process;
+mod sight;
 mod signals;
+mod ties;
 
-pub use process::die_with_parent;
+pub use process::guard;
+pub use ties::{Heritage, Ties};
 
 use crate::documents::time_text;
 use crate::migrations::Migrations;
@@ -20,15 +24,25 @@ use crate::numbers::{Numbers, unix_nanos};
 use crew::Crew;
 use evenkeel_api::{Autoscaler as Document, AutoscalerList, ScaleDecision};
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Paused};
-use evenkeel_core::plan::LogLevel;
+use evenkeel_core::plan::{LogLevel, Plan, PoolPlan};
+use evenkeel_core::pool::Pool;
 use evenkeel_core::record::{Event, EventValue};
+use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::log::EventLog;
+use keep::KeptProcess;
 use lease::Lease;
+use process::Process;
 use signals::Seen;
 use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::future::poll_fn;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often signals are looked at.
@@ -49,6 +63,39 @@ pub trait Grows: Send + Sync {
     /// # Errors
     /// Why it cannot be, in words.
     fn remove(&self, pool: &str, name: &str, drain: Duration) -> Result<(), String>;
+
+    /// Names of the backends of a pool that were added, and not removed.
+    fn grown(&self, pool: &str) -> Vec<String>;
+}
+
+/// A backend that another process has started, and that takes traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its pool.
+    pub pool: Arc<str>,
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// What another process has left serving: by handing over, or by a crash. To be in the first
+/// configuration that is served, so that it is not missing until it was probed.
+pub fn standing(plan: &Plan, ties: &Ties) -> Vec<Standing> {
+    let written = |pool: &PoolPlan| {
+        let file = plan.state_dir.as_ref().map(|folder| keep::file(folder, &pool.name));
+        let kept = file.map_or_else(Vec::new, |file| keep::read(&file));
+        let alive = |kept: &KeptProcess| Process::adopt(kept.pid, kept.port, kept.began).is_some();
+        let serving = kept.into_iter().filter(|kept| kept.serving && alive(kept));
+        serving.map(|kept| (kept.name, format!("127.0.0.1:{}", kept.port))).collect()
+    };
+    let scaled = plan.pools.iter().filter(|pool| pool.autoscale.is_some());
+    let standing = scaled.flat_map(|pool| {
+        let found: Vec<_> = ties.serving(&pool.name).unwrap_or_else(|| written(pool));
+        let of = |(name, address)| Standing { pool: Arc::clone(&pool.name), name, address };
+        found.into_iter().map(of)
+    });
+    standing.collect()
 }
 
 /// What autoscalers work with.
@@ -64,6 +111,8 @@ pub struct Ground {
     pub events: Option<EventLog>,
     /// Where what was started is written down; `None` = what was started ends with this process.
     pub state_dir: Option<PathBuf>,
+    /// What ties what was started to this process, and what another one has left.
+    pub ties: Arc<Ties>,
 }
 
 /// One pool.
@@ -71,8 +120,9 @@ struct Entry {
     machine: Autoscaler,
     seen: Seen,
     crew: Crew,
+    /// The configuration that was looked at last, and what it says of the pool apart from ours.
+    configured: Option<(u64, PoolPlan)>,
     lease: Lease,
-    desired: u32,
     decisions: VecDeque<ScaleDecision>,
     /// Decisions by direction, for metrics: up, down.
     counts: [u64; 2],
@@ -82,30 +132,121 @@ struct Entry {
 pub struct Autoscalers {
     ground: Ground,
     entries: Mutex<HashMap<Arc<str>, Entry>>,
+    /// Another process decides, or is about to.
+    resting: AtomicBool,
 }
 
 impl Autoscalers {
     /// None yet; they come with the first tick.
     pub fn new(ground: Ground) -> Arc<Autoscalers> {
-        Arc::new(Autoscalers { ground, entries: Mutex::default() })
+        Arc::new(Autoscalers { ground, entries: Mutex::default(), resting: AtomicBool::new(false) })
     }
 
     /// Runs them; ends only by being dropped.
     pub async fn run(self: Arc<Self>) {
+        self.end_strays().await;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.tick();
+            tokio::select! {
+                _ = ticks.tick() => self.tick(),
+                pool = poll_fn(|cx| self.poll_called(cx)) => self.wake(&pool),
+            }
         }
+    }
+
+    /// Ends what a former process has started for pools that do not scale any more.
+    async fn end_strays(&self) {
+        let snapshot = self.ground.numbers.snapshot();
+        let scaled = snapshot.plan.pools.iter().filter(|pool| pool.autoscale.is_some());
+        let pools: Vec<&str> = scaled.map(|pool| &*pool.name).collect();
+        let mut left = self.ground.ties.take_strays(&pools);
+        let files = self.ground.state_dir.as_ref().map(|folder| keep::strays(folder, &pools));
+        for file in files.into_iter().flatten() {
+            left.extend(keep::read(&file));
+            // What stays is read again by the next start, and its processes are gone by then.
+            let _ = fs::remove_file(&file);
+        }
+        for KeptProcess { pid, port, began, .. } in left {
+            if let Some(process) = Process::adopt(pid, port, began) {
+                process.stop().await;
+            }
+        }
+    }
+
+    /// A pool without backends that a request waits for.
+    fn poll_called(&self, cx: &Context<'_>) -> Poll<Arc<str>> {
+        if self.is_resting() {
+            return Poll::Pending;
+        }
+        let snapshot = self.ground.numbers.snapshot();
+        let entries = self.lock();
+        let sleeps = |pool: &&Arc<Pool>| {
+            let entry = entries.get(&pool.plan.name);
+            entry.is_some_and(|entry| entry.machine.would_wake())
+        };
+        for pool in snapshot.pools.iter().filter(sleeps) {
+            pool.waiting.set_alarm(cx.waker());
+            if pool.waiting.starts() > 0 {
+                return Poll::Ready(Arc::clone(&pool.plan.name));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Wants a first backend, without waiting for the next look.
+    fn wake(&self, pool: &Arc<str>) {
+        let snapshot = self.ground.numbers.snapshot();
+        let found = snapshot.pools.iter().find(|it| it.plan.name == *pool);
+        let mut entries = self.lock();
+        let (Some(found), Some(entry)) = (found, entries.get_mut(pool)) else { return };
+        let waiting = u32::try_from(found.waiting.starts()).unwrap_or(u32::MAX);
+        if let Some(decision) = entry.machine.called(waiting) {
+            self.decided(pool, entry, &decision);
+        }
+        entry.act();
     }
 
     /// Ends everything that was started: at a clean stop of the process.
     pub async fn end(&self) {
-        let crews: Vec<Crew> = self.lock().drain().map(|(_, entry)| entry.crew).collect();
-        for crew in crews {
-            crew.end().await;
+        let entries: Vec<Entry> = self.lock().drain().map(|(_, entry)| entry).collect();
+        let mut ending = JoinSet::new();
+        for entry in entries {
+            ending.spawn(entry.crew.end());
+            if let Some(giving) = entry.lease.give_up() {
+                ending.spawn(async move { drop(giving.await) });
+            }
         }
+        while ending.join_next().await.is_some() {}
+    }
+
+    /// Decides nothing from now on, and says what another process needs to go on.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn bequeath(&self) -> io::Result<Heritage> {
+        self.resting.store(true, Ordering::Release);
+        let entries = self.lock();
+        let left: Vec<_> = entries.iter().map(|(pool, entry)| entry.crew.left(pool)).collect();
+        self.ground.ties.bequeath(&left)
+    }
+
+    /// Nobody has taken over: decides again.
+    pub fn go_on(&self) {
+        self.resting.store(false, Ordering::Release);
+    }
+
+    /// Another process has taken over: what runs is its own.
+    pub fn leave(&self) {
+        self.resting.store(true, Ordering::Release);
+        for (_, entry) in self.lock().drain() {
+            // It is done by a task that goes on.
+            drop(entry.lease.give_up());
+        }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.resting.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
@@ -113,6 +254,9 @@ impl Autoscalers {
     }
 
     fn tick(&self) {
+        if self.is_resting() {
+            return;
+        }
         let snapshot = self.ground.numbers.snapshot();
         let planned = |name: &str| {
             let pools = &snapshot.plan.pools;
@@ -130,20 +274,24 @@ impl Autoscalers {
                 entry.machine.replan(plan.clone());
                 entry.crew.replan(plan.clone());
             }
-            entry.lease.renew(&plan.lease);
-            let size = entry.crew.size();
+            entry.lease.renew(&plan.lease, &pool.name);
+            // What a former process has left counts, once it was found.
+            let Some(size) = entry.crew.size() else { continue };
+            entry.notice(&snapshot, pool);
+            if let Some(count) = entry.crew.recounted() {
+                entry.machine.adopt(count);
+            }
             let signals = entry.seen.signals(&self.ground, (&pool.name, size), plan);
-            entry.desired = entry.desired.max(plan.min).min(plan.max);
-            let acts = entry.lease.is_held() && !plan.dry_run;
             if let Some(decision) = entry.machine.tick(now, &signals) {
-                entry.decided(&decision);
-                self.tell(&pool.name, &decision, acts);
+                self.decided(&pool.name, entry, &decision);
             }
-            // Who takes a lease over does what was only advised before.
-            if acts && !entry.decisions.is_empty() {
-                entry.crew.want(entry.desired);
-            }
+            entry.act();
         }
+    }
+
+    fn decided(&self, pool: &str, entry: &mut Entry, decision: &Decision) {
+        entry.decided(decision);
+        self.tell(pool, decision, entry.acts());
     }
 
     fn entry(&self, pool: &Arc<str>, plan: &AutoscalePlan) -> Entry {
@@ -151,9 +299,9 @@ impl Autoscalers {
         Entry {
             machine: Autoscaler::new(plan.clone(), self.ground.numbers.now()),
             seen: Seen::default(),
-            desired: crew.size().all().max(plan.min),
             crew,
-            lease: Lease::default(),
+            configured: None,
+            lease: Lease::of(&plan.lease, pool),
             decisions: VecDeque::new(),
             counts: [0; 2],
         }
@@ -162,8 +310,9 @@ impl Autoscalers {
     /// For metrics: pool, backends that there should be, decisions up and down.
     pub fn figures(&self) -> Vec<(Arc<str>, u32, [u64; 2])> {
         let entries = self.lock();
-        let figure =
-            |(pool, entry): (&Arc<str>, &Entry)| (Arc::clone(pool), entry.desired, entry.counts);
+        let figure = |(pool, entry): (&Arc<str>, &Entry)| {
+            (Arc::clone(pool), entry.machine.desired().unwrap_or_default(), entry.counts)
+        };
         let mut all: Vec<_> = entries.iter().map(figure).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
@@ -194,8 +343,39 @@ impl Autoscalers {
 }
 
 impl Entry {
+    /// True if what it decides is done here.
+    fn acts(&self) -> bool {
+        self.lease.is_held() && !self.machine.plan().dry_run
+    }
+
+    /// Who takes a lease over does what was only advised before. A driver that is told the count
+    /// hears of no count that nobody has decided.
+    fn act(&self) {
+        let driver = &self.machine.plan().driver;
+        let settled = driver::starts_each(driver) || !self.decisions.is_empty();
+        if let Some(desired) = self.machine.desired().filter(|_| self.acts() && settled) {
+            self.crew.want(desired);
+        }
+    }
+
+    /// After somebody has changed the pool nothing goes for a while. What we add and remove
+    /// ourselves is no such change.
+    fn notice(&mut self, snapshot: &Snapshot, pool: &PoolPlan) {
+        let known = self.configured.as_ref().map(|(generation, _)| *generation);
+        if known == Some(snapshot.generation) {
+            return;
+        }
+        let ours = self.crew.names();
+        let mut apart = pool.clone();
+        apart.backends.retain(|backend| !ours.iter().any(|name| **name == *backend.name));
+        let same = self.configured.as_ref().is_none_or(|(_, before)| *before == apart);
+        if !same {
+            self.machine.settle();
+        }
+        self.configured = Some((snapshot.generation, apart));
+    }
+
     fn decided(&mut self, decision: &Decision) {
-        self.desired = decision.to;
         self.counts[usize::from(decision.to < decision.from)] += 1;
         self.decisions.push_back(ScaleDecision {
             time: time_text(unix_nanos()),
@@ -211,15 +391,15 @@ impl Entry {
 
     fn document(&self, pool: &str) -> Document {
         let plan = self.machine.plan();
-        let trouble = self.crew.trouble();
+        let trouble = self.crew.trouble().or_else(|| self.lease.trouble());
         Document {
             pool: pool.to_owned(),
-            current: self.crew.size().all(),
-            desired: self.desired,
+            current: self.crew.size().unwrap_or_default().all(),
+            desired: self.machine.desired().unwrap_or(plan.min),
             min: plan.min,
             max: plan.max,
             paused: self.machine.is_paused(),
-            acts: self.lease.is_held() && !plan.dry_run,
+            acts: self.acts(),
             held: trouble.or_else(|| self.machine.held().map(str::to_owned)),
             decisions: self.decisions.iter().cloned().collect(),
         }

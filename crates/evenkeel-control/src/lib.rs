@@ -45,7 +45,7 @@ mod tokens;
 mod vet;
 
 pub use admin::{Desk, Readiness};
-pub use autoscalers::{Autoscalers, Ground, Grows, die_with_parent};
+pub use autoscalers::{Autoscalers, Ground, Grows, Heritage, Standing, Ties, guard, standing};
 pub use control::{AdminSockets, Control, ControlError, Resolver};
 pub use dashboard::{Access, Asset, asset, page};
 pub use documents::{HealthStatus, health_html, health_json, metrics_json, report_json};

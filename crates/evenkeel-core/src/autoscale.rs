@@ -5,15 +5,18 @@
 //! the most wins (target tracking, as in Knative's and Kubernetes' autoscalers); twice the target
 //! over a few seconds is panic. Fewer are asked for only when every signal has been low for long.
 //! Errors are not load: while they are frequent, nothing changes.
+//!
+//! A decision is a change of what is wanted, not of what there is: a backend that ended by itself,
+//! or that takes long to start, is wanted as before, and nothing is decided about it again.
 
 mod plan;
 mod signal;
 
 pub use plan::*;
-pub use signal::Signals;
+pub use signal::{RECENT, Signals};
 
 use crate::time::Nanos;
-use signal::{Sample, Samples};
+use signal::{Counted, Sample, Samples};
 use std::time::Duration;
 
 /// Over so long twice the target is panic.
@@ -44,8 +47,12 @@ pub struct Autoscaler {
     plan: AutoscalePlan,
     samples: Samples,
     evaluate_at: Nanos,
-    /// Requests and errors at the last evaluation: none is counted twice, and none is left out.
-    evaluated: Option<(u64, u64)>,
+    /// Totals at the last evaluation: none is counted twice, and none is left out.
+    evaluated: Option<Counted>,
+    /// Backends there should be; `None` before the first look.
+    desired: Option<u32>,
+    /// When there was no backend last: waits and times since then tell of the start.
+    asleep_at: Option<Nanos>,
     /// Since when every signal is low.
     low_since: Option<Nanos>,
     grown_at: Option<Nanos>,
@@ -63,6 +70,8 @@ impl Autoscaler {
             samples: Samples::keeping(keep),
             evaluate_at: now.after(plan.interval),
             evaluated: None,
+            desired: None,
+            asleep_at: None,
             plan,
             low_since: None,
             grown_at: None,
@@ -88,6 +97,12 @@ impl Autoscaler {
         self.low_since = None;
     }
 
+    /// Somebody else has said how many there should be.
+    pub fn adopt(&mut self, count: u32) {
+        self.desired = Some(count);
+        self.settle();
+    }
+
     /// Stops or starts deciding.
     pub fn set_paused(&mut self, paused: Paused) {
         self.paused = paused == Paused::Yes;
@@ -103,23 +118,35 @@ impl Autoscaler {
         self.held.as_deref()
     }
 
+    /// Backends there should be; `None` before the first look.
+    pub fn desired(&self) -> Option<u32> {
+        self.desired
+    }
+
     /// Takes the signals, about once a second. `Some`: the number should change.
     pub fn tick(&mut self, now: Nanos, signals: &Signals) -> Option<Decision> {
         self.samples.push(now, signals);
-        self.evaluated.get_or_insert((signals.requests, signals.errors));
+        let Signals { requests, errors, .. } = *signals;
+        self.evaluated.get_or_insert(Counted { at: now, requests, errors });
+        let have = signals.ready + signals.starting;
+        if signals.ready == 0 {
+            self.asleep_at = Some(now);
+        }
+        // What the configuration names is there, whoever wants it.
+        let least = signals.fixed.min(self.plan.max);
+        let desired = self.desired.map_or(have, |desired| desired.max(least));
+        self.desired = Some(desired);
         if self.paused {
             return None;
         }
-        let have = signals.ready + signals.starting;
-        if have < self.plan.min {
+        if desired < self.plan.min {
             return self.decide((have, self.plan.min), "fewer than min".to_owned(), Vec::new());
         }
-        if have > self.plan.max {
+        if desired > self.plan.max {
             return self.decide((have, self.plan.max), "more than max".to_owned(), Vec::new());
         }
-        if have == 0 && signals.waiting > 0 {
-            let waiting = vec![("waiting", f64::from(signals.waiting))];
-            return self.decide((0, 1), "a request waits for a backend".to_owned(), waiting);
+        if let Some(decision) = self.called(signals.waiting) {
+            return Some(decision);
         }
         if let Some(decision) = self.panic(now, have) {
             return Some(decision);
@@ -132,8 +159,22 @@ impl Autoscaler {
         self.evaluate(now, have, signals)
     }
 
+    /// True if no backend is wanted, and the first request that waits for one would change that.
+    pub fn would_wake(&self) -> bool {
+        !self.paused && self.desired == Some(0) && self.plan.max > 0
+    }
+
+    /// So many requests wait for a first backend: one is wanted at once.
+    pub fn called(&mut self, waiting: u32) -> Option<Decision> {
+        if waiting == 0 || !self.would_wake() {
+            return None;
+        }
+        let reason = "a request waits for a backend".to_owned();
+        self.decide((0, 1), reason, vec![("waiting", f64::from(waiting))])
+    }
+
     fn evaluate(&mut self, now: Nanos, have: u32, signals: &Signals) -> Option<Decision> {
-        let counted = (signals.requests, signals.errors);
+        let counted = Counted { at: now, requests: signals.requests, errors: signals.errors };
         let before = self.evaluated.replace(counted).unwrap_or(counted);
         let interval = self.samples.over(self.plan.interval, now).counting(counted, before);
         if interval.requests >= MIN_REQUESTS && interval.error_rate() > self.plan.max_error_rate {
@@ -144,7 +185,7 @@ impl Autoscaler {
         }
         self.held = None;
         let window = self.samples.over(self.plan.up.window, now);
-        let (wanted, reason) = self.wanted(have, &interval, &window);
+        let (wanted, reason) = self.wanted(now, have, (&interval, &window));
         if wanted > have {
             self.low_since = None;
             let to = wanted.min(have.saturating_add(self.plan.up.step)).min(self.plan.max);
@@ -156,8 +197,13 @@ impl Autoscaler {
             if signals.starting > 0 && reason.is_step() {
                 return None;
             }
+            if self.desired.is_some_and(|desired| desired >= to) {
+                self.held = Some(format!("{reason}; {to} are wanted already"));
+                return None;
+            }
             self.grown_at = Some(now);
-            return self.decide((have, to), reason.to_string(), interval.listed());
+            let based_on = if reason.is_of_window() { &window } else { &interval };
+            return self.decide((have, to), reason.to_string(), based_on.listed());
         }
         self.shrink(now, (have, signals), &interval)
     }
@@ -166,11 +212,18 @@ impl Autoscaler {
     fn panic(&mut self, now: Nanos, have: u32) -> Option<Decision> {
         let recent = self.samples.over(PANIC_WINDOW, now);
         let ready = f64::from(have.max(1));
-        let over = |load: f64, target: f64| target > 0.0 && load / ready >= 2.0 * target;
+        let over = |load: f64, target: u32| target > 0 && load / ready >= 2.0 * f64::from(target);
+        let reason = if over(recent.in_flight, self.plan.in_flight) {
+            Reason::InFlight(recent.in_flight, self.plan.in_flight)
+        } else if over(recent.rps(), self.plan.rps) {
+            Reason::Rps(recent.rps(), self.plan.rps)
+        } else {
+            return None;
+        };
         let quiet = self.grown_at.is_none_or(|at| now.duration_since(at) >= PANIC_WINDOW);
-        let loaded = over(recent.in_flight, f64::from(self.plan.in_flight))
-            || over(recent.rps(), f64::from(self.plan.rps));
-        if !loaded || !quiet || !recent.is_full() || have >= self.plan.max {
+        let to = have.saturating_mul(2).max(have + self.plan.up.step).min(self.plan.max);
+        let wanted_already = self.desired.is_some_and(|desired| desired >= to);
+        if !quiet || !recent.is_full() || have >= self.plan.max || wanted_already {
             return None;
         }
         if recent.requests >= MIN_REQUESTS && recent.error_rate() > self.plan.max_error_rate {
@@ -178,12 +231,18 @@ impl Autoscaler {
         }
         self.grown_at = Some(now);
         self.low_since = None;
-        let to = have.saturating_mul(2).max(have + self.plan.up.step).min(self.plan.max);
-        self.decide((have, to), "panic: twice the target".to_owned(), recent.listed())
+        let over = PANIC_WINDOW.as_secs();
+        let text = format!("panic: twice the target over {over} s: {reason}");
+        self.decide((have, to), text, recent.listed())
     }
 
     /// Backends that the signals ask for, and the signal that asks for the most.
-    fn wanted(&self, have: u32, interval: &Sample, window: &Sample) -> (u32, Reason) {
+    fn wanted(
+        &self,
+        now: Nanos,
+        have: u32,
+        (interval, window): (&Sample, &Sample),
+    ) -> (u32, Reason) {
         let plan = &self.plan;
         let step = have.saturating_add(plan.up.step);
         let mut most = (0, Reason::None);
@@ -203,6 +262,11 @@ impl Autoscaler {
         if limit > 0 && interval.requests > limit {
             ask(step, Reason::Requests(interval.requests, limit));
         }
+        // Whoever waited for a first backend waited for its start, not for room.
+        let memory = RECENT.saturating_add(plan.up.window);
+        if self.asleep_at.is_some_and(|at| now.duration_since(at) < memory) {
+            return most;
+        }
         if !plan.queue_wait.is_zero() && window.queue_wait > plan.queue_wait {
             ask(step, Reason::QueueWait(window.queue_wait, plan.queue_wait));
         }
@@ -218,7 +282,12 @@ impl Autoscaler {
         (have, signals): (u32, &Signals),
         interval: &Sample,
     ) -> Option<Decision> {
-        if have <= self.plan.min || !self.is_low(have, interval) {
+        let wanted = self.desired.unwrap_or(have);
+        // Those that were let go before are still on their way out.
+        let leaving = have > wanted;
+        let least = self.plan.min.max(signals.fixed);
+        let idle = signals.waiting == 0 && self.is_low((wanted, least), interval);
+        if wanted <= least || leaving || !idle {
             self.low_since = None;
             return None;
         }
@@ -235,15 +304,15 @@ impl Autoscaler {
             return None;
         }
         self.shrunk_at = Some(now);
-        let to = have.saturating_sub(self.plan.down.step).max(self.plan.min);
+        let to = wanted.saturating_sub(self.plan.down.step).max(least);
         let low = now.duration_since(since).as_secs();
-        self.decide((have, to), format!("every signal is low for {low} s"), interval.listed())
+        self.decide((wanted, to), format!("every signal is low for {low} s"), interval.listed())
     }
 
     /// True if fewer backends would do: by a margin, so that it does not swing.
-    fn is_low(&self, have: u32, interval: &Sample) -> bool {
+    fn is_low(&self, (wanted, least): (u32, u32), interval: &Sample) -> bool {
         let plan = &self.plan;
-        let left = have.saturating_sub(plan.down.step).max(plan.min);
+        let left = wanted.saturating_sub(plan.down.step).max(least);
         if left == 0 {
             return interval.requests == 0 && interval.in_flight == 0.0;
         }
@@ -267,6 +336,7 @@ impl Autoscaler {
         signals: Vec<(&'static str, f64)>,
     ) -> Option<Decision> {
         self.held = None;
+        self.desired = Some(to);
         Some(Decision { from, to, reason, signals })
     }
 }
@@ -302,6 +372,11 @@ impl Reason {
     /// True if it asks for one step more, whatever is on its way already.
     fn is_step(self) -> bool {
         matches!(self, Reason::Requests(..) | Reason::QueueWait(..) | Reason::P95(..))
+    }
+
+    /// True if it was seen in the window of `scale_up`, not in the interval.
+    fn is_of_window(self) -> bool {
+        !matches!(self, Reason::None | Reason::Requests(..))
     }
 }
 

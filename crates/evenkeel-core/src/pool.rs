@@ -23,7 +23,7 @@ use crate::affinity::{BackendId, CookieKeys};
 use crate::backend::Backend;
 use crate::breaker::{self, BreakerState, HostWindow, Transition};
 use crate::health::{HealthChange, HealthState, ProbeResult};
-use crate::plan::{AffinityPlan, HealthCheck, PoolPlan};
+use crate::plan::{AdminState, AffinityPlan, BackendPlan, HealthCheck, PoolPlan};
 use crate::retry::RetryBudget;
 use crate::strategy::StrategyName;
 use crate::strategy::maglev::Maglev;
@@ -35,7 +35,7 @@ use arc_swap::ArcSwap;
 use next::{News, Parts};
 use selection::Selection;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,14 +86,13 @@ pub struct Pool {
     /// Something has changed since the selection was made.
     is_stale: AtomicBool,
     by_id: HashMap<BackendId, usize>,
+    is_asleep: bool,
 }
 
 impl Pool {
     /// A pool whose backends are all new.
     pub fn new(plan: PoolPlan, cookie_keys: Option<Arc<CookieKeys>>) -> Pool {
-        let new = |backend: &crate::plan::BackendPlan| {
-            Arc::new(Backend::new(&plan.name, backend.clone()))
-        };
+        let new = |backend: &BackendPlan| Arc::new(Backend::new(&plan.name, backend.clone()));
         let backends: Vec<_> = plan.backends.iter().map(new).collect();
         let connections = &plan.connections;
         let waiting = WaitingRoom::new(connections.queue_max, connections.queue_timeout);
@@ -132,9 +131,35 @@ impl Pool {
             // So that the first review tells the mode.
             is_stale: AtomicBool::new(now != Nanos::default()),
             by_id: backends.iter().enumerate().map(|(at, backend)| (backend.id, at)).collect(),
+            is_asleep: is_asleep(&plan),
             backends,
             plan,
         }
+    }
+
+    /// True while it is scaled to zero: requests wait until it has a backend.
+    #[inline]
+    pub fn is_asleep(&self) -> bool {
+        self.is_asleep
+    }
+
+    /// Calls as many of those who wait as there is room for at the backends of now.
+    pub fn welcome(&self) {
+        // Either we see who waits, or he sees the configuration that is in force by now.
+        fence(Ordering::SeqCst);
+        let waiting = self.waiting.len();
+        if waiting == 0 {
+            return;
+        }
+        let members = self.selection.load().members.len();
+        let room = match self.plan.connections.max as usize {
+            _ if self.is_asleep => return,
+            // With nobody left, each has to find that out.
+            0 => usize::MAX,
+            _ if members == 0 => usize::MAX,
+            max => max.saturating_mul(members),
+        };
+        (0..room.min(waiting)).for_each(|_| self.waiting.call_next());
     }
 
     /// How the pool chooses now.
@@ -176,7 +201,7 @@ impl Pool {
         let before = self.selection.swap(Arc::new(next));
         if count > before.members.len() {
             // Whoever came back has room for those who wait.
-            (0..self.plan.connections.max).for_each(|_| self.waiting.call_next());
+            self.welcome();
         }
         match mode {
             // Doubts come and go; only what was lost can be recovered.
@@ -306,6 +331,13 @@ impl Pool {
         let in_doubt = |b: &Arc<Backend>| b.suspicion.trust() != Trust::Trusted;
         self.backends.get(index).is_some_and(in_doubt)
     }
+}
+
+/// True for a pool that may have no backend, and has none that takes traffic.
+fn is_asleep(plan: &PoolPlan) -> bool {
+    let takes = |backend: &BackendPlan| backend.admin == AdminState::Enabled && backend.weight > 0;
+    let sleeps = plan.autoscale.as_ref().is_some_and(|scale| scale.min == 0 && !scale.dry_run);
+    sleeps && !plan.backends.iter().any(takes)
 }
 
 /// Positions are indices of backends; those without weight have no share.

@@ -16,14 +16,19 @@
 //! that has not been empty for longer than `timeout` is a standing queue: it only adds delay, and
 //! who waited long has likely given up. Until it is empty once, each may wait a tenth of `timeout`.
 //!
+//! A pool that was scaled to zero has nobody to be busy: who waits there for a first backend
+//! (`join_start`) is held in a bounded buffer, in the same order. Such an entry has all the time it
+//! was given, for a long start is no overload, and the queue is not a standing one because of it.
+//!
 //! *Architecture invariant:* between calls, every ticket handed out that has not come to its end
-//! is in exactly one of `waiting` and `settled`, which together hold at most `max`.
+//! is in exactly one of `waiting` and `settled`, which together hold at most `max` that wait for
+//! their turn, and those in `starts`, of which there are as many as the buffer may hold.
 //!
 //! With n entries, every call takes O(log n), entries that ran out being set aside once each; only
 //! `expired` looks at all of them.
 
 use crate::time::Nanos;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// In a standing queue an entry waits this part of `timeout`.
@@ -42,6 +47,8 @@ pub struct Queue<W> {
     waiting: BTreeMap<u64, Waiting<W>>,
     /// By ticket: no longer waiting, and the owner has not looked yet.
     settled: BTreeMap<u64, Settled<W>>,
+    /// Tickets of those who were held for a start, whether they still wait or were called.
+    starts: BTreeSet<u64>,
 }
 
 /// Stands for one entry; of no use in another queue.
@@ -53,6 +60,26 @@ pub struct Ticket(u64);
 pub enum Refusal {
     /// There are as many as may be.
     Full,
+}
+
+/// What an entry waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// For room: a standing queue cuts that short.
+    Turn,
+    /// For a first backend.
+    Start,
+}
+
+/// How an entry stands in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// Since when.
+    pub joined: Nanos,
+    /// Until when at the latest.
+    pub deadline: Nanos,
+    /// What for.
+    pub stay: Stay,
 }
 
 /// What has become of a ticket.
@@ -68,8 +95,7 @@ pub enum Place {
 
 #[derive(Debug)]
 struct Waiting<W> {
-    joined: Nanos,
-    deadline: Nanos,
+    stand: Stand,
     waker: W,
 }
 
@@ -90,6 +116,7 @@ impl<W> Queue<W> {
             busy_since: Nanos::default(),
             waiting: BTreeMap::new(),
             settled: BTreeMap::new(),
+            starts: BTreeSet::new(),
         }
     }
 
@@ -104,16 +131,47 @@ impl<W> Queue<W> {
     /// The queue is full; entries whose owners have not looked yet count, too.
     pub fn join(&mut self, now: Nanos, deadline: Nanos, waker: W) -> Result<Ticket, Refusal> {
         self.set_spent_aside(now);
-        if self.waiting.len() + self.settled.len() >= self.max {
+        if self.places() - self.starts.len() >= self.max {
             return Err(Refusal::Full);
         }
+        Ok(self.line_up(Stand { joined: now, deadline, stay: Stay::Turn }, waker))
+    }
+
+    /// Lines up for a first backend, in a buffer of `max`, until `deadline`.
+    ///
+    /// # Errors
+    /// The buffer is full.
+    pub fn join_start(
+        &mut self,
+        now: Nanos,
+        deadline: Nanos,
+        waker: W,
+        max: usize,
+    ) -> Result<Ticket, Refusal> {
+        self.set_spent_aside(now);
+        if self.starts.len() >= max {
+            return Err(Refusal::Full);
+        }
+        let ticket = self.line_up(Stand { joined: now, deadline, stay: Stay::Start }, waker);
+        self.starts.insert(ticket.0);
+        Ok(ticket)
+    }
+
+    fn line_up(&mut self, stand: Stand, waker: W) -> Ticket {
         if self.waiting.is_empty() {
-            self.busy_since = now;
+            self.busy_since = stand.joined;
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.waiting.insert(ticket.0, Waiting { joined: now, deadline, waker });
-        Ok(ticket)
+        self.waiting.insert(ticket.0, Waiting { stand, waker });
+        ticket
+    }
+
+    /// A ticket is out. With the last of those who waited for a start, the queue begins anew.
+    fn end_start(&mut self, ticket: Ticket, now: Nanos) {
+        if self.starts.remove(&ticket.0) && self.starts.is_empty() {
+            self.busy_since = now;
+        }
     }
 
     /// Replaces the waker of a ticket that waits. For one that does not, nothing is kept: `poll`
@@ -132,16 +190,13 @@ impl<W> Queue<W> {
         Some(entry.waker)
     }
 
-    /// Called in vain, for the place is not one that it can use: it waits again where it stood,
-    /// since `joined` and until `deadline`, and the next after it is called. O(log n).
-    pub fn pass_on(
-        &mut self,
-        ticket: Ticket,
-        (joined, deadline): (Nanos, Nanos),
-        now: Nanos,
-        waker: W,
-    ) -> Option<W> {
-        self.waiting.insert(ticket.0, Waiting { joined, deadline, waker });
+    /// Called in vain, for the place is not one that it can use: it waits again where and as it
+    /// stood, and the next after it is called. O(log n).
+    pub fn pass_on(&mut self, ticket: Ticket, stand: Stand, now: Nanos, waker: W) -> Option<W> {
+        if stand.stay == Stay::Start {
+            self.starts.insert(ticket.0);
+        }
+        self.waiting.insert(ticket.0, Waiting { stand, waker });
         self.set_spent_aside(now);
         let next = *self.waiting.range(ticket.0 + 1..).next()?.0;
         let entry = self.waiting.remove(&next)?;
@@ -152,8 +207,14 @@ impl<W> Queue<W> {
     /// What has become of a ticket. An answer other than `Waiting` takes it out of the queue.
     pub fn poll(&mut self, ticket: Ticket, now: Nanos) -> Place {
         match self.settled.remove(&ticket.0) {
-            Some(Settled::Called) => return Place::Called,
-            Some(Settled::TimedOut(_)) => return Place::TimedOut,
+            Some(Settled::Called) => {
+                self.end_start(ticket, now);
+                return Place::Called;
+            }
+            Some(Settled::TimedOut(_)) => {
+                self.end_start(ticket, now);
+                return Place::TimedOut;
+            }
             None => {}
         }
         let patience = self.patience(now);
@@ -161,6 +222,7 @@ impl<W> Queue<W> {
             Some(entry) if !entry.is_spent(patience, now) => Place::Waiting,
             Some(_) | None => {
                 self.waiting.remove(&ticket.0);
+                self.end_start(ticket, now);
                 Place::TimedOut
             }
         }
@@ -170,6 +232,7 @@ impl<W> Queue<W> {
     /// place goes to the next, whose waker is handed out.
     pub fn leave(&mut self, ticket: Ticket, now: Nanos) -> Option<W> {
         self.waiting.remove(&ticket.0);
+        self.end_start(ticket, now);
         match self.settled.remove(&ticket.0) {
             Some(Settled::Called) => self.call_next(now),
             Some(Settled::TimedOut(_)) | None => None,
@@ -193,6 +256,11 @@ impl<W> Queue<W> {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many of those who wait, or were called and have not looked yet, came for a start.
+    pub fn starts(&self) -> usize {
+        self.starts.len()
     }
 
     /// How many wait, or were called and have not looked yet.
@@ -220,14 +288,17 @@ impl<W> Queue<W> {
 
     /// How long an entry may wait, as things stand.
     fn patience(&self, now: Nanos) -> Duration {
-        let standing = !self.is_empty() && now.duration_since(self.busy_since) > self.timeout;
+        let standing = !self.is_empty()
+            && self.starts.is_empty()
+            && now.duration_since(self.busy_since) > self.timeout;
         if standing { self.timeout / STANDING_DIVISOR } else { self.timeout }
     }
 }
 
 impl<W> Waiting<W> {
     fn is_spent(&self, patience: Duration, now: Nanos) -> bool {
-        now >= self.deadline || now >= self.joined.after(patience)
+        let Stand { joined, deadline, stay } = self.stand;
+        now >= deadline || stay == Stay::Turn && now >= joined.after(patience)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::reply::ReplyForm;
 use crate::try_failure::{Retriable, TryError};
 use crate::upload::Upload;
 use crate::wait::wait;
-use crate::worker::Worker;
+use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::affinity::{BackendId, Secure};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
@@ -40,6 +40,7 @@ use evenkeel_core::snapshot::MAX_TRIES;
 use evenkeel_core::suspicion::Doubt;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Room for the fields that we add to a head.
@@ -271,6 +272,23 @@ impl<N: Net> Exchange<N> {
         self.until(Duration::MAX) <= self.worker().recent()
     }
 
+    /// Route and pool of the same names in the configuration in force; `None` if it is the one that
+    /// the exchange has, or has them no more.
+    pub(crate) fn home_in_force(&self) -> Option<(LocalSnapshot, Option<usize>, usize)> {
+        let own = self.record.snapshot();
+        let now = self.worker().snapshot();
+        if now.generation == own.generation {
+            return None;
+        }
+        let name = &own.plan.pools.get(self.record.pool?)?.name;
+        let pool = now.plan.pools.iter().position(|pool| pool.name == *name)?;
+        let route = match self.route() {
+            Some(route) => Some(now.plan.routes.iter().position(|it| it.name == route.name)?),
+            None => None,
+        };
+        Some((now, route, pool))
+    }
+
     /// The backend for the next try.
     pub(crate) fn pick(&self, pool: &Pool, turn: Turn) -> Result<Pick, NoPick> {
         if turn == Turn::Newcomer && !pool.waiting.is_empty() {
@@ -320,40 +338,70 @@ pub(crate) async fn run<N: Net>(
         return Box::pin(refuse(worker, client, exchange, Failure::GrpcUnsupported)).await;
     }
     pool.budget.deposit(&pool.plan.retry);
-    let mut failure = Failure::NoBackend;
-    loop {
-        let pick = match exchange.pick(pool, Turn::Newcomer) {
-            Ok(pick) => pick,
-            Err(NoPick::Nobody) => break,
-            Err(NoPick::Busy) => match Box::pin(wait(worker, client, exchange, pool)).await {
-                Ok(pick) => pick,
-                Err(refused) => {
-                    failure = refused;
-                    break;
-                }
-            },
-        };
-        exchange.begin_try(&pick);
-        match attempt::run(worker, client, exchange, (pool, pick)).await {
+    let failure = match exchange.pick(pool, Turn::Newcomer) {
+        Ok(pick) => match tries(worker, client, exchange, (pool, pick)).await {
             Ok(next) => return next,
-            Err(failed) => {
-                worker.counts.lost_try(&exchange.record);
-                exchange.record.lose_try(failed.error.into());
-                failure = failed.error.into();
-                if !failed.again {
-                    break;
-                }
-                if let Some(why) = failed.error.retriable() {
-                    worker.counts.stats.retried(why.into());
-                }
-                exchange.upload.rewind();
-                if failed.error != TryError::SlowConnect {
-                    back_off(exchange, pool).await;
-                }
+            Err(failure) => failure,
+        },
+        Err(NoPick::Nobody) if !pool.is_asleep() => Failure::NoBackend,
+        // Whoever has waited may belong to another configuration, and its pool, from then on.
+        Err(NoPick::Nobody | NoPick::Busy) => {
+            match Box::pin(wait(worker, client, exchange, pool)).await {
+                Ok(pick) => match Box::pin(tries_again(worker, client, exchange, pick)).await {
+                    Ok(next) => return next,
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
             }
         }
-    }
+    };
     Box::pin(refuse(worker, client, exchange, failure)).await
+}
+
+/// Tries the backend that was picked, then others where that loses nothing.
+async fn tries<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    (pool, first): (&Arc<Pool>, Pick),
+) -> Result<Next, Failure> {
+    let mut pick = first;
+    loop {
+        exchange.begin_try(&pick);
+        let failed = match attempt::run(worker, client, exchange, (pool, pick)).await {
+            Ok(next) => return Ok(next),
+            Err(failed) => failed,
+        };
+        worker.counts.lost_try(&exchange.record);
+        exchange.record.lose_try(failed.error.into());
+        if !failed.again {
+            return Err(failed.error.into());
+        }
+        if let Some(why) = failed.error.retriable() {
+            worker.counts.stats.retried(why.into());
+        }
+        exchange.upload.rewind();
+        if failed.error != TryError::SlowConnect {
+            back_off(exchange, pool).await;
+        }
+        pick = match exchange.pick(pool, Turn::Newcomer) {
+            Ok(pick) => pick,
+            Err(NoPick::Nobody) => return Err(failed.error.into()),
+            Err(NoPick::Busy) => Box::pin(wait(worker, client, exchange, pool)).await?,
+        };
+    }
+}
+
+/// The same for an exchange that has waited.
+async fn tries_again<N: Net>(
+    worker: &Rc<Worker<N>>,
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    pick: Pick,
+) -> Result<Next, Failure> {
+    let snapshot = exchange.record.snapshot().clone();
+    let pool = exchange.record.pool.and_then(|index| snapshot.pools.get(index));
+    tries(worker, client, exchange, (pool.ok_or(Failure::NoBackend)?, pick)).await
 }
 
 /// Waits before another try; shorter if the exchange's own time is up sooner.

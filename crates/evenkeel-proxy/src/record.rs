@@ -195,6 +195,12 @@ impl<N: Net> Record<N> {
         &self.snapshot
     }
 
+    /// Belongs to another configuration from now on, in which these are its route and pool. Only
+    /// before the first try, for what was tried is known by its place.
+    pub(crate) fn move_to(&mut self, snapshot: LocalSnapshot, route: Option<usize>, pool: usize) {
+        (self.snapshot, self.route, self.pool) = (snapshot, route, Some(pool));
+    }
+
     /// When the request's head was complete.
     pub(crate) fn started(&self) -> Nanos {
         self.started

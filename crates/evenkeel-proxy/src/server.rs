@@ -214,6 +214,8 @@ impl Server {
         }
         course.doors.follow(bound, &next);
         let before = self.shared.publish(next);
+        // Whoever came has room for those who wait: now that it can be found.
+        self.shared.snapshot().pools.iter().for_each(|pool| pool.welcome());
         mark_gone(&before, &self.shared.snapshot());
         self.listen(added);
         drop(old);

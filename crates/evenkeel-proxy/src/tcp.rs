@@ -10,7 +10,7 @@ use crate::idle::BackendConnection;
 use crate::net::{Net, Peek, Stream};
 use crate::pump::Pump;
 use crate::tunnel::{self, Terms};
-use crate::wait;
+use crate::wait::{self, Line};
 use crate::welcome::{Entry, Guest};
 use crate::wire::Wire;
 use crate::worker::{LocalSnapshot, Worker};
@@ -23,6 +23,7 @@ use evenkeel_core::retry::backoff;
 use evenkeel_core::snapshot::MAX_TRIES;
 use evenkeel_core::strategy::hash::hash;
 use evenkeel_core::suspicion::Doubt;
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -36,7 +37,9 @@ const CONNECTED: Outcome = Outcome::Answered(200);
 /// One client on its way to a backend.
 struct Call<'a, N: Net> {
     worker: &'a Rc<Worker<N>>,
-    snapshot: &'a LocalSnapshot,
+    snapshot: LocalSnapshot,
+    /// Place of the pool in it.
+    at: usize,
     stream: &'a mut Wire<N::Stream>,
     peer: &'a Peer,
     deadline: &'a Deadline,
@@ -65,13 +68,13 @@ pub(crate) async fn serve<N: Net>(
     let began = worker.now();
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let deadline = worker.deadlines.register(waker, listener);
-    let snapshot = worker.snapshot();
+    let mut snapshot = worker.snapshot();
     let mut story = Story::default();
     let mut broken = false;
     match choose_pool(&worker, &mut guest, &plan, (&deadline, listener)).await {
         Ok(at) => {
             story.pool = Some(at);
-            let place = (&snapshot, listener);
+            let place = (&mut snapshot, listener);
             let carried = carry(&worker, &mut guest, &deadline, place, &mut story).await;
             broken = carried.unwrap_or_else(|failure| {
                 story.failure = Some(failure);
@@ -136,13 +139,13 @@ async fn carry<N: Net>(
     worker: &Rc<Worker<N>>,
     guest: &mut Guest<N::Stream>,
     deadline: &Deadline,
-    (snapshot, listener): (&LocalSnapshot, usize),
+    (snapshot, listener): (&mut LocalSnapshot, usize),
     story: &mut Story,
 ) -> Result<bool, Failure> {
-    let pool = story.pool.and_then(|at| snapshot.pools.get(at)).ok_or(Failure::NoBackend)?;
     let mut call = Call {
         worker,
-        snapshot,
+        snapshot: snapshot.clone(),
+        at: story.pool.ok_or(Failure::NoBackend)?,
         stream: &mut guest.stream,
         peer: &guest.peer,
         deadline,
@@ -150,8 +153,10 @@ async fn carry<N: Net>(
         tries: 0,
         hash: hash_of(&guest.peer),
     };
-    let reached = call.reach(pool).await;
-    story.tries = call.tries;
+    let reached = call.reach().await;
+    (story.tries, story.pool) = (call.tries, Some(call.at));
+    *snapshot = call.snapshot.clone();
+    let pool = call.pool()?;
     let (pick, mut connection) = reached?;
     story.backend = Some(pick.index);
     let idle = snapshot
@@ -180,23 +185,25 @@ fn hash_of(peer: &Peer) -> u64 {
 
 impl<N: Net> Call<'_, N> {
     /// A connection to a backend; several are tried.
-    async fn reach(
-        &mut self,
-        pool: &Arc<Pool>,
-    ) -> Result<(Pick, BackendConnection<N::Stream>), Failure> {
+    async fn reach(&mut self) -> Result<(Pick, BackendConnection<N::Stream>), Failure> {
         let worker = self.worker;
+        let mut pool = self.pool()?;
         pool.budget.deposit(&pool.plan.retry);
         let mut failure = Failure::NoBackend;
         loop {
             worker.now();
-            let pick = match self.pick(pool, pool.waiting.is_empty()) {
+            let pick = match self.pick(&pool, pool.waiting.is_empty()) {
                 Ok(pick) => pick,
-                Err(NoPick::Nobody) => return Err(failure),
-                Err(NoPick::Busy) => self.wait(pool).await?,
+                Err(NoPick::Nobody) if self.tries > 0 || !pool.is_asleep() => return Err(failure),
+                Err(NoPick::Nobody | NoPick::Busy) => {
+                    let pick = self.wait(&pool).await?;
+                    pool = self.pool()?;
+                    pick
+                }
             };
             self.tries += 1;
             self.tried.push(pick.slot);
-            match self.dial(pool, pick).await {
+            match self.dial(&pool, pick).await {
                 Ok(reached) => return Ok(reached),
                 Err(failed) => failure = failed,
             }
@@ -231,12 +238,18 @@ impl<N: Net> Call<'_, N> {
         })
     }
 
+    fn pool(&self) -> Result<Arc<Pool>, Failure> {
+        self.snapshot.pools.get(self.at).cloned().ok_or(Failure::NoBackend)
+    }
+
+    /// Waits for a place. Who has tried nobody yet picks in the configuration that is in force when
+    /// it is called, and belongs to that from then on.
     async fn wait(&mut self, pool: &Pool) -> Result<Pick, Failure> {
         let now = self.worker.now();
-        let until = now.after(pool.plan.connections.queue_timeout);
-        self.deadline.set_waiting(until, None);
+        let line = Line { pool, now, until: now.after(wait::patience(pool)) };
+        self.deadline.set_waiting(line.until, None);
         let (tried, hash, worker) = (self.tried.clone(), self.hash, self.worker);
-        let again = || {
+        let pick = |pool: &Pool| {
             pool.pick(&Query {
                 tried: &tried,
                 now: worker.recent(),
@@ -247,11 +260,25 @@ impl<N: Net> Call<'_, N> {
                 has_idle: &|_| false,
             })
         };
+        let own = (self.snapshot.clone(), self.at);
+        let moved = RefCell::new(own.clone());
+        let again = || {
+            let snapshot = worker.snapshot();
+            let same = |it: &Arc<Pool>| it.plan.name == pool.plan.name;
+            let at = snapshot.pools.iter().position(same).filter(|_| tried.is_empty());
+            let (snapshot, at) = at.map_or_else(|| own.clone(), |at| (snapshot, at));
+            let pool = snapshot.pools.get(at).ok_or(NoPick::Nobody)?;
+            let picked = pick(pool).map_err(|none| line.none(none, pool));
+            *moved.borrow_mut() = (snapshot.clone(), at);
+            picked
+        };
         let stream = &mut *self.stream;
         let gone = |cx: &mut std::task::Context<'_>| {
             stream.poll_readable(cx).is_ready() && stream.peek() == Peek::Gone
         };
-        wait::queue_up(self.worker, (pool, now, until), again, gone).await
+        let picked = wait::queue_up(self.worker, line, again, gone).await?;
+        (self.snapshot, self.at) = moved.into_inner();
+        Ok(picked)
     }
 
     /// One try.
@@ -262,7 +289,7 @@ impl<N: Net> Call<'_, N> {
     ) -> Result<(Pick, BackendConnection<N::Stream>), Failure> {
         let worker = self.worker;
         let began = worker.now();
-        let beginning = Beginning::of(self.snapshot, (pool, &pick), (self.peer, self.stream));
+        let beginning = Beginning::of(&self.snapshot, (pool, &pick), (self.peer, self.stream));
         let patience = pool.plan.timeouts.connect;
         self.deadline.set_waiting(began.after(patience).after(crate::deadline::TICK), None);
         let mut pick = pick;

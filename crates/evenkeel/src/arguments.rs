@@ -115,7 +115,7 @@ pub(crate) enum Command {
     Migrate(MigrateArguments),
     /// Say and steer how many backends pools have.
     Autoscale(AutoscaleArguments),
-    /// Become another program that ends with the process that started it.
+    /// Run another program that ends with the process that started this one.
     #[command(hide = true)]
     TiedProcess {
         /// Program and arguments.

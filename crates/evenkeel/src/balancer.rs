@@ -11,8 +11,8 @@ use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
-    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Journal, Ledger, Migrations,
-    Numbers, ResolveTarget, Tokens,
+    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Heritage, Journal, Ledger,
+    Migrations, Numbers, ResolveTarget, Ties, Tokens, standing,
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
@@ -43,6 +43,7 @@ pub(crate) struct Balancer {
     server: Arc<Server>,
     control: Control,
     steering: Arc<Steering>,
+    autoscalers: Option<Arc<Autoscalers>>,
     phase: Arc<PhaseSign>,
     ledger: Arc<Ledger>,
     /// What the process before this one still counts.
@@ -78,6 +79,9 @@ impl Balancer {
     /// when it returns.
     pub(crate) fn start(draft: Draft, mut from: Inheritance) -> Result<Balancer, Trouble> {
         system::raise_file_limit();
+        let ties = Arc::new(Ties::inherited(std::mem::take(&mut from.scaled)));
+        let left = standing(&draft.plan, &ties);
+        let draft = draft.with_backends(&left);
         let plan = draft.plan.clone();
         let log = Arc::new(Log::start(log_options(&plan)).map_err(cannot_log)?);
         let details = log.watch().map_err(cannot_log)?;
@@ -100,8 +104,9 @@ impl Balancer {
             pprof: plan.pprof.clone(),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens.clone(),
-            ..desk(&phase, (&numbers, &steering), log.events(), state_dir)
+            ..desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties))
         };
+        let autoscalers = desk.autoscalers.clone();
         let sockets = std::mem::take(&mut from.admin);
         let control = start_control(&plan, (desk, sockets), &log)?;
         if !from.is_handover() {
@@ -115,8 +120,18 @@ impl Balancer {
         phase.turn(Phase::Ready);
         let (bequest, watch) = (Mutex::default(), Mutex::default());
         let bygone = None;
-        let mut balancer =
-            Balancer { log, server, control, steering, phase, ledger, bygone, bequest, watch };
+        let mut balancer = Balancer {
+            log,
+            server,
+            control,
+            steering,
+            autoscalers,
+            phase,
+            ledger,
+            bygone,
+            bequest,
+            watch,
+        };
         balancer.follow_changes(&plan, tokens);
         balancer.announce();
         greeting::ready(&plan, &balancer.log.events());
@@ -226,10 +241,17 @@ impl Balancer {
     /// True if a new program serves now.
     async fn hand_over(&self) -> bool {
         self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
-        let estate = self.server.legacy().and_then(|legacy| Ok((legacy, self.control.sockets()?)));
+        let scaled = || {
+            self.autoscalers.as_ref().map_or_else(|| Ok(Heritage::default()), |it| it.bequeath())
+        };
+        let estate = self
+            .server
+            .legacy()
+            .and_then(|legacy| Ok((legacy, self.control.sockets()?, scaled()?)));
         let outcome = match estate {
-            Ok((legacy, admin)) => {
-                let started = tokio::task::spawn_blocking(move || hand_over(legacy, admin)).await;
+            Ok((legacy, admin, scaled)) => {
+                let start = move || hand_over(legacy, admin, scaled);
+                let started = tokio::task::spawn_blocking(start).await;
                 started.unwrap_or_else(|error| Err(error.to_string()))
             }
             Err(error) => Err(format!("no descriptors to hand over: {error}")),
@@ -240,6 +262,7 @@ impl Balancer {
                 true
             }
             Err(why) => {
+                self.autoscalers.iter().for_each(|it| it.go_on());
                 let fields = [("error", EventValue::Text(&why))];
                 let message = "this program serves on";
                 self.tell((LogLevel::Error, "handover_failed"), message, &fields);
@@ -253,6 +276,7 @@ impl Balancer {
         *self.lock_watch() = None;
         self.steering.retire();
         self.control.release();
+        self.autoscalers.iter().for_each(|it| it.leave());
         bequest.send(self.ledger.leave());
         *self.lock_bequest() = Some(bequest);
         system::notify_main_pid(pid);
@@ -374,7 +398,7 @@ fn desk(
     phase: &Arc<PhaseSign>,
     (numbers, steering): (&Arc<Numbers>, &Arc<Steering>),
     events: EventLog,
-    state_dir: Option<&Path>,
+    (state_dir, ties): (Option<&Path>, Arc<Ties>),
 ) -> Desk {
     let divides = Arc::<Steering>::clone(steering);
     let file = state_dir.map(|folder| folder.join(MIGRATIONS_FILE));
@@ -386,6 +410,7 @@ fn desk(
         migrations: Some(Arc::clone(&migrations)),
         events: Some(events.clone()),
         state_dir: state_dir.map(Path::to_owned),
+        ties,
     });
     numbers.scale_by(&autoscalers);
     Desk {

@@ -16,7 +16,7 @@ mod counts;
 pub(crate) use counts::{Bequest, Bygone};
 
 use crate::trouble::Trouble;
-use evenkeel_control::{AdminSockets, Ledger};
+use evenkeel_control::{AdminSockets, Heritage, Ledger};
 use evenkeel_proxy::server::{Inherited, Legacy, SECRET_BYTES};
 use evenkeel_proxy::socket::{BoundSocket, inherited};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -45,6 +45,7 @@ const MAX_SYSTEMD: RawFd = 1024;
 pub(crate) struct Inheritance {
     pub(crate) legacy: Legacy,
     pub(crate) admin: AdminSockets,
+    pub(crate) scaled: Heritage,
     ready: Option<File>,
     counts: Option<File>,
 }
@@ -108,6 +109,10 @@ fn from_parent(said: &Value) -> io::Result<Inheritance> {
             (_, socket) => all.legacy.sockets.push((name, socket)),
         }
     }
+    all.scaled.processes = said["scaled"].as_str().unwrap_or_default().to_owned();
+    for tie in said["ties"].as_array().into_iter().flatten() {
+        all.scaled.ties.push(inherited(number(tie)?)?);
+    }
     let mut secrets = [0; SECRET_BYTES];
     File::from(inherited(number(&said["secrets"])?)?).read_exact(&mut secrets)?;
     all.legacy.secrets = Some(secrets);
@@ -142,6 +147,7 @@ fn from_systemd() -> io::Result<Inheritance> {
 /// What a new program gets, open for it.
 struct Estate {
     sockets: Vec<(String, OwnedFd, bool)>,
+    scaled: Heritage,
     secrets: OwnedFd,
     ready: OwnedFd,
     counts: OwnedFd,
@@ -154,9 +160,12 @@ impl Estate {
             .iter()
             .map(|(name, fd, admin)| json!({ "name": name, "fd": fd.as_raw_fd(), "admin": admin }))
             .collect();
+        let ties: Vec<RawFd> = self.scaled.ties.iter().map(AsRawFd::as_raw_fd).collect();
         json!({
             "from": std::process::id(),
             "sockets": sockets,
+            "scaled": self.scaled.processes,
+            "ties": ties,
             "secrets": self.secrets.as_raw_fd(),
             "ready": self.ready.as_raw_fd(),
             "counts": self.counts.as_raw_fd(),
@@ -167,6 +176,9 @@ impl Estate {
     fn keep(&self, flags: FdFlags) -> io::Result<()> {
         for (_, fd, _) in &self.sockets {
             fcntl_setfd(fd.as_fd(), flags)?;
+        }
+        for tie in &self.scaled.ties {
+            fcntl_setfd(tie.as_fd(), flags)?;
         }
         for fd in [&self.secrets, &self.ready, &self.counts] {
             fcntl_setfd(fd, flags)?;
@@ -186,16 +198,20 @@ struct Started {
 ///
 /// # Errors
 /// Why it is not, in words. It has ended then.
-pub(crate) fn hand_over(legacy: Legacy, admin: AdminSockets) -> Result<Successor, String> {
+pub(crate) fn hand_over(
+    legacy: Legacy,
+    admin: AdminSockets,
+    scaled: Heritage,
+) -> Result<Successor, String> {
     let cannot = |error: io::Error| format!("cannot start the new program: {error}");
-    let Started { child, ready, counts } = spawn(legacy, admin).map_err(cannot)?;
+    let Started { child, ready, counts } = spawn(legacy, admin, scaled).map_err(cannot)?;
     // Made first: from `ready` on nothing may go wrong.
     let bequest = Bequest::into(counts).map_err(cannot);
     let pid = await_ready(child, ready)?;
     Ok(Successor { pid, bequest: bequest? })
 }
 
-fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<Started> {
+fn spawn(legacy: Legacy, admin: AdminSockets, scaled: Heritage) -> io::Result<Started> {
     let (ready, writer) = io::pipe()?;
     let (counts_reader, counts) = io::pipe()?;
     let (secrets_reader, mut secrets_writer) = io::pipe()?;
@@ -208,7 +224,7 @@ fn spawn(legacy: Legacy, admin: AdminSockets) -> io::Result<Started> {
     let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
     sockets.extend(admin.into_iter().map(owned));
     let (secrets, counts_reader) = (secrets_reader.into(), counts_reader.into());
-    let estate = Estate { sockets, secrets, ready: writer.into(), counts: counts_reader };
+    let estate = Estate { sockets, scaled, secrets, ready: writer.into(), counts: counts_reader };
     let mut words = std::env::args_os();
     let program = words.next().ok_or_else(|| io::Error::other("it has no name"))?;
     let mut command = Command::new(program);

@@ -93,9 +93,8 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Migrate(arguments) => return migrate::run(arguments),
         Command::Autoscale(arguments) => autoscale::run(&arguments)?,
         Command::TiedProcess { words } => {
-            let died = evenkeel_control::die_with_parent(&words);
             let why = |error| Trouble::CannotStart(format!("{}: {error}", words.join(" ")));
-            died.map_err(why)?;
+            evenkeel_control::guard(&words).map_err(why)?;
         }
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,

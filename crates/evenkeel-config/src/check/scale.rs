@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::diagnostic::Fault;
-use crate::plan::scale::ports;
+use crate::plan::scale::{ports, redis};
 use crate::scalar::Text;
 use crate::sections::{Autoscale, Driver, DriverType};
 
@@ -18,6 +18,11 @@ impl Check<'_> {
         }
         if !scale.lease.file.0.is_empty() && !scale.lease.redis.0.is_empty() {
             self.report(&format!("{path}.lease"), "`file` and `redis` exclude each other");
+        }
+        if !scale.lease.redis.0.is_empty() && redis(&scale.lease.redis.0).is_none() {
+            let fault = Fault::new("this is no address of a Redis that can be reached");
+            let fault = fault.hint("redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], without TLS");
+            self.report(&format!("{path}.lease.redis"), fault);
         }
         self.driver(&scale.driver, &format!("{path}.driver"));
     }

@@ -211,6 +211,11 @@ impl Check<'_> {
             let message = "`proxy_protocol` is for connections, and udp has none";
             self.report(&format!("{path}.proxy_protocol"), message);
         }
+        if pool.autoscale.0.as_ref().is_some_and(|scale| scale.min.0 == 0) {
+            let message = "a udp listener uses this pool: datagrams do not wait for a backend";
+            let fault = Fault::new(message).hint("min: 1");
+            self.report(&format!("{path}.autoscale.min"), fault);
+        }
         for (index, backend) in pool.backends.iter().enumerate() {
             let address = &backend.0.address.0;
             let plain = address.scheme == Scheme::Http;

@@ -3,12 +3,16 @@
 use crate::scalar::Text;
 use crate::sections::{Autoscale, Driver, DriverType, Lease};
 use evenkeel_core::autoscale::{
-    AutoscalePlan, DockerPlan, DriverPlan, LeasePlan, ProcessPlan, ScaleDownPlan, ScaleUpPlan,
+    AutoscalePlan, DockerPlan, DriverPlan, LeasePlan, ProcessPlan, RedisPlan, ScaleDownPlan,
+    ScaleUpPlan,
 };
 use std::ops::RangeInclusive;
 
 /// Where the engine of containers listens if nothing else is said.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// Where a Redis listens if nothing else is said.
+const REDIS_PORT: u16 = 6379;
 
 pub(super) fn autoscale(keys: &Autoscale) -> AutoscalePlan {
     AutoscalePlan {
@@ -40,10 +44,48 @@ fn lease(lease: &Lease) -> LeasePlan {
     if !lease.file.0.is_empty() {
         LeasePlan::File(lease.file.0.clone().into())
     } else if !lease.redis.0.is_empty() {
-        LeasePlan::Redis(lease.redis.0.clone())
+        // The check has found it to be one.
+        redis(&lease.redis.0).map_or(LeasePlan::Alone, LeasePlan::Redis)
     } else {
         LeasePlan::Alone
     }
+}
+
+/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
+pub(crate) fn redis(url: &str) -> Option<RedisPlan> {
+    let rest = url.strip_prefix("redis://")?;
+    let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let database = if database.is_empty() { 0 } else { database.parse().ok()? };
+    let (login, place) = match place.rsplit_once('@') {
+        Some((login, place)) => (Some(login.split_once(':').unwrap_or(("", login))), place),
+        None => (None, place),
+    };
+    let (user, password) = match login {
+        Some((user, password)) => (Some(unescaped(user)?), Some(unescaped(password)?)),
+        None => (None, None),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        // An IPv6 address stands in brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+        Some(_) | None => (place, REDIS_PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let user = user.filter(|user| !user.is_empty());
+    (!host.is_empty()).then_some(RedisPlan { host, port, user, password, database })
+}
+
+/// Of a part of a URL in which some bytes stand as `%` and two digits.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => u8::try_from(digit(rest.next())? * 16 + digit(rest.next())?).ok()?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The check has found what each kind needs.
@@ -93,4 +135,37 @@ pub(crate) fn ports(text: &str) -> Option<RangeInclusive<u16>> {
     let (from, to) = text.split_once('-')?;
     let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
     (from > 0 && from <= to).then_some(from..=to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_redis_is_read_and_shown_without_its_password() {
+        for (url, shown) in [
+            ("redis://r", "redis://r:6379/0"),
+            ("redis://r:7000/2", "redis://r:7000/2"),
+            ("redis://:secret@r", "redis://r:6379/0"),
+            ("redis://me:se%40cret@[::1]:7000", "redis://[::1]:7000/0"),
+            ("redis://[::1]/1", "redis://[::1]:6379/1"),
+        ] {
+            assert_eq!(redis(url).expect(url).to_string(), shown, "{url}");
+        }
+        let login = redis("redis://me:se%40cret@r").expect("an address");
+        assert_eq!(login.user.as_deref(), Some("me"));
+        assert_eq!(login.password.as_deref(), Some("se@cret"));
+        for wrong in [
+            "",
+            "r",
+            "http://r",
+            "redis://",
+            "redis://r:x",
+            "redis://r/x",
+            "rediss://r",
+            "redis://a%4@r",
+        ] {
+            assert!(redis(wrong).is_none(), "{wrong}");
+        }
+    }
 }

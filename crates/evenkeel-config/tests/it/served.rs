@@ -53,11 +53,6 @@ fn what_is_not_served_is_refused_with_its_place() {
     for (text, line, path) in [
         (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
         (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
-        (
-            pool("autoscale: { driver: { type: kubernetes, deployment: d } }"),
-            11,
-            "pools[0].autoscale.driver.type",
-        ),
     ] {
         let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
         let Diagnostics(found) = configuration.plan().expect_err(path);
@@ -89,25 +84,20 @@ fn what_does_nothing_is_warned_about_only_if_written() {
 }
 
 #[test]
-fn a_part_that_is_served_is_named() {
-    for (text, message, hint) in [
-        (
-            GOOD.to_owned() + "    autoscale: { driver: { type: kubernetes, deployment: d } }\n",
-            "`type: kubernetes` is not served by this version",
-            "`process`, `docker`, `exec` and `webhook` are served",
-        ),
-        // A value that may be a secret is not shown.
-        (
-            GOOD.to_owned()
-                + "    autoscale: { lease: { redis: r }, driver: { type: exec, command: [c] } }\n",
-            "`redis` is not served by this version",
-            "",
-        ),
-    ] {
-        let Diagnostics(found) = yaml(&text).expect("valid").plan().expect_err(message);
-        assert_eq!(found[0].message, message);
-        assert_eq!(found[0].hint.as_deref().unwrap_or_default(), hint);
-    }
+fn autoscalers_are_served_whole() {
+    let lease = "lease: { redis: \"redis://:pw@r/1\" }";
+    let driver = "driver: { type: kubernetes, deployment: d }";
+    let text = format!("{GOOD}    autoscale: {{ min: 0, {lease}, {driver} }}\n");
+    let (plan, warnings) = yaml(&text).expect("valid").plan().expect("served");
+    assert_eq!(warnings, []);
+    let scale = plan.pools[0].autoscale.as_ref().expect("a plan");
+    let shown = format!("{:?} {:?} {}", scale.lease, scale.driver, scale.min);
+    let kubernetes = "Kubernetes { namespace: \"default\", deployment: \"d\" }";
+    assert_eq!(shown, format!("Redis(redis://r:6379/1) {kubernetes} 0"));
+    let Diagnostics(found) =
+        yaml(&text.replace("redis://:pw@r/1", "rediss://:pw@r")).expect_err("no address");
+    assert_eq!(found[0].path, "pools[0].autoscale.lease.redis");
+    assert!(!found[0].to_string().contains("pw"), "{}", found[0]);
 }
 
 #[test]

@@ -112,6 +112,10 @@ fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
         assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
         assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
     }
+    let scale = "autoscale: { min: 0, driver: { type: exec, command: [c] } } }";
+    let sleepy = text("").replace("] }", &format!("], {scale}"));
+    let Diagnostics(found) = yaml(&sleepy).expect_err("datagrams");
+    assert_eq!((found[0].line, found[0].path.as_str()), (6, "pools[0].autoscale.min"));
     let unix = text("").replace("127.0.0.1:53", "unix:/run/dns.sock");
     let Diagnostics(found) = yaml(&unix).expect_err("unix");
     assert_eq!((found[0].line, found[0].path.as_str()), (2, "listeners[0].bind"));

@@ -96,10 +96,15 @@ pub(super) async fn found(plan: &DockerPlan, pool: &str) -> Result<Vec<Container
     let filters = json!({ "label": labels }).to_string();
     let filters =
         percent_encoding::utf8_percent_encode(&filters, percent_encoding::NON_ALPHANUMERIC);
-    let list = get(&plan.socket, &format!("/containers/json?filters={filters}")).await?;
+    let list = get(&plan.socket, &format!("/containers/json?all=true&filters={filters}")).await?;
     let mut all = Vec::new();
     for one in list.as_array().into_iter().flatten() {
         let Some(id) = one["Id"].as_str() else { continue };
+        if one["State"] != "running" {
+            // What has ended only keeps its name from others.
+            remove(&plan.socket, id).await;
+            continue;
+        }
         let name = one["Names"][0].as_str().unwrap_or(id).trim_start_matches('/').to_owned();
         let facts = get(&plan.socket, &format!("/containers/{id}/json")).await?;
         if let Some(ip) = ip_of(&facts) {

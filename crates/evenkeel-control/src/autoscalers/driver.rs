@@ -1,12 +1,14 @@
 //! What starts and stops backends, whatever they are.
 
+use super::Ties;
 use super::docker::{self, Container};
+use super::kubernetes::{self, Deployment};
 use super::process::{self, Process};
+use crate::kubernetes::Kubernetes;
 use crate::outgoing::call;
 use evenkeel_core::autoscale::DriverPlan;
 use hyper::Method;
 use serde_json::json;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -72,17 +74,28 @@ pub(super) fn starts_each(plan: &DriverPlan) -> bool {
     }
 }
 
-/// Starts one backend. `keeps`: it outlives this process, and is written down by the caller.
+/// How long a backend may take until it is healthy.
+pub(super) fn start_timeout(plan: &DriverPlan) -> Duration {
+    match plan {
+        DriverPlan::Process(process) => process.start_timeout,
+        DriverPlan::Docker(docker) => docker.start_timeout,
+        DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => {
+            Duration::MAX
+        }
+    }
+}
+
+/// Starts one backend; a process with `ties` ends with this one.
 ///
 /// # Errors
 /// Why it could not be started, in words.
 pub(super) async fn start(
     plan: &DriverPlan,
     names: Names<'_>,
-    keeps: Option<&Path>,
+    ties: Option<&Ties>,
 ) -> Result<Started, String> {
     match plan {
-        DriverPlan::Process(plan) => process::start(plan, names, keeps).map(Started::Process),
+        DriverPlan::Process(plan) => process::start(plan, names, ties).await.map(Started::Process),
         DriverPlan::Docker(plan) => docker::start(plan, names).await.map(Started::Container),
         DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => {
             Err("this driver starts no single backends".to_owned())
@@ -104,8 +117,33 @@ pub(super) async fn set(plan: &DriverPlan, names: Names<'_>) -> Result<(), Strin
                 status => Err(format!("{url} answers {status}")),
             }
         }
-        DriverPlan::Process(_) | DriverPlan::Docker(_) | DriverPlan::Kubernetes { .. } => Ok(()),
+        DriverPlan::Kubernetes { namespace, deployment } => {
+            let of = Deployment { namespace, name: deployment };
+            kubernetes::set(&around_us()?, of, names.count).await
+        }
+        DriverPlan::Process(_) | DriverPlan::Docker(_) => Ok(()),
     }
+}
+
+/// How many there should be, of a driver that knows.
+pub(super) async fn count(plan: &DriverPlan) -> Option<Result<u32, String>> {
+    match plan {
+        DriverPlan::Kubernetes { namespace, deployment } => {
+            let of = Deployment { namespace, name: deployment };
+            Some(match around_us() {
+                Ok(api) => kubernetes::count(&api, of).await,
+                Err(why) => Err(why),
+            })
+        }
+        DriverPlan::Process(_)
+        | DriverPlan::Docker(_)
+        | DriverPlan::Exec(_)
+        | DriverPlan::Webhook { .. } => None,
+    }
+}
+
+fn around_us() -> Result<Kubernetes, String> {
+    Kubernetes::around_us().map_err(|error| error.to_string())
 }
 
 async fn run(command: &[String], names: Names<'_>) -> Result<(), String> {

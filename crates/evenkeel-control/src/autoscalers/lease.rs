@@ -1,42 +1,75 @@
-//! Which of several balancers scales: the one that has locked a file.
+//! Which of several balancers scales: the one that has locked a file, or has a key in Redis.
+
+mod redis;
+mod resp;
 
 use evenkeel_core::autoscale::LeasePlan;
+use redis::{RedisLease, Times};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use tokio::task::JoinHandle;
 
 /// Whether this process scales.
-#[derive(Default)]
 pub(super) struct Lease {
-    of: Option<PathBuf>,
-    locked: Option<File>,
-    needed: bool,
+    of: LeasePlan,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Nobody else scales.
+    Alone,
+    /// The file, while it is locked by us.
+    File(Option<File>),
+    /// The key of this pool.
+    Redis(RedisLease),
 }
 
 impl Lease {
-    /// Tries to get what the plan asks for; what is held stays held until the process ends.
-    pub(super) fn renew(&mut self, plan: &LeasePlan) {
-        let wanted = match plan {
-            LeasePlan::Alone => None,
-            LeasePlan::File(file) => Some(file),
-            // `check` refuses it.
-            LeasePlan::Redis(_) => {
-                self.needed = true;
-                return;
+    /// Of a pool; tried for from the first `renew` on.
+    pub(super) fn of(plan: &LeasePlan, pool: &str) -> Lease {
+        let kind = match plan {
+            LeasePlan::Alone => Kind::Alone,
+            LeasePlan::File(_) => Kind::File(None),
+            LeasePlan::Redis(redis) => {
+                Kind::Redis(RedisLease::seek(redis.clone(), pool, Times::default()))
             }
         };
-        self.needed = wanted.is_some();
-        if self.of.as_ref() != wanted {
-            self.locked = None;
-            self.of = wanted.cloned();
+        Lease { of: plan.clone(), kind }
+    }
+
+    /// Tries to get what the plan asks for; a file that is held stays held until the process ends.
+    pub(super) fn renew(&mut self, plan: &LeasePlan, pool: &str) {
+        if self.of != *plan {
+            *self = Lease::of(plan, pool);
         }
-        if let (Some(file), None) = (wanted, &self.locked) {
-            self.locked = lock(file);
+        if let (LeasePlan::File(file), Kind::File(locked @ None)) = (plan, &mut self.kind) {
+            *locked = lock(file);
         }
     }
 
     pub(super) fn is_held(&self) -> bool {
-        !self.needed || self.locked.is_some()
+        match &self.kind {
+            Kind::Alone => true,
+            Kind::File(locked) => locked.is_some(),
+            Kind::Redis(lease) => lease.is_held(),
+        }
+    }
+
+    /// Why it is not known whose it is, if that is so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Redis(lease) => lease.trouble(),
+            Kind::Alone | Kind::File(_) => None,
+        }
+    }
+
+    /// Gives it up, so that another one need not wait: at the end of the task, if there is one.
+    pub(super) fn give_up(self) -> Option<JoinHandle<()>> {
+        match self.kind {
+            Kind::Redis(lease) => Some(lease.give_up()),
+            Kind::Alone | Kind::File(_) => None,
+        }
     }
 }
 
@@ -55,19 +88,19 @@ mod tests {
     fn one_of_two_holds_it_and_the_other_takes_over() {
         let folder = tempfile::tempdir().unwrap();
         let plan = LeasePlan::File(folder.path().join("lease"));
-        let (mut one, mut other) = (Lease::default(), Lease::default());
-        one.renew(&plan);
-        other.renew(&plan);
+        let (mut one, mut other) = (Lease::of(&plan, "web"), Lease::of(&plan, "web"));
+        one.renew(&plan, "web");
+        other.renew(&plan, "web");
         assert_eq!((one.is_held(), other.is_held()), (true, false));
         drop(one);
-        other.renew(&plan);
+        other.renew(&plan, "web");
         assert!(other.is_held());
     }
 
     #[test]
     fn who_needs_none_has_it() {
-        let mut lease = Lease::default();
-        lease.renew(&LeasePlan::Alone);
+        let mut lease = Lease::of(&LeasePlan::Alone, "web");
+        lease.renew(&LeasePlan::Alone, "web");
         assert!(lease.is_held());
     }
 }

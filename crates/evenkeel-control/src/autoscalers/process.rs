@@ -1,22 +1,24 @@
 //! Backends as processes of this machine.
 
+use super::Ties;
 use super::driver::Names;
 use evenkeel_core::autoscale::ProcessPlan;
-use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Between being asked to end and being made to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// The hidden command that ties a process to ours.
-const TIE: &str = "tied-process";
+/// The hidden command that guards a process.
+const GUARD: &str = "tied-process";
+/// Bytes of what a guard says.
+const MAX_SAID_BYTES: u64 = 4096;
 
 /// A process that was started by us, or by a former one of us.
 pub(super) struct Process {
@@ -24,38 +26,63 @@ pub(super) struct Process {
     pub(super) port: u16,
     /// When it began, as the kernel counts: another process of the same number has another.
     pub(super) began: u64,
+    /// The process or its guard, if we have started it.
     child: Option<Child>,
 }
 
-/// Starts a process on a free port. One that is written down outlives us; one that is not ends with
-/// us, however we end.
+/// Starts a process on a free port. One that is tied ends with us, however we end; one that is not
+/// outlives us, and is written down by the caller.
 ///
 /// # Errors
 /// No port is free, or the program cannot be started.
-pub(super) fn start(
+pub(super) async fn start(
     plan: &ProcessPlan,
     names: Names<'_>,
-    keeps: Option<&Path>,
+    ties: Option<&Ties>,
 ) -> Result<Process, String> {
     let port = free_port(plan, names.port)?;
     let names = Names { port, ..names };
     let words: Vec<String> = plan.command.iter().map(|word| names.fill(word)).collect();
     let (program, arguments) = words.split_first().ok_or("the command is empty")?;
-    let mut command = match (keeps, std::env::current_exe()) {
-        (None, Ok(own)) => {
-            let mut tied = Command::new(own);
-            tied.arg(TIE).arg("--").arg(program);
-            tied
+    let cannot = |error: io::Error| format!("{program}: {error}");
+    let guard = match (ties, std::env::current_exe()) {
+        (Some(ties), Ok(own)) => Some((own, ties.reader().map_err(cannot)?)),
+        (None, _) | (Some(_), Err(_)) => None,
+    };
+    let mut command = match guard {
+        Some((own, tie)) => {
+            let mut guard = Command::new(own);
+            guard.arg(GUARD).arg("--").arg(program).stdin(tie).stdout(Stdio::piped());
+            guard
         }
-        (None, Err(_)) | (Some(_), _) => Command::new(program),
+        None => {
+            let mut command = Command::new(program);
+            // Our stdout has our own lines only.
+            command.stdin(Stdio::null()).stdout(io::stderr());
+            command
+        }
     };
     command.args(arguments).env("PORT", port.to_string());
     command.envs(plan.env.iter().map(|(name, value)| (name, names.fill(value))));
-    // Our stdout has our own lines only.
-    command.stdin(Stdio::null()).stdout(io::stderr()).process_group(0);
-    let child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
-    let pid = child.id();
+    let mut child = command.process_group(0).spawn().map_err(cannot)?;
+    let pid = match child.stdout.take() {
+        None => child.id(),
+        Some(said) => guarded(said).await.map_err(|why| format!("{program}: {why}"))?,
+    };
     Ok(Process { pid, port, began: began(pid).unwrap_or(0), child: Some(child) })
+}
+
+/// The process that a guard has started.
+async fn guarded(said: ChildStdout) -> Result<u32, String> {
+    let mut line = String::new();
+    let reading = tokio::task::spawn_blocking(move || {
+        // The guard closes it at once, or ends.
+        let read = BufReader::new(said).take(MAX_SAID_BYTES).read_line(&mut line);
+        read.map(|_| line)
+    });
+    let said = reading.await.map_err(|error| error.to_string())?;
+    let line = said.map_err(|error| error.to_string())?;
+    line.trim().parse().map_err(|_| line.trim().to_owned())
 }
 
 /// A port that nobody listens on; `after` is the one that was given last.
@@ -77,34 +104,33 @@ impl Process {
     }
 
     pub(super) fn lives(&mut self) -> bool {
-        match &mut self.child {
-            Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => began(self.pid) == Some(self.began),
-        }
+        let ended = self.child.as_mut().is_some_and(|it| !matches!(it.try_wait(), Ok(None)));
+        let is_own = self.child.as_ref().is_some_and(|child| child.id() == self.pid);
+        if is_own { !ended } else { began(self.pid) == Some(self.began) }
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended just now.
-            let _ = kill_process_group(pid, signal);
-        }
+        send(self.pid, signal);
     }
 
     pub(super) async fn stop(mut self) {
-        if !self.lives() {
-            return;
-        }
-        self.signal(Signal::TERM);
         let until = Instant::now() + STOP_TIMEOUT;
+        if self.lives() {
+            self.signal(Signal::TERM);
+        }
         while self.lives() && Instant::now() < until {
             sleep(STOP_POLL).await;
         }
         if self.lives() {
             self.signal(Signal::KILL);
             sleep(STOP_POLL).await;
-            // Its end is taken note of.
-            let _ = self.lives();
+        }
+        // Its end is taken note of, and that of its guard.
+        while self.child.as_mut().is_some_and(|it| matches!(it.try_wait(), Ok(None))) {
+            if Instant::now() >= until + STOP_TIMEOUT {
+                return;
+            }
+            sleep(STOP_POLL).await;
         }
     }
 }
@@ -119,15 +145,56 @@ fn began(pid: u32) -> Option<u64> {
     (state != "Z" && state != "X").then_some(began)
 }
 
-/// Becomes another program that gets SIGTERM when the process that started it ends.
+/// To a process and those that it has started.
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended just now.
+        let _ = kill_process_group(pid, signal);
+    }
+}
+
+/// Guards a program: starts it, tells its number on stdout, and ends it when stdin ends. Returns
+/// when it has ended.
 ///
 /// # Errors
-/// The program cannot be started; otherwise it does not return.
-pub fn die_with_parent(words: &[String]) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::TERM))?;
+/// The program cannot be started.
+pub fn guard(words: &[String]) -> io::Result<()> {
+    enum News {
+        Ended,
+        Alone,
+    }
     let (program, arguments) =
         words.split_first().ok_or_else(|| io::Error::other("the command is empty"))?;
-    Err(Command::new(program).args(arguments).exec())
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(io::stderr()).process_group(0);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            writeln!(io::stdout(), "{error}")?;
+            return Err(error);
+        }
+    };
+    let pid = child.id();
+    writeln!(io::stdout(), "{pid}")?;
+    let (tell, news) = std::sync::mpsc::sync_channel(2);
+    let told = tell.clone();
+    std::thread::spawn(move || {
+        // Nothing is ever written: it ends, or breaks, with the last evenkeel.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let _ = told.send(News::Alone);
+    });
+    std::thread::spawn(move || {
+        let _ = child.wait();
+        let _ = tell.send(News::Ended);
+    });
+    if let Ok(News::Alone) = news.recv() {
+        send(pid, Signal::TERM);
+        if news.recv_timeout(STOP_TIMEOUT).is_err() {
+            send(pid, Signal::KILL);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -149,8 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_is_started_found_again_and_stopped() {
-        let keeps = Some(Path::new("/nowhere"));
-        let mut started = start(&plan(&["sleep", "60"]), NAMES, keeps).unwrap();
+        let mut started = start(&plan(&["sleep", "60"]), NAMES, None).await.unwrap();
         assert!(started.lives());
         let mut again = Process::adopt(started.pid, started.port, started.began).unwrap();
         assert!(again.lives());
@@ -159,10 +225,9 @@ mod tests {
         assert!(!again.lives());
     }
 
-    #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let keeps = Some(Path::new("/nowhere"));
-        let wrong = start(&plan(&["/no/such/program"]), NAMES, keeps);
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let wrong = start(&plan(&["/no/such/program"]), NAMES, None).await;
         assert!(wrong.err().unwrap().contains("/no/such/program"));
     }
 

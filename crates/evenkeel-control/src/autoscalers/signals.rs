@@ -2,15 +2,15 @@
 
 use super::Ground;
 use super::crew::Size;
-use evenkeel_core::autoscale::{AutoscalePlan, Signals};
+use evenkeel_core::autoscale::{AutoscalePlan, RECENT, Signals};
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The first status that is a failure.
 const FIRST_FAILURE_STATUS: u16 = 500;
-/// Seconds over which percentiles are taken.
-const RECENT: usize = 15;
+/// Looks back that percentiles are taken over: one a second.
+const LOOKS: u64 = RECENT.as_secs();
 
 /// Durations as they were, second by second.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Seen {
         let (p95, queue_wait) = self.recent(&totals);
         let backends = found.map_or(&[][..], |pool| &pool.backends);
         let in_flight = backends.iter().map(|backend| backend.in_flight()).sum();
-        let waiting = found.map_or(0, |pool| pool.waiting.len());
+        let waiting = found.map_or(0, |pool| pool.waiting.starts());
         let failed = |(code, _): &(u16, _)| *code >= FIRST_FAILURE_STATUS;
         let errors = totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
         let moving = ground.migrations.as_ref().is_some_and(|it| it.concerns(pool));
@@ -44,6 +44,7 @@ impl Seen {
             p95,
             ready: size.ready,
             starting: size.starting,
+            fixed: size.fixed,
             keeps: (moving && plan.max > 0).then(|| "traffic is moving: a migration".to_owned()),
         }
     }
@@ -60,7 +61,7 @@ impl Seen {
         let p95 = of(&totals.durations, older.map(|it| &it.0));
         let queue_wait = of(&totals.queue, older.map(|it| &it.1));
         self.past.push_back((totals.durations.clone(), totals.queue.clone()));
-        while self.past.len() > RECENT {
+        while self.past.len() as u64 > LOOKS {
             self.past.pop_front();
         }
         (p95, queue_wait)

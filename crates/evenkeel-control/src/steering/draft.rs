@@ -3,8 +3,10 @@
 use super::keep::{Keep, Worry};
 use super::revision::History;
 use super::{
-    Course, InForce, ReadFile, Rejected, State, Steering, Tally, configuration_of, unix_nanos,
+    Course, Edit, InForce, NewBackend, ReadFile, Rejected, State, Steering, Tally,
+    configuration_of, unix_nanos,
 };
+use crate::autoscalers::Standing;
 use arc_swap::ArcSwap;
 use evenkeel_config::{Configuration, Diagnostic};
 use evenkeel_core::plan::Plan;
@@ -57,6 +59,22 @@ impl Draft {
         };
         let (configuration, plan, warnings) = outcome?;
         Ok(Draft { read_file, state, configuration, plan, warnings, keep, history, worries })
+    }
+
+    /// With backends that another process has started. One that does not fit stays out.
+    #[must_use]
+    pub fn with_backends(mut self, standing: &[Standing]) -> Draft {
+        for Standing { pool, name, address } in standing {
+            let (name, address) = (Some(name.clone()), address.clone());
+            let backend = NewBackend { name, address, weight: None, admin: None };
+            let mut state = self.state.clone();
+            state.adjusted.push(Edit::AddBackend { pool: pool.to_string(), backend });
+            if let Ok((configuration, plan, warnings)) = checked(&state) {
+                (self.state, self.configuration) = (state, configuration);
+                (self.plan, self.warnings) = (plan, warnings);
+            }
+        }
+        self
     }
 
     /// The name of the file; `None` if there is none.

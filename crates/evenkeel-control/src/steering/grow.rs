@@ -2,6 +2,7 @@
 
 use super::{Edit, EditError, NewBackend, Steering};
 use crate::autoscalers::Grows;
+use evenkeel_api::Source;
 use std::time::Duration;
 
 impl Grows for Steering {
@@ -24,5 +25,11 @@ impl Grows for Steering {
             Ok(_) | Err(EditError::NotFound(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn grown(&self, pool: &str) -> Vec<String> {
+        let ours =
+            |((of, name), source)| (of == pool && source == Source::Autoscale).then_some(name);
+        self.sources().into_iter().filter_map(ours).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! How a pool grows and shrinks: a checked plan, every default filled in.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,7 +72,36 @@ pub enum LeasePlan {
     /// Whoever has locked this file.
     File(PathBuf),
     /// Whoever has the key in this Redis.
-    Redis(String),
+    Redis(RedisPlan),
+}
+
+/// Where a Redis is, and how it lets us in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisPlan {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Who logs in; `None` = the default user.
+    pub user: Option<String>,
+    /// Whether and with what.
+    pub password: Option<String>,
+    /// Number of its database.
+    pub database: u32,
+}
+
+/// Without what nobody else should know.
+impl fmt::Display for RedisPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "redis://{open}{}{close}:{}/{}", self.host, self.port, self.database)
+    }
+}
+
+impl fmt::Debug for RedisPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 /// What starts and stops backends. `{port}`, `{name}`, `{pool}` and `{count}` are filled in.

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Seconds that are kept at most, whatever the plan asks for.
 const MAX_SAMPLES: usize = 4_096;
 
+/// Time over which the percentiles of `Signals` are taken.
+pub const RECENT: Duration = Duration::from_secs(15);
+
 /// What is seen of a pool at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signals {
@@ -26,8 +29,18 @@ pub struct Signals {
     pub ready: u32,
     /// Backends that are on their way.
     pub starting: u32,
+    /// Of those that are ready: they are not ours, and stay.
+    pub fixed: u32,
     /// Why no backend may go now, if that is so.
     pub keeps: Option<String>,
+}
+
+/// Totals at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) at: Nanos,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,9 +113,10 @@ impl Samples {
 
 impl Sample {
     /// The same with what was counted from `before` on.
-    pub(super) fn counting(self, now: (u64, u64), before: (u64, u64)) -> Sample {
-        let requests = now.0.saturating_sub(before.0);
-        Sample { requests, errors: now.1.saturating_sub(before.1).min(requests), ..self }
+    pub(super) fn counting(self, now: Counted, before: Counted) -> Sample {
+        let requests = now.requests.saturating_sub(before.requests);
+        let errors = now.errors.saturating_sub(before.errors).min(requests);
+        Sample { span: now.at.duration_since(before.at), requests, errors, ..self }
     }
 
     pub(super) fn rps(&self) -> f64 {

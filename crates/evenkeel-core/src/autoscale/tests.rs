@@ -1,4 +1,6 @@
 use super::*;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 fn plan() -> AutoscalePlan {
     AutoscalePlan {
@@ -175,4 +177,153 @@ fn the_reason_names_signal_value_and_target() {
     let (_, decision) = &world.told[0];
     assert_eq!(decision.reason, "250.0ms in the queue, more than 100ms");
     assert!(decision.signals.contains(&("queue_wait_ms", 250.0)));
+}
+
+#[test]
+fn what_is_wanted_is_decided_once() {
+    // Nothing that is asked for ever comes.
+    let mut world = World::new(AutoscalePlan { min: 0, requests_per_interval: 20, ..plan() });
+    world.signals.ready = 0;
+    let mut told = 0;
+    for second in 1..=60 {
+        let signals = Signals { waiting: 3, requests: second * 10, ..world.signals.clone() };
+        told += usize::from(world.autoscaler.tick(at(second), &signals).is_some());
+    }
+    assert_eq!((told, world.autoscaler.desired()), (1, Some(1)));
+    assert!(world.autoscaler.held().is_some_and(|why| why.ends_with("1 are wanted already")));
+}
+
+#[test]
+fn a_backend_that_ended_by_itself_is_wanted_as_before() {
+    let mut world = World::new(AutoscalePlan { min: 2, ..plan() });
+    world.signals.ready = 2;
+    world.seconds(1, |_, _| {});
+    world.signals.ready = 1;
+    world.seconds(30, |_, _| {});
+    assert_eq!((world.steps(), world.autoscaler.desired()), (vec![], Some(2)));
+}
+
+#[test]
+fn what_somebody_else_wants_is_wanted() {
+    let mut world = World::new(plan());
+    world.seconds(200, |_, _| {});
+    world.signals.ready = 3;
+    world.autoscaler.adopt(3);
+    world.seconds(200, |_, _| {});
+    assert_eq!((world.steps(), world.autoscaler.desired()), (vec![], Some(3)));
+    world.seconds(115, |_, _| {});
+    assert_eq!(world.signals.ready, 2, "and looked at from then on");
+    world.autoscaler.adopt(9);
+    world.seconds(1, |_, _| {});
+    assert_eq!(world.signals.ready, 5, "within the bounds");
+}
+
+#[test]
+fn what_the_configuration_names_stays_and_counts_as_wanted() {
+    let mut world = World::new(plan());
+    (world.signals.ready, world.signals.fixed) = (3, 3);
+    world.seconds(600, |_, _| {});
+    assert_eq!((world.steps(), world.autoscaler.desired()), (vec![], Some(3)));
+}
+
+#[test]
+fn a_decision_shows_the_counts_that_its_reason_names() {
+    let mut panic = World::new(AutoscalePlan { in_flight: 10, max: 8, ..plan() });
+    panic.seconds(10, |second, signals| {
+        signals.in_flight = 45;
+        signals.requests = second * 100;
+    });
+    let (_, decision) = &panic.told[0];
+    let reason = "panic: twice the target over 6 s: 45.0 in flight, 10 per backend";
+    assert_eq!(decision.reason, reason);
+    assert!(decision.signals.contains(&("in_flight", 45.0)), "{decision:?}");
+    // Its window is shorter than the interval: it has what the reason says, not the interval's.
+    let up = ScaleUpPlan { step: 1, window: Duration::from_secs(5) };
+    let mut window = World::new(AutoscalePlan { rps: 10, up, ..plan() });
+    window.seconds(15, |second, signals| signals.requests += if second > 10 { 15 } else { 1 });
+    let (_, decision) = &window.told[0];
+    assert_eq!(decision.reason, "15.0 requests per second, 10 per backend");
+    assert!(decision.signals.contains(&("rps", 15.0)), "{decision:?}");
+    let mut interval = World::new(AutoscalePlan { requests_per_interval: 20, ..plan() });
+    interval.seconds(30, |_, signals| signals.requests += 2);
+    let (_, decision) = &interval.told[0];
+    assert!(decision.reason.starts_with("28 requests in the interval"), "{decision:?}");
+    assert!(decision.signals.contains(&("requests", 28.0)), "{decision:?}");
+    assert!(decision.signals.contains(&("rps", 2.0)), "{decision:?}");
+}
+
+#[test]
+fn the_wait_for_a_start_does_not_ask_for_more() {
+    let queue_wait = Duration::from_millis(100);
+    let mut world = World::new(AutoscalePlan { min: 0, queue_wait, ..plan() });
+    world.signals.ready = 0;
+    world.seconds(1, |_, signals| signals.waiting = 1);
+    // It took two seconds, which is in the percentiles for as long as they look back.
+    world.signals.waiting = 0;
+    world.seconds(15, |_, signals| signals.queue_wait = Duration::from_secs(2));
+    world.seconds(30, |_, signals| signals.queue_wait = Duration::ZERO);
+    assert_eq!(world.steps(), [(1, 1)]);
+    world.seconds(15, |_, signals| signals.queue_wait = Duration::from_millis(250));
+    assert_eq!(world.signals.ready, 2);
+}
+
+/// A pool in one second of a random run.
+#[derive(Clone, Debug)]
+struct Moment {
+    arrivals: u32,
+    /// Whether what is started now fails.
+    fails: bool,
+}
+
+fn moment() -> impl Strategy<Value = Moment> {
+    let arrivals = prop_oneof![3 => Just(0u32), 1 => 1u32..5];
+    (arrivals, prop::bool::weighted(0.3)).prop_map(|(arrivals, fails)| Moment { arrivals, fails })
+}
+
+proptest! {
+    /// A pool that may have no backend: whoever waits gets one, what is idle goes, and no decision
+    /// says what is so already.
+    #[test]
+    fn a_pool_that_sleeps_wakes_for_everybody_and_falls_asleep_again(
+        moments in vec(moment(), 1..200),
+        start_time in 1u32..10,
+    ) {
+        let down = ScaleDownPlan { after: Duration::from_secs(30), ..plan().down };
+        let plan = AutoscalePlan { min: 0, max: 3, in_flight: 5, down, ..plan() };
+        let mut autoscaler = Autoscaler::new(plan, at(0));
+        let mut signals = Signals::default();
+        let mut left = 0;
+        let quiet = std::iter::repeat_n(Moment { arrivals: 0, fails: false }, 600);
+        for (second, moment) in moments.into_iter().chain(quiet).enumerate() {
+            let now = at(second as u64 + 1);
+            signals.in_flight = 0;
+            if signals.ready == 0 {
+                signals.waiting += moment.arrivals;
+            } else {
+                signals.in_flight = std::mem::take(&mut signals.waiting) + moment.arrivals;
+                signals.requests += u64::from(signals.in_flight);
+            }
+            if let Some(decision) = autoscaler.tick(now, &signals) {
+                prop_assert_ne!(decision.from, decision.to);
+                prop_assert!(decision.to <= 3);
+                prop_assert!(decision.to > 0 || signals.waiting + signals.in_flight == 0);
+            }
+            let desired = autoscaler.desired().unwrap_or_default();
+            prop_assert!(signals.waiting == 0 || desired > 0, "somebody waits for nothing");
+            // The driver: one at a time, which may fail and is then tried again.
+            if signals.ready > desired {
+                signals.ready = desired;
+            }
+            if signals.starting > 0 {
+                left -= 1;
+                if left == 0 {
+                    signals.starting = 0;
+                    signals.ready += u32::from(!moment.fails);
+                }
+            } else if signals.ready < desired {
+                (signals.starting, left) = (1, start_time);
+            }
+        }
+        prop_assert_eq!((signals.ready, signals.waiting, autoscaler.desired()), (0, 0, Some(0)));
+    }
 }

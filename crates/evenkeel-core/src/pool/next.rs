@@ -88,10 +88,7 @@ impl Pool {
             cursor: Arc::clone(&self.cursor),
             news: Arc::clone(&self.news),
         };
-        let next = Pool::of((plan.clone(), backends), cookie_keys, parts, now);
-        // Whoever came has room for those who wait.
-        (0..next.waiting.len()).for_each(|_| next.waiting.call_next());
-        Arc::new(next)
+        Arc::new(Pool::of((plan.clone(), backends), cookie_keys, parts, now))
     }
 
     fn backends_for(&self, plan: &PoolPlan, now: Nanos) -> Vec<Arc<Backend>> {

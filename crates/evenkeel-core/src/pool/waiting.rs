@@ -1,6 +1,6 @@
 //! Where requests wait while every backend has its `connections.max`; shared by the workers.
 
-use crate::queue::{Place, Queue, Refusal, Ticket};
+use crate::queue::{Place, Queue, Refusal, Stand, Ticket};
 use crate::time::Nanos;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,12 @@ pub struct WaitingRoom {
     queue: Mutex<Queue<Waker>>,
     /// So that nobody takes the lock when nobody waits.
     count: AtomicUsize,
+    /// Of these, requests that wait for a first backend.
+    starts: AtomicUsize,
+    /// Requests that ever did.
+    started: AtomicU64,
+    /// Who is to be told when one comes.
+    alarm: Mutex<Option<Waker>>,
     /// The latest time that anyone here has told.
     latest: AtomicU64,
 }
@@ -22,6 +28,9 @@ impl WaitingRoom {
         WaitingRoom {
             queue: Mutex::new(Queue::new(max, timeout)),
             count: AtomicUsize::new(0),
+            starts: AtomicUsize::new(0),
+            started: AtomicU64::new(0),
+            alarm: Mutex::default(),
             latest: AtomicU64::new(0),
         }
     }
@@ -49,6 +58,43 @@ impl WaitingRoom {
         self.with(now, |queue| queue.join(now, deadline, waker.clone()))
     }
 
+    /// Takes a place in the buffer of a pool that was scaled to zero, and calls for a backend.
+    ///
+    /// # Errors
+    /// There are `max` already.
+    pub fn join_start(
+        &self,
+        now: Nanos,
+        deadline: Nanos,
+        waker: &Waker,
+        max: usize,
+    ) -> Result<Ticket, Refusal> {
+        let ticket = self.with(now, |queue| queue.join_start(now, deadline, waker.clone(), max))?;
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner).take();
+        alarm.into_iter().for_each(Waker::wake);
+        Ok(ticket)
+    }
+
+    /// Requests that wait for a first backend.
+    pub fn starts(&self) -> usize {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    /// Requests that ever waited for a first backend.
+    pub fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// Wakes this one with the next request that waits for a first backend; whoever asks looks at
+    /// `starts` afterwards, so that none is missed.
+    pub fn set_alarm(&self, waker: &Waker) {
+        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarm.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            *alarm = Some(waker.clone());
+        }
+    }
+
     /// What has become of a ticket; it is woken when that changes.
     pub fn poll(&self, ticket: Ticket, now: Nanos, waker: &Waker) -> Place {
         self.with(now, |queue| {
@@ -73,10 +119,9 @@ impl WaitingRoom {
         }
     }
 
-    /// Called in vain: waits again where it stood (since and until when), and the next after it is
-    /// called.
-    pub fn pass_on(&self, ticket: Ticket, times: (Nanos, Nanos), now: Nanos, waker: &Waker) {
-        let next = self.with(now, |queue| queue.pass_on(ticket, times, now, waker.clone()));
+    /// Called in vain: waits again where and as it stood, and the next after it is called.
+    pub fn pass_on(&self, ticket: Ticket, stand: Stand, now: Nanos, waker: &Waker) {
+        let next = self.with(now, |queue| queue.pass_on(ticket, stand, now, waker.clone()));
         next.into_iter().for_each(Waker::wake);
     }
 
@@ -98,6 +143,7 @@ impl WaitingRoom {
             self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut queue);
         self.count.store(queue.places(), Ordering::Relaxed);
+        self.starts.store(queue.starts(), Ordering::Relaxed);
         fence(Ordering::SeqCst);
         result
     }

@@ -148,6 +148,48 @@ fn a_queue_that_was_empty_once_is_patient_again() {
     assert_eq!(queue.poll(third, at(2199)), Place::Waiting, "nobody waited before it");
 }
 
+#[test]
+fn who_waits_for_a_first_backend_has_all_its_time_and_its_own_bound() {
+    let mut queue = Queue::new(2, ms(1000));
+    let hold = |queue: &mut Queue<u32>, now: u64, waker: u32| {
+        queue.join_start(at(now), at(now + 30_000), waker, 3)
+    };
+    let held: Vec<Ticket> =
+        (0..3_u32).map(|one| hold(&mut queue, u64::from(one), one).expect("room")).collect();
+    assert_eq!(hold(&mut queue, 5, 9), Err(Refusal::Full));
+    assert_eq!(queue.starts(), 3);
+    // Long after `timeout` nobody has run out of time, and nobody is hurried.
+    assert!(queue.expired(at(20_000)).is_empty());
+    // Those who come when there is a backend line up behind, in the bound of the queue.
+    let late = join(&mut queue, at(20_000), 3);
+    join(&mut queue, at(20_000), 4);
+    assert_eq!(queue.join(at(20_000), Nanos::NEVER, 5), Err(Refusal::Full));
+    assert_eq!(queue.call_next(at(20_001)), Some(0));
+    assert_eq!(queue.poll(held[0], at(20_001)), Place::Called);
+    let stand = Stand { joined: at(0), deadline: at(30_000), stay: Stay::Start };
+    assert_eq!(queue.pass_on(held[0], stand, at(20_001), 0), Some(1), "it waits where it stood");
+    assert_eq!(queue.starts(), 3);
+    assert_eq!(queue.leave(held[1], at(20_002)), Some(0), "and is called before all others");
+    assert_eq!(queue.poll(held[0], at(20_002)), Place::Called);
+    assert_eq!(queue.call_next(at(20_003)), Some(2));
+    assert_eq!(queue.poll(held[2], at(20_003)), Place::Called);
+    assert_eq!(queue.starts(), 0);
+    // From here on the queue's own time counts, and it is not a standing one.
+    assert_eq!(queue.poll(late, at(20_900)), Place::Waiting);
+    assert_eq!(queue.poll(late, at(21_000)), Place::TimedOut);
+}
+
+#[test]
+fn a_start_that_does_not_come_ends_at_the_deadline() {
+    let mut queue = queue();
+    let ticket = queue.join_start(at(0), at(2_000), 7, 1).expect("room");
+    assert_eq!(queue.poll(ticket, at(1_999)), Place::Waiting);
+    assert_eq!(queue.expired(at(2_000)), [7]);
+    assert_eq!(queue.poll(ticket, at(2_000)), Place::TimedOut);
+    assert_eq!(queue.starts(), 0);
+    assert!(queue.join_start(at(2_001), at(4_000), 8, 1).is_ok(), "its place is free again");
+}
+
 /// What is done with the queue in a random run. Who is meant is drawn from those in the queue.
 #[derive(Clone, Debug)]
 enum Act {

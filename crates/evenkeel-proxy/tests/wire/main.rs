@@ -33,6 +33,7 @@ mod retries;
 mod routing;
 mod sessions;
 mod stage;
+mod starting;
 mod tracing;
 mod trust;
 mod upgrade;

@@ -46,10 +46,10 @@ impl Stage {
 }
 
 /// Ends what the old program has started; the test's own child ends with its handle.
-struct Successor(i32);
+pub(crate) struct Successor(pub(crate) i32);
 
 impl Successor {
-    fn of(balancer: &mut Program) -> Successor {
+    pub(crate) fn of(balancer: &mut Program) -> Successor {
         let pid = balancer.event("handed_over")["pid"].as_i64().expect("a number");
         Successor(i32::try_from(pid).expect("a process"))
     }

@@ -15,6 +15,7 @@ mod profiling;
 mod program;
 mod recording;
 mod reload;
+mod scaling;
 mod serving;
 mod steering;
 mod surviving;

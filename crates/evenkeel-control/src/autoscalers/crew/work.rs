@@ -1,0 +1,437 @@
+//! What a crew does, look by look.
+
+use super::super::driver::{self, Names, Started};
+use super::super::keep::{self, KeptProcess};
+use super::super::process::Process;
+use super::super::sight::is_healthy;
+use super::super::{Ground, docker};
+use super::{Orders, Size, Told};
+use crate::numbers::unix_nanos;
+use evenkeel_core::autoscale::{AutoscalePlan, DriverPlan};
+use evenkeel_core::plan::{AdminState, HealthPlan, LogLevel};
+use evenkeel_core::record::{Event, EventValue};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// How often a crew looks after its backends.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often a driver that knows the count is asked for it.
+const RECOUNT: Duration = Duration::from_secs(10);
+/// Pause after a first failure; doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+enum Stage {
+    Starting { since: Instant, good: u32 },
+    Serving,
+    Leaving { until: Instant },
+}
+
+struct Member {
+    name: String,
+    started: Started,
+    stage: Stage,
+}
+
+/// What a crew does.
+pub(super) struct Work {
+    ground: Ground,
+    pool: Arc<str>,
+    told: Arc<Mutex<Told>>,
+    members: Vec<Member>,
+    /// Of the last name that was given.
+    number: u32,
+    last_port: u16,
+    /// The count that was told to a driver that starts no single backends.
+    said: Option<u32>,
+    /// When it is asked for.
+    recount_at: Instant,
+    failures: u32,
+    rest_until: Instant,
+}
+
+impl Work {
+    pub(super) fn new(ground: Ground, pool: Arc<str>, told: Arc<Mutex<Told>>) -> Work {
+        Work {
+            ground,
+            pool,
+            told,
+            members: Vec::new(),
+            number: 0,
+            last_port: 0,
+            said: None,
+            recount_at: Instant::now() + RECOUNT,
+            failures: 0,
+            rest_until: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        mut orders: watch::Receiver<Orders>,
+        mut ended: oneshot::Receiver<()>,
+    ) {
+        let first = orders.borrow().plan.clone();
+        self.take_up(&first).await;
+        for name in self.ground.grows.grown(&self.pool) {
+            if !self.members.iter().any(|member| member.name == name) {
+                // It ended before it was found again; it may have been removed already.
+                let _ = self.ground.grows.remove(&self.pool, &name, Duration::ZERO);
+            }
+        }
+        self.tell();
+        loop {
+            tokio::select! {
+                // Whoever drops us without a word leaves what runs to another process.
+                told = &mut ended => return if told.is_ok() { self.end_all().await },
+                () = sleep(LOOK) => {}
+                // A dropped sender sends the end, too.
+                Ok(()) = orders.changed() => {}
+            }
+            let now = orders.borrow_and_update().clone();
+            self.look(&now).await;
+        }
+    }
+
+    /// What a former process has started goes on.
+    async fn take_up(&mut self, plan: &AutoscalePlan) {
+        let left = self.ground.ties.take_left(&self.pool).unwrap_or_else(|| {
+            let file = self.ground.state_dir.as_ref().map(|it| keep::file(it, &self.pool));
+            file.map_or_else(Vec::new, |file| keep::read(&file))
+        });
+        let found = left.into_iter().filter_map(|kept| {
+            let process = Process::adopt(kept.pid, kept.port, kept.began)?;
+            Some((kept.name, process))
+        });
+        match &plan.driver {
+            DriverPlan::Process(_) => {
+                found.for_each(|(name, process)| self.adopt(name, Started::Process(process)));
+                self.keep();
+            }
+            DriverPlan::Docker(docker_plan) => {
+                end_all(found.map(|(_, process)| Started::Process(process))).await;
+                self.keep();
+                match docker::found(docker_plan, &self.pool).await {
+                    Ok(containers) => {
+                        for container in containers {
+                            self.adopt(container.name.clone(), Started::Container(container));
+                        }
+                    }
+                    Err(why) => self.fail(why),
+                }
+            }
+            DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => {
+                end_all(found.map(|(_, process)| Started::Process(process))).await;
+                self.keep();
+                self.recount(plan).await;
+            }
+        }
+    }
+
+    fn adopt(&mut self, name: String, started: Started) {
+        let number = name.rsplit('-').next().and_then(|it| it.parse().ok()).unwrap_or(0);
+        self.number = self.number.max(number);
+        let snapshot = self.ground.numbers.snapshot();
+        let pool = snapshot.plan.pools.iter().find(|pool| pool.name == self.pool);
+        let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
+        // Those that took traffic are in the pool already.
+        let stage = if backends.any(|backend| *backend.name == *name) {
+            Stage::Serving
+        } else {
+            Stage::Starting { since: Instant::now(), good: 0 }
+        };
+        self.members.push(Member { name, started, stage });
+    }
+
+    async fn look(&mut self, orders: &Orders) {
+        self.bury().await;
+        if Instant::now() >= self.recount_at {
+            self.recount(&orders.plan).await;
+        }
+        self.follow(&orders.plan);
+        self.advance(&orders.plan).await;
+        self.part().await;
+        if let Some(wanted) = orders.wanted {
+            if driver::starts_each(&orders.plan.driver) {
+                self.staff(&orders.plan, wanted).await;
+            } else {
+                self.say(&orders.plan, wanted).await;
+            }
+        }
+        self.tell();
+    }
+
+    /// Those that have ended by themselves are gone from the pool at once.
+    async fn bury(&mut self) {
+        let mut at = 0;
+        while at < self.members.len() {
+            if self.members[at].started.lives().await {
+                at += 1;
+                continue;
+            }
+            let gone = self.members.remove(at);
+            if !matches!(gone.stage, Stage::Starting { .. }) {
+                // It may have been removed already.
+                let _ = self.ground.grows.remove(&self.pool, &gone.name, Duration::ZERO);
+            }
+            if !matches!(gone.stage, Stage::Leaving { .. }) {
+                self.fail(format!("{} has ended by itself", gone.name));
+            }
+            gone.started.stop().await;
+            self.keep();
+        }
+    }
+
+    /// Those that somebody else has removed are not needed.
+    fn follow(&mut self, plan: &AutoscalePlan) {
+        let snapshot = self.ground.numbers.snapshot();
+        let pool = snapshot.plan.pools.iter().find(|pool| pool.name == self.pool);
+        let Some(pool) = pool else { return };
+        let until = Instant::now() + plan.down.drain_timeout;
+        for member in &mut self.members {
+            let is_there = pool.backends.iter().any(|backend| *backend.name == *member.name);
+            if matches!(member.stage, Stage::Serving) && !is_there {
+                member.stage = Stage::Leaving { until };
+            }
+        }
+    }
+
+    /// Those that are healthy take traffic; those that are not in time are ended.
+    async fn advance(&mut self, plan: &AutoscalePlan) {
+        let health = self.health();
+        let patience = driver::start_timeout(&plan.driver);
+        let mut late = Vec::new();
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
+            let Stage::Starting { since, good } = &mut member.stage else { continue };
+            let address = member.started.address();
+            *good = if is_healthy(&health, &address).await { *good + 1 } else { 0 };
+            if *good >= health.healthy_threshold.max(1) {
+                let name = member.name.clone();
+                match self.ground.grows.add(&self.pool, &name, &address) {
+                    Ok(()) => {
+                        self.members[at].stage = Stage::Serving;
+                        self.failures = 0;
+                        self.trouble(None);
+                        self.keep();
+                    }
+                    Err(why) => {
+                        self.trouble(Some(why));
+                        late.push(name);
+                    }
+                }
+            } else if since.elapsed() > patience {
+                late.push(member.name.clone());
+            }
+        }
+        for name in late {
+            self.fail(format!("{name} is not healthy after {patience:?}"));
+            self.dismiss(&name).await;
+        }
+    }
+
+    fn health(&self) -> HealthPlan {
+        let snapshot = self.ground.numbers.snapshot();
+        let pool = snapshot.plan.pools.iter().find(|pool| pool.name == self.pool);
+        let bare = || evenkeel_core::plan::PoolPlan::bare(&self.pool, Vec::new()).health;
+        pool.map_or_else(bare, |pool| pool.health.clone())
+    }
+
+    /// Those that leave are ended once nothing runs on them.
+    async fn part(&mut self) {
+        let snapshot = self.ground.numbers.snapshot();
+        let pool = snapshot.pools.iter().find(|pool| pool.plan.name == self.pool);
+        let busy = |name: &str| {
+            let backends = pool.map_or(&[][..], |pool| &pool.backends);
+            let found = backends.iter().find(|backend| *backend.plan.name == *name);
+            found.is_some_and(|backend| backend.in_flight() > 0)
+        };
+        let done = |member: &Member| {
+            matches!(member.stage, Stage::Leaving { until }
+                if Instant::now() >= until || !busy(&member.name))
+        };
+        let names: Vec<String> =
+            self.members.iter().filter(|it| done(it)).map(|it| it.name.clone()).collect();
+        for name in names {
+            self.dismiss(&name).await;
+        }
+    }
+
+    async fn dismiss(&mut self, name: &str) {
+        if let Some(at) = self.members.iter().position(|member| member.name == name) {
+            let member = self.members.remove(at);
+            member.started.stop().await;
+            self.keep();
+        }
+    }
+
+    /// Starts what is missing, one at a time; lets go of what is too many, the newest first.
+    async fn staff(&mut self, plan: &AutoscalePlan, wanted: u32) {
+        let fixed = self.fixed();
+        let wanted_here = usize::try_from(wanted.saturating_sub(fixed)).unwrap_or(usize::MAX);
+        let staying = |member: &&Member| !matches!(member.stage, Stage::Leaving { .. });
+        let here = self.members.iter().filter(staying).count();
+        if here < wanted_here && Instant::now() >= self.rest_until {
+            self.start(plan).await;
+        }
+        for _ in wanted_here..here {
+            let newest = self.members.iter().rposition(|it| staying(&it));
+            let Some(at) = newest else { break };
+            let name = self.members[at].name.clone();
+            if matches!(self.members[at].stage, Stage::Starting { .. }) {
+                self.dismiss(&name).await;
+                continue;
+            }
+            let drain = plan.down.drain_timeout;
+            // It may have been removed already.
+            let _ = self.ground.grows.remove(&self.pool, &name, drain);
+            self.members[at].stage = Stage::Leaving { until: Instant::now() + drain };
+        }
+    }
+
+    async fn start(&mut self, plan: &AutoscalePlan) {
+        self.number += 1;
+        let name = format!("{}-auto-{}", self.pool, self.number);
+        let ties = Arc::clone(&self.ground.ties);
+        // What is written down is found again.
+        let ties = self.ground.state_dir.is_none().then_some(&*ties);
+        let count = u32::try_from(self.members.len() + 1).unwrap_or(u32::MAX);
+        let names = Names { pool: &self.pool, name: &name, port: self.last_port, count };
+        match driver::start(&plan.driver, names, ties).await {
+            Ok(started) => {
+                if let Started::Process(process) = &started {
+                    self.last_port = process.port;
+                }
+                let stage = Stage::Starting { since: Instant::now(), good: 0 };
+                self.members.push(Member { name, started, stage });
+                self.keep();
+            }
+            Err(why) => self.fail(why),
+        }
+    }
+
+    /// Asks a driver that knows it how many there should be: somebody else may have said so.
+    async fn recount(&mut self, plan: &AutoscalePlan) {
+        self.recount_at = Instant::now() + RECOUNT;
+        match driver::count(&plan.driver).await {
+            None => {}
+            Some(Ok(count)) => {
+                if self.said.is_some_and(|said| said != count) {
+                    self.told.lock().unwrap_or_else(PoisonError::into_inner).recounted =
+                        Some(count);
+                }
+                self.said = Some(count);
+            }
+            Some(Err(why)) => self.fail(why),
+        }
+    }
+
+    /// Tells a driver that starts no single backends how many there should be.
+    async fn say(&mut self, plan: &AutoscalePlan, count: u32) {
+        if self.said == Some(count) || Instant::now() < self.rest_until {
+            return;
+        }
+        let names = Names { pool: &self.pool, name: "", port: 0, count };
+        match driver::set(&plan.driver, names).await {
+            Ok(()) => {
+                self.said = Some(count);
+                self.failures = 0;
+                self.trouble(None);
+            }
+            Err(why) => self.fail(why),
+        }
+    }
+
+    /// Backends that the configuration names, and that may take traffic.
+    fn fixed(&self) -> u32 {
+        let snapshot = self.ground.numbers.snapshot();
+        let pool = snapshot.plan.pools.iter().find(|pool| pool.name == self.pool);
+        let ours = |name: &str| self.members.iter().any(|member| member.name == name);
+        let backends = pool.map_or(&[][..], |pool| &pool.backends);
+        let fixed = backends
+            .iter()
+            .filter(|backend| backend.admin == AdminState::Enabled && !ours(&backend.name));
+        u32::try_from(fixed.count()).unwrap_or(u32::MAX)
+    }
+
+    fn fail(&mut self, why: String) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(MAX_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.rest_until = Instant::now() + pause;
+        if let Some(events) = &self.ground.events {
+            events.emit(&Event {
+                unix_nanos: unix_nanos(),
+                level: LogLevel::Warn,
+                name: "autoscale_failed",
+                message: &why,
+                fields: &[
+                    ("pool", EventValue::Text(&self.pool)),
+                    ("pause_seconds", EventValue::Float(pause.as_secs_f64())),
+                ],
+            });
+        }
+        self.trouble(Some(why));
+    }
+
+    fn trouble(&self, why: Option<String>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).trouble = why;
+    }
+
+    fn tell(&self) {
+        let count = |wanted: fn(&Stage) -> bool| {
+            let found = self.members.iter().filter(|member| wanted(&member.stage)).count();
+            u32::try_from(found).unwrap_or(u32::MAX)
+        };
+        let serving = count(|stage| matches!(stage, Stage::Serving));
+        let starting = count(|stage| matches!(stage, Stage::Starting { .. }));
+        // Whoever is told a count has so many, whether the pool knows them or not.
+        let size = match self.said {
+            Some(said) => Size { ready: said, starting: 0, fixed: 0 },
+            None => {
+                let fixed = self.fixed();
+                Size { ready: fixed + serving, starting, fixed }
+            }
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.size = Some(size);
+        let serving = self.members.iter().filter(|it| matches!(it.stage, Stage::Serving));
+        told.serving = serving.map(|it| (it.name.clone(), it.started.address())).collect();
+        told.names = self.members.iter().map(|member| member.name.clone()).collect();
+    }
+
+    /// Writes down what may outlive us.
+    fn keep(&self) {
+        let kept = |member: &Member| match &member.started {
+            Started::Process(process) => Some(KeptProcess {
+                name: member.name.clone(),
+                pid: process.pid,
+                port: process.port,
+                began: process.began,
+                serving: matches!(member.stage, Stage::Serving),
+            }),
+            Started::Container(_) => None,
+        };
+        let all: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
+        if let Some(state_dir) = &self.ground.state_dir
+            && let Err(error) = keep::write(&keep::file(state_dir, &self.pool), &all)
+        {
+            self.trouble(Some(format!("{}: {error}", state_dir.display())));
+        }
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).kept = all;
+    }
+
+    async fn end_all(&mut self) {
+        end_all(std::mem::take(&mut self.members).into_iter().map(|it| it.started)).await;
+        self.keep();
+    }
+}
+
+/// All at a time.
+async fn end_all(started: impl Iterator<Item = Started>) {
+    let mut ending = JoinSet::new();
+    started.for_each(|one| drop(ending.spawn(one.stop())));
+    while ending.join_next().await.is_some() {}
+}

@@ -1,0 +1,253 @@
+//! Pools that have backends only while somebody asks for them.
+
+use crate::handover::Successor;
+use crate::program::{Program, Shell, backend_of, get};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what takes a few of the loop's seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(100);
+
+struct World {
+    balancer: Program,
+    shell: Shell,
+    address: String,
+    admin: String,
+}
+
+impl World {
+    fn new(file: &str) -> World {
+        World::again(Shell::new(), file)
+    }
+
+    /// In a folder where something may have been left.
+    fn again(shell: Shell, file: &str) -> World {
+        shell.write("config.yaml", file);
+        let mut balancer = shell.start(&["run", "--no-watch"]);
+        let event = balancer.event("started");
+        let text = |key: &str| event[key].as_str().expect("a text").to_owned();
+        let (address, admin) = (text("listeners"), text("admin"));
+        let address = address.split_once('=').expect("NAME=ADDRESS").1.to_owned();
+        let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{admin}"));
+        World { balancer, shell, address, admin }
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        self.shell.run(words).json()
+    }
+
+    fn wait_for(&self, words: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let document = self.json(words);
+            if holds(&document) {
+                return document;
+            }
+            assert!(Instant::now() < until, "{document:#}");
+            thread::park_timeout(POLL);
+        }
+    }
+
+    /// The value of a metric; `None` if there is no such line.
+    fn metric(&self, line: &str) -> Option<f64> {
+        let text = get(&self.admin, "/metrics");
+        let found = text.lines().find_map(|it| it.strip_prefix(line))?;
+        Some(found.trim().parse().expect("a number"))
+    }
+}
+
+/// The process that serves an address of ours.
+fn process_at(address: &str) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("Linux");
+    let pids = processes.filter_map(|it| it.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let serves = |pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        // Its guard has the same words, and more before them.
+        words.get(1) == Some(&&b"testserver"[..]) && words.contains(&address.as_bytes())
+    };
+    pids.into_iter().find(serves)
+}
+
+fn wait_for_end(address: &str) {
+    let until = Instant::now() + PATIENCE;
+    while process_at(address).is_some() {
+        assert!(Instant::now() < until, "an orphan serves {address}");
+        thread::park_timeout(POLL);
+    }
+}
+
+/// A pool that may have no backend, behind a listener of this kind.
+fn sleepy(listener: &str, health: &str, ports: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    format!(
+        "listeners: [{{ name: web, bind: \"127.0.0.1:0\"{listener} }}]\n\
+         pools:\n  - name: app\n    backends: []\n    \
+         health: {health}\n    \
+         autoscale:\n      min: 0\n      max: 1\n      interval: 1s\n      \
+         scale_down: {{ step: 1, after: 2s, every: 1s, drain_timeout: 5s }}\n      \
+         buffer: {{ requests: 100, timeout: 60s }}\n      \
+         driver: {{ type: process, ports: \"{ports}\", command: [\"{program}\", testserver, \
+         --listen, \"127.0.0.1:{{port}}\", --name, \"{{name}}\"] }}\n\
+         admin: {{ bind: \"127.0.0.1:0\" }}\n"
+    )
+}
+
+fn is_asleep(list: &Value) -> bool {
+    list["backends"].as_array().is_some_and(Vec::is_empty)
+}
+
+const BACKENDS: [&str; 3] = ["backend", "list", "--json"];
+
+#[test]
+fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
+    let world = World::new(&sleepy("", "{ interval: 200ms }", "22000-22499"));
+    assert!(is_asleep(&world.json(&BACKENDS)));
+    // Many at once, and each is served.
+    thread::scope(|scope| {
+        let asks = (0..20).map(|_| scope.spawn(|| get(&world.address, "/")));
+        for ask in asks.collect::<Vec<_>>() {
+            assert_eq!(backend_of(&ask.join().expect("an answer")), "app-auto-1");
+        }
+    });
+    let list = world.json(&BACKENDS);
+    assert_eq!(list["backends"][0]["source"], "autoscale", "{list:#}");
+    world.wait_for(&BACKENDS, is_asleep);
+    // Streams of HTTP/2 wait as well.
+    let url = format!("http://{}/", world.address);
+    let bench = world.shell.run(&["bench", "-http2", "-n", "50", "-c", "10", "-quiet", &url]);
+    assert_eq!(bench.code, 0, "{bench:?}");
+    world.wait_for(&BACKENDS, is_asleep);
+    let status = world.json(&["autoscale", "status", "--json"]);
+    let told: Vec<(u64, u64)> = status["autoscalers"][0]["decisions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| (it["from"].as_u64().expect("n"), it["to"].as_u64().expect("n")))
+        .collect();
+    assert_eq!(told, [(0, 1), (1, 0), (0, 1), (1, 0)], "{status:#}");
+    let buffered = world.metric("evenkeel_autoscale_buffered_total{pool=\"app\"}");
+    assert!(buffered.is_some_and(|count| count >= 21.0), "{buffered:?}");
+    assert_eq!(world.metric("evenkeel_autoscale_buffer_waiting{pool=\"app\"}"), Some(0.0));
+    let metrics = get(&world.admin, "/metrics");
+    let failed =
+        |line: &&str| line.starts_with("evenkeel_requests_total") && line.contains("code=\"5");
+    assert_eq!(metrics.lines().find(failed), None);
+}
+
+#[test]
+fn a_connection_waits_for_a_first_backend_too() {
+    let listener = ", protocol: tcp, pool: app";
+    let world = World::new(&sleepy(listener, "{ type: tcp, interval: 200ms }", "22500-22999"));
+    let mut stream = TcpStream::connect(&world.address).expect("it listens");
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    assert!(text.contains("app-auto-1"), "{text}");
+    drop(stream);
+    world.wait_for(&BACKENDS, is_asleep);
+}
+
+#[test]
+fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told() {
+    let file = sleepy("", "{ interval: 200ms }", "22000-22499")
+        .replace("timeout: 60s", "timeout: 2s")
+        .replace(env!("CARGO_BIN_EXE_evenkeel"), "/no/such/program");
+    let world = World::new(&file);
+    let answer = get(&world.address, "/");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("queue_timeout") && answer.contains("Retry-After"), "{answer}");
+    let status = world.wait_for(&["autoscale", "status", "--json"], |it| {
+        it["autoscalers"][0]["held"].as_str().is_some_and(|why| why.contains("/no/such/program"))
+    });
+    let decisions = status["autoscalers"][0]["decisions"].as_array().expect("a list").len();
+    assert_eq!(decisions, 1, "it is wanted once, however often it fails: {status:#}");
+}
+
+/// A pool with one backend at all times.
+fn steady(ports: &str, state_dir: &str) -> String {
+    let file = sleepy("", "{ interval: 200ms }", ports).replace("min: 0", "min: 1");
+    format!("{file}{state_dir}")
+}
+
+/// Waits for the one backend of the pool: its address, and its process.
+fn grown(world: &World) -> (String, u32) {
+    let list = world.wait_for(&BACKENDS, |it| it["backends"][0]["eligible"] == true);
+    let address = list["backends"][0]["address"].as_str().expect("a text").to_owned();
+    let process = process_at(&address).expect("its process");
+    (address, process)
+}
+
+fn decisions(world: &World) -> Vec<String> {
+    let status = world.json(&["autoscale", "status", "--json"]);
+    let decisions = status["autoscalers"][0]["decisions"].as_array().cloned().unwrap_or_default();
+    decisions.iter().map(|it| it["reason"].as_str().expect("a text").to_owned()).collect()
+}
+
+#[test]
+fn a_handover_hands_over_what_was_started() {
+    for (ports, state_dir) in [("23000-23249", ""), ("23250-23499", "state_dir: state\n")] {
+        let mut world = World::new(&steady(ports, state_dir));
+        let (address, process) = grown(&world);
+        world.balancer.signal(Signal::USR2);
+        let successor = Successor::of(&mut world.balancer);
+        for _ in 0..50 {
+            assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1", "{state_dir}");
+        }
+        world.balancer.event("stopped");
+        for _ in 0..50 {
+            assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1", "{state_dir}");
+        }
+        let own = world.wait_for(&["autoscale", "status", "--json"], |it| {
+            it["autoscalers"][0]["current"] == 1
+        });
+        assert_eq!(own["autoscalers"][0]["desired"], 1, "{own:#}");
+        assert_eq!(decisions(&world), [""; 0], "there was nothing to decide");
+        assert_eq!(process_at(&address), Some(process), "the very same");
+        let list = world.json(&BACKENDS);
+        assert_eq!(list["backends"][0]["source"], "autoscale", "{list:#}");
+        assert_eq!(list["backends"].as_array().map(Vec::len), Some(1), "{list:#}");
+        drop(successor);
+        wait_for_end(&address);
+    }
+}
+
+#[test]
+fn without_a_place_to_write_it_down_nothing_outlives_a_crash() {
+    let world = World::new(&steady("23500-23749", ""));
+    let (address, _) = grown(&world);
+    world.balancer.signal(Signal::KILL);
+    wait_for_end(&address);
+}
+
+#[test]
+fn what_a_crash_has_left_is_taken_over_or_ended() {
+    let file = steady("23750-23999", "state_dir: state\n");
+    let World { balancer, shell, .. } = {
+        let world = World::new(&file);
+        grown(&world);
+        world
+    };
+    balancer.signal(Signal::KILL);
+    drop(balancer);
+    let world = World::again(shell, &file);
+    let (address, process) = grown(&world);
+    assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1", "there was no second start");
+    assert_eq!(decisions(&world), [""; 0], "there was nothing to decide");
+    world.balancer.signal(Signal::KILL);
+    let World { balancer, shell, .. } = world;
+    drop(balancer);
+    assert_eq!(process_at(&address), Some(process));
+    // The pool scales no more.
+    let listener = "listeners: [{ name: web, bind: \"127.0.0.1:0\" }]";
+    let other = "pools: [{ name: app, backends: [\"127.0.0.1:1\"] }]";
+    let admin = "admin: { bind: \"127.0.0.1:0\" }";
+    let _world = World::again(shell, &format!("{listener}\n{other}\n{admin}\nstate_dir: state\n"));
+    wait_for_end(&address);
+}
