@@ -339,10 +339,15 @@ impl<S: Stream> Client<S> {
     }
 
     /// Whether bytes that are no request begin another protocol. Only a connection of its own can,
-    /// and only with its first bytes.
+    /// and only with its first bytes. Where TLS agreed on HTTP/2, that is told what is wrong.
     fn preface(&self, bytes: &[u8]) -> Preface {
+        let secure = self.peer.secure.as_ref();
+        let agreed = secure.is_some_and(|identity| identity.alpn.as_deref() == Some(b"h2"));
         match &self.place {
-            Some(_) if self.served == 0 => Preface::of(bytes),
+            Some(_) if self.served == 0 => match Preface::of(bytes) {
+                Preface::Other if agreed => Preface::Whole,
+                preface => preface,
+            },
             Some(_) | None => Preface::Other,
         }
     }

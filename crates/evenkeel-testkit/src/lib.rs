@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod frames;
 pub mod fuzz;
 pub mod memory;
 pub mod message;

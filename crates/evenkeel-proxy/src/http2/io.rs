@@ -57,8 +57,8 @@ impl<S: Stream> Pipe<S> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.meter.as_ref().is_some_and(|(meter, _)| meter.is_exceeded() || meter.is_violated())
-        {
+        let ends = |meter: &Meter| meter.is_exceeded() || meter.fault().is_some();
+        if self.meter.as_ref().is_some_and(|(meter, _)| ends(meter)) {
             // The connection's task looks next, and ends it.
             return Poll::Pending;
         }
@@ -73,7 +73,12 @@ impl<S: Stream> Pipe<S> {
         }
         self.received += (buf.filled().len() - before) as u64;
         if let Some((meter, clock)) = &mut self.meter {
-            meter.observe(&buf.filled()[before..], clock.now());
+            let received = &buf.filled()[before..];
+            let used = meter.observe(received, clock.now());
+            if used < received.len() {
+                buf.set_filled(before + used);
+                return if used == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
         }
         Poll::Ready(Ok(()))
     }

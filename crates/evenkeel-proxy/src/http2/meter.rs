@@ -39,6 +39,7 @@ pub(crate) const MALFORMED_GLITCHES: u32 = 5;
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEAD_BYTES: usize = 9;
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITISED: u8 = 0x20;
@@ -72,6 +73,28 @@ impl Kind {
             9 => Kind::Continuation,
             _ => Kind::Unknown,
         }
+    }
+}
+
+/// What is wrong with how a peer speaks, where nobody else looks, or names it wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Something that may not come here.
+    Protocol,
+    /// A frame of a length that its type does not have (RFC 9113 4.2, 6).
+    FrameSize,
+}
+
+/// True if frames of this type have this length (RFC 9113 6.3 to 6.9).
+fn is_length_of(kind: Kind, flags: u8, length: usize) -> bool {
+    match kind {
+        Kind::Priority => length == 5,
+        Kind::Reset | Kind::WindowUpdate => length == 4,
+        Kind::Settings if flags & ACK != 0 => length == 0,
+        Kind::Settings => length.is_multiple_of(6),
+        Kind::Ping => length == 8,
+        Kind::GoAway => length >= 8,
+        Kind::Data | Kind::Headers | Kind::Continuation | Kind::Unknown => true,
     }
 }
 
@@ -156,7 +179,9 @@ pub(crate) struct Meter {
     /// The highest stream that was opened.
     last_stream: u32,
     look: Look,
-    violated: bool,
+    /// SETTINGS, which come first, have come.
+    introduced: bool,
+    fault: Option<Fault>,
 }
 
 impl Meter {
@@ -178,7 +203,8 @@ impl Meter {
             exceeded: false,
             last_stream: 0,
             look: Look::Nowhere,
-            violated: false,
+            introduced: false,
+            fault: None,
         }
     }
 
@@ -187,9 +213,9 @@ impl Meter {
         self.exceeded
     }
 
-    /// True once the peer broke a rule that nobody else looks at.
-    pub(crate) fn is_violated(&self) -> bool {
-        self.violated
+    /// The rule that the peer broke, if nobody else looks at it.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
     }
 
     /// Since when a header block or a frame other than DATA is half there.
@@ -208,8 +234,9 @@ impl Meter {
         self.exceeded |= self.glitches >= MAX_GLITCHES;
     }
 
-    /// Takes received bytes into account.
-    pub(crate) fn observe(&mut self, bytes: &[u8], now: Nanos) {
+    /// Takes received bytes into account. How many of them may be used: none behind the head of a
+    /// frame that ends the connection.
+    pub(crate) fn observe(&mut self, bytes: &[u8], now: Nanos) -> usize {
         if now >= self.second.after(SECOND) {
             self.second = now;
             self.counts = Counts::default();
@@ -226,6 +253,7 @@ impl Meter {
                 rest = &rest[skipped..];
                 continue;
             }
+            let begins = bytes.len() - rest.len();
             let taken = (FRAME_HEAD_BYTES - self.head_len).min(rest.len());
             self.head[self.head_len..self.head_len + taken].copy_from_slice(&rest[..taken]);
             self.head_len += taken;
@@ -233,11 +261,15 @@ impl Meter {
             if self.head_len == FRAME_HEAD_BYTES {
                 self.head_len = 0;
                 self.begin_frame();
+                if self.fault.is_some() {
+                    return begins;
+                }
             }
         }
         let in_frame = self.payload_left > 0 && self.kind != Kind::Data;
         let half = self.preface > 0 || self.head_len > 0 || in_frame || self.in_block;
         self.half_since = half.then(|| self.half_since.unwrap_or(now));
+        bytes.len()
     }
 
     fn look_at(&mut self, payload: &[u8]) {
@@ -248,7 +280,7 @@ impl Meter {
             match self.look.at(*byte) {
                 Ok(next) => self.look = next,
                 Err(()) => {
-                    self.violated = true;
+                    self.fault = Some(Fault::Protocol);
                     self.look = Look::Nowhere;
                 }
             }
@@ -277,6 +309,14 @@ impl Meter {
         let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
         self.payload_left = length;
         self.kind = Kind::of(kind);
+        if !std::mem::replace(&mut self.introduced, true) && self.kind != Kind::Settings {
+            self.fault = Some(Fault::Protocol);
+            return;
+        }
+        if !is_length_of(self.kind, flags, length) {
+            self.fault = Some(Fault::FrameSize);
+            return;
+        }
         let counts = &mut self.counts;
         let (count, most) = match self.kind {
             Kind::Data if length == 0 && flags & END_STREAM == 0 => {
@@ -320,15 +360,43 @@ mod tests {
     fn meter() -> Meter {
         let mut meter = Meter::new();
         meter.observe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Nanos(0));
+        meter.observe(&frame(4, 0, 0), Nanos(0));
         assert_eq!(meter.half_since(), None);
         meter
+    }
+
+    #[test]
+    fn frames_of_a_wrong_length_stop_at_their_head() {
+        let wrong = [(2, 0, 4), (3, 0, 3), (4, 0, 5), (4, ACK, 6), (6, 0, 7), (7, 0, 7), (8, 0, 3)];
+        for (kind, flags, length) in wrong {
+            let bytes = [frame(6, 0, 8), frame(kind, flags, length)].concat();
+            let mut whole = meter();
+            assert_eq!(whole.observe(&bytes, Nanos(1)), 17, "{kind}");
+            assert_eq!(whole.fault(), Some(Fault::FrameSize), "{kind}");
+            let mut pieces = meter();
+            let used: usize = bytes.iter().map(|byte| pieces.observe(&[*byte], Nanos(1))).sum();
+            assert!(used >= 17 && pieces.fault() == Some(Fault::FrameSize), "{kind}: {used}");
+        }
+        let right =
+            [frame(0x42, 0, 3), frame(7, 0, 20), frame(4, 0, 12), frame(4, ACK, 0)].concat();
+        let mut meter = meter();
+        assert_eq!(meter.observe(&right, Nanos(1)), right.len());
+        assert_eq!(meter.fault(), None);
+    }
+
+    #[test]
+    fn settings_come_first() {
+        let mut meter = Meter::new();
+        meter.observe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Nanos(0));
+        assert_eq!(meter.observe(&frame(6, 0, 8), Nanos(0)), 0);
+        assert_eq!(meter.fault(), Some(Fault::Protocol));
     }
 
     #[test]
     fn every_flood_has_its_bound() {
         let floods = [
             ("resets", frame(3, 0, 4), MAX_RESETS),
-            ("settings", frame(4, 0, 6), MAX_SETTINGS),
+            ("settings", frame(4, 0, 6), MAX_SETTINGS - 1),
             ("pings", frame(6, 0, 8), MAX_PINGS),
             ("priorities", frame(2, 0, 5), MAX_PRIORITIES),
             ("empty data", frame(0, 0, 0), MAX_EMPTY_DATA),
@@ -404,11 +472,12 @@ mod tests {
             for (flags, before) in [(END_HEADERS, 0), (END_HEADERS | PRIORITISED | PADDED, 6)] {
                 let mut meter = meter();
                 meter.observe(&frame(1, END_HEADERS, 0), Nanos(1));
-                assert!(!meter.is_violated(), "a request begins with pseudo-headers");
+                assert_eq!(meter.fault(), None, "a request begins with pseudo-headers");
                 let mut trailers = frame(1, flags, before + block.len());
                 trailers[FRAME_HEAD_BYTES + before..].copy_from_slice(block);
-                trailers.iter().for_each(|byte| meter.observe(&[*byte], Nanos(1)));
-                assert_eq!(meter.is_violated(), expected, "{block:x?} {flags}");
+                trailers.iter().for_each(|byte| drop(meter.observe(&[*byte], Nanos(1))));
+                let wanted = expected.then_some(Fault::Protocol);
+                assert_eq!(meter.fault(), wanted, "{block:x?} {flags}");
             }
         }
     }

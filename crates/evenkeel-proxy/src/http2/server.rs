@@ -4,7 +4,7 @@
 use super::from_client::Malformed;
 use super::inbound::Inbound;
 use super::io::Io;
-use super::meter::{MALFORMED_GLITCHES, Meter};
+use super::meter::{Fault, MALFORMED_GLITCHES, Meter};
 use super::websocket;
 use super::{
     CONNECTION_WINDOW_BYTES, MAX_CAUSED_RESETS, MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS,
@@ -154,12 +154,13 @@ impl<N: Net> Session<N> {
         let exceeded = self.with_meter(|meter| meter.is_exceeded());
         let overdue =
             self.deadline.has_passed(self.worker.tick()) && (idle || half_since.is_some());
-        let violated = self.with_meter(|meter| meter.is_violated());
-        if exceeded || violated || overdue {
-            link.abrupt_shutdown(match (exceeded || half_since.is_some(), violated) {
-                (_, true) => Reason::PROTOCOL_ERROR,
-                (true, false) => Reason::ENHANCE_YOUR_CALM,
-                (false, false) => Reason::NO_ERROR,
+        let fault = self.with_meter(|meter| meter.fault());
+        if exceeded || fault.is_some() || overdue {
+            link.abrupt_shutdown(match (fault, exceeded || half_since.is_some()) {
+                (Some(Fault::Protocol), _) => Reason::PROTOCOL_ERROR,
+                (Some(Fault::FrameSize), _) => Reason::FRAME_SIZE_ERROR,
+                (None, true) => Reason::ENHANCE_YOUR_CALM,
+                (None, false) => Reason::NO_ERROR,
             });
             let until = now.after(LINGER);
             self.farewell = Farewell::Sent(until);

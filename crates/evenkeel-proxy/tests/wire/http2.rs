@@ -1,12 +1,12 @@
 //! HTTP/2 from clients: how a request must be spoken, and what a peer may ask for. Frame by frame.
 
 use crate::arena::{Arena, Verdict, each, ensure};
-use crate::frames::{
+use evenkeel_testkit::backend::Backend;
+use evenkeel_testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS,
     Outcome, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
     frame, get, request,
 };
-use evenkeel_testkit::backend::Backend;
 use std::time::Duration;
 
 type Fields = Vec<(&'static str, &'static str)>;

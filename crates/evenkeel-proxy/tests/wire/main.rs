@@ -17,7 +17,6 @@ mod connections;
 mod details;
 mod draining;
 mod exhaustion;
-mod frames;
 mod framing;
 mod heads;
 mod health;
