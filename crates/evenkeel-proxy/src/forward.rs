@@ -209,7 +209,8 @@ impl<S: Stream> Try<'_, S> {
             let mut scratch = worker.scratch.borrow_mut();
             let start = self.partial.len();
             scratch.bytes[..start].copy_from_slice(&self.partial);
-            let window = &mut scratch.bytes[start..RESPONSE_READ_BYTES];
+            let most = client.stream.write_most().min(RESPONSE_READ_BYTES - start);
+            let window = &mut scratch.bytes[start..start + most];
             let read = match self.connection.stream.poll_read(cx, window) {
                 Poll::Ready(Ok(length)) if length > 0 => length,
                 Poll::Ready(_) => return Poll::Ready(Err(TryError::Reset)),

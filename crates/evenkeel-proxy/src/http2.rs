@@ -35,6 +35,8 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes of one stream that wait in memory for the peer's window.
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Most body bytes that one write to a stream takes.
+pub(crate) const MAX_WRITE_BYTES: usize = 64 * 1024;
 /// Streams that are reset before we have seen them.
 const MAX_PENDING_RESETS: usize = 20;
 /// Streams that a peer's errors make us reset, until its connection ends.

@@ -41,6 +41,7 @@ pub mod secrets;
 pub mod server;
 mod session;
 pub mod shared;
+mod siphon;
 pub mod socket;
 mod tcp;
 pub mod tls;

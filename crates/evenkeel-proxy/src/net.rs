@@ -3,6 +3,7 @@
 //!
 //! Time has its seam in the runtime: everything here asks `tokio::time`, whose clock a test pauses.
 
+use crate::socket::Socket;
 use evenkeel_core::address::Endpoint;
 use std::future::Future;
 use std::io;
@@ -56,6 +57,17 @@ pub trait Stream: 'static {
 
     /// The address that the peer has called, or that it was called from.
     fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// The most that one write takes; whatever is read beyond that would wait in memory.
+    fn write_most(&self) -> usize {
+        usize::MAX
+    }
+
+    /// The kernel's own socket, if nothing lies between: then bytes need not come here to pass from
+    /// one to another.
+    fn socket(&self) -> Option<&Socket> {
         None
     }
 

@@ -123,6 +123,12 @@ impl Pump {
         Pump::new(BodyLength::UntilClose, BodyLength::UntilClose, Toward::Tunnel, 0)
     }
 
+    /// True if bytes pass as they come, and nobody looks at them or keeps them.
+    pub(crate) fn is_blind(&self) -> bool {
+        let raw = matches!(self.source, Source::UntilClose) && !self.chunked_out;
+        raw && self.max_bytes == 0 && self.position.is_none() && self.tape.is_none()
+    }
+
     /// The same direction as one of a tunnel: no minimum rate.
     pub(crate) fn into_tunnel(mut self: Box<Self>) -> Box<Pump> {
         self.toward = Toward::Tunnel;
@@ -269,7 +275,7 @@ impl Pump {
             }
             let mut scratch = worker.scratch.borrow_mut();
             let length = if carry.is_empty() {
-                let window = self.read_window(worker);
+                let window = self.read_window(worker).min(to.write_most());
                 let read = from.poll_read(cx, &mut scratch.bytes[..window]);
                 self.note_waiting(worker, Side::Source, read.is_pending())?;
                 ready!(read).map_err(|_| PumpError::Read)?

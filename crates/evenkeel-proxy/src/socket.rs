@@ -2,6 +2,7 @@
 //! for the option that no library wraps.
 
 pub(crate) mod datagrams;
+pub(crate) mod pipes;
 
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
 use evenkeel_core::address::BindAddress;
@@ -86,6 +87,10 @@ impl Stream for Socket {
             Socket::Unix(stream) => stream.poll_read_ready(cx),
         };
         readable.map(|_| ())
+    }
+
+    fn socket(&self) -> Option<&Socket> {
+        Some(self)
     }
 
     fn local_address(&self) -> Option<SocketAddr> {

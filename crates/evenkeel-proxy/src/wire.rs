@@ -2,8 +2,9 @@
 //! writes bytes of HTTP or of a tunnel; what is below decides how they look on the network. Being
 //! generic over the network's own stream, all of it runs over the network in memory as well.
 
-use crate::http2::{Inbound, Outbound};
+use crate::http2::{Inbound, MAX_WRITE_BYTES, Outbound};
 use crate::net::{Peek, Stream};
+use crate::socket::Socket;
 use crate::tls::TlsStream;
 use std::io;
 use std::io::IoSlice;
@@ -115,6 +116,22 @@ impl<S: Stream> Stream for Wire<S> {
             Wire::Tls(stream) => stream.local_address(),
             Wire::Inbound(stream) => stream.local_address(),
             Wire::Outbound(stream) => stream.local_address(),
+        }
+    }
+
+    #[inline]
+    fn write_most(&self) -> usize {
+        match self {
+            Wire::Plain(_) | Wire::Tls(_) => usize::MAX,
+            Wire::Inbound(_) | Wire::Outbound(_) => MAX_WRITE_BYTES,
+        }
+    }
+
+    #[inline]
+    fn socket(&self) -> Option<&Socket> {
+        match self {
+            Wire::Plain(stream) => stream.socket(),
+            Wire::Tls(_) | Wire::Inbound(_) | Wire::Outbound(_) => None,
         }
     }
 

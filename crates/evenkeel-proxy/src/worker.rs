@@ -12,6 +12,7 @@ use crate::log::AccessSink;
 use crate::net::Net;
 use crate::record::RecordWriter;
 use crate::shared::Shared;
+use crate::socket::pipes::Pipes;
 use crate::welcome::Handshakes;
 use evenkeel_core::path::PathScratch;
 use evenkeel_core::request::RequestHead;
@@ -73,6 +74,8 @@ pub struct Worker<N: Net> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) buffers: BufferPool,
+    /// For tunnels in which much moves.
+    pub(crate) pipes: Pipes,
     pub(crate) exchanges: ExchangePool<N>,
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     /// HTTP/2 connections to backends.
@@ -120,6 +123,7 @@ impl<N: Net> Worker<N> {
                 host: Vec::new(),
             }),
             buffers: BufferPool::default(),
+            pipes: Pipes::default(),
             exchanges: ExchangePool::new(),
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             links: Links::default(),

@@ -225,7 +225,7 @@ impl Frames {
 
     /// What this stream comes to.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
-        while let Some(frame) = self.next() {
+        for frame in self.by_ref() {
             match frame.kind {
                 HEADERS if frame.stream == stream && frame.status() >= 200 => {
                     return Outcome::Status(frame.status());
@@ -240,7 +240,7 @@ impl Frames {
 
     /// The code of the GOAWAY that ends the connection; `None` if it ends without.
     pub fn farewell(&mut self) -> Option<u32> {
-        while let Some(frame) = self.next() {
+        for frame in self.by_ref() {
             if frame.kind == GOAWAY {
                 return Some(frame.code());
             }
@@ -250,7 +250,7 @@ impl Frames {
 
     /// The next frame of this type and stream; `None` if the connection ends before.
     pub fn await_frame(&mut self, kind: u8, stream: u32) -> Option<Frame> {
-        while let Some(frame) = self.next() {
+        for frame in self.by_ref() {
             if frame.kind == kind && frame.stream == stream {
                 return Some(frame);
             }
@@ -273,12 +273,12 @@ impl Iterator for Frames {
             match self.stream.read(&mut piece) {
                 Ok(0) => return None,
                 Ok(length) => self.buffer.extend_from_slice(&piece[..length]),
-                Err(error) => match error.kind() {
-                    ConnectionReset | ConnectionAborted | UnexpectedEof | BrokenPipe => {
-                        return None;
-                    }
-                    _ => panic!("the connection neither speaks nor ends: {error}"),
-                },
+                Err(error) => {
+                    let ends = [ConnectionReset, ConnectionAborted, UnexpectedEof, BrokenPipe];
+                    let ended = ends.contains(&error.kind());
+                    assert!(ended, "the connection neither speaks nor ends: {error}");
+                    return None;
+                }
             }
         }
     }

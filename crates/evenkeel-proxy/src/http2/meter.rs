@@ -475,7 +475,9 @@ mod tests {
                 assert_eq!(meter.fault(), None, "a request begins with pseudo-headers");
                 let mut trailers = frame(1, flags, before + block.len());
                 trailers[FRAME_HEAD_BYTES + before..].copy_from_slice(block);
-                trailers.iter().for_each(|byte| drop(meter.observe(&[*byte], Nanos(1))));
+                for byte in &trailers {
+                    meter.observe(&[*byte], Nanos(1));
+                }
                 let wanted = expected.then_some(Fault::Protocol);
                 assert_eq!(meter.fault(), wanted, "{block:x?} {flags}");
             }

@@ -1,6 +1,7 @@
 //! The sending half of one HTTP/2 stream: bytes of HTTP/1.1 go in, frames come out, as fast as the
 //! peer's windows allow.
 
+use super::MAX_WRITE_BYTES;
 use super::lines;
 use super::shape::{Framing, Shape};
 use bytes::Bytes;
@@ -8,9 +9,6 @@ use h2::SendStream;
 use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll};
-
-/// Most body bytes that one write takes.
-const MAX_WRITE_BYTES: usize = 64 * 1024;
 
 /// What a head opened.
 pub(crate) enum Opening {

@@ -5,6 +5,7 @@
 
 mod connections;
 mod fields;
+mod floods;
 mod frame_types;
 mod messages;
 mod stage;

@@ -52,7 +52,8 @@ impl Stage {
     pub(crate) fn before(backend: Backend) -> Stage {
         let files = TempDir::new().expect("a folder");
         let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-        let own = rcgen::generate_simple_self_signed(vec!["x.test".to_owned()]).expect("signed");
+        let own = rcgen::generate_simple_self_signed(vec!["x.test".to_owned(), "x".to_owned()])
+            .expect("signed");
         std::fs::write(&cert, own.cert.pem()).expect("written");
         std::fs::write(&key, own.signing_key.serialize_pem()).expect("written");
         let tls = ListenerTlsPlan {
@@ -164,10 +165,10 @@ fn play(frames: &mut Frames, steps: &[Step], expected: Expected) -> Result<(), S
         }
     }
     match expected {
-        Expected::Answered(stream) => match frames.outcome(stream) {
-            Outcome::Status(200) => Ok(()),
-            other => Err(format!("{other:?}")),
-        },
+        Expected::Answered(stream) => {
+            let outcome = frames.outcome(stream);
+            if outcome == Outcome::Status(200) { Ok(()) } else { Err(format!("{outcome:?}")) }
+        }
         Expected::Lives => {
             frames.send(&frame(PING, 0, 0, b"are you?"));
             let answer = frames.find(|one| one.kind == GOAWAY || one.payload == b"are you?");
