@@ -4,6 +4,8 @@
 use crate::failure::Failure;
 use std::time::Duration;
 
+/// CANCELLED: the client did not wait for the end.
+pub const CANCELLED: u8 = 1;
 /// OK.
 pub const OK: u8 = 0;
 /// UNKNOWN: also the meaning of a call that ends without a status.

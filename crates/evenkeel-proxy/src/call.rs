@@ -108,9 +108,12 @@ impl<N: Net> Exchange<N> {
         }
         let outcome = match (ended, down.moved > 0) {
             (true, _) => {
-                let status = grpc::status_of_trailers(down.trailers()).unwrap_or(grpc::UNKNOWN);
-                self.record.grpc_status = Some(status);
-                if grpc::is_failure(status) { Outcome::Failed } else { Outcome::Answered(GOOD) }
+                let told = grpc::status_of_trailers(down.trailers());
+                // Without one, the end of gRPC-Web stands in its body.
+                let status = told.or(call.needs_trailers.then_some(grpc::UNKNOWN));
+                self.record.grpc_status = status;
+                let is_failure = status.is_some_and(grpc::is_failure);
+                if is_failure { Outcome::Failed } else { Outcome::Answered(GOOD) }
             }
             (false, true) => Outcome::Answered(GOOD),
             (false, false) => return,

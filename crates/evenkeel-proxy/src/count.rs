@@ -153,6 +153,9 @@ impl Counts {
             if place.backend.is_some() {
                 cell.tried();
             }
+            if let Some(status) = record.call_status() {
+                cell.call(status);
+            }
         });
         if let Some(failure) = record.failure {
             self.stats.failed(failure);

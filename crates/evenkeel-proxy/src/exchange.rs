@@ -176,6 +176,7 @@ pub(crate) fn open<N: Net>(
     let asked = Asked { head, bytes, peer: &client.peer, listener };
     let refusal = exchange.admit(worker, asked).err();
     if let Some(call) = &mut exchange.call {
+        exchange.record.is_call = call.needs_trailers;
         call.place_timeout(&mut exchange.upload.kept.bytes);
     }
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);

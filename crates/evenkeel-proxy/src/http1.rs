@@ -344,10 +344,11 @@ impl<S: Stream> Client<S> {
         let secure = self.peer.secure.as_ref();
         let agreed = secure.is_some_and(|identity| identity.alpn.as_deref() == Some(b"h2"));
         match &self.place {
-            Some(_) if self.served == 0 => match Preface::of(bytes) {
-                Preface::Other if agreed => Preface::Whole,
-                preface => preface,
+            Some(_) if self.served == 0 && agreed => match Preface::of(bytes) {
+                Preface::Whole | Preface::Other => Preface::Whole,
+                Preface::Partial => Preface::Partial,
             },
+            Some(_) if self.served == 0 => Preface::of(bytes),
             Some(_) | None => Preface::Other,
         }
     }

@@ -11,6 +11,7 @@ use crate::net::Net;
 use crate::trace::Traced;
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
+use evenkeel_core::grpc;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
 use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
 use evenkeel_core::stats::MethodLabel;
@@ -151,6 +152,8 @@ pub(crate) struct Record<N: Net> {
     pub(crate) status: u16,
     /// How a gRPC call ended, once that is known.
     pub(crate) grpc_status: Option<u8>,
+    /// It is a gRPC call whose end we can see.
+    pub(crate) is_call: bool,
     pub(crate) failure: Option<Failure>,
     pub(crate) tries: u32,
     pub(crate) bytes_in: u64,
@@ -182,6 +185,7 @@ impl<N: Net> Record<N> {
             lost: Vec::new(),
             status: 0,
             grpc_status: None,
+            is_call: false,
             failure: None,
             tries: 0,
             bytes_in: 0,
@@ -235,6 +239,15 @@ impl<N: Net> Record<N> {
     pub(crate) fn place(&self) -> Place {
         let (listener, route, pool) = (self.listener, self.route, self.pool);
         Place { listener, route, pool, backend: self.answered_by }
+    }
+
+    /// How it counts as a gRPC call: one that was cut off ended in no other way.
+    pub(crate) fn call_status(&self) -> Option<u8> {
+        let cut = match self.failure {
+            Some(Failure::ClientGone) => grpc::CANCELLED,
+            _ => grpc::UNKNOWN,
+        };
+        self.grpc_status.or(self.is_call.then_some(cut))
     }
 
     fn write(&self, latency_nanos: u64) {

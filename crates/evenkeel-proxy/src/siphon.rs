@@ -1,6 +1,6 @@
-//! One direction of a tunnel in which much moves and nobody looks at it: its bytes go from socket to
-//! socket through a pipe of the kernel. Small messages cost less the usual way, so a direction is
-//! siphoned only while a lot comes at once.
+//! One direction of a tunnel in which much moves and nobody looks at it: its bytes go from socket
+//! to socket through a pipe of the kernel. Small messages cost less the usual way, so a direction
+//! is siphoned only while a lot comes at once.
 
 use crate::net::Stream;
 use crate::pump::PumpError;

@@ -166,12 +166,12 @@ impl Direction {
         to: &mut Wire<N>,
     ) -> bool {
         if !self.closed {
-            let emptied = self.siphon.poll_empty(cx, to);
-            let flushed = match emptied {
-                Poll::Ready(Ok(())) => self.pump.outbox.poll_flush(cx, to),
-                pending_or_broken => pending_or_broken,
-            };
-            match flushed {
+            match self.siphon.poll_empty(cx, to) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => return false,
+            }
+            match self.pump.outbox.poll_flush(cx, to) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) => self.closed = to.poll_shutdown(cx).is_ready(),
                 Poll::Ready(Err(_)) => return true,

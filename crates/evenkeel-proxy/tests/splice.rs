@@ -1,5 +1,5 @@
-//! Tunnels in which much moves: their bytes pass through pipes of the kernel, which are held only as
-//! long as something is in them. Alone in its process, so that the pipes can be counted.
+//! Tunnels in which much moves: their bytes pass through pipes of the kernel, which are held only
+//! as long as something is in them. Alone in its process, so that the pipes can be counted.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 

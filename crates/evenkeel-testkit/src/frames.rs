@@ -247,16 +247,6 @@ impl Frames {
         }
         None
     }
-
-    /// The next frame of this type and stream; `None` if the connection ends before.
-    pub fn await_frame(&mut self, kind: u8, stream: u32) -> Option<Frame> {
-        for frame in self.by_ref() {
-            if frame.kind == kind && frame.stream == stream {
-                return Some(frame);
-            }
-        }
-        None
-    }
 }
 
 /// The frames as they come, until the connection is over. Panics if it neither speaks nor ends.

@@ -1,6 +1,7 @@
 //! Counts as text: JSON with a version, on one line.
 
 use evenkeel_core::failure::Failure;
+use evenkeel_core::grpc::STATUSES;
 use evenkeel_core::stats::{
     CellTotals, ConnectionTotals, Handshake, HistogramParts, HistogramSnapshot, MethodLabel,
     RetryReason, Series, StatusTotals, Totals,
@@ -59,6 +60,9 @@ struct SeriesForm {
     bytes_in: u64,
     bytes_out: u64,
     tries: u64,
+    /// gRPC calls: those of each `grpc-status` that occurred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    calls: Vec<(usize, u64)>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -172,6 +176,7 @@ impl SeriesForm {
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
             tries: totals.tries,
+            calls: totals.calls.into_iter().enumerate().filter(|(_, number)| *number > 0).collect(),
         }
     }
 
@@ -187,6 +192,12 @@ impl SeriesForm {
             pool: self.pool.into(),
             backend: self.backend.into(),
         };
+        let mut calls = [0; STATUSES];
+        for (status, number) in self.calls {
+            if let Some(own) = calls.get_mut(status) {
+                *own = count(number)?;
+            }
+        }
         let totals = CellTotals {
             requests,
             durations: self.durations.read()?,
@@ -196,6 +207,7 @@ impl SeriesForm {
             bytes_in: count(self.bytes_in)?,
             bytes_out: count(self.bytes_out)?,
             tries: count(self.tries)?,
+            calls,
         };
         Some((series, totals))
     }
@@ -265,6 +277,7 @@ mod tests {
                 Series { listener: name(), route: route.into(), pool: name(), backend: name() };
             let cell = worker.cell(&series);
             cell.tried();
+            cell.call(14);
             cell.exchange(&ExchangeEnd {
                 code,
                 method: MethodLabel::Patch,

@@ -50,6 +50,11 @@ const DURATION: Metric = Metric {
     kind: SECONDS,
     help: "From the end of the request head to the end of the exchange.",
 };
+const GRPC_CALLS: Metric = Metric {
+    name: "evenkeel_grpc_calls_total",
+    kind: Kind::Counter,
+    help: "gRPC calls that ended, by grpc-status; those that clients gave up are 1.",
+};
 const BYTES_IN: Metric = Metric {
     name: "evenkeel_request_bytes_total",
     kind: Kind::Counter,
@@ -269,6 +274,7 @@ fn write_exchanges(view: &View<'_>, out: &mut Exposition) {
     let mut samples = out.family(&DURATION);
     all().for_each(|(labels, totals)| samples.histogram(labels, &totals.durations));
 
+    write_calls(view, out);
     let counters: [Reading<CellTotals>; 3] = [
         (&TRIES, |totals| Value::Count(totals.tries)),
         (&BYTES_IN, |totals| Value::Count(totals.bytes_in)),
@@ -277,6 +283,22 @@ fn write_exchanges(view: &View<'_>, out: &mut Exposition) {
     for (metric, count) in counters {
         let mut samples = out.family(metric);
         all().for_each(|(labels, totals)| samples.sample(labels, count(totals)));
+    }
+}
+
+/// By route and pool only: which backend it was, `evenkeel_requests_total` tells well enough.
+fn write_calls(view: &View<'_>, out: &mut Exposition) {
+    let mut calls: BTreeMap<(&str, &str, usize), u64> = BTreeMap::new();
+    for (series, totals) in &view.totals.series {
+        for (code, count) in totals.calls.iter().enumerate().filter(|(_, count)| **count > 0) {
+            *calls.entry((&series.route, &series.pool, code)).or_default() += count;
+        }
+    }
+    let mut samples = out.family(&GRPC_CALLS);
+    for ((route, pool, code), count) in calls {
+        let mut digits = itoa::Buffer::new();
+        let labels = [("route", route), ("pool", pool), ("code", digits.format(code))];
+        samples.sample(&Labels::of(labels), Value::Count(count));
     }
 }
 

@@ -317,6 +317,25 @@ fn a_thousand_backends_with_ten_codes_are_quick() {
 }
 
 #[test]
+fn grpc_calls_are_told_by_route_pool_and_status() {
+    const CALLS: &str = "evenkeel_grpc_calls_total";
+    let mut fixture = Fixture::of(TWO_POOLS);
+    fixture.count(|worker| {
+        for (backend, status) in [("b1", 0), ("b2", 0), ("b2", 14)] {
+            let name = |name: &str| name.into();
+            let (listener, route) = (name("web"), name("r-web"));
+            let (pool, backend) = (name("web"), name(backend));
+            let series = evenkeel_core::stats::Series { listener, route, pool, backend };
+            worker.cell(&series).call(status);
+        }
+    });
+    let scrape = Scrape::of(&prometheus(&fixture.view()));
+    assert_eq!(scrape.value(CALLS, r#"route="r-web",pool="web",code="0""#), Some(2.0));
+    assert_eq!(scrape.value(CALLS, r#"route="r-web",pool="web",code="14""#), Some(1.0));
+    assert_eq!(scrape.value(CALLS, r#"route="r-web",pool="web",code="1""#), None);
+}
+
+#[test]
 fn dropped_flows_are_told_of_udp_listeners_only() {
     const DROPPED: &str = "evenkeel_udp_flows_dropped_total";
     let dns = ", { name: dns, bind: \"127.0.0.1:0\", protocol: udp, pool: dns }]";

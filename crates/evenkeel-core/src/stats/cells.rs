@@ -4,6 +4,8 @@ use super::counter::Counter;
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::label::MethodLabel;
 use super::statuses::{StatusCounters, StatusTotals};
+use crate::grpc::STATUSES;
+use std::array;
 use std::sync::OnceLock;
 
 /// An exchange that has ended. Times are in nanoseconds, and absent if it never came so far.
@@ -40,6 +42,17 @@ pub struct Cell {
     first_byte: OnceLock<Box<Histogram>>,
     connect: OnceLock<Box<Histogram>>,
     queue: OnceLock<Box<Histogram>>,
+    calls: OnceLock<Box<CallCounters>>,
+}
+
+/// gRPC calls by how they ended; whole cache lines, which no other thread writes.
+#[derive(Debug)]
+#[repr(align(128))]
+struct CallCounters([Counter; STATUSES]);
+
+#[cold]
+fn new_calls() -> Box<CallCounters> {
+    Box::new(CallCounters(array::from_fn(|_| Counter::default())))
 }
 
 impl Cell {
@@ -54,6 +67,14 @@ impl Cell {
         record_if(&self.queue, end.queue);
         self.bytes_in.add(end.bytes_in);
         self.bytes_out.add(end.bytes_out);
+    }
+
+    /// Counts the exchange as a gRPC call that ended so. Allocates for the first one.
+    #[inline]
+    pub fn call(&self, status: u8) {
+        if let Some(counter) = self.calls.get_or_init(new_calls).0.get(usize::from(status)) {
+            counter.add(1);
+        }
     }
 
     /// Counts one try: the request was sent to the series' backend, or that was attempted.
@@ -72,6 +93,10 @@ impl Cell {
         self.bytes_in.add(earlier.bytes_in);
         self.bytes_out.add(earlier.bytes_out);
         self.tries.add(earlier.tries);
+        if earlier.calls != [0; STATUSES] {
+            let own = self.calls.get_or_init(new_calls).0.iter();
+            own.zip(earlier.calls).for_each(|(counter, count)| counter.add(count));
+        }
     }
 
     /// Adds what was counted so far.
@@ -84,6 +109,8 @@ impl Cell {
         totals.bytes_in += self.bytes_in.get();
         totals.bytes_out += self.bytes_out.get();
         totals.tries += self.tries.get();
+        let calls = self.calls.get().into_iter().flat_map(|calls| &calls.0);
+        totals.calls.iter_mut().zip(calls).for_each(|(total, count)| *total += count.get());
     }
 }
 
@@ -125,6 +152,8 @@ pub struct CellTotals {
     pub bytes_out: u64,
     /// Tries, repeats included.
     pub tries: u64,
+    /// gRPC calls by `grpc-status`.
+    pub calls: [u64; STATUSES],
 }
 
 impl CellTotals {
@@ -145,6 +174,7 @@ impl CellTotals {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.tries += other.tries;
+        self.calls.iter_mut().zip(other.calls).for_each(|(total, count)| *total += count);
     }
 
     /// What was counted after `older`.
@@ -167,16 +197,18 @@ impl CellTotals {
             bytes_in: self.bytes_in.saturating_sub(older.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(older.bytes_out),
             tries: self.tries.saturating_sub(older.tries),
+            calls: array::from_fn(|at| self.calls[at].saturating_sub(older.calls[at])),
         }
     }
 
     /// True if nothing was counted.
     pub fn is_empty(&self) -> bool {
-        let CellTotals { bytes_in, bytes_out, tries, .. } = self;
+        let CellTotals { bytes_in, bytes_out, tries, calls, .. } = self;
         let histograms = [&self.durations, &self.first_byte, &self.connect, &self.queue];
         self.requests.is_empty()
             && histograms.iter().all(|it| it.count() == 0)
             && [bytes_in, bytes_out, tries].iter().all(|it| **it == 0)
+            && *calls == [0; STATUSES]
     }
 }
 
@@ -237,6 +269,21 @@ mod tests {
         let mut merged = totals(&one);
         merged.merge(&totals(&other));
         assert_eq!(merged, totals(&both));
+    }
+
+    #[test]
+    fn calls_are_counted_by_their_end() {
+        let (one, other) = (Cell::default(), Cell::default());
+        assert_eq!(totals(&one).calls, [0; STATUSES]);
+        for status in [0, 0, 14, u8::MAX] {
+            one.call(status);
+        }
+        other.call(16);
+        let mut merged = totals(&one);
+        merged.merge(&totals(&other));
+        let counted: Vec<_> =
+            merged.calls.iter().enumerate().filter(|(_, count)| **count > 0).collect();
+        assert_eq!(counted, [(0, &2), (14, &1), (16, &1)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use evenkeel_testkit::frames::{
 };
 
 #[test]
-fn section_6_1_data() {
+fn section_6_1_bodies() {
     hold(&[
         case("on stream 0", &[&frame(DATA, END_STREAM, 0, b"test")], Ends(&[PROTOCOL_ERROR])),
         case(

@@ -94,7 +94,7 @@ fn frames_on_closed_streams() {
 }
 
 #[test]
-fn data_of_a_stream_that_ended_with_its_body() {
+fn a_body_that_goes_on_after_its_end() {
     let again = [post(1), last(1), frame(DATA, END_STREAM, 1, b"more")].concat();
     hold(&[case("6.1 DATA after END_STREAM", &[&again], Resets(1, CLOSED))]);
 }

@@ -47,7 +47,7 @@ fn updates_that_are_illegal() {
 }
 
 /// The bytes of the next DATA that has any.
-fn data(frames: &mut Frames) -> Vec<u8> {
+fn next_bytes(frames: &mut Frames) -> Vec<u8> {
     let with_bytes = frames.find(|one| one.kind == DATA && !one.payload.is_empty());
     with_bytes.expect("DATA").payload
 }
@@ -59,25 +59,25 @@ fn windows_are_kept() {
     for door in [Door::Plain, Door::Tls] {
         let mut frames = stage.connect(door);
         frames.send(&[settings(&[(WINDOW, 1)]), open(1)].concat());
-        assert_eq!(data(&mut frames), &body[..1], "6.9.1 {door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[..1], "6.9.1 {door:?}");
         frames.send(&update(1, 3));
-        assert_eq!(data(&mut frames), &body[1..4], "6.9.1 {door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[1..4], "6.9.1 {door:?}");
 
         let mut frames = stage.connect(door);
         frames.send(&[settings(&[(WINDOW, 100), (WINDOW, 1)]), open(1)].concat());
-        assert_eq!(data(&mut frames), &body[..1], "6.5.3 the last value holds, {door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[..1], "6.5.3 the last value holds, {door:?}");
 
         let mut frames = stage.connect(door);
         frames.send(&[settings(&[(WINDOW, 0)]), open(1)].concat());
         frames.find(|one| one.kind == HEADERS).expect("a response");
         frames.send(&settings(&[(WINDOW, 1)]));
-        assert_eq!(data(&mut frames), &body[..1], "6.9.2 SETTINGS open it, {door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[..1], "6.9.2 SETTINGS open it, {door:?}");
 
         let mut frames = stage.connect(door);
         frames.send(&[settings(&[(WINDOW, 3)]), open(1)].concat());
-        assert_eq!(data(&mut frames), &body[..3], "{door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[..3], "{door:?}");
         frames.send(&[settings(&[(WINDOW, 2)]), update(1, 2)].concat());
-        assert_eq!(data(&mut frames), &body[3..4], "6.9.2 a window below zero, {door:?}");
+        assert_eq!(next_bytes(&mut frames), &body[3..4], "6.9.2 a window below zero, {door:?}");
     }
 }
 

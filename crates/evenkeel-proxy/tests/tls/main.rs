@@ -5,3 +5,4 @@
 mod backends;
 mod clients;
 mod stage;
+mod swaps;

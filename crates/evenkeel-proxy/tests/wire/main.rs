@@ -36,3 +36,5 @@ mod starting;
 mod tracing;
 mod trust;
 mod upgrade;
+
+use evenkeel_testkit::frames;
