@@ -58,7 +58,7 @@ pub use migration::{
 pub use openapi::openapi;
 pub use pool::{
     AdminState, Backend, BackendList, BackendPatch, BreakerState, HealthState, NewBackend, Pool,
-    PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, Source,
+    PoolDiscovery, PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, Source,
 };
 pub use problem::{FieldError, Problem, Role};
 pub use reference::reference_markdown;

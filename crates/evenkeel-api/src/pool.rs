@@ -25,6 +25,27 @@ pub struct Pool {
     pub waiting: u64,
     /// Bounds retries.
     pub retry_budget: RetryBudget,
+    /// How its backends are found, if they are found elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<PoolDiscovery>,
+}
+
+/// How the backends of a pool are found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PoolDiscovery {
+    /// Who is asked: `dns`, `file`, `docker`, `kubernetes` or `consul`.
+    pub r#type: String,
+    /// Whether the last answer could be used; if not, what was known stays.
+    pub up: bool,
+    /// Why it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Backends that are there because they were found.
+    pub backends: u32,
+    /// Backends that were found, but left out because there are too many.
+    pub left_out: u32,
+    /// Seconds since the last good answer; `null` before the first.
+    pub age_seconds: Option<f64>,
 }
 
 /// How a pool chooses now.

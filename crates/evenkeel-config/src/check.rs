@@ -1,5 +1,6 @@
 //! What no key can tell alone: names that are used and defined, keys that exclude each other.
 
+mod discovery;
 mod scale;
 mod wire;
 
@@ -247,7 +248,7 @@ impl Check<'_> {
         self.pool_times(pool, path);
         self.cookie_keys(pool, path);
         let backends = format!("{path}.backends");
-        let elsewhere = self.tree.at(&format!("{path}.discovery")).is_some();
+        let elsewhere = pool.discovery.0.is_some();
         if pool.backends.is_empty() && !elsewhere && pool.autoscale.0.is_none() {
             let written =
                 self.tree.at(path).is_some_and(|node| matches!(node.value, Value::Map(_)));
@@ -258,6 +259,9 @@ impl Check<'_> {
         }
         let names = pool.backends.iter().map(|backend| backend.0.name.0.clone()).collect();
         self.unique(&backends, names);
+        if let Some(discovery) = &pool.discovery.0 {
+            self.discovery(discovery, &format!("{path}.discovery"));
+        }
         if let Some(scale) = &pool.autoscale.0 {
             self.autoscale(scale, &format!("{path}.autoscale"));
         }

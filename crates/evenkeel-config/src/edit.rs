@@ -2,7 +2,10 @@
 //! for through the API stays when the file is read again. What an edit speaks of may have gone from
 //! the file meanwhile; then it is a conflict, which is told and changes nothing.
 
+mod found;
 mod json;
+
+pub(crate) use found::lay_found;
 
 use crate::tree::{Entry, Node, Place, Value, steps};
 use evenkeel_core::address::BackendAddress;

@@ -33,7 +33,7 @@ pub(crate) enum Shape {
     List(Box<Shape>),
     /// Free keys with text.
     Table,
-    /// Not interpreted yet.
+    /// Anything.
     Free,
 }
 
@@ -225,40 +225,6 @@ impl<K: Scalar + Ord, V: Scalar> Key for Table<K, V> {
 
     fn shape() -> Shape {
         Shape::Table
-    }
-}
-
-/// A value of a feature whose keys this version does not know; kept as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Free(pub(crate) Json);
-
-impl Key for Free {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Free> {
-        map_entries(node, reader)?;
-        Some(Free(as_json(node)))
-    }
-
-    fn render(&self) -> Option<Json> {
-        Some(self.0.clone())
-    }
-
-    fn shape() -> Shape {
-        Shape::Free
-    }
-}
-
-fn as_json(node: &Node) -> Json {
-    match &node.value {
-        Value::Null => Json::Null,
-        Value::Bool(flag) => Json::Bool(*flag),
-        Value::Number(text) => text.parse().unwrap_or_else(|_| Json::String(text.clone())),
-        Value::Str(text) => Json::String(text.clone()),
-        Value::Seq(items) => items.iter().map(as_json).collect(),
-        Value::Map(entries) => {
-            let mut sorted: Vec<&Entry> = entries.iter().collect();
-            sorted.sort_by(|a, b| a.key.cmp(&b.key));
-            sorted.iter().map(|entry| (entry.key.clone(), as_json(&entry.value))).collect()
-        }
     }
 }
 

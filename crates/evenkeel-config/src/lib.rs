@@ -35,6 +35,7 @@ mod section;
 mod sections;
 mod served;
 mod suggest;
+mod targets;
 mod tokens;
 mod tree;
 mod tree_toml;
@@ -52,9 +53,11 @@ pub use overrides::Overrides;
 pub use reference::reference_markdown;
 pub use scalar::{parse_duration, parse_ratio};
 pub use schema::schema;
+pub use targets::read_targets;
 pub use tokens::{TokenEntry, TokenRole, tokens};
 
 use diagnostic::{Fault, Problem, SourceLines};
+use evenkeel_core::discovery::Finds;
 use evenkeel_core::plan::Plan;
 use key::Key;
 use sections::Root;
@@ -101,6 +104,8 @@ pub struct Configuration {
     lines: SourceLines,
     /// Edits that could not be laid over the rest.
     pub conflicts: Vec<Conflict>,
+    /// Backends that are there because they were found: pool and name.
+    pub found: Vec<(String, String)>,
     detected: Detected,
     /// How odd keys of another product are read.
     notes: Vec<Problem>,
@@ -123,6 +128,27 @@ pub fn read_edited(
     overrides: &Overrides,
     edits: &[Edit],
 ) -> Result<Configuration, Diagnostics> {
+    read_over(source, overrides, Layers { found: &Finds::new(), edits })
+}
+
+/// What lies over file, environment and flags, the lowest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Layers<'a> {
+    /// Backends that were found, for pools that discover.
+    pub found: &'a Finds,
+    /// Changes by name.
+    pub edits: &'a [Edit],
+}
+
+/// Reads a configuration with everything that lies over it.
+///
+/// # Errors
+/// As `read_edited`.
+pub fn read_over(
+    source: Option<&Source>,
+    overrides: &Overrides,
+    layers: Layers<'_>,
+) -> Result<Configuration, Diagnostics> {
     let lines = match source {
         Some(source) => SourceLines::new(&source.name, source.text.clone()),
         None => SourceLines::new(NO_FILE, String::new()),
@@ -140,7 +166,8 @@ pub fn read_edited(
     }
     let mut reader = reader::Reader::default();
     let mut merged = overrides::merge((tree, written), overrides, &mut reader.problems);
-    let conflicts = edit::apply(&mut merged.tree, edits);
+    let found = edit::lay_found(&mut merged.tree, layers.found);
+    let conflicts = edit::apply(&mut merged.tree, layers.edits);
     let root = Root::read(&merged.tree, &mut reader);
     let mut problems = reader.problems;
     if let Some(mut root) = root {
@@ -148,7 +175,7 @@ pub fn read_edited(
         check::check(&root, &merged.tree, &mut problems);
         if problems.is_empty() {
             let notes = notes.warnings;
-            return Ok(Configuration { root, merged, lines, conflicts, detected, notes });
+            return Ok(Configuration { root, merged, lines, conflicts, found, detected, notes });
         }
     }
     Err(merged.diagnostics(problems, &lines))

@@ -1,5 +1,6 @@
 //! Checked values as domain types.
 
+pub(crate) mod discovery;
 mod pool;
 pub(crate) mod scale;
 mod watching;

@@ -6,7 +6,6 @@
 use crate::diagnostic::{Fault, Problem};
 use crate::sections::{Listener, Pool, Root, Route};
 use crate::tree::{Node, Value};
-use serde_json::json;
 
 /// What becomes of a key that is used, but not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,7 @@ const LISTENER: &[Gap<Listener>] = &[];
 
 const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
 
-const POOL: &[Gap<Pool>] = &[refused("discovery", |it| it.discovery.0 != json!({}))];
+const POOL: &[Gap<Pool>] = &[];
 
 /// One line of the list, for the reference.
 pub(crate) struct Unserved {

@@ -113,8 +113,12 @@ fn listen_on(
 /// What goes on by itself from the opening on: for as long as the thread lives, or until another
 /// process does it.
 async fn run_loops(desk: Desk, course: Course) {
-    reaches(Stage::Open, course.clone()).await;
     let mut until_released = JoinSet::new();
+    if let Some(discoverers) = &desk.discoverers {
+        // A process that takes over needs its backends before it is ready.
+        until_released.spawn(Arc::clone(discoverers).run());
+    }
+    reaches(Stage::Open, course.clone()).await;
     if let Some(numbers) = &desk.numbers {
         tokio::spawn(Arc::clone(numbers).keep_windows());
         if let Some(errands) = numbers.open_mounts() {

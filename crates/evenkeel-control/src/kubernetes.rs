@@ -257,7 +257,8 @@ fn event_of(mut event: Value) -> Result<WatchEvent, KubernetesError> {
         "ERROR" => {
             let code = object["code"].as_u64().and_then(|code| u16::try_from(code).ok());
             let body = Bytes::from(object.to_string());
-            Err(refused(&Answer { status: code.unwrap_or(500), body }))
+            let fields = hyper::HeaderMap::new();
+            Err(refused(&Answer { status: code.unwrap_or(500), fields, body }))
         }
         other => {
             let why = format!("an event of unknown type {other:?}");

@@ -49,3 +49,22 @@ pub(crate) const MIN_BACKOFF: Duration = Duration::from_secs(1);
 pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Share by which a wait is stretched at most, so that names do not fall due together for ever.
 pub(crate) const JITTER: f64 = 0.1;
+
+/// What discovery has found is put in force after so long, with what else is found meanwhile.
+pub(crate) const DISCOVERY_SETTLE: Duration = Duration::from_millis(200);
+/// A set that cannot be put in force is tried again after so long.
+pub(crate) const DISCOVERY_RETRY: Duration = Duration::from_secs(5);
+/// Answers of all discoveries that wait to be looked at.
+pub(crate) const MAX_DISCOVERY_ANSWERS: usize = 64;
+/// Between two questions to a source that fails, unless the configuration wants longer ones.
+pub(crate) const MAX_DISCOVERY_PAUSE: Duration = Duration::from_secs(60);
+/// Slices of endpoints of one `Service`; each has 1000 endpoints at most.
+pub(crate) const MAX_SLICES: usize = 1000;
+/// Hosts that SRV records of one name may have.
+pub(crate) const MAX_SRV_TARGETS: usize = 1000;
+/// Bytes of a file of targets.
+pub(crate) const MAX_TARGETS_BYTES: u64 = 8 * 1024 * 1024;
+/// A file of targets that is being written is left alone until it has been the same for so long.
+pub(crate) const FILE_SETTLE: Duration = Duration::from_millis(100);
+/// Looks at a file of targets that does not settle.
+pub(crate) const MAX_FILE_LOOKS: usize = 25;

@@ -6,10 +6,10 @@ use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolveHosts,
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, ResolverBuilder, TokioResolver};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ pub(crate) struct SystemLookup {
 }
 
 /// The files as read at one time.
-struct Sources {
+pub(crate) struct Sources {
     hosts: Hosts,
     resolver: TokioResolver,
 }
@@ -62,9 +62,91 @@ impl SystemLookup {
     }
 }
 
+/// Who is asked for records: the servers of the system, or one.
+pub(crate) enum NameServers {
+    /// As the files say.
+    System(SystemLookup),
+    /// This one alone, without a hosts file.
+    One(Arc<Sources>),
+}
+
+impl NameServers {
+    /// # Errors
+    /// No resolver can be made.
+    pub(crate) fn new(one: Option<SocketAddr>) -> Result<NameServers, String> {
+        let Some(address) = one else {
+            return Ok(NameServers::System(SystemLookup::default()));
+        };
+        let mut server = NameServerConfig::udp_and_tcp(address.ip());
+        server.connections.iter_mut().for_each(|it| it.port = address.port());
+        let resolver = tune(asking(server)).map_err(|error| error.to_string())?;
+        Ok(NameServers::One(Arc::new(Sources { hosts: Hosts::default(), resolver })))
+    }
+
+    fn sources(&self) -> Result<Arc<Sources>, String> {
+        match self {
+            NameServers::System(lookup) => lookup.sources().map_err(|error| error.to_string()),
+            NameServers::One(sources) => Ok(Arc::clone(sources)),
+        }
+    }
+
+    /// The addresses of a name; none if it has none, or does not exist.
+    ///
+    /// # Errors
+    /// In words: nobody knows.
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Answer, String> {
+        match self.sources()?.ask(name).await {
+            Err(error) if error.is_no_records_found() => Ok(NOBODY),
+            answer => answer.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The SRV records of a name, with the TTL of all; none as with addresses.
+    ///
+    /// # Errors
+    /// In words: nobody knows.
+    pub(crate) async fn srv(&self, name: &str) -> Result<(Vec<Srv>, Duration), String> {
+        let parsed = Name::from_str_relaxed(name).map_err(|error| error.to_string())?;
+        let found = match self.sources()?.resolver.lookup(parsed, RecordType::SRV).await {
+            Err(error) if error.is_no_records_found() => return Ok((Vec::new(), Duration::ZERO)),
+            found => found.map_err(|error| error.to_string())?,
+        };
+        let mut records = Vec::new();
+        let mut ttl = MAX_TTL;
+        for record in found.answers() {
+            ttl = ttl.min(Duration::from_secs(record.ttl.into()));
+            if let RData::SRV(srv) = &record.data {
+                let (priority, weight, port) = (srv.priority, srv.weight, srv.port);
+                let target = srv.target.to_utf8();
+                records.push(Srv { priority, weight, port, target });
+            }
+        }
+        Ok((records, ttl))
+    }
+}
+
+/// An answer that there is nobody.
+const NOBODY: Answer = Answer { addresses: Vec::new(), ttl: Duration::ZERO };
+
+/// One SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Srv {
+    /// The least goes first.
+    pub(crate) priority: u16,
+    /// Share within a priority.
+    pub(crate) weight: u16,
+    pub(crate) port: u16,
+    /// A host; `.` = nobody offers this.
+    pub(crate) target: String,
+}
+
 impl Sources {
     async fn look_up(&self, name: &str) -> Result<Answer, String> {
-        let parsed = Name::from_str_relaxed(name).map_err(|error| error.to_string())?;
+        self.ask(name).await.map_err(|error| error.to_string())
+    }
+
+    async fn ask(&self, name: &str) -> Result<Answer, NetError> {
+        let parsed = Name::from_str_relaxed(name)?;
         let addresses = self.in_hosts(&parsed);
         if !addresses.is_empty() {
             return Ok(Answer { addresses, ttl: HOSTS_TTL });
@@ -73,8 +155,7 @@ impl Sources {
             let addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             return Ok(Answer { addresses, ttl: HOSTS_TTL });
         }
-        let found = self.resolver.lookup_ip(parsed).await;
-        let found = found.map_err(|error| error.to_string())?;
+        let found = self.resolver.lookup_ip(parsed).await?;
         let ttls = found.as_lookup().answers().iter().map(|record| record.ttl);
         let ttl = ttls.min().map_or(MAX_TTL, |seconds| Duration::from_secs(seconds.into()));
         Ok(Answer { addresses: found.iter().collect(), ttl })

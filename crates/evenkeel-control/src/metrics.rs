@@ -14,6 +14,7 @@
 //! is pure but for `process`, which reads what the kernel says of this process.
 
 mod compat;
+mod discovery;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod native;

@@ -1,6 +1,7 @@
 //! The numbers of the running server, read when somebody asks for them.
 
 use crate::autoscalers::Autoscalers;
+use crate::discoverers::Discoverers;
 use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
@@ -34,6 +35,7 @@ pub struct Numbers {
     version: &'static str,
     steering: OnceLock<Arc<Steering>>,
     autoscalers: OnceLock<Weak<Autoscalers>>,
+    discoverers: OnceLock<Weak<Discoverers>>,
     /// Some backends are mocks of this process.
     demo: AtomicBool,
 }
@@ -49,6 +51,7 @@ impl Numbers {
             version,
             steering: OnceLock::new(),
             autoscalers: OnceLock::new(),
+            discoverers: OnceLock::new(),
             demo: AtomicBool::new(false),
         }
     }
@@ -62,6 +65,12 @@ impl Numbers {
     pub fn scale_by(&self, autoscalers: &Arc<Autoscalers>) {
         // There is one set of them for the life of a server.
         let _ = self.autoscalers.set(Arc::downgrade(autoscalers));
+    }
+
+    /// Tells what these find too, from now on.
+    pub fn discover_by(&self, discoverers: &Arc<Discoverers>) {
+        // There is one set of them for the life of a server.
+        let _ = self.discoverers.set(Arc::downgrade(discoverers));
     }
 
     /// Counts the reloads of this road too, from now on.
@@ -188,8 +197,11 @@ impl Numbers {
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let autoscalers = self.autoscalers.get().and_then(Weak::upgrade);
         let scaling = autoscalers.map(|it| it.figures()).unwrap_or_default();
+        let discoverers = self.discoverers.get().and_then(Weak::upgrade);
+        let discovery = discoverers.map(|it| it.standings()).unwrap_or_default();
         render(&View {
             scaling: &scaling,
+            discovery: &discovery,
             totals: &totals,
             windows: &windows,
             snapshot: &snapshot,

@@ -84,7 +84,21 @@ impl<'a> Portrait<'a> {
                 floor: retry.budget_floor,
                 refused: pool.budget.refused(),
             },
+            discovery: self.discovery(&pool.plan.name),
         }
+    }
+
+    fn discovery(&self, pool: &str) -> Option<api::PoolDiscovery> {
+        let (_, it) = self.view.discovery.iter().find(|(name, _)| **name == *pool)?;
+        let count = |length| u32::try_from(length).unwrap_or(u32::MAX);
+        Some(api::PoolDiscovery {
+            r#type: it.kind.to_owned(),
+            up: it.up,
+            trouble: it.trouble.clone(),
+            backends: count(it.backends),
+            left_out: count(it.left_out),
+            age_seconds: it.confirmed.map(|at| at.elapsed().as_secs_f64()),
+        })
     }
 
     fn backends_of(&self, pool: &Pool) -> Vec<api::Backend> {

@@ -1,12 +1,13 @@
-//! A server that says, connection by connection, what a test has written down; over TLS.
-//! It remembers what it was asked.
+//! A server that says, connection by connection, what a test has written down; over TCP, TLS or a
+//! unix socket. It remembers what it was asked.
 
 use rcgen::{CertificateParams, KeyPair};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -69,6 +70,19 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
+    /// Over plain TCP.
+    pub(crate) async fn start(script: Vec<Line>) -> Scripted {
+        let (listener, address) = listen().await;
+        let play = Play::of(script);
+        let own = Arc::clone(&play);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&own).serve(stream));
+            }
+        });
+        Scripted { play, url: format!("http://{address}") }
+    }
+
     /// Over TLS, with the PEM text of a certificate for 127.0.0.1 that signs itself.
     pub(crate) async fn start_tls(script: Vec<Line>) -> (Scripted, String) {
         let (listener, address) = listen().await;
@@ -97,6 +111,19 @@ impl Scripted {
             }
         });
         (Scripted { play, url: format!("https://{address}") }, own.pem())
+    }
+
+    /// On a unix socket.
+    pub(crate) fn start_unix(path: PathBuf, script: Vec<Line>) -> Scripted {
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let play = Play::of(script);
+        let own = Arc::clone(&play);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(Arc::clone(&own).serve(stream));
+            }
+        });
+        Scripted { play, url: path.display().to_string() }
     }
 
     /// The heads and bodies that it was sent so far.

@@ -1,17 +1,20 @@
 //! The one road on which the configuration changes, whoever wants it:
 //!
 //! ```text
-//! file ─┐
-//! edits ┴─▶ tree ─▶ checked plan ─▶ next snapshot ─▶ published            all or nothing
+//! file  ─┐
+//! finds ─┤
+//! edits ─┴▶ tree ─▶ checked plan ─▶ next snapshot ─▶ published            all or nothing
 //!           (evenkeel-config)      (evenkeel-proxy)   what was in force stays on any error
 //! ```
 //!
 //! The file says what is wanted; edits, which came through the API, are an overlay on it, by name.
 //! Each state of file and overlay is a revision that can be gone back to. Adjustments of loops that
-//! act by themselves (migrations, autoscaling) lie over both, and are no revisions.
+//! act by themselves (migrations, autoscaling) lie over both, and what discovery finds lies between
+//! file and overlay; neither is a revision.
 
 mod divide;
 mod draft;
+mod find;
 mod grow;
 mod in_force;
 mod keep;
@@ -34,7 +37,8 @@ use crate::metrics::Reloads;
 use crate::migrations::Division;
 use arc_swap::ArcSwap;
 use evenkeel_api::Revision;
-use evenkeel_config::{Configuration, Source, differences, read_edited};
+use evenkeel_config::{Configuration, Layers, Source, differences, read_over};
+use evenkeel_core::discovery::{Finds, Found};
 use evenkeel_core::plan::{AdminState, Plan};
 use evenkeel_core::strategy::hash::hash;
 use evenkeel_proxy::log::EventLog;
@@ -53,6 +57,8 @@ const MAX_EDITS: usize = 10_000;
 #[derive(Clone, Debug, Default)]
 struct State {
     written: Written,
+    /// What discovery has found, by pool; cheap to copy.
+    found: Arc<Finds>,
     /// Revisions are made of these.
     overlay: Vec<Edit>,
     /// Laid over everything by loops that act by themselves.
@@ -73,6 +79,8 @@ struct Leaving {
     pool: String,
     backend: String,
     until: Instant,
+    /// What it was, if discovery had found it.
+    found: Option<Found>,
 }
 
 /// What changes; held for the whole of a change.
@@ -93,6 +101,7 @@ pub struct Steering {
     /// What the process began with.
     began: Plan,
     keep: Keep,
+    kept_finds: find::KeptFinds,
     course: Mutex<Course>,
     in_force: ArcSwap<InForce>,
     followers: Mutex<Vec<Follower>>,
@@ -111,7 +120,9 @@ struct Tally {
 fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration, Rejected> {
     let State { written, overlay, adjusted, .. } = state;
     let edits: Vec<Edit> = overlay.iter().chain(adjusted).map(|it| as_is(it, leaving)).collect();
-    let read = read_edited(written.source.as_ref(), &written.overrides, &edits);
+    let found = find::with_leaving(&state.found, leaving);
+    let layers = Layers { found: &found, edits: &edits };
+    let read = read_over(written.source.as_ref(), &written.overrides, layers);
     read.map_err(Rejected::Invalid)
 }
 
@@ -192,6 +203,7 @@ impl Steering {
     ) -> Result<Revision, EditError> {
         let mut course = self.lock_course();
         self.check_match(edits, if_match)?;
+        self.refuse_removal(edits)?;
         let mut next = course.state.clone();
         lay_over(&mut next.overlay, edits)?;
         // Whoever edits by hand ends what a loop had set.
@@ -235,8 +247,8 @@ impl Steering {
         let Some((written, overlay)) = course.history.state_of(revision) else {
             return Err(EditError::NotFound(format!("no revision {revision}")));
         };
-        let divisions = course.state.divisions.clone();
-        let next = State { written, overlay, adjusted: Vec::new(), divisions };
+        let adjusted = Vec::new();
+        let next = State { written, overlay, adjusted, ..course.state.clone() };
         let leaving = std::mem::take(&mut course.leaving);
         let reason = match by.reason.as_str() {
             "" => format!("back to revision {revision}"),
@@ -440,7 +452,7 @@ impl Steering {
         let Edit::RemoveBackend { pool, backend, drain } = edit else { return None };
         let until = Instant::now() + (*drain).min(MAX_DRAIN);
         let (pool, backend) = (pool.clone(), backend.clone());
-        (!drain.is_zero()).then_some(Leaving { pool, backend, until })
+        (!drain.is_zero()).then_some(Leaving { pool, backend, until, found: None })
     }
 }
 

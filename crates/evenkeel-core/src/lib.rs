@@ -13,6 +13,7 @@ pub mod backend;
 pub mod breaker;
 pub mod chunked;
 pub mod client_hello;
+pub mod discovery;
 pub mod failure;
 pub mod field;
 pub mod flow;

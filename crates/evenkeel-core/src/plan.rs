@@ -1,12 +1,14 @@
 //! A checked configuration as domain types: what the text meant, with every default filled in.
 //! The config crate builds it, `snapshot` compiles it for serving; nothing else reads text.
 
+mod discovery;
 mod layer4;
 mod mount;
 mod pool;
 mod tls;
 mod watching;
 
+pub use discovery::*;
 pub use layer4::*;
 pub use mount::*;
 pub use pool::*;

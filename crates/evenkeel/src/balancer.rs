@@ -11,8 +11,8 @@ use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
-    AdminSockets, Autoscalers, Control, ControlError, Desk, Ground, Heritage, Journal, Ledger,
-    Migrations, Numbers, ResolveTarget, Ties, Tokens, standing,
+    AdminSockets, Autoscalers, Control, ControlError, Desk, Discoverers, Ground, Heritage, Journal,
+    Ledger, Migrations, Numbers, ResolveTarget, Ties, Tokens, standing,
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
 const FIRST_RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a start waits for those who are asked for backends; what was known serves meanwhile.
+const FIRST_FINDS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a start waits for the first probe of every backend; those that are slower count as
 /// usable until they have failed.
 const FIRST_PROBES_TIMEOUT: Duration = Duration::from_secs(1);
@@ -99,8 +101,11 @@ impl Balancer {
         }
         let state_dir = plan.state_dir.as_deref();
         let ledger = Ledger::new(Arc::clone(&numbers), state_dir, Some(log.events()));
+        let discoverers = Discoverers::along(&steering, log.events());
+        numbers.discover_by(&discoverers);
         let desk = Desk {
             ledger: Some(Arc::clone(&ledger)),
+            discoverers: Some(Arc::clone(&discoverers)),
             pprof: plan.pprof.clone(),
             journal: Some(Arc::new(Journal::new(server.state(), details))),
             tokens: tokens.clone(),
@@ -114,10 +119,6 @@ impl Balancer {
             control.open();
             server.open();
         }
-        control.resolve(named_backends(&server, &log));
-        control.resolve_first(FIRST_RESOLVE_TIMEOUT);
-        server.await_first_probes(FIRST_PROBES_TIMEOUT);
-        phase.turn(Phase::Ready);
         let (bequest, watch) = (Mutex::default(), Mutex::default());
         let bygone = None;
         let mut balancer = Balancer {
@@ -133,12 +134,22 @@ impl Balancer {
             watch,
         };
         balancer.follow_changes(&plan, tokens);
+        discoverers.await_first(FIRST_FINDS_TIMEOUT);
+        balancer.await_backends();
+        balancer.phase.turn(Phase::Ready);
         balancer.announce();
         greeting::ready(&plan, &balancer.log.events());
         balancer.server.open();
         system::notify_ready();
         balancer.relieve(from);
         Ok(balancer)
+    }
+
+    /// Names have addresses, and backends were probed, as far as that can be had soon.
+    fn await_backends(&self) {
+        self.control.resolve(named_backends(&self.server, &self.log));
+        self.control.resolve_first(FIRST_RESOLVE_TIMEOUT);
+        self.server.await_first_probes(FIRST_PROBES_TIMEOUT);
     }
 
     /// Tells the process before this one that it may go, and takes its work over.

@@ -1,6 +1,6 @@
 //! A checked pool as a domain type.
 
-use super::{bound, scale, wire};
+use super::{bound, discovery, scale, wire};
 use crate::scalar::{HashKey, RetryOn};
 use crate::sections::{
     Admission, Affinity, AffinityType, BackendEntry, CircuitBreaker, Connections, Hash, Health,
@@ -24,6 +24,7 @@ pub(super) fn pool(pool: &Pool, user: Option<ListenerProtocol>) -> PoolPlan {
             PoolProtocol::Auto => plan::PoolProtocol::Auto,
         },
         backends: pool.backends.iter().map(backend).collect(),
+        discovery: pool.discovery.0.as_ref().map(discovery::discovery),
         health: health(&pool.health, user),
         breaker: breaker(&pool.circuit_breaker),
         retry: retry(&pool.retry),

@@ -9,7 +9,7 @@ use evenkeel_core::autoscale::{
 use std::ops::RangeInclusive;
 
 /// Where the engine of containers listens if nothing else is said.
-const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+pub(super) const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Where a Redis listens if nothing else is said.
 const REDIS_PORT: u16 = 6379;

@@ -1,6 +1,7 @@
 //! Every key of the native form, one line each, with its type, default and doc.
 
 mod autoscale;
+mod discovery;
 mod listener;
 mod policy;
 mod pool;
@@ -8,6 +9,7 @@ mod process;
 mod route;
 
 pub(crate) use autoscale::*;
+pub(crate) use discovery::*;
 pub(crate) use listener::*;
 pub(crate) use policy::*;
 pub(crate) use pool::*;

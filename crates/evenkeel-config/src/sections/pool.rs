@@ -1,12 +1,14 @@
 //! Keys of a pool and its backends.
 
-use crate::key::{Atom, Free, Key, OrEmpty, Scalar, Shape};
+use crate::key::{Atom, Key, OrEmpty, Scalar, Shape};
 use crate::reader::Reader;
 use crate::scalar::{Address, Factor, HashKey, Name, Strategy, Text, Time, Whole};
 use crate::section::{choice, section};
-use crate::sections::{Affinity, Autoscale, CircuitBreaker, Connections, Health, Retry, Timeouts};
+use crate::sections::{
+    Affinity, Autoscale, CircuitBreaker, Connections, Discovery, Health, Retry, Timeouts,
+};
 use crate::tree::{Node, Value};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 section! {
     /// A named set of backends with its policy.
@@ -22,7 +24,7 @@ section! {
         /// Addresses, or the long form with name and weight.
         backends: Vec<BackendEntry> = Vec::new();
         /// Backends found elsewhere.
-        discovery: Free = Free(json!({}));
+        discovery: OrEmpty<Discovery> = OrEmpty(None);
         /// Active checks of backends.
         health: Health = Health::default();
         /// Takes a failing backend out for a while.

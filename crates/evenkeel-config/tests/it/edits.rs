@@ -1,8 +1,10 @@
 //! Edits over everything else.
 
 use super::*;
-use evenkeel_config::{Edit, NewBackend, read_edited};
-use evenkeel_core::plan::{AdminState, Plan};
+use evenkeel_config::{Edit, Layers, NewBackend, read_edited, read_over};
+use evenkeel_core::address::Scheme;
+use evenkeel_core::discovery::{Finds, Found};
+use evenkeel_core::plan::{AdminState, BackendPlan, Plan};
 use std::time::Duration;
 
 const FULL: &str = r#"
@@ -128,4 +130,49 @@ fn edits_outlive_a_file() {
         assert_eq!(Edit::from_json(&edit.to_json()), Some(edit));
     }
     assert_eq!(Edit::from_json(&serde_json::json!({ "edit": "dance" })), None);
+}
+
+fn found(address: &str, weight: u32) -> Found {
+    Found::at(address, Scheme::Http).expect(address).weighing(weight)
+}
+
+/// Pool `a` with these backends found; names, weights and wishes.
+fn with_found(text: &str, found: Vec<Found>, edits: &[Edit]) -> Vec<String> {
+    let file = source(text, Format::Yaml);
+    let finds = Finds::from([("a".to_owned(), found)]);
+    let layers = Layers { found: &finds, edits };
+    let read = read_over(Some(&file), &Overrides::default(), layers);
+    let configuration = read.unwrap_or_else(|problems| panic!("{problems}"));
+    let laid = &configuration.found;
+    let plan = configuration.plan().expect("served").0;
+    let is_laid = |name: &str| laid.iter().any(|it| *it == ("a".to_owned(), name.to_owned()));
+    let backends = plan.pools[0].backends.iter();
+    let show = |it: &BackendPlan| {
+        let mark = if is_laid(&it.name) { "+" } else { "" };
+        format!("{mark}{} {} {:?}", it.name, it.weight, it.admin)
+    };
+    backends.map(show).collect()
+}
+
+#[test]
+fn what_was_found_stands_beside_what_the_file_names() {
+    let text = FULL.replace("weight: 3 }]", "weight: 3 }]\n    discovery: { type: file, path: t }");
+    let all =
+        vec![found("127.0.0.1:1", 9), found("10.0.0.1:1", 4), found("b2.test:1", 1).named("b2")];
+    let own = ["127.0.0.1:1 1 Enabled", "b2 3 Enabled"];
+    let shown = with_found(&text, all.clone(), &[]);
+    assert_eq!(shown, [own[0], own[1], "+10.0.0.1:1 4 Enabled"], "the file's own words count");
+    let edits = [
+        Edit::Weight { pool: "a".into(), backend: "10.0.0.1:1".into(), weight: 8 },
+        Edit::Admin { pool: "a".into(), backend: "10.0.0.1:1".into(), admin: AdminState::Disabled },
+    ];
+    let shown = with_found(&text, all.clone(), &edits);
+    assert_eq!(shown[2], "+10.0.0.1:1 8 Disabled", "edits lie over what was found");
+    assert_eq!(with_found(FULL, all, &[]), own, "a pool that discovers nothing has none");
+    let empty = text.replace(
+        "[\"127.0.0.1:1\", { name: b2, address: \"http://127.0.0.1:2\", weight: 3 }]",
+        "[]",
+    );
+    assert_eq!(with_found(&empty, vec![found("c:1", 1)], &[]), ["+c:1 1 Enabled"]);
+    assert_eq!(with_found(&empty, Vec::new(), &[]), [""; 0], "it may be empty");
 }

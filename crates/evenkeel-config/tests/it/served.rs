@@ -1,6 +1,8 @@
 //! From values to a plan, and what a plan refuses or warns about.
 
 use super::*;
+use evenkeel_core::address::Scheme;
+use evenkeel_core::plan::{ConsulPlan, ContainersPlan, DiscoverySource, DnsRecord, KubernetesPlan};
 
 #[test]
 fn a_plan_has_what_the_text_says() {
@@ -48,19 +50,13 @@ shutdown: { grace: 1s }
 
 #[test]
 fn what_is_not_served_is_refused_with_its_place() {
-    let route = |key: &str| GOOD.replace("pools:", &format!("    {key}\npools:"));
-    let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
-    for (text, line, path) in [
-        (route("mirror: { pool: web }"), 7, "routes[0].mirror"),
-        (pool("discovery: { type: dns }"), 11, "pools[0].discovery"),
-    ] {
-        let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
-        let Diagnostics(found) = configuration.plan().expect_err(path);
-        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
-        assert_eq!((found[0].line, found[0].path.as_str()), (line, path));
-        assert!(found[0].message.contains("is not served by this version"));
-        assert!(!configuration.to_yaml().is_empty());
-    }
+    let text = GOOD.replace("pools:", "    mirror: { pool: web }\npools:");
+    let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
+    let Diagnostics(found) = configuration.plan().expect_err("not served");
+    assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+    assert_eq!((found[0].line, found[0].path.as_str()), (7, "routes[0].mirror"));
+    assert!(found[0].message.contains("is not served by this version"));
+    assert!(!configuration.to_yaml().is_empty());
 }
 
 #[test]
@@ -134,4 +130,90 @@ fn a_route_that_names_the_path_of_a_mount_is_warned_about() {
         assert_eq!(found.is_some(), warned, "{mount} {test}: {warnings:?}");
         assert!(found.is_none_or(|it| it.message.contains("/s") && it.line == 5), "{found:?}");
     }
+}
+
+#[test]
+fn a_discovery_says_what_its_kind_needs() {
+    let pool = |keys: &str| GOOD.to_owned() + "    discovery: { " + keys + " }\n";
+    for (keys, path, message) in [
+        ("type: dns, port: 80", "name", "needs `name`"),
+        ("type: dns, name: a.test", "port", "needs `port`"),
+        ("type: dns, name: a.test, port: web", "port", "is not a port"),
+        ("type: dns, name: a.test, record: srv, port: 80", "port", "ports of their own"),
+        ("type: dns, name: a, port: 80, resolver: ns1", "resolver", "not an address"),
+        ("type: dns, name: a, port: 80, path: x", "path", "of type file"),
+        ("type: file", "path", "needs `path`"),
+        ("type: file, path: x, record: srv", "record", "of type dns"),
+        ("type: file, path: x, port: 80", "port", "of type dns or docker"),
+        ("type: file, path: x, interval: 0s", "interval", "without end"),
+        ("type: docker", "label", "needs `label`"),
+        ("type: docker, label: l, port: http", "port", "is not a port"),
+        ("type: docker, label: l, tag: t", "tag", "of type consul"),
+        ("type: consul", "service", "needs `service`"),
+        ("type: consul, service: a, port: 80", "port", "of type dns or docker or kubernetes"),
+        ("type: file, path: x, passing: false", "passing", "of type consul"),
+        ("type: kubernetes", "service", "needs `service`"),
+        ("type: kubernetes, service: App", "service", "not a name in Kubernetes"),
+        ("type: kubernetes, service: a, namespace: a/b", "namespace", "not a name in Kubernetes"),
+        ("type: kubernetes, service: a, ca_file: x", "ca_file", "goes with `address`"),
+        ("type: kubernetes, service: a, address: k8s", "address", "not of the form"),
+        ("type: kubernetes, service: a, address: \"http://a/b\"", "address", "not of the form"),
+        ("type: fil, path: x", "type", "did you mean `file`"),
+    ] {
+        let Diagnostics(found) = yaml(&pool(keys)).expect_err(keys);
+        let wanted = format!("pools[0].discovery.{path}");
+        let problem = found.iter().find(|it| it.path == wanted);
+        let problem = problem.unwrap_or_else(|| panic!("{keys}: {found:?}"));
+        assert!(
+            problem.line == 11 && problem.message.contains(message)
+                || problem.hint.as_deref().is_some_and(|hint| hint.contains(message)),
+            "{keys}: {problem:?}"
+        );
+    }
+}
+
+#[test]
+fn a_discovery_becomes_a_plan() {
+    let pool = |keys: &str| GOOD.to_owned() + "    discovery: { " + keys + " }\n";
+    let plan = |keys: &str| {
+        let plan = yaml(&pool(keys)).expect(keys).plan().expect("served").0;
+        plan.pools[0].discovery.clone().expect("it discovers")
+    };
+    let dns = plan("type: dns, name: a.test, port: 8080, resolver: 127.0.0.1, scheme: https");
+    assert_eq!(dns.scheme, Scheme::Https);
+    let resolver = Some(([127, 0, 0, 1], 53).into());
+    let record = DnsRecord::Address(8080);
+    assert_eq!(dns.source, DiscoverySource::Dns { name: "a.test".into(), record, resolver });
+    let file = plan("type: file, path: t.yaml, allow_empty: true, max: 7");
+    assert!(file.allow_empty && file.max == 7);
+    assert_eq!(file.source, DiscoverySource::File { path: "t.yaml".into() });
+    let containers = plan("type: docker, label: a=b");
+    let wanted = ContainersPlan {
+        label: "a=b".into(),
+        port: None,
+        network: String::new(),
+        socket: "/var/run/docker.sock".into(),
+    };
+    assert_eq!(containers.source, DiscoverySource::Docker(wanted));
+    let instances = plan("type: consul, service: App, passing: false, tag: blue");
+    let wanted = ConsulPlan {
+        server: "http://127.0.0.1:8500".into(),
+        service: "App".into(),
+        tag: "blue".into(),
+        datacenter: String::new(),
+        token_file: None,
+        ca_file: None,
+        passing: false,
+    };
+    assert_eq!(instances.source, DiscoverySource::Consul(wanted));
+    let endpoints = plan("type: kubernetes, service: app, port: http");
+    let wanted = KubernetesPlan {
+        namespace: "default".into(),
+        service: "app".into(),
+        port: "http".into(),
+        server: None,
+        token_file: None,
+        ca_file: None,
+    };
+    assert_eq!(endpoints.source, DiscoverySource::Kubernetes(wanted));
 }

@@ -16,7 +16,7 @@ pools:
     backends: ["127.0.0.1:8081", { name: b2, address: "http://127.0.0.1:8082", weight: 3 }]
     health: { interval: 7s, type: http }
     retry: { budget: 0.25 }
-    discovery: { z: 1, a: [x, 2] }
+    discovery: { type: file, path: t.yaml, interval: 9s }
     autoscale: { driver: { type: process, command: ["./app"], env: { KEY: hunter2 } } }
 "#;
 
@@ -37,7 +37,7 @@ strategy = "rr"
 backends = ["127.0.0.1:8081", { name = "b2", address = "http://127.0.0.1:8082", weight = 3 }]
 health = { interval = "7s", type = "http" }
 retry = { budget = "25%" }
-discovery = { a = ["x", 2], z = 1 }
+discovery = { interval = "9s", path = "t.yaml", type = "file" }
 [pools.autoscale.driver]
 type = "process"
 command = ["./app"]
@@ -75,7 +75,8 @@ routes:
     mirror: { pool: b, percent: 10, diff: { headers: [content-type], body: hash } }
     allow: ["10.0.0.1"]
 pools:
-  - { name: a, backends: [], discovery: { type: dns }, proxy_protocol: v2, hash: { key: ip } }
+  - { name: a, backends: [], proxy_protocol: v2, hash: { key: ip },
+      discovery: { type: dns, name: n, port: 1 } }
   - name: b
     backends: ["unix:/run/a b.sock", "https://e.test"]
     affinity: { type: cookie }

@@ -1,6 +1,7 @@
 //! Where the answers come from. What is not there is answered as empty, which is then the truth.
 
 use crate::autoscalers::Autoscalers;
+use crate::discoverers::Discoverers;
 use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::migrations::Migrations;
@@ -40,6 +41,8 @@ pub struct Desk {
     pub migrations: Option<Arc<Migrations>>,
     /// How many backends.
     pub autoscalers: Option<Arc<Autoscalers>>,
+    /// Which backends.
+    pub discoverers: Option<Arc<Discoverers>>,
 }
 
 impl Desk {
@@ -56,6 +59,7 @@ impl Desk {
             pprof: None,
             migrations: None,
             autoscalers: None,
+            discoverers: None,
         }
     }
 }

@@ -2,29 +2,14 @@
 //! five calls, for which no client library is needed.
 
 use super::driver::Names;
+use crate::engine::{OWNER_LABEL, POOL_LABEL, call};
 use evenkeel_core::autoscale::DockerPlan;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tokio::net::UnixStream;
-use tokio::time::timeout;
 
-/// One call to the engine; stopping a container takes its own time on top.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of an answer that are read.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Seconds between SIGTERM and SIGKILL.
 const STOP_SECONDS: u32 = 5;
-const VERSION: &str = "/v1.41";
-/// Labels that tell ours from others.
-const POOL_LABEL: &str = "evenkeel.pool";
-const OWNER_LABEL: &str = "evenkeel.owner";
 
 /// A container of ours.
 #[derive(Clone, Debug)]
@@ -149,55 +134,4 @@ async fn get(socket: &Path, path: &str) -> Result<Value, String> {
 
 async fn post(socket: &Path, path: &str, body: Option<Value>) -> Result<Value, String> {
     call(socket, Method::POST, path, body).await
-}
-
-async fn call(
-    socket: &Path,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> Result<Value, String> {
-    match timeout(CALL_TIMEOUT, exchange(socket, method, path, body)).await {
-        Ok(answer) => answer.map_err(|why| format!("{}: {why}", socket.display())),
-        Err(_) => Err(format!("{}: no answer within {CALL_TIMEOUT:?}", socket.display())),
-    }
-}
-
-async fn exchange(
-    socket: &Path,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> Result<Value, String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let moving = tokio::spawn(connection);
-    let text = body.map(|body| body.to_string()).unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("{VERSION}{path}"))
-        .header(HOST, "docker")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(text)))
-        .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string());
-    let outcome = match answer {
-        Ok(answer) => {
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-            let bytes = body.map(|body| body.to_bytes()).unwrap_or_default();
-            let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            // 304: it is so already.
-            if status.is_success() || status.as_u16() == 304 {
-                Ok(value)
-            } else {
-                let said = value["message"].as_str().unwrap_or_default();
-                Err(format!("{} {said}", status.as_u16()))
-            }
-        }
-        Err(error) => Err(error),
-    };
-    moving.abort();
-    outcome
 }

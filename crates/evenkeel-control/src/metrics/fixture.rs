@@ -92,6 +92,7 @@ impl Fixture {
             families: &self.families,
             demo: false,
             scaling: &[],
+            discovery: &[],
         }
     }
 

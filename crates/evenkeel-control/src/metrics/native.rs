@@ -1,9 +1,9 @@
 //! The families `evenkeel_*` and `process_*`.
 
 use super::process::ProcessFigures;
-use super::scaling;
 use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
 use super::view::{View, condition};
+use super::{discovery, scaling};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::failure::{Failure, Side};
@@ -226,6 +226,7 @@ pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
     write_pools(view, out);
     write_backends(view, out);
     scaling::write(view, out);
+    discovery::write(view, out);
     if let Some(figures) = &view.process {
         write_process(figures, out);
     }

@@ -1,6 +1,7 @@
 //! What a rendering needs, read by the caller at one moment.
 
 use super::process::ProcessFigures;
+use crate::discoverers::Search;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::health::{HealthState, Streak};
@@ -46,6 +47,8 @@ pub struct View<'a> {
     pub demo: bool,
     /// Of each autoscaler: its pool, backends that there should be, decisions up and down.
     pub scaling: &'a [(Arc<str>, u32, [u64; 2])],
+    /// How each discovery stands, by pool.
+    pub discovery: &'a [(Arc<str>, Search)],
 }
 
 /// How reloads ended.

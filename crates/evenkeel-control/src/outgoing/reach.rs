@@ -1,5 +1,5 @@
 //! One question to a program that the control plane depends on (an engine of containers, an API
-//! server, a catalogue), over TCP or TLS. Bytes and time of its answer are bounded.
+//! server, a catalogue), over TCP, TLS or a unix socket. Bytes and time of its answer are bounded.
 
 use super::AGENT;
 use bytes::{Buf, Bytes, BytesMut};
@@ -7,12 +7,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, Uri};
+use hyper::{HeaderMap, Method, Request, Uri};
 use hyper_util::rt::TokioIo;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -26,6 +27,8 @@ pub(crate) enum Place {
     Tcp { host: String, port: u16 },
     /// With TLS; the certificate must be for the host.
     Tls { host: String, port: u16, trust: Arc<ClientConfig> },
+    /// On this machine.
+    Unix(PathBuf),
 }
 
 impl Place {
@@ -50,6 +53,7 @@ impl Place {
     fn authority(&self) -> String {
         match self {
             Place::Tcp { host, port } | Place::Tls { host, port, .. } => host_and_port(host, *port),
+            Place::Unix(_) => "localhost".to_owned(),
         }
     }
 }
@@ -82,6 +86,7 @@ impl Question {
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) fields: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -117,6 +122,7 @@ impl Drop for Moving {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) status: u16,
+    pub(crate) fields: HeaderMap,
     body: Incoming,
     _moving: Moving,
 }
@@ -138,6 +144,11 @@ pub(crate) async fn open(place: &Place, question: Question) -> Result<Opened, St
             let stream = dial(host, *port).await?;
             let secured = TlsConnector::from(Arc::clone(trust)).connect(name, stream).await;
             let stream = secured.map_err(|error| format!("{authority}: TLS: {error}"))?;
+            begin(stream, &authority, question).await
+        }
+        Place::Unix(path) => {
+            let connected = UnixStream::connect(path).await;
+            let stream = connected.map_err(|error| format!("{}: {error}", path.display()))?;
             begin(stream, &authority, question).await
         }
     }
@@ -172,7 +183,7 @@ async fn begin<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let request = request.map_err(|error| format!("{authority}: {error}"))?;
     let answer = sender.send_request(request).await.map_err(failed)?;
     let (head, body) = answer.into_parts();
-    Ok(Opened { status: head.status.as_u16(), body, _moving: moving })
+    Ok(Opened { status: head.status.as_u16(), fields: head.headers, body, _moving: moving })
 }
 
 /// An error with what caused it.
@@ -189,14 +200,14 @@ impl Opened {
     /// # Errors
     /// In words: it breaks off, or is too long.
     pub(crate) async fn whole(self, max_bytes: usize) -> Result<Answer, String> {
-        let Opened { status, body, _moving: moving } = self;
+        let Opened { status, fields, body, _moving: moving } = self;
         let collected = Limited::new(body, max_bytes).collect().await;
         let body = collected.map_err(|error| match error.downcast_ref::<hyper::Error>() {
             Some(error) => format!("the answer breaks off: {}", words(error)),
             None => format!("the answer is longer than {max_bytes} bytes"),
         });
         drop(moving);
-        Ok(Answer { status, body: body?.to_bytes() })
+        Ok(Answer { status, fields, body: body?.to_bytes() })
     }
 
     /// The rest of the answer, a line at a time.

@@ -1,5 +1,6 @@
 //! A first configuration, before anything serves it.
 
+use super::find::KeptFinds;
 use super::keep::{Keep, Worry};
 use super::revision::History;
 use super::{
@@ -24,6 +25,7 @@ pub struct Draft {
     /// What holds but should be looked at.
     pub warnings: Vec<Diagnostic>,
     keep: Keep,
+    kept_finds: KeptFinds,
     /// Of the processes before this one.
     history: History,
     /// To be told when there is a log.
@@ -44,9 +46,12 @@ impl Draft {
     pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
         let mut state = State { written: read_file()?, ..State::default() };
         // The file alone says where edits are kept.
-        let mut keep = Keep::of(&configuration_of(&state, &[])?);
+        let alone = configuration_of(&state, &[])?;
+        let (mut keep, mut kept_finds) = (Keep::of(&alone), KeptFinds::of(&alone));
         let (history, worry) = keep.take_up(&state.written.overrides);
-        let mut worries: Vec<Worry> = worry.into_iter().collect();
+        let (found, other_worry) = kept_finds.take_up();
+        state.found = Arc::new(found);
+        let mut worries: Vec<Worry> = worry.into_iter().chain(other_worry).collect();
         state.overlay = history.overlay();
         let outcome = match checked(&state) {
             Err(rejected) if !state.overlay.is_empty() => {
@@ -58,7 +63,17 @@ impl Draft {
             outcome => outcome,
         };
         let (configuration, plan, warnings) = outcome?;
-        Ok(Draft { read_file, state, configuration, plan, warnings, keep, history, worries })
+        Ok(Draft {
+            read_file,
+            state,
+            configuration,
+            plan,
+            warnings,
+            keep,
+            kept_finds,
+            history,
+            worries,
+        })
     }
 
     /// With backends that another process has started. One that does not fit stays out.
@@ -100,6 +115,7 @@ impl Draft {
             events,
             began,
             keep: self.keep,
+            kept_finds: self.kept_finds,
             course: Mutex::new(Course { state, leaving: Vec::new(), history }),
             in_force: ArcSwap::from_pointee(in_force),
             followers: Mutex::default(),

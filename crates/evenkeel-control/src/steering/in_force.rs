@@ -23,6 +23,8 @@ pub struct InForce {
     pub conflicts: Vec<Conflict>,
     /// What of it needs a restart.
     pub notes: Vec<String>,
+    /// Backends that are there because they were found: pool and name.
+    pub(super) found: Arc<[(String, String)]>,
     configuration: Arc<Configuration>,
     /// Made when somebody asks.
     json: OnceLock<Arc<Json>>,
@@ -39,6 +41,7 @@ impl InForce {
             warnings: Vec::new(),
             conflicts: configuration.conflicts.clone(),
             notes: Vec::new(),
+            found: configuration.found.as_slice().into(),
             configuration: Arc::new(configuration),
             json: OnceLock::new(),
             etag: OnceLock::new(),

@@ -186,7 +186,7 @@ impl Steering {
     pub(super) fn tell_worry(&self, worry: &Worry) {
         let Worry { event, file, error } = worry;
         let fields = [("file", EventValue::Text(file)), ("error", EventValue::Text(error))];
-        let message = "edits made through the API could not be kept or taken up";
+        let message = "what was to outlive the process could not be kept or taken up";
         self.tell((LogLevel::Warn, event), message, &fields);
     }
 }

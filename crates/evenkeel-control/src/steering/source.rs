@@ -9,13 +9,16 @@ use std::collections::HashMap;
 pub(crate) type Sources = HashMap<(String, String), Source>;
 
 impl Steering {
-    /// The backends that edits have added.
+    /// The backends that edits have added, or that were found.
     pub(crate) fn sources(&self) -> Sources {
         let course = self.lock_course();
         let overlay = course.state.overlay.iter().map(|edit| (edit, Source::Api));
         let adjusted = course.state.adjusted.iter().map(|edit| (edit, Source::Autoscale));
         let all = overlay.chain(adjusted);
-        all.filter_map(|(edit, source)| Some((added(edit)?, source))).collect()
+        let edited = all.filter_map(|(edit, source)| Some((added(edit)?, source)));
+        let in_force = self.in_force.load();
+        let found = in_force.found.iter().map(|it| (it.clone(), Source::Discovery));
+        edited.chain(found).collect()
     }
 }
 

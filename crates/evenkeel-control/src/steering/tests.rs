@@ -1,5 +1,8 @@
 use super::*;
+use crate::discoverers::{Settled, Settles};
 use evenkeel_config::{Format, Overrides};
+use evenkeel_core::address::Scheme;
+use evenkeel_core::backend::Backend;
 use evenkeel_proxy::log::{Log, LogOptions};
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -248,4 +251,113 @@ fn a_preview_changes_nothing_and_counts_what_goes() {
     let source = Source { name: "bad.yaml".into(), text: "nonsense".into(), format: Format::Yaml };
     assert!(matches!(bench.steering.preview(Some(source)), Err(Rejected::Invalid(_))));
     bench.server.stop();
+}
+
+/// The bench with a pool that discovers; what it has of that pool.
+fn discovering() -> Bench {
+    let bench = Bench::new();
+    let pool = "{ name: b, backends: [\"127.0.0.1:3\"] }";
+    let discovers = "{ name: b, backends: [\"127.0.0.1:3\"], discovery: { type: file, path: t } }";
+    bench.write(pool, discovers);
+    bench.reload().expect("valid");
+    bench
+}
+
+impl Bench {
+    fn find(&self, addresses: &[&str]) -> Vec<Settled> {
+        let found = addresses.iter().map(|it| Found::at(it, Scheme::Http).expect(it)).collect();
+        self.steering.settle(&Finds::from([("b".to_owned(), found)])).expect("valid")
+    }
+
+    /// Pool `b` as it is served.
+    fn found(&self) -> Vec<String> {
+        let snapshot = self.server.state().snapshot();
+        let backends = snapshot.pools[1].backends.iter();
+        let show =
+            |it: &Arc<Backend>| format!("{} {} {:?}", it.plan.name, it.plan.weight, it.plan.admin);
+        backends.map(show).collect()
+    }
+}
+
+#[test]
+fn what_is_found_is_a_layer_of_its_own_and_no_revision() {
+    let bench = discovering();
+    let revisions = bench.steering.revisions().len();
+    let settled = bench.find(&["127.0.0.1:4", "127.0.0.1:5"]);
+    assert_eq!(settled[0].added, ["127.0.0.1:4", "127.0.0.1:5"]);
+    let on = |port: u16| format!("127.0.0.1:{port} 1 Enabled");
+    assert_eq!(bench.found(), [on(3), on(4), on(5)]);
+    assert_eq!(bench.steering.revisions().len(), revisions);
+    let sources = bench.steering.sources();
+    let source = |name: &str| sources.get(&("b".to_owned(), name.to_owned())).copied();
+    assert_eq!(source("127.0.0.1:4"), Some(evenkeel_api::Source::Discovery));
+    assert_eq!(source("127.0.0.1:3"), None);
+    let shown = bench.steering.configuration();
+    assert_eq!(shown.json()["pools"][1]["backends"][2]["name"], "127.0.0.1:5");
+    bench.write("workers: 1", "workers: 1\nmetrics: { families: [native] }");
+    bench.reload().expect("valid");
+    assert_eq!(bench.found(), [on(3), on(4), on(5)], "a reload keeps it");
+    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    assert_eq!(bench.found(), [on(3)], "that pool discovered nothing");
+    bench.reload().expect("valid");
+    assert_eq!(bench.found(), [on(3), on(4), on(5)]);
+    bench.server.stop();
+}
+
+#[test]
+fn edits_of_what_is_found_last_while_it_is_there() {
+    let bench = discovering();
+    bench.find(&["127.0.0.1:4", "127.0.0.1:5"]);
+    let (pool, backend) = ("b".to_owned(), "127.0.0.1:4".to_owned());
+    let weight = Edit::Weight { pool: pool.clone(), backend: backend.clone(), weight: 7 };
+    bench.edit(weight).expect("it is there");
+    bench.find(&["127.0.0.1:4", "127.0.0.1:6"]);
+    assert_eq!(
+        bench.found()[1..],
+        ["127.0.0.1:4 7 Enabled", "127.0.0.1:6 1 Enabled", "127.0.0.1:5 1 Draining"]
+    );
+    let remove = Edit::RemoveBackend { pool, backend, drain: Duration::ZERO };
+    let refused = bench.edit(remove).expect_err("it would come back").to_string();
+    assert!(refused.contains("disable it instead"), "{refused}");
+    bench.steering.tick(Instant::now());
+    assert_eq!(bench.found()[1..], ["127.0.0.1:4 7 Enabled", "127.0.0.1:6 1 Enabled"]);
+    bench.find(&["127.0.0.1:6"]);
+    bench.find(&["127.0.0.1:4", "127.0.0.1:6"]);
+    assert_eq!(bench.found()[1], "127.0.0.1:4 1 Enabled", "the same address is another backend");
+    bench.steering.tick(Instant::now());
+    assert_eq!(bench.found().len(), 3, "who is back does not leave");
+    bench.server.stop();
+}
+
+#[test]
+fn what_was_found_outlives_the_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = FILE.replace(
+        "- { name: b, backends: [\"127.0.0.1:3\"] }",
+        "- { name: b, backends: [], discovery: { type: file, path: t } }",
+    );
+    let text = format!("{text}state_dir: {}\n", folder.path().display());
+    let draft = || {
+        let source = Source { name: "c.yaml".to_owned(), text: text.clone(), format: Format::Yaml };
+        let written = Written { source: Some(source), overrides: Overrides::default() };
+        Draft::read(Box::new(move || Ok(written.clone()))).expect("valid")
+    };
+    let first = draft();
+    let log = folder.path().join("log");
+    let (format, level) = (first.plan.logging.format, first.plan.logging.level);
+    let log = Log::start(LogOptions { format, level, file: Some(log) }).expect("a log");
+    let server = Arc::new(Server::start(&first.plan, &log).expect("free ports"));
+    let steering = first.steer(Arc::clone(&server), log.events());
+    let found = vec![Found::at("127.0.0.1:4", Scheme::Http).expect("one").named("pod")];
+    steering.settle(&Finds::from([("b".to_owned(), found.clone())])).expect("valid");
+    let backends = |draft: &Draft| draft.plan.pools[1].backends.clone();
+    let again = backends(&draft());
+    assert_eq!((again.len(), &*again[0].name), (1, "pod"));
+    steering.retire();
+    let late = steering.settle(&Finds::from([("b".to_owned(), Vec::new())]));
+    assert!(late.is_err() && backends(&draft()).len() == 1, "another process finds now");
+    std::fs::write(folder.path().join("discovery.json"), "{").expect("written");
+    assert_eq!(backends(&draft()).len(), 0, "and nothing stops a start");
+    assert!(folder.path().join("discovery.json.unreadable").exists());
+    server.stop();
 }

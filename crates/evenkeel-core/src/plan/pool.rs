@@ -1,6 +1,6 @@
 //! The part of a plan that concerns one pool.
 
-use super::{PoolTlsPlan, SendProxy};
+use super::{DiscoveryPlan, PoolTlsPlan, SendProxy};
 use crate::address::BackendAddress;
 use crate::autoscale::AutoscalePlan;
 use crate::strategy::StrategyName;
@@ -22,8 +22,10 @@ pub struct PoolPlan {
     pub hash: HashPlan,
     /// What is spoken to its backends.
     pub protocol: PoolProtocol,
-    /// At least one.
+    /// At least one, unless others come later: by discovery, or by an autoscaler.
     pub backends: Vec<BackendPlan>,
+    /// Where further ones are found; `None` = nowhere.
+    pub discovery: Option<DiscoveryPlan>,
     /// Active checks.
     pub health: HealthPlan,
     /// Takes a failing backend out for a while.
@@ -59,6 +61,7 @@ impl PoolPlan {
             hash: HashPlan { key: HashKey::ClientIp, virtual_nodes: 100, load_factor: 0.0 },
             protocol: PoolProtocol::Http1,
             backends,
+            discovery: None,
             health: HealthPlan {
                 check: HealthCheck::Off,
                 interval: Duration::from_secs(5),

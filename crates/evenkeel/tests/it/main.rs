@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod demo;
 mod dialects;
+mod discovering;
 mod handover;
 mod installed;
 mod keeping;
