@@ -1,6 +1,7 @@
 //! What no key can tell alone: names that are used and defined, keys that exclude each other.
 
 mod discovery;
+mod mirror;
 mod scale;
 mod wire;
 
@@ -50,6 +51,7 @@ pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
     }
     check.references(root);
     check.wire(root);
+    check.mirrors(root);
     for (index, route) in root.routes.iter().enumerate() {
         check.route(route, &format!("routes[{index}]"));
     }

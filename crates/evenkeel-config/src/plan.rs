@@ -9,8 +9,9 @@ mod wire;
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
     Admin, Family, HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat,
-    Mount, MountAccept, MountKind, Paths, RateLimit, Root, Route,
+    Mirror, Mount, MountAccept, MountKind, Paths, RateLimit, Root, Route,
 };
+use evenkeel_core::mirror::MirrorPlan;
 use evenkeel_core::plan::{
     self, AdminPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
     MetricFamily, MountPlan, Mounted, PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch,
@@ -143,7 +144,16 @@ fn route(route: &Route, index: &HashMap<&str, usize>) -> RoutePlan {
         timeout: route.timeout.0,
         rate_limit: route.rate_limit.as_ref().map(rate_limit),
         arms: None,
+        mirrors: route.mirror.iter().filter_map(|one| mirror(one, index)).collect(),
     }
+}
+
+fn mirror(mirror: &Mirror, index: &HashMap<&str, usize>) -> Option<MirrorPlan> {
+    Some(MirrorPlan {
+        pool: *index.get(mirror.pool.0.as_str())?,
+        percent: f64::from(mirror.percent.as_u32()),
+        max_body_bytes: mirror.max_body.0,
+    })
 }
 
 fn rate_limit(limit: &RateLimit) -> RateLimitPlan {

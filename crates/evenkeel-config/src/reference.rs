@@ -144,7 +144,7 @@ mod tests {
             "## `pools[].retry`\n\nWhat is tried again",
             "| `budget` | ratio | `0.2` | Retries as a share of requests. |",
             "| `state_dir` | text | `\"\"` | ",
-            "## `routes[].mirror`\n\n*Not served yet.* Copies of requests",
+            "## `routes[].mirror`\n\nCopies of requests",
             "| `protocol` | `http`, `tcp`, `udp` | `http` | What is spoken.",
             "| `level` | `debug`, `info`, `warn`, `error` | `info` | Least severe",
             "| `bind` | address to bind | required |",

@@ -43,7 +43,8 @@ const ROOT: &[Gap<Root>] = &[];
 
 const LISTENER: &[Gap<Listener>] = &[];
 
-const ROUTE: &[Gap<Route>] = &[refused("mirror", |it| it.mirror.is_some())];
+const ROUTE: &[Gap<Route>] =
+    &[refused("mirror.diff", |it| it.mirror.as_ref().is_some_and(|mirror| mirror.diff.is_some()))];
 
 const POOL: &[Gap<Pool>] = &[];
 

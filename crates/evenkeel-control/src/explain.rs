@@ -2,7 +2,8 @@
 
 use evenkeel_api::{Candidate, Deadlines, ExplainRequest, Explanation, RouteVerdict};
 use evenkeel_core::limit::Admission;
-use evenkeel_core::plan::{AffinityPlan, HashKey, HeaderRules, PoolPlan, RateKey, RoutePlan};
+use evenkeel_core::mirror::MirrorPlan;
+use evenkeel_core::plan::{AffinityPlan, HashKey, HeaderRules, Plan, PoolPlan, RateKey, RoutePlan};
 use evenkeel_core::pool::{Candidate as Seen, Foreseen, Mode, Pool, Preview};
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::explain::{self, Explained, Moment, Question};
@@ -65,7 +66,7 @@ fn in_words(snapshot: &Snapshot, explained: &Explained) -> Explanation {
         deadlines: deadlines(route, pool.map(|pool| &pool.plan)),
         strategy: pool.map(|pool| pool.plan.strategy_text.to_string()),
         affinity: pool.and_then(|pool| affinity(pool, explained)),
-        filters: route.map(|route| filters(route, explained)).unwrap_or_default(),
+        filters: route.map(|route| filters(plan, route, explained)).unwrap_or_default(),
         failure: explained.failure.map(|failure| failure.code().to_owned()),
     }
 }
@@ -177,7 +178,7 @@ fn key_in_words(key: &HashKey) -> String {
     }
 }
 
-fn filters(route: &RoutePlan, explained: &Explained) -> Vec<String> {
+fn filters(plan: &Plan, route: &RoutePlan, explained: &Explained) -> Vec<String> {
     let mut filters = Vec::new();
     let client = explained.client.map_or("nobody".to_owned(), |ip| ip.to_string());
     if !route.deny.is_empty() || !route.allow.is_empty() {
@@ -206,6 +207,14 @@ fn filters(route: &RoutePlan, explained: &Explained) -> Vec<String> {
     }
     rules("request", &route.request_headers, &mut filters);
     rules("response", &route.response_headers, &mut filters);
+    for mirror in &route.mirrors {
+        let MirrorPlan { percent, max_body_bytes, .. } = mirror;
+        let pool = plan.pools.get(mirror.pool).map_or("", |pool| &pool.name);
+        filters.push(format!(
+            "mirror: {percent} % of requests with bodies up to {max_body_bytes} bytes are copied \
+             to the pool {pool}"
+        ));
+    }
     filters
 }
 

@@ -17,6 +17,7 @@ mod compat;
 mod discovery;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod mirrors;
 mod native;
 mod negotiate;
 mod process;

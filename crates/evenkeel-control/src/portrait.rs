@@ -5,7 +5,9 @@ mod backend;
 use crate::metrics::{Traffic, View};
 use crate::steering::Sources;
 use evenkeel_api as api;
-use evenkeel_core::plan::{ListenerPlan, MountPlan, Mounted, PathMatch, RateKey, RoutePlan};
+use evenkeel_core::plan::{
+    ListenerPlan, MountPlan, Mounted, PathMatch, PoolPlan, RateKey, RoutePlan,
+};
 use evenkeel_core::pool::{Mode, Pool};
 use std::time::Duration;
 
@@ -138,7 +140,7 @@ impl<'a> Portrait<'a> {
             split: plan.split.iter().filter_map(share).collect(),
             strip_prefix: plan.strip_prefix,
             timeout_ms: (!plan.timeout.is_zero()).then(|| millis(plan.timeout)),
-            filters: filters(plan),
+            filters: filters(plan, pools),
             requests: self.view.totals.merged(|series| series.route == plan.name).exchanges(),
         }
     }
@@ -184,7 +186,7 @@ fn route_match(plan: &RoutePlan) -> api::RouteMatch {
 }
 
 /// In the order in which they act.
-fn filters(plan: &RoutePlan) -> Vec<String> {
+fn filters(plan: &RoutePlan, pools: &[PoolPlan]) -> Vec<String> {
     let mut filters = Vec::new();
     for (verb, networks) in [("deny", &plan.deny), ("allow", &plan.allow)] {
         let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
@@ -209,6 +211,10 @@ fn filters(plan: &RoutePlan) -> Vec<String> {
     }
     if !plan.response_headers.is_empty() {
         filters.push("change response headers".to_owned());
+    }
+    for mirror in &plan.mirrors {
+        let pool = pools.get(mirror.pool).map_or("", |pool| &pool.name);
+        filters.push(format!("copy {} % to {pool}", mirror.percent));
     }
     filters
 }

@@ -78,7 +78,7 @@ pub enum Known {
     Expect,
     /// `Via`
     Via,
-    /// `Forwarded`, `X-Real-IP` and every `X-Forwarded-*` not listed below.
+    /// `Forwarded`, `X-Real-IP`, `X-Evenkeel-Mirror` and every `X-Forwarded-*` not listed below.
     ForwardedOther,
     /// `X-Forwarded-For`
     XForwardedFor,
@@ -127,6 +127,7 @@ pub fn classify(name: &[u8]) -> Known {
         17 if is("transfer-encoding") => Known::TransferEncoding,
         17 if is("x-forwarded-proto") => Known::XForwardedProto,
         17 if is("client-cert-chain") => Known::ClientCert,
+        17 if is("x-evenkeel-mirror") => Known::ForwardedOther,
         _ => classify_by_prefix(name),
     }
 }

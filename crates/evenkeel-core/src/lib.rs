@@ -24,6 +24,7 @@ pub mod health;
 pub mod host;
 pub mod limit;
 pub mod migration;
+pub mod mirror;
 pub mod path;
 pub mod plan;
 pub mod pool;

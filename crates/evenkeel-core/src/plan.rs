@@ -17,6 +17,7 @@ pub use watching::*;
 
 use crate::address::BindAddress;
 use crate::migration::ArmRule;
+use crate::mirror::MirrorPlan;
 use ipnet::IpNet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +132,8 @@ pub struct RoutePlan {
     pub rate_limit: Option<RateLimitPlan>,
     /// Divides requests between two pools while a migration moves them; then `split` is not asked.
     pub arms: Option<ArmRule>,
+    /// Copies of its requests; as a rule none.
+    pub mirrors: Vec<MirrorPlan>,
 }
 
 /// A token bucket per key.

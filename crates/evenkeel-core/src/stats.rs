@@ -17,6 +17,7 @@ mod counter;
 mod handshake;
 mod histogram;
 mod label;
+mod mirrored;
 mod statuses;
 mod table;
 mod window;
@@ -27,6 +28,7 @@ pub use counter::Counter;
 pub use handshake::Handshake;
 pub use histogram::{BOUNDS, Histogram, HistogramParts, HistogramSnapshot};
 pub use label::{MethodLabel, OTHER, RetryReason, Series};
+pub use mirrored::{CopyCounts, CopyResult, CopyTotals};
 pub use statuses::{NO_STATUS, StatusTotals};
 pub use window::{WINDOW, Window, Windows};
 pub use worker::{ConnectionCounts, WorkerStats};
@@ -35,11 +37,14 @@ use crate::failure::Failure;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use table::{MaxKeys, Table};
+use worker::Tables;
 
 /// Series that are counted apart, unless said otherwise; all further ones are one.
 pub const MAX_SERIES: usize = 100_000;
 /// Listeners whose connections are counted apart; all further ones are one.
 const MAX_LISTENERS: usize = 1_000;
+/// Routes and pools whose copies are counted apart; all further ones are one.
+const MAX_MIRRORS: usize = 1_000;
 
 /// The size of [`Stats`].
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +64,7 @@ pub struct Stats {
     bygone_stats: WorkerStats,
     series: Arc<Table<Series, Cell>>,
     listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
+    copies: Arc<Table<Series, CopyCounts>>,
 }
 
 impl Stats {
@@ -74,13 +80,20 @@ impl Stats {
         let series = Arc::new(Table::new(parts, Series::other(), max_series));
         let max_listeners = MaxKeys(MAX_LISTENERS);
         let listeners = Arc::new(Table::new(parts, OTHER.into(), max_listeners));
-        let worker = |index| WorkerStats::new(index, Arc::clone(&series), Arc::clone(&listeners));
+        let copies = Arc::new(Table::new(parts, Series::other(), MaxKeys(MAX_MIRRORS)));
+        let tables = || Tables {
+            series: Arc::clone(&series),
+            listeners: Arc::clone(&listeners),
+            copies: Arc::clone(&copies),
+        };
+        let worker = |index| WorkerStats::new(index, tables());
         Stats {
             workers: (0..size.workers).map(|index| Arc::new(worker(index))).collect(),
             bygone: Mutex::default(),
             bygone_stats: worker(size.workers),
             series,
             listeners,
+            copies,
         }
     }
 
@@ -92,6 +105,9 @@ impl Stats {
         }
         for (listener, totals) in &earlier.listeners {
             self.bygone_stats.listener(listener).take_over(totals);
+        }
+        for (series, totals) in &earlier.copies {
+            self.bygone_stats.copies(series).take_over(totals);
         }
         self.bygone_stats.take_over(earlier);
     }
@@ -111,6 +127,7 @@ impl Stats {
         Totals {
             series: self.read_series(),
             listeners: self.read_listeners(),
+            copies: self.read_copies(),
             failures: self.sums(Failure::ALL.iter().copied(), WorkerStats::failures),
             retries: self.sums(worker::retry_reasons(), WorkerStats::retries),
             retry_budget_exhausted: self.counted().map(WorkerStats::refused_retries).sum(),
@@ -138,6 +155,18 @@ impl Stats {
                 let mut totals = ConnectionTotals::default();
                 cells.for_each(|counts| totals.add(counts));
                 all.push((Arc::clone(&row.key), totals));
+            }
+        }
+        all
+    }
+
+    fn read_copies(&self) -> Vec<(Series, CopyTotals)> {
+        let mut all = Vec::new();
+        for row in self.copies.rows() {
+            let mut totals = CopyTotals::default();
+            row.cells().for_each(|counts| counts.add_to(&mut totals));
+            if totals != CopyTotals::default() {
+                all.push((row.key.clone(), totals));
             }
         }
         all
@@ -203,6 +232,8 @@ pub struct Totals {
     pub series: Vec<(Series, CellTotals)>,
     /// Client connections.
     pub listeners: Vec<(Arc<str>, ConnectionTotals)>,
+    /// Copies of requests, by route and by the pool that they are for.
+    pub copies: Vec<(Series, CopyTotals)>,
     /// Exchanges that failed, by failure; those that never happened are left out.
     pub failures: Vec<(Failure, u64)>,
     /// Retries by reason; those that never happened are left out.

@@ -247,6 +247,9 @@ impl<N: Net> Exchange<N> {
         };
         headers::for_backend(head, bytes, &target, &from, &mut self.upload.kept.bytes);
         self.pass_trace();
+        if !route.mirrors.is_empty() {
+            self.draw_copies(route, asked, view.matching);
+        }
         Ok(())
     }
 

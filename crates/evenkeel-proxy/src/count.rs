@@ -4,7 +4,9 @@
 use crate::net::Net;
 use crate::record::Record;
 use evenkeel_core::snapshot::Snapshot;
-use evenkeel_core::stats::{Cell, ConnectionCounts, ExchangeEnd, Handshake, Series, WorkerStats};
+use evenkeel_core::stats::{
+    Cell, ConnectionCounts, CopyCounts, ExchangeEnd, Handshake, Series, WorkerStats,
+};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -33,6 +35,9 @@ impl Hasher for Spread {
         self.0 = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
 }
+
+/// Their names.
+type RouteAndPool = (Arc<str>, Arc<str>);
 
 /// Where a place in the configuration counts.
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +88,14 @@ pub(crate) struct Counts {
     /// Of one snapshot, for places are its own.
     cells: RefCell<HashMap<Key, Arc<Cell>, BuildHasherDefault<Spread>>>,
     generation: std::cell::Cell<u64>,
+    /// Of copies, by route and pool.
+    copies: RefCell<HashMap<RouteAndPool, Arc<CopyCounts>>>,
 }
 
 impl Counts {
     pub(crate) fn new(stats: Arc<WorkerStats>) -> Counts {
-        Counts { stats, cells: RefCell::default(), generation: std::cell::Cell::new(0) }
+        let generation = std::cell::Cell::new(0);
+        Counts { stats, cells: RefCell::default(), generation, copies: RefCell::default() }
     }
 
     /// A client was let in by this listener.
@@ -110,7 +118,20 @@ impl Counts {
     /// From now on places are those of this snapshot.
     pub(crate) fn adopt(&self, snapshot: &Snapshot) {
         self.cells.borrow_mut().clear();
+        self.copies.borrow_mut().clear();
         self.generation.set(snapshot.generation);
+    }
+
+    /// Where copies of this route's requests for this pool count.
+    pub(crate) fn copies(&self, route: &Arc<str>, pool: &Arc<str>) -> Arc<CopyCounts> {
+        let mut known = self.copies.borrow_mut();
+        let key = (Arc::clone(route), Arc::clone(pool));
+        let counts = known.entry(key).or_insert_with_key(|(route, pool)| {
+            let (route, pool, none) = (Arc::clone(route), Arc::clone(pool), Arc::from(""));
+            let series = Series { listener: Arc::clone(&none), route, pool, backend: none };
+            self.stats.copies(&series)
+        });
+        Arc::clone(counts)
     }
 
     /// Acts on the cell of a place.

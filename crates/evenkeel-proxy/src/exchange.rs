@@ -18,9 +18,11 @@ use crate::call::Call;
 use crate::clock::Nanos;
 use crate::http1::Client;
 use crate::http2::Spoken;
+use crate::mirror::Copying;
 use crate::mount::{self, Own};
 use crate::net::Net;
 use crate::own_lines::OwnLines;
+use crate::pump::MAX_TAPE_BYTES;
 use crate::record::{Record, Times};
 use crate::refuse::refuse;
 use crate::reply::ReplyForm;
@@ -91,6 +93,9 @@ impl<N: Net> ExchangePool<N> {
 
     /// Ends an exchange: its record is written, its buffers are free.
     pub(crate) fn give(&self, mut exchange: Box<Exchange<N>>) {
+        if exchange.copying.is_some() {
+            exchange.end_copies();
+        }
         exchange.record.finish(&exchange.upload.kept.bytes);
         let mut upload = std::mem::take(&mut exchange.upload);
         upload.release(exchange.worker());
@@ -140,6 +145,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) mounted: Option<Box<Own>>,
     /// Interim responses that the client has not taken yet; they come before anything else.
     pub(crate) ahead: Outbox,
+    /// Copies that are to be made of the request, and have not been.
+    pub(crate) copying: Option<Box<Copying>>,
 }
 
 /// Decides everything that can be decided from the head: what is refused is returned with the
@@ -171,6 +178,7 @@ pub(crate) fn open<N: Net>(
         retry_after: None,
         mounted: None,
         ahead: Outbox::default(),
+        copying: None,
     };
     exchange.record.accept = client.accept_time(exchange.record.started());
     let asked = Asked { head, bytes, peer: &client.peer, listener };
@@ -181,8 +189,10 @@ pub(crate) fn open<N: Net>(
     }
     let bounds = (listener.limits.max_request_body_bytes, exchange.trailers);
     let used = exchange.upload.begin_body(head.body, &bytes[head.bytes..], bounds);
-    if exchange.call.is_some() {
-        exchange.upload.record_stream();
+    match &exchange.copying {
+        Some(copying) => exchange.upload.record_stream(copying.most_kept()),
+        None if exchange.call.is_some() => exchange.upload.record_stream(MAX_TAPE_BYTES),
+        None => {}
     }
     exchange.record.bytes_in = used as u64;
     if head.expects_continue {
@@ -328,6 +338,9 @@ pub(crate) async fn run<N: Net>(
 ) -> Next {
     if let Some(own) = exchange.mounted.take() {
         return Box::pin(mount::answer(worker, client, exchange, *own)).await;
+    }
+    if exchange.copying.is_some() {
+        exchange.send_copies();
     }
     let snapshot = exchange.record.snapshot().clone();
     let index = exchange.record.pool;

@@ -23,8 +23,9 @@ const MAX_HELD_BYTES: usize = 16 * 1024 * 1024;
 const READS_PER_POLL: u32 = 8;
 /// A small piece is copied behind its head and sent as one; a larger one is sent in place.
 pub(crate) const COPY_BELOW_BYTES: usize = 4 * 1024;
-/// Most of a streamed request that is kept to be sent again, framing included.
-const MAX_TAPE_BYTES: usize = 64 * 1024;
+/// Most of a streamed request that is kept to be sent again, framing included; of one that is
+/// copied as well, its framing may have so much on top.
+pub(crate) const MAX_TAPE_BYTES: usize = 64 * 1024;
 /// Why a direction ended early.
 #[derive(Debug)]
 pub(crate) enum PumpError {
@@ -80,7 +81,14 @@ pub(crate) struct Pump {
     /// Where a WebSocket's frames stand.
     position: Option<Box<FramePosition>>,
     /// All that went out, while that is little enough to be sent again.
-    tape: Option<Vec<u8>>,
+    tape: Option<Tape>,
+}
+
+/// What went out, up to a bound.
+#[derive(Debug)]
+struct Tape {
+    bytes: Vec<u8>,
+    most: usize,
 }
 
 /// What framing one piece of received bytes gave.
@@ -151,30 +159,30 @@ impl Pump {
         self.position.as_deref()
     }
 
-    /// From now on keeps what goes out, up to a bound.
-    pub(crate) fn record(&mut self) {
-        self.tape = Some(Vec::new());
+    /// From now on keeps what goes out, if that is no more than `most` bytes in all.
+    pub(crate) fn record(&mut self, most: usize) {
+        self.tape = Some(Tape { bytes: Vec::new(), most });
     }
 
     /// All that went out; `None` if it is not kept.
     pub(crate) fn tape(&self) -> Option<&[u8]> {
-        self.tape.as_deref()
+        self.tape.as_ref().map(|tape| tape.bytes.as_slice())
     }
 
     /// Sends again what went out. Only where it was kept.
     pub(crate) fn rewind(&mut self) {
         if let Some(tape) = &self.tape {
-            self.outbox = Outbox { bytes: tape.clone(), written: 0 };
+            self.outbox = Outbox { bytes: tape.bytes.clone(), written: 0 };
         }
     }
 
     fn keep(&mut self, parts: [&[u8]; 3]) {
         let Some(tape) = &mut self.tape else { return };
         let more: usize = parts.iter().map(|part| part.len()).sum();
-        if tape.len() + more > MAX_TAPE_BYTES {
+        if tape.bytes.len() + more > tape.most {
             self.tape = None;
         } else {
-            parts.iter().for_each(|part| tape.extend_from_slice(part));
+            parts.iter().for_each(|part| tape.bytes.extend_from_slice(part));
         }
     }
 

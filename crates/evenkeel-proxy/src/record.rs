@@ -215,6 +215,11 @@ impl<N: Net> Record<N> {
         &self.worker
     }
 
+    /// The same worker, for what outlives the exchange.
+    pub(crate) fn worker_to_keep(&self) -> Rc<Worker<N>> {
+        Rc::clone(&self.worker)
+    }
+
     /// True if the record may be read: its texts are worth keeping.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {

@@ -84,11 +84,17 @@ impl Upload {
         }
     }
 
-    /// Keeps a streamed body as well, while it is short: calls have no length, and yet most are.
-    pub(crate) fn record_stream(&mut self) {
+    /// Keeps a streamed body as well, if it is no longer than `most` with its framing: calls have no
+    /// length, and yet most are short.
+    pub(crate) fn record_stream(&mut self, most: usize) {
         if let Some(rest) = &mut self.rest {
-            rest.record();
+            rest.record(most);
         }
+    }
+
+    /// True if all of the request has come, and all of it is still here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.has_arrived() && !self.streamed
     }
 
     /// The client must be told to go on before it sends its body.

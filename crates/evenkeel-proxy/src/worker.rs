@@ -9,6 +9,7 @@ use crate::exchange::ExchangePool;
 use crate::http2::links::Links;
 use crate::idle::IdleConnections;
 use crate::log::AccessSink;
+use crate::mirror::Room;
 use crate::net::Net;
 use crate::record::RecordWriter;
 use crate::shared::Shared;
@@ -84,6 +85,8 @@ pub struct Worker<N: Net> {
     pub(crate) records: RecordWriter,
     pub(crate) counts: Counts,
     pub(crate) handshakes: Handshakes,
+    /// What copies of requests may use.
+    pub(crate) mirrors: Rc<Room>,
     /// Who was held back for want of room since the last tick.
     pressure: Cell<Pressure>,
     shedding: Cell<bool>,
@@ -131,6 +134,7 @@ impl<N: Net> Worker<N> {
             records,
             counts,
             handshakes: Handshakes::default(),
+            mirrors: Rc::default(),
             pressure: Cell::new(Pressure::None),
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),

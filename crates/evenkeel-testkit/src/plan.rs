@@ -121,6 +121,7 @@ pub fn route(name: &str, matches: RouteMatch, pool: usize) -> RoutePlan {
         timeout: Duration::ZERO,
         rate_limit: None,
         arms: None,
+        mirrors: Vec::new(),
     }
 }
 

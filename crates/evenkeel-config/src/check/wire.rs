@@ -235,7 +235,7 @@ fn is_text(node: &Node) -> bool {
 }
 
 /// True if the listener names the pool itself.
-fn names(listener: &Listener, pool: &Name) -> bool {
+pub(super) fn names(listener: &Listener, pool: &Name) -> bool {
     let by_name = || listener.sni_routes.iter().any(|route| route.pool == *pool);
     listener.protocol != ListenerProtocol::Http
         && (listener.pool.as_ref() == Some(pool) || by_name())

@@ -98,7 +98,7 @@ section! {
         /// Share of requests copied, per cent.
         percent: Whole<0, 100> = Whole(100);
         /// Requests with a longer body are not copied.
-        max_body: Size = Size(64 * 1024);
+        max_body: Size<0, { 16 * 1024 * 1024 }> = Size(64 * 1024);
         /// Compare the answers.
         diff: Option<MirrorDiff> = None;
     }

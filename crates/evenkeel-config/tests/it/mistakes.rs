@@ -59,6 +59,48 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     (Swap("version: 1", "version: 2"), 1, "version", "only 1 is known"),
     (Swap("- pool: web", "- { pool: web, split: [{ pool: web }] }"), 6, "routes[0].split", "excl"),
     (Swap("- pool: web", "- split: [{ pool: web, weight: 0 }]"), 6, "routes[0].split", "is 0"),
+    (
+        Swap("- pool: web", "- { pool: web, mirror: { pool: shadow } }"),
+        6,
+        "routes[0].mirror.pool",
+        "unknown pool \"shadow\"",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, mirror: { pool: web } }"),
+        6,
+        "routes[0].mirror.pool",
+        "the route's own pool",
+    ),
+    (
+        Swap("- pool: web", "- { split: [{ pool: web }], mirror: { pool: web } }"),
+        6,
+        "routes[0].mirror.pool",
+        "the route's own pool",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, mirror: { percent: 1 } }"),
+        6,
+        "routes[0].mirror.pool",
+        "missing",
+    ),
+    (
+        Alone(concat!(
+            "listeners: [{ bind: \":1\" }]\nroutes:\n  - { pool: a, mirror: { pool: b, percent: 101 } }\n",
+            "pools: [{ name: a, backends: [\"a:1\"] }, { name: b, backends: [\"b:1\"] }]\n",
+        )),
+        3,
+        "routes[0].mirror.percent",
+        "from 0 to 100",
+    ),
+    (
+        Alone(concat!(
+            "listeners: [{ bind: \":1\" }]\nroutes:\n  - { pool: a, mirror: { pool: b, max_body: 17MiB } }\n",
+            "pools: [{ name: a, backends: [\"a:1\"] }, { name: b, backends: [\"b:1\"] }]\n",
+        )),
+        3,
+        "routes[0].mirror.max_body",
+        "16",
+    ),
     (Swap("- pool: web", "- { name: x }"), 6, "routes[0].pool", "names no pool"),
     (Swap("- pool: web", "- split: [{ pool: x1 }]"), 6, "routes[0].split[0].pool", "unknown pool"),
     (

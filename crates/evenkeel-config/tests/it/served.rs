@@ -49,17 +49,6 @@ shutdown: { grace: 1s }
 }
 
 #[test]
-fn what_is_not_served_is_refused_with_its_place() {
-    let text = GOOD.replace("pools:", "    mirror: { pool: web }\npools:");
-    let configuration = yaml(&text).unwrap_or_else(|e| panic!("{e}"));
-    let Diagnostics(found) = configuration.plan().expect_err("not served");
-    assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
-    assert_eq!((found[0].line, found[0].path.as_str()), (7, "routes[0].mirror"));
-    assert!(found[0].message.contains("is not served by this version"));
-    assert!(!configuration.to_yaml().is_empty());
-}
-
-#[test]
 fn what_does_nothing_is_warned_about_only_if_written() {
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     for (text, line, path) in [

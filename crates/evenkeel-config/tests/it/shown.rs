@@ -72,7 +72,7 @@ routes:
   - match: { path: "/x", methods: [get], headers: { x-n: 1 } }
     split: [{ pool: a, weight: 95 }, { pool: b, weight: 5 }]
     rate_limit: { requests: 100, per: 1s, burst: 100, key: "header:X-Key" }
-    mirror: { pool: b, percent: 10, diff: { headers: [content-type], body: hash } }
+    mirror: { pool: d, percent: 10, diff: { headers: [content-type], body: hash } }
     allow: ["10.0.0.1"]
 pools:
   - { name: a, backends: [], proxy_protocol: v2, hash: { key: ip },
@@ -83,6 +83,7 @@ pools:
     autoscale:
       { max: 3, lease: { redis: "redis://:pw@h" }, driver: { type: docker, image: i, port: 80 } }
   - { name: c, backends: ["10.0.0.1:53"] }
+  - { name: d, backends: ["10.0.0.1:80"] }
 admin: { bind: "" }
 debug: { pprof: "127.0.0.1:6060" }
 "#;

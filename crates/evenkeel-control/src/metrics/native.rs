@@ -1,5 +1,6 @@
 //! The families `evenkeel_*` and `process_*`.
 
+use super::mirrors;
 use super::process::ProcessFigures;
 use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
 use super::view::{View, condition};
@@ -225,6 +226,7 @@ pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
     write_pool_durations(view, out);
     write_pools(view, out);
     write_backends(view, out);
+    mirrors::write(view, out);
     scaling::write(view, out);
     discovery::write(view, out);
     if let Some(figures) = &view.process {

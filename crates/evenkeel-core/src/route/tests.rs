@@ -29,6 +29,7 @@ fn route(matches: RouteMatch) -> RoutePlan {
         timeout: Duration::ZERO,
         rate_limit: None,
         arms: None,
+        mirrors: Vec::new(),
     }
 }
 

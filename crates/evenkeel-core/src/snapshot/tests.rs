@@ -87,6 +87,7 @@ fn route(name: &str, requests: Option<u32>) -> RoutePlan {
         timeout: Duration::ZERO,
         rate_limit: requests.map(limit),
         arms: None,
+        mirrors: Vec::new(),
     }
 }
 

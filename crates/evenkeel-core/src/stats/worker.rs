@@ -4,6 +4,7 @@ use super::cells::Cell;
 use super::counter::Counter;
 use super::handshake::Handshake;
 use super::label::{RetryReason, Series};
+use super::mirrored::CopyCounts;
 use super::table::Table;
 use super::{ConnectionTotals, Totals};
 use crate::failure::Failure;
@@ -48,28 +49,30 @@ impl ConnectionCounts {
     }
 }
 
+/// What all workers count in, each in its own cells.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) series: Arc<Table<Series, Cell>>,
+    pub(super) listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
+    pub(super) copies: Arc<Table<Series, CopyCounts>>,
+}
+
 /// The numbers of one worker: that worker only may write to them (see [`Counter`]).
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerStats {
     index: usize,
-    series: Arc<Table<Series, Cell>>,
-    listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
+    tables: Tables,
     failures: [Counter; FAILURES],
     retries: Retries,
     retry_budget_exhausted: Counter,
 }
 
 impl WorkerStats {
-    pub(super) fn new(
-        index: usize,
-        series: Arc<Table<Series, Cell>>,
-        listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
-    ) -> WorkerStats {
+    pub(super) fn new(index: usize, tables: Tables) -> WorkerStats {
         WorkerStats {
             index,
-            series,
-            listeners,
+            tables,
             failures: array::from_fn(|_| Counter::default()),
             retries: Retries::default(),
             retry_budget_exhausted: Counter::default(),
@@ -80,12 +83,18 @@ impl WorkerStats {
     /// is new: to be kept by the caller for as long as its configuration is in force. The same
     /// names give the same cell; too many of them give the cell of `other`.
     pub fn cell(&self, series: &Series) -> Arc<Cell> {
-        self.series.cell(self.index, series)
+        self.tables.series.cell(self.index, series)
     }
 
     /// Where this worker counts the client connections of a listener; to be kept by the caller.
     pub fn listener(&self, name: &Arc<str>) -> Arc<ConnectionCounts> {
-        self.listeners.cell(self.index, name)
+        self.tables.listeners.cell(self.index, name)
+    }
+
+    /// Where this worker counts the copies of a route's requests for a pool; to be kept by the
+    /// caller.
+    pub fn copies(&self, of: &Series) -> Arc<CopyCounts> {
+        self.tables.copies.cell(self.index, of)
     }
 
     /// Counts an exchange that failed.

@@ -166,6 +166,9 @@ impl<S: Stream> Try<'_, S> {
         if ends || unread || self.send_failed || exchange.is_draining() {
             exchange.persistence = Persistence::Close;
         }
+        if exchange.copying.is_some() {
+            exchange.send_copies();
+        }
         out.clear();
         tail.clear();
         let mut own_lines = std::mem::take(&mut exchange.own_lines.0);

@@ -6,13 +6,12 @@
 //!                     +--final--> Body --text found, or the end--> decided
 //! ```
 
-use crate::http1::head_may_end;
+use crate::final_head::{FinalHead, HeadReader, NoHead};
 use evenkeel_core::chunked::{ChunkDecoder, ChunkStep};
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::health::ProbeFault;
 use evenkeel_core::plan::HttpCheck;
-use evenkeel_core::request::{Parsed, Upgrade, Verb};
-use evenkeel_core::response::{MAX_INTERIM_RESPONSES, ResponseHead};
+use evenkeel_core::request::Verb;
 use memchr::memmem;
 
 /// Bytes of an answer that are read: interim responses, head, framing and body together.
@@ -27,14 +26,14 @@ pub(super) struct Answer<'a> {
 }
 
 enum Part {
-    Head(Head),
+    Head(HeadReader),
     Body(Body),
 }
 
 impl<'a> Answer<'a> {
     /// Of which nothing has come.
     pub(super) fn new(check: &'a HttpCheck) -> Answer<'a> {
-        Answer { check, taken: 0, part: Part::Head(Head::default()) }
+        Answer { check, taken: 0, part: Part::Head(HeadReader::default()) }
     }
 
     /// Bytes that may still come; not 0 while nothing is decided.
@@ -46,7 +45,7 @@ impl<'a> Answer<'a> {
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<u16>, ProbeFault> {
         self.taken += bytes.len();
         let decided = match &mut self.part {
-            Part::Head(head) => match head.read(bytes, verb(self.check))? {
+            Part::Head(head) => match head.read(bytes, verb(self.check)).map_err(bad)? {
                 None => None,
                 Some(parsed) => self.begin_body(&parsed)?,
             },
@@ -74,75 +73,31 @@ impl<'a> Answer<'a> {
     }
 
     /// The final head is there. The body of a status that is not wanted tells nothing more.
-    fn begin_body(&mut self, head: &FinalHead) -> Result<Option<u16>, ProbeFault> {
-        let status = head.status;
+    fn begin_body(&mut self, last: &FinalHead) -> Result<Option<u16>, ProbeFault> {
+        let status = last.head.status;
         let wanted = self.check.expect_status.iter().any(|range| range.contains(&status));
         if !wanted || self.check.expect_body.is_empty() {
             return Ok(Some(status));
         }
         let mut body = Body {
             status,
-            length: head.body,
+            length: last.head.body,
             chunks: ChunkDecoder::default(),
             trailers: Vec::new(),
             text: Vec::new(),
         };
-        let decided = body.read(&head.rest, &self.check.expect_body);
+        let decided = body.read(&last.rest, &self.check.expect_body);
         self.part = Part::Body(body);
         decided
     }
 }
 
+fn bad(NoHead: NoHead) -> ProbeFault {
+    ProbeFault::BadResponse
+}
+
 fn verb(check: &HttpCheck) -> Verb {
     if check.method == "HEAD" { Verb::Head } else { Verb::Safe }
-}
-
-/// Heads, up to the final one.
-#[derive(Default)]
-struct Head {
-    bytes: Vec<u8>,
-    /// A head that trickles in is parsed when its end may have come, or when it has doubled.
-    parse_again_at: usize,
-    interim: u32,
-}
-
-struct FinalHead {
-    status: u16,
-    body: BodyLength,
-    /// What came behind it.
-    rest: Vec<u8>,
-}
-
-impl Head {
-    fn read(&mut self, news: &[u8], verb: Verb) -> Result<Option<FinalHead>, ProbeFault> {
-        let seam = self.bytes.len().saturating_sub(3);
-        self.bytes.extend_from_slice(news);
-        if !head_may_end(&self.bytes[seam..]) && self.bytes.len() < self.parse_again_at {
-            return Ok(None);
-        }
-        let mut head = ResponseHead::default();
-        let mut start = 0;
-        loop {
-            let parsed = head.parse(&self.bytes[start..], verb, Upgrade::NotAsked);
-            match parsed.map_err(|_| ProbeFault::BadResponse)? {
-                Parsed::Partial => break,
-                Parsed::Complete if !head.is_interim() => {
-                    let rest = self.bytes.split_off(start + head.bytes);
-                    return Ok(Some(FinalHead { status: head.status, body: head.body, rest }));
-                }
-                Parsed::Complete => {
-                    self.interim += 1;
-                    if self.interim > MAX_INTERIM_RESPONSES {
-                        return Err(ProbeFault::BadResponse);
-                    }
-                    start += head.bytes;
-                }
-            }
-        }
-        self.bytes.drain(..start);
-        self.parse_again_at = self.bytes.len() * 2;
-        Ok(None)
-    }
 }
 
 /// A body that must hold a text.

@@ -24,6 +24,7 @@ mod hostile_log;
 mod http2;
 mod http2_backends;
 mod limits;
+mod mirroring;
 mod mounts;
 mod pipelining;
 mod queueing;
