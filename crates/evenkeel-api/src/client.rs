@@ -10,6 +10,7 @@ pub use error::ClientError;
 pub use events::Events;
 
 use crate::change::*;
+use crate::difference::DifferenceList;
 use crate::endpoint;
 use crate::explain::{ExplainRequest, Explanation};
 use crate::history::{History, HistoryOf};
@@ -207,6 +208,11 @@ impl Client {
     ) -> Result<CheckResult, ClientError> {
         let call = Call::to(&endpoint::CHECK_CONFIG).body(syntax.media_type(), text);
         self.send(call).await?.json()
+    }
+
+    /// What the copies of a route's requests have shown.
+    pub async fn differences(&self, route: &str) -> Result<DifferenceList, ClientError> {
+        self.send(Call::to(&endpoint::traffic::DIFFERENCES).at(&[route])).await?.json()
     }
 
     /// Which way a request would go now, and why.

@@ -417,6 +417,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     PATCH_BACKEND,
     REMOVE_BACKEND,
     ROUTES,
+    traffic::DIFFERENCES,
     LISTENERS,
     CONFIG,
     CHECK_CONFIG,

@@ -28,6 +28,7 @@
 mod autoscaler;
 mod change;
 mod client;
+mod difference;
 mod endpoint;
 mod event;
 mod explain;
@@ -47,6 +48,9 @@ pub use change::{
     Revision, RevisionList,
 };
 pub use client::{Client, ClientError, ConfigSyntax, ETag, Events};
+pub use difference::{
+    BodyDifference, Difference, DifferenceList, DifferenceSides, HeaderDifference,
+};
 pub use endpoint::{ENDPOINTS, Endpoint, Method};
 pub use event::{Event, Level};
 pub use explain::{Candidate, Deadlines, ExplainRequest, Explanation, RouteVerdict};

@@ -8,16 +8,17 @@ mod wire;
 
 use crate::scalar::{Cidr, PathPrefix, RateKey, Whole};
 use crate::sections::{
-    Admin, Family, HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat,
-    Mirror, Mount, MountAccept, MountKind, Paths, RateLimit, Root, Route,
+    self, Admin, Family, HeaderChanges, Level, LineFormat, Listener, Logging, Match, MetricsFormat,
+    Mirror, MirrorDiff, Mount, MountAccept, MountKind, Paths, RateLimit, Root, Route,
 };
-use evenkeel_core::mirror::MirrorPlan;
+use evenkeel_core::mirror::{BodyDiff, DiffPlan, MirrorPlan};
 use evenkeel_core::plan::{
     self, AdminPlan, HeaderRules, Limits, ListenerPlan, LogFormat, LogLevel, LoggingPlan,
     MetricFamily, MountPlan, Mounted, PathMatch, PathPolicy, Plan, RateLimitPlan, RouteMatch,
     RoutePlan, ShutdownPlan,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The plan of a configuration without problems.
@@ -153,7 +154,22 @@ fn mirror(mirror: &Mirror, index: &HashMap<&str, usize>) -> Option<MirrorPlan> {
         pool: *index.get(mirror.pool.0.as_str())?,
         percent: f64::from(mirror.percent.as_u32()),
         max_body_bytes: mirror.max_body.0,
+        diff: mirror.diff.as_ref().map(diff).map(Arc::new),
     })
+}
+
+fn diff(diff: &MirrorDiff) -> DiffPlan {
+    DiffPlan {
+        status: diff.status,
+        headers: diff.headers.iter().map(|name| name.0.clone()).collect(),
+        body: match diff.body {
+            sections::BodyDiff::None => BodyDiff::None,
+            sections::BodyDiff::Hash => BodyDiff::Hash,
+            sections::BodyDiff::Json => BodyDiff::Json,
+        },
+        ignore: diff.ignore.iter().map(|it| it.path.clone()).collect(),
+        samples: diff.samples.as_count(),
+    }
 }
 
 fn rate_limit(limit: &RateLimit) -> RateLimitPlan {

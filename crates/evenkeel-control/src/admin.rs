@@ -87,6 +87,7 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
         "explain" => on(method, read::explain),
         "history" => on(method, read::history),
         "revisions" => on(method, read::revisions),
+        "differences" => on(method, read::differences),
         "migrations" => on(method, traffic::migrations),
         "start_migration" => on(method, traffic::start_migration),
         "migration" => on(method, traffic::migration),

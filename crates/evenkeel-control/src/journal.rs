@@ -8,6 +8,7 @@ mod captured;
 mod har;
 mod recorded;
 
+use crate::differences::Differences;
 use crate::spans::Spans;
 use evenkeel_api::{RecordedRequest, RequestList};
 use evenkeel_proxy::detail::{Detail, Finished, Remark};
@@ -51,18 +52,24 @@ pub struct Journal {
     told: Mutex<Told>,
     details: tokio::sync::Mutex<Receiver<Detail>>,
     spans: Spans,
+    differences: Arc<Differences>,
 }
 
 impl Journal {
-    /// An empty one, for what this server tells.
-    pub fn new(server: Arc<Shared>, details: Receiver<Detail>) -> Journal {
+    /// An empty one, for what this server tells; answers that are to be compared go to
+    /// `differences`.
+    pub fn new(
+        server: Arc<Shared>,
+        details: Receiver<Detail>,
+        differences: Arc<Differences>,
+    ) -> Journal {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let next_id = since_1970.as_secs().saturating_mul(IDS_PER_SECOND);
         let (listeners, _) = broadcast::channel(MAX_EVENTS);
         let told = Told { next_id, last: VecDeque::new(), listeners: Some(listeners) };
         let details = tokio::sync::Mutex::new(details);
         let (kept, told) = (Mutex::default(), Mutex::new(told));
-        Journal { server, kept, told, details, spans: Spans::default() }
+        Journal { server, kept, told, details, spans: Spans::default(), differences }
     }
 
     /// Takes what is told until nobody is left to tell anything.
@@ -102,6 +109,7 @@ impl Journal {
                     self.spans.offer(finished);
                 }
             }
+            Detail::Compared(compared) => self.differences.take(&compared),
         }
     }
 

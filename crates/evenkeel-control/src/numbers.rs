@@ -1,6 +1,7 @@
 //! The numbers of the running server, read when somebody asks for them.
 
 use crate::autoscalers::Autoscalers;
+use crate::differences::Differences;
 use crate::discoverers::Discoverers;
 use crate::documents::time_text;
 use crate::explain::explain;
@@ -38,6 +39,7 @@ pub struct Numbers {
     discoverers: OnceLock<Weak<Discoverers>>,
     /// Some backends are mocks of this process.
     demo: AtomicBool,
+    differences: Arc<Differences>,
 }
 
 impl Numbers {
@@ -53,7 +55,13 @@ impl Numbers {
             autoscalers: OnceLock::new(),
             discoverers: OnceLock::new(),
             demo: AtomicBool::new(false),
+            differences: Arc::default(),
         }
+    }
+
+    /// What copies of requests have shown; whoever hears of them tells it here.
+    pub fn differences(&self) -> Arc<Differences> {
+        Arc::clone(&self.differences)
     }
 
     /// Tells from now on that some backends are mocks.
@@ -202,6 +210,7 @@ impl Numbers {
         render(&View {
             scaling: &scaling,
             discovery: &discovery,
+            differences: &self.differences.counted(),
             totals: &totals,
             windows: &windows,
             snapshot: &snapshot,

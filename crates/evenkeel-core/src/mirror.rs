@@ -1,6 +1,15 @@
-//! Copies of requests for another pool: how many of one request, and how they differ from it.
+//! Copies of requests for another pool: how many of one request, and how they differ from it;
+//! `diff`: what is compared of the answers.
+
+mod diff;
+
+pub use diff::{
+    BodyDiff, BodySeen, BodyWitness, DiffPlan, DifferenceKind, Heard, HeardHead, JsonPath,
+    JsonStep, MAX_HASHED_BYTES, MAX_KEPT_BYTES,
+};
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Most copies of one request, whatever is asked for.
 pub const MAX_COPIES_PER_REQUEST: u32 = 10;
@@ -18,6 +27,8 @@ pub struct MirrorPlan {
     pub percent: f64,
     /// Requests with a longer body are not copied.
     pub max_body_bytes: u64,
+    /// What is compared of the answers; `None` = nothing.
+    pub diff: Option<Arc<DiffPlan>>,
 }
 
 impl MirrorPlan {
@@ -60,7 +71,7 @@ mod tests {
     }
 
     fn plan(percent: f64) -> MirrorPlan {
-        MirrorPlan { pool: 0, percent, max_body_bytes: 0 }
+        MirrorPlan { pool: 0, percent, max_body_bytes: 0, diff: None }
     }
 
     #[test]

@@ -275,10 +275,16 @@ impl Totals {
             let later = totals.since(before.map(|(_, older)| *older).unwrap_or_default());
             (later != ConnectionTotals::default()).then(|| (Arc::clone(name), later))
         });
+        let copies = self.copies.iter().filter_map(|(series, totals)| {
+            let before = older.copies.iter().find(|(known, _)| known == series);
+            let later = before.map_or_else(|| totals.clone(), |(_, older)| totals.since(older));
+            (later != CopyTotals::default()).then(|| (series.clone(), later))
+        });
         let exhausted = self.retry_budget_exhausted;
         Totals {
             series: series.collect(),
             listeners: listeners.collect(),
+            copies: copies.collect(),
             failures: later(&self.failures, &older.failures),
             retries: later(&self.retries, &older.retries),
             retry_budget_exhausted: exhausted.saturating_sub(older.retry_budget_exhausted),

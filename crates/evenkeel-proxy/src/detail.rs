@@ -1,5 +1,5 @@
 //! Details of what happens, on their way from whoever sees them to the one who keeps them: events,
-//! and exchanges that failed, were slow or were drawn.
+//! exchanges that failed, were slow or were drawn, and answers to be compared.
 //!
 //! ```text
 //! workers, prober, control ── offer ── queue, 1,000 ── the one reader (recorder, event stream)
@@ -12,6 +12,7 @@
 use crate::trace::Traced;
 use crate::try_failure::TryError;
 use evenkeel_core::failure::Failure;
+use evenkeel_core::mirror::{DiffPlan, Heard};
 use evenkeel_core::plan::LogLevel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,31 @@ pub enum Detail {
     Event(ToldEvent),
     /// An exchange that has ended.
     Exchange(Box<Finished>),
+    /// A request and its copy have been answered.
+    Compared(Box<Compared>),
+}
+
+/// Two answers to one request, to be compared.
+#[derive(Debug)]
+pub struct Compared {
+    /// Whose request it was.
+    pub route: Arc<str>,
+    /// Where the copy went.
+    pub pool: Arc<str>,
+    /// What is compared.
+    pub plan: Arc<DiffPlan>,
+    /// When the later answer had come, since 1970.
+    pub ended_unix: u64,
+    /// The id that both have.
+    pub id: String,
+    /// As sent.
+    pub method: String,
+    /// As forwarded, without the query.
+    pub path: String,
+    /// What the client got.
+    pub real: Heard,
+    /// What the copy was answered.
+    pub shadow: Heard,
 }
 
 /// An event as the log tells it.
@@ -139,6 +165,7 @@ pub struct Details {
 struct Dropped {
     events: AtomicU64,
     exchanges: AtomicU64,
+    comparisons: AtomicU64,
 }
 
 /// A queue of details, and its one reader.
@@ -154,15 +181,21 @@ impl Details {
             let counter = match refused.into_inner() {
                 Detail::Event(_) => &self.dropped.events,
                 Detail::Exchange(_) => &self.dropped.exchanges,
+                Detail::Compared(_) => &self.dropped.comparisons,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Details that were lost because nobody took them in time, by kind.
-    pub fn dropped(&self) -> [(&'static str, u64); 2] {
+    pub fn dropped(&self) -> [(&'static str, u64); 3] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        [("event", count(&self.dropped.events)), ("exchange", count(&self.dropped.exchanges))]
+        let Dropped { events, exchanges, comparisons } = &*self.dropped;
+        [
+            ("event", count(events)),
+            ("exchange", count(exchanges)),
+            ("comparison", count(comparisons)),
+        ]
     }
 }
 
@@ -199,7 +232,7 @@ mod tests {
             Detail::Event(ToldEvent { name: "x", level: LogLevel::Info, json })
         };
         (0..MAX_WAITING + 7).for_each(|_| details.offer(event()));
-        assert_eq!(details.dropped(), [("event", 7), ("exchange", 0)]);
+        assert_eq!(details.dropped(), [("event", 7), ("exchange", 0), ("comparison", 0)]);
         assert!(reader.try_recv().is_ok());
         details.offer(event());
         assert_eq!(details.dropped()[0].1, 7, "there was room");

@@ -1,5 +1,5 @@
-//! The head of an answer that nobody is waiting for as a client: interim heads are passed over, free
-//! of I/O. Probes and copies read theirs here.
+//! The head of an answer that nobody is waiting for as a client: interim heads are passed over,
+//! free of I/O. Probes and copies read theirs here.
 
 use crate::http1::head_may_end;
 use evenkeel_core::request::{Parsed, Upgrade, Verb};

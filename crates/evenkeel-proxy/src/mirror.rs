@@ -5,6 +5,7 @@
 //! admit ── draw_copies ── Copying: room is held for the body        full, too long: skipped
 //! run, first answer, end ── send_copies, once all has arrived        never whole: skipped
 //!     task: carry ── pick, connection, request, answer               no answer: failed
+//!           meeting ── with the answer that the client gets          to who compares them
 //! ```
 //!
 //! *Architecture invariant:* nothing here is awaited by an exchange, and no bound that an exchange
@@ -12,18 +13,22 @@
 
 mod answer;
 mod carry;
+mod meeting;
 
 use crate::admit::Asked;
 use crate::exchange::Exchange;
 use crate::http2::Spoken;
 use crate::net::Net;
-use crate::pump::MAX_TAPE_BYTES;
+use crate::pump::{MAX_TAPE_BYTES, Pump};
+use crate::record::Part;
 use carry::{Copy, carry};
 use evenkeel_core::framing::BodyLength;
-use evenkeel_core::mirror::marked;
+use evenkeel_core::mirror::{BodyDiff, MAX_KEPT_BYTES, marked};
 use evenkeel_core::plan::RoutePlan;
 use evenkeel_core::request::Upgrade;
+use evenkeel_core::response::ResponseHead;
 use evenkeel_core::stats::CopyResult;
+use meeting::{Meeting, Watched};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -87,9 +92,12 @@ impl Drop for UnderWay {
 /// Copies that are to be made of one request.
 #[derive(Debug)]
 pub(crate) struct Copying {
+    /// Not sent off yet.
     wanted: Vec<Wanted>,
     /// The longest body that any of them may have.
     max_body: u64,
+    /// Of those sent off, the ones whose answers are compared.
+    watched: Vec<Watched>,
 }
 
 /// Copies for one pool.
@@ -115,7 +123,7 @@ impl<N: Net> Exchange<N> {
     #[cold]
     pub(crate) fn draw_copies(&mut self, route: &RoutePlan, asked: Asked<'_>, path: &[u8]) {
         let worker = self.record.worker_to_keep();
-        let mut copying = Copying { wanted: Vec::new(), max_body: 0 };
+        let mut copying = Copying { wanted: Vec::new(), max_body: 0, watched: Vec::new() };
         for (index, mirror) in route.mirrors.iter().enumerate() {
             let copies = mirror.copies(worker.net.random());
             let pool = self.record.snapshot().pools.get(mirror.pool);
@@ -129,7 +137,12 @@ impl<N: Net> Exchange<N> {
             let may = self.upgrade == Upgrade::NotAsked
                 && body <= mirror.max_body_bytes
                 && (!trailers || Spoken::is_http2_in(pool));
+            let kept = match &mirror.diff {
+                Some(diff) if diff.body == BodyDiff::Json => 2 * MAX_KEPT_BYTES,
+                Some(_) | None => 0,
+            };
             let bytes = usize::try_from(body).unwrap_or(usize::MAX).saturating_add(HEAD_BYTES);
+            let bytes = bytes.saturating_add(kept);
             let held = || worker.mirrors.hold(bytes.saturating_mul(copies as usize));
             let Some(held) = may.then(held).flatten() else {
                 let counts = worker.counts.copies(&route.name, &pool.plan.name);
@@ -148,22 +161,41 @@ impl<N: Net> Exchange<N> {
     /// Sends the copies off, if all of the request is here.
     #[cold]
     pub(crate) fn send_copies(&mut self) {
-        if self.upload.is_whole() {
-            self.settle_copies();
+        if !self.upload.is_whole() {
+            return;
         }
+        let Some(mut copying) = self.copying.take() else { return };
+        let wanted = std::mem::take(&mut copying.wanted);
+        self.send_off(wanted, Some(&mut copying.watched));
+        self.copying = Some(copying);
     }
 
     /// The exchange is over: what was not sent off until now is sent if all is here, or skipped.
     #[cold]
     pub(crate) fn end_copies(&mut self) {
-        self.settle_copies();
+        let Some(copying) = self.copying.take() else { return };
+        let Copying { wanted, watched, .. } = *copying;
+        // Nobody has watched the answer for these.
+        self.send_off(wanted, None);
+        let worker = self.record.worker();
+        let took = worker.recent().duration_since(self.record.try_at);
+        if self.record.failure.is_none() {
+            watched.into_iter().for_each(|it| it.end(worker, took));
+        }
     }
 
-    fn settle_copies(&mut self) {
-        let Some(copying) = self.copying.take() else { return };
+    /// Takes note of the answer that the client gets, where it is compared.
+    #[cold]
+    pub(crate) fn watch_answer(&mut self, head: &ResponseHead, bytes: &[u8], pump: &mut Pump) {
+        let watched = self.copying.iter_mut().flat_map(|copying| &mut copying.watched);
+        watched.for_each(|it| it.hear(head, bytes, pump));
+    }
+
+    /// `watched`: where those are noted whose answers are compared.
+    fn send_off(&self, wanted: Vec<Wanted>, mut watched: Option<&mut Vec<Watched>>) {
         let worker = self.record.worker_to_keep();
         let Some(route) = self.route() else { return };
-        for wanted in copying.wanted {
+        for wanted in wanted {
             let Some(mirror) = route.mirrors.get(wanted.mirror) else { continue };
             let Some(pool) = self.record.snapshot().pools.get(mirror.pool) else { continue };
             let counts = worker.counts.copies(&route.name, &pool.plan.name);
@@ -172,12 +204,23 @@ impl<N: Net> Exchange<N> {
                 continue;
             }
             let held = Rc::new(wanted.held);
+            let names = |diff| (&route.name, &pool.plan.name, diff);
+            let request = (self.upload.kept.bytes.as_slice(), self.record.get(Part::RequestId));
+            let mut diff = mirror.diff.as_ref();
             for _ in 0..wanted.copies {
                 let Some(under_way) = worker.mirrors.enter() else {
                     counts.ended(CopyResult::Skipped, 1);
                     continue;
                 };
+                // Of several copies one is compared.
+                let compared = diff.take().zip(watched.as_deref_mut());
+                let meeting = compared.map(|(diff, watched)| {
+                    let meeting = Meeting::new(names(diff), request, Rc::clone(&held));
+                    watched.push(Watched::new(&meeting));
+                    meeting
+                });
                 let copy = Copy {
+                    meeting,
                     request: marked(&self.upload.kept.bytes).into_owned(),
                     snapshot: self.record.snapshot().clone(),
                     pool: mirror.pool,

@@ -10,7 +10,10 @@ use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
 use evenkeel_core::field::{Known, classify, may_be_trailer};
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
+use evenkeel_core::mirror::BodyWitness;
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// Largest read while stalled transfers hold much memory.
@@ -82,6 +85,8 @@ pub(crate) struct Pump {
     position: Option<Box<FramePosition>>,
     /// All that went out, while that is little enough to be sent again.
     tape: Option<Tape>,
+    /// Who looks on as the body goes by; as a rule nobody.
+    witnesses: Vec<Rc<RefCell<BodyWitness>>>,
 }
 
 /// What went out, up to a bound.
@@ -123,6 +128,7 @@ impl Pump {
             excess: false,
             position: None,
             tape: None,
+            witnesses: Vec::new(),
         }
     }
 
@@ -162,6 +168,11 @@ impl Pump {
     /// From now on keeps what goes out, if that is no more than `most` bytes in all.
     pub(crate) fn record(&mut self, most: usize) {
         self.tape = Some(Tape { bytes: Vec::new(), most });
+    }
+
+    /// From now on shows the body to this witness as well.
+    pub(crate) fn watched_by(&mut self, witness: Rc<RefCell<BodyWitness>>) {
+        self.witnesses.push(witness);
     }
 
     /// All that went out; `None` if it is not kept.
@@ -235,6 +246,9 @@ impl Pump {
             }
         };
         self.moved += framed.body.len() as u64;
+        for witness in &self.witnesses {
+            witness.borrow_mut().take(&piece[framed.body.clone()]);
+        }
         if self.max_bytes > 0 && self.moved > self.max_bytes {
             return Err(PumpError::TooLarge);
         }

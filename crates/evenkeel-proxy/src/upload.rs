@@ -84,8 +84,8 @@ impl Upload {
         }
     }
 
-    /// Keeps a streamed body as well, if it is no longer than `most` with its framing: calls have no
-    /// length, and yet most are short.
+    /// Keeps a streamed body as well, if it is no longer than `most` with its framing: calls have
+    /// no length, and yet most are short.
     pub(crate) fn record_stream(&mut self, most: usize) {
         if let Some(rest) = &mut self.rest {
             rest.record(most);

@@ -103,11 +103,12 @@ impl Balancer {
         let ledger = Ledger::new(Arc::clone(&numbers), state_dir, Some(log.events()));
         let discoverers = Discoverers::along(&steering, log.events());
         numbers.discover_by(&discoverers);
+        let journal = Journal::new(server.state(), details, numbers.differences());
         let desk = Desk {
             ledger: Some(Arc::clone(&ledger)),
             discoverers: Some(Arc::clone(&discoverers)),
             pprof: plan.pprof.clone(),
-            journal: Some(Arc::new(Journal::new(server.state(), details))),
+            journal: Some(Arc::new(journal)),
             tokens: tokens.clone(),
             ..desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties))
         };

@@ -1,8 +1,9 @@
-//! Rows on migrations and autoscalers.
+//! Rows on mirrors, migrations and autoscalers.
 
 use super::{Answer, CHANGE, Content, Endpoint, Method, Parameter, READ, TOML, Values, YAML};
 use super::{answer, json};
 use crate::autoscaler::{Autoscaler, AutoscalerList};
+use crate::difference::DifferenceList;
 use crate::migration::{Approval, Migration, MigrationList, MigrationOutline};
 
 const MIGRATION_NOW: &[Answer] = &[answer(200, "As of now.", &[json::<Migration>()])];
@@ -10,6 +11,13 @@ const AUTOSCALER_NOW: &[Answer] = &[answer(200, "As of now.", &[json::<Autoscale
 /// A change of what runs, not of what is configured.
 const STEER: Endpoint = Endpoint { method: Method::Post, conditional: false, ..CHANGE };
 
+pub(crate) const DIFFERENCES: Endpoint = Endpoint {
+    path: "/api/v1/routes/{name}/differences",
+    operation: "differences",
+    summary: "What the copies of a route's requests have shown.",
+    answers: &[answer(200, "The newest difference first.", &[json::<DifferenceList>()])],
+    ..READ
+};
 pub(crate) const MIGRATIONS: Endpoint = Endpoint {
     path: "/api/v1/migrations",
     operation: "migrations",

@@ -39,6 +39,11 @@ const MIGRATION: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"ca
     "to":{"requests":100,"errors":0,"success_rate":1,"p50_ms":1.0,"p95_ms":2.0,"p99_ms":null},
     "gates":[{"gate":"success_rate","threshold":0.99,"value":1,"confidence":null,
     "holds":true}]}]}"#;
+const DIFFERENCES: &str = r#"{"compared":9,"differing":1,"differences":[{"pool":"shadow",
+    "time":"2030-01-01T00:00:00Z","request_id":"1","method":"GET","path":"/","kinds":["body"],
+    "status":{"real":200,"mirror":200},"headers":[{"name":"x","real":"1","mirror":null}],
+    "body":{"path":"$.a","real":"1","mirror":"2"},"latency_ms":{"real":1.5,"mirror":2},
+    "latency_delta_ms":0.5}]}"#;
 const OUTLINE: &str = r#"{"id":"web-v2","route":"web","from":"stable","to":"canary","stages":[],
     "watch_s":600,"least_s":600,"rate_rps":null,"eta_s":null}"#;
 const AUTOSCALER: &str = r#"{"pool":"web","current":1,"desired":2,"min":1,"max":5,"paused":true,
@@ -78,6 +83,7 @@ pub(crate) fn reply(asked: &Asked) -> Reply {
                 "tunnels":0,"sessions":0}"#,
         ),
         "reload" => Reply::json(200, r#"{"result":"unchanged","generation":1}"#),
+        "differences" => Reply::json(200, DIFFERENCES),
         "migrations" => Reply::json(200, &format!(r#"{{"migrations":[{MIGRATION}]}}"#)),
         "start_migration" if asked.target.ends_with("dry_run=true") => Reply::json(200, OUTLINE),
         "start_migration" => Reply::json(201, MIGRATION),

@@ -42,6 +42,7 @@ async fn every_endpoint_has_a_method_of_its_name() {
     reach!(called, client.patch_backend("web", "b1", &weight(1), None));
     reach!(called, client.remove_backend("web", "b1", None, None));
     reach!(called, client.routes());
+    reach!(called, client.differences("api"));
     reach!(called, client.listeners());
     reach!(called, client.config());
     reach!(called, client.check_config("listen: x".to_owned(), ConfigSyntax::Yaml));

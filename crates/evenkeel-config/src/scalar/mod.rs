@@ -3,6 +3,7 @@
 
 mod duration;
 mod http;
+mod json_path;
 mod net;
 mod number;
 mod path;
@@ -15,6 +16,7 @@ pub(crate) use duration::Time;
 pub(crate) use http::{
     HeaderName, HeaderValue, Host, Method, RuleHeaderName, SetHeaderName, StatusSet,
 };
+pub(crate) use json_path::JsonPath;
 pub(crate) use net::{Address, Bind, BindOrOff, Cidr};
 pub(crate) use number::Whole;
 pub(crate) use path::{ExactPath, PathPrefix, SentPath};

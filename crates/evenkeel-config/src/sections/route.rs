@@ -2,8 +2,8 @@
 
 use crate::key::Table;
 use crate::scalar::{
-    Cidr, ExactPath, HeaderName, HeaderValue, Host, Method, Name, PathPrefix, RateKey,
-    RuleHeaderName, SetHeaderName, Size, Text, Time, Whole,
+    Cidr, ExactPath, HeaderName, HeaderValue, Host, JsonPath, Method, Name, PathPrefix, RateKey,
+    RuleHeaderName, SetHeaderName, Size, Time, Whole,
 };
 use crate::section::{choice, section};
 
@@ -126,7 +126,7 @@ section! {
         /// Bodies.
         body: BodyDiff = BodyDiff::None;
         /// JSON paths left out of the comparison.
-        ignore: Vec<Text> = Vec::new();
+        ignore: Vec<JsonPath> = Vec::new();
         /// Differences kept.
         samples: Whole<0, 10_000> = Whole(100);
     }

@@ -85,7 +85,8 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     ),
     (
         Alone(concat!(
-            "listeners: [{ bind: \":1\" }]\nroutes:\n  - { pool: a, mirror: { pool: b, percent: 101 } }\n",
+            "listeners: [{ bind: \":1\" }]\nroutes:\n",
+            "  - { pool: a, mirror: { pool: b, percent: 101 } }\n",
             "pools: [{ name: a, backends: [\"a:1\"] }, { name: b, backends: [\"b:1\"] }]\n",
         )),
         3,
@@ -94,12 +95,23 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     ),
     (
         Alone(concat!(
-            "listeners: [{ bind: \":1\" }]\nroutes:\n  - { pool: a, mirror: { pool: b, max_body: 17MiB } }\n",
+            "listeners: [{ bind: \":1\" }]\nroutes:\n",
+            "  - { pool: a, mirror: { pool: b, max_body: 17MiB } }\n",
             "pools: [{ name: a, backends: [\"a:1\"] }, { name: b, backends: [\"b:1\"] }]\n",
         )),
         3,
         "routes[0].mirror.max_body",
         "16",
+    ),
+    (
+        Alone(concat!(
+            "listeners: [{ bind: \":1\" }]\nroutes:\n",
+            "  - { pool: a, mirror: { pool: b, diff: { ignore: [time] } } }\n",
+            "pools: [{ name: a, backends: [\"a:1\"] }, { name: b, backends: [\"b:1\"] }]\n",
+        )),
+        3,
+        "routes[0].mirror.diff.ignore[0]",
+        "such as $.time",
     ),
     (Swap("- pool: web", "- { name: x }"), 6, "routes[0].pool", "names no pool"),
     (Swap("- pool: web", "- split: [{ pool: x1 }]"), 6, "routes[0].split[0].pool", "unknown pool"),

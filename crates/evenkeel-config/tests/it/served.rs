@@ -16,6 +16,11 @@ routes:
     response_headers: { add: { X-Add: "2" }, remove: [X-Gone] }
     deny: ["10.0.0.0/8"]
     timeout: 1m
+    mirror:
+      pool: c
+      percent: 5
+      max_body: 1k
+      diff: { headers: [X-A], body: json, ignore: ["$.a[*].b"], samples: 7 }
   - { name: rest, pool: a, match: { path: /a/../é } }
 pools:
   - { name: a, backends: ["127.0.0.1:1"] }
@@ -23,6 +28,7 @@ pools:
     backends: [{ address: "b.test:1", weight: 0, admin: draining }]
     retry: { attempts: 1, on: [connect_failure] }
     timeouts: { connect: 250ms }
+  - { name: c, backends: ["127.0.0.1:2"] }
 workers: 2
 logging: { level: warn, format: text, file: x.log, access: { enabled: false, sample: 50% } }
 shutdown: { grace: 1s }
@@ -41,6 +47,13 @@ shutdown: { grace: 1s }
     assert_eq!(route.matches.headers, [("x-b".to_owned(), "1".to_owned())]);
     assert_eq!(route.response_headers.add, [("x-add".to_owned(), "2".to_owned())]);
     assert_eq!(route.timeout.as_secs(), 60);
+    let [mirror] = route.mirrors.as_slice() else { panic!("{:?}", route.mirrors) };
+    assert_eq!((mirror.pool, mirror.percent, mirror.max_body_bytes), (2, 5.0, 1024));
+    let diff = mirror.diff.as_ref().expect("a comparison");
+    assert_eq!((diff.status, diff.samples, &diff.headers[0]), (true, 7, &"x-a".to_owned()));
+    assert_eq!(diff.body, evenkeel_core::mirror::BodyDiff::Json);
+    assert_eq!(diff.ignore[0].0.len(), 3);
+    assert!(plan.routes[1].mirrors.is_empty());
     assert_eq!(&*plan.listeners[1].name, "listener-1");
     assert_eq!(plan.pools[1].backends[0].admin, evenkeel_core::plan::AdminState::Draining);
     assert_eq!((plan.pools[1].retry.attempts, plan.pools[1].retry.on.reset), (1, false));

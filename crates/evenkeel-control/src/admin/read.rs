@@ -83,6 +83,16 @@ pub(super) async fn routes(State(desk): State<Desk>) -> Answer {
     Ok(Json(api::RouteList { routes }).into_response())
 }
 
+pub(super) async fn differences(State(desk): State<Desk>, at: Segments) -> Answer {
+    let name = at.get(0);
+    let numbers = desk.numbers()?;
+    let snapshot = numbers.snapshot();
+    if !snapshot.plan.routes.iter().any(|route| *route.name == *name) {
+        return Err(Refusal::not_found("route", name));
+    }
+    Ok(Json(numbers.differences().of_route(name)).into_response())
+}
+
 pub(super) async fn listeners(State(desk): State<Desk>) -> Answer {
     let listeners = desk.draw(|portrait| portrait.listeners())?;
     Ok(Json(api::ListenerList { listeners }).into_response())

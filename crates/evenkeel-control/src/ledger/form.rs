@@ -3,8 +3,8 @@
 use evenkeel_core::failure::Failure;
 use evenkeel_core::grpc::STATUSES;
 use evenkeel_core::stats::{
-    CellTotals, ConnectionTotals, Handshake, HistogramParts, HistogramSnapshot, MethodLabel,
-    RetryReason, Series, StatusTotals, Totals,
+    CellTotals, ConnectionTotals, CopyResult, CopyTotals, Handshake, HistogramParts,
+    HistogramSnapshot, MethodLabel, RetryReason, Series, StatusTotals, Totals,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ struct Form {
     version: u64,
     series: Vec<SeriesForm>,
     listeners: Vec<ListenerForm>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<CopyForm>,
     failures: BTreeMap<String, u64>,
     retries: BTreeMap<String, u64>,
     retry_budget_exhausted: u64,
@@ -73,6 +75,12 @@ struct TimesForm {
 }
 
 #[derive(Serialize, Deserialize)]
+struct CopyForm {
+    results: BTreeMap<String, u64>,
+    answers: SeriesForm,
+}
+
+#[derive(Serialize, Deserialize)]
 struct ListenerForm {
     name: String,
     opened: u64,
@@ -93,8 +101,9 @@ impl Carried {
 
     /// True if nothing was counted.
     pub(crate) fn is_empty(&self) -> bool {
-        let Totals { series, listeners, failures, retries, retry_budget_exhausted } = &self.totals;
-        let lists = [series.len(), listeners.len(), failures.len(), retries.len()];
+        let Totals { series, listeners, copies, failures, retries, retry_budget_exhausted } =
+            &self.totals;
+        let lists = [series.len(), listeners.len(), copies.len(), failures.len(), retries.len()];
         let counts = self.probes.iter().chain(&self.reloads).chain([retry_budget_exhausted]);
         lists.iter().all(|length| *length == 0) && counts.into_iter().all(|count| *count == 0)
     }
@@ -105,6 +114,7 @@ impl Carried {
             version: VERSION,
             series: totals.series.iter().map(SeriesForm::of).collect(),
             listeners: totals.listeners.iter().map(ListenerForm::of).collect(),
+            copies: totals.copies.iter().map(CopyForm::of).collect(),
             failures: totals.failures.iter().map(|(it, n)| (it.code().to_owned(), *n)).collect(),
             retries: totals.retries.iter().map(|(it, n)| (it.to_string(), *n)).collect(),
             retry_budget_exhausted: totals.retry_budget_exhausted,
@@ -137,6 +147,7 @@ impl Form {
         let totals = Totals {
             series: self.series.into_iter().map(SeriesForm::read).collect::<Option<_>>()?,
             listeners: self.listeners.into_iter().map(ListenerForm::read).collect::<Option<_>>()?,
+            copies: self.copies.into_iter().map(CopyForm::read).collect::<Option<_>>()?,
             failures: known(&self.failures, failure)?,
             retries: known(&self.retries, RetryReason::parse)?,
             retry_budget_exhausted: count(self.retry_budget_exhausted)?,
@@ -159,6 +170,10 @@ fn known<K>(
 
 impl SeriesForm {
     fn of((series, totals): &(Series, CellTotals)) -> SeriesForm {
+        SeriesForm::of_both(series, totals)
+    }
+
+    fn of_both(series: &Series, totals: &CellTotals) -> SeriesForm {
         let name = |name: &Arc<str>| name.to_string();
         let request = |((code, method), number): (&(u16, MethodLabel), &u64)| {
             (*code, method.as_str().to_owned(), *number)
@@ -209,6 +224,25 @@ impl SeriesForm {
             tries: count(self.tries)?,
             calls,
         };
+        Some((series, totals))
+    }
+}
+
+impl CopyForm {
+    fn of((series, totals): &(Series, CopyTotals)) -> CopyForm {
+        let results = CopyResult::ALL.iter().zip(totals.results);
+        CopyForm {
+            results: results.map(|(it, number)| (it.as_str().to_owned(), number)).collect(),
+            answers: SeriesForm::of_both(series, &totals.answers),
+        }
+    }
+
+    fn read(self) -> Option<(Series, CopyTotals)> {
+        let (series, answers) = self.answers.read()?;
+        let mut totals = CopyTotals { answers, ..CopyTotals::default() };
+        for (total, result) in totals.results.iter_mut().zip(CopyResult::ALL) {
+            *total = count(self.results.get(result.as_str()).copied().unwrap_or(0))?;
+        }
         Some((series, totals))
     }
 }
@@ -275,6 +309,7 @@ mod tests {
             let name = || "x".into();
             let series =
                 Series { listener: name(), route: route.into(), pool: name(), backend: name() };
+            worker.copies(&series).ended(CopyResult::Failed, 2);
             let cell = worker.cell(&series);
             cell.tried();
             cell.call(14);

@@ -93,6 +93,7 @@ impl Fixture {
             demo: false,
             scaling: &[],
             discovery: &[],
+            differences: &[],
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a rendering needs, read by the caller at one moment.
 
 use super::process::ProcessFigures;
+use crate::differences::{Counted, RouteAndPool};
 use crate::discoverers::Search;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::breaker::BreakerState;
@@ -49,6 +50,8 @@ pub struct View<'a> {
     pub scaling: &'a [(Arc<str>, u32, [u64; 2])],
     /// How each discovery stands, by pool.
     pub discovery: &'a [(Arc<str>, Search)],
+    /// What copies of requests have shown, by route and pool.
+    pub differences: &'a [(RouteAndPool, Counted)],
 }
 
 /// How reloads ended.

@@ -162,7 +162,8 @@ const DIGESTS: [(&str, &str); 3] = [
 
 /// The path of an endpoint with its segments filled in.
 pub(crate) fn filled(endpoint: &Endpoint) -> String {
-    endpoint.path.replace("{pool}", "web").replace("{name}", "b1").replace("{n}", "1")
+    let path = endpoint.path.replace("/routes/{name}", "/routes/api");
+    path.replace("{pool}", "web").replace("{name}", "b1").replace("{n}", "1")
 }
 
 /// The row of the table with this name.

@@ -76,6 +76,10 @@ async fn routes_and_configuration() {
     assert_eq!((api.split[0].pool.as_str(), api.split[0].weight), ("web", 95));
     assert_eq!(api.filters, ["deny 10.0.0.0/8", "strip the prefix"]);
     assert_eq!(routes[1].name, "route-1");
+    let none = client.differences("api").await.expect("differences");
+    assert_eq!((none.compared, none.differing, none.differences.len()), (0, 0, 0));
+    let (status, _, body) = stage.ask("GET /api/v1/routes/nope/differences", "", "");
+    assert_eq!(status, 404, "{body}");
     let (config, etag) = client.config().await.expect("config");
     assert_eq!(config.0["pools"][0]["strategy"], "Round-Robin");
     assert!(etag.as_str().len() > 2);

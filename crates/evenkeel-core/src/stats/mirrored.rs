@@ -72,6 +72,18 @@ pub struct CopyTotals {
     pub answers: CellTotals,
 }
 
+impl CopyTotals {
+    /// What was counted after `older`.
+    #[must_use]
+    pub fn since(&self, older: &CopyTotals) -> CopyTotals {
+        let mut results = self.results;
+        for (count, older) in results.iter_mut().zip(older.results) {
+            *count = count.saturating_sub(older);
+        }
+        CopyTotals { results, answers: self.answers.since(&older.answers) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +118,13 @@ mod tests {
         assert_eq!((&*series.route, copies.results), ("r", [2, 4, 6]));
         let answers: Vec<_> = copies.answers.requests.iter().collect();
         assert_eq!(answers, [(&(503, MethodLabel::Get), &1)]);
+        let next = Stats::new(1);
+        next.take_over(&totals);
+        next.workers()[0].copies(&of("r")).ended(CopyResult::Failed, 5);
+        let later = next.read();
+        assert_eq!(later.copies[0].1.results, [2, 4, 11]);
+        let since = later.since(&totals);
+        assert_eq!(since.copies[0].1.results, [0, 0, 5]);
+        assert!(totals.since(&totals).copies.is_empty());
     }
 }

@@ -166,9 +166,6 @@ impl<S: Stream> Try<'_, S> {
         if ends || unread || self.send_failed || exchange.is_draining() {
             exchange.persistence = Persistence::Close;
         }
-        if exchange.copying.is_some() {
-            exchange.send_copies();
-        }
         out.clear();
         tail.clear();
         let mut own_lines = std::mem::take(&mut exchange.own_lines.0);
@@ -188,6 +185,10 @@ impl<S: Stream> Try<'_, S> {
         let mut pump = Pump::new(from, to, Toward::Client, 0).with_trailers(exchange.trailers);
         if head.status == 101 && switches_to_websocket(head, head_bytes) {
             pump.follow_frames();
+        }
+        if exchange.copying.is_some() {
+            exchange.send_copies();
+            exchange.watch_answer(head, head_bytes, &mut pump);
         }
         let framed = pump.frame(body, out, tail).map_err(|_| TryError::BadResponse)?;
         pump.outbox = std::mem::take(&mut exchange.ahead);

@@ -1,11 +1,14 @@
-//! The answer to a copy, free of I/O: bytes in, thrown away as they come; what is left is its status
-//! and whether it was whole.
+//! The answer to a copy, free of I/O: bytes in, thrown away as they come; what is left is its
+//! status, whether it was whole, and what is compared of it.
 
 use crate::final_head::{FinalHead, HeadReader};
 use evenkeel_core::chunked::{ChunkDecoder, ChunkStep};
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::grpc;
+use evenkeel_core::mirror::{BodyWitness, DiffPlan, Heard, HeardHead};
 use evenkeel_core::request::Verb;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes of an answer that are read.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024 * 1024;
@@ -36,7 +39,16 @@ pub(super) struct Answer {
     pub(super) grpc_status: Option<u8>,
     /// The connection can carry another request.
     pub(super) reusable: bool,
+    /// What is kept of it, if it is compared.
+    heard: Option<Listening>,
     part: Part,
+}
+
+/// What of an answer is compared.
+struct Listening {
+    plan: Arc<DiffPlan>,
+    head: Option<HeardHead>,
+    body: BodyWitness,
 }
 
 enum Part {
@@ -45,10 +57,21 @@ enum Part {
 }
 
 impl Answer {
-    /// Of which nothing has come; to a request of this verb.
-    pub(super) fn new(verb: Verb) -> Answer {
+    /// Of which nothing has come; to a request of this verb. `plan`: what is compared of it.
+    pub(super) fn new(verb: Verb, plan: Option<&Arc<DiffPlan>>) -> Answer {
         let part = Part::Head(HeadReader::default());
-        Answer { verb, taken: 0, status: None, grpc_status: None, reusable: false, part }
+        let heard = plan.map(|plan| Listening {
+            plan: Arc::clone(plan),
+            head: None,
+            body: BodyWitness::new(plan.body),
+        });
+        Answer { verb, taken: 0, status: None, grpc_status: None, reusable: false, heard, part }
+    }
+
+    /// What is to be compared of it, now that it is whole.
+    pub(super) fn heard(&mut self, took: Duration) -> Option<Heard> {
+        let listening = self.heard.as_mut()?;
+        Some(Heard { head: listening.head.take()?, body: listening.body.end(), took })
     }
 
     /// Takes the next bytes.
@@ -60,7 +83,7 @@ impl Answer {
                 None => Progress::More,
             },
             Part::Body(body) => {
-                let progress = body.read(bytes)?;
+                let progress = body.read(bytes, &mut self.heard)?;
                 self.hear_trailers();
                 progress
             }
@@ -86,6 +109,9 @@ impl Answer {
         let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"grpc-status");
         let field = head.fields.iter().find(|field| is_it(field.name.of_buf(bytes)));
         self.grpc_status = field.and_then(|it| grpc::parse_status(it.value.of_buf(bytes)));
+        if let Some(heard) = &mut self.heard {
+            heard.head = Some(HeardHead::of(&heard.plan, head, bytes));
+        }
         self.reusable = head.reusable && head.body != BodyLength::UntilClose;
         let mut body = Body {
             left: head.body,
@@ -93,7 +119,7 @@ impl Answer {
             trailers: Vec::new(),
             excess: false,
         };
-        let progress = body.read(&last.rest)?;
+        let progress = body.read(&last.rest, &mut self.heard)?;
         self.part = Part::Body(body);
         self.hear_trailers();
         Ok(progress)
@@ -117,27 +143,40 @@ struct Body {
 }
 
 impl Body {
-    fn read(&mut self, news: &[u8]) -> Result<Progress, NoAnswer> {
+    fn read(&mut self, news: &[u8], heard: &mut Option<Listening>) -> Result<Progress, NoAnswer> {
+        let mut listen = |bytes: &[u8]| {
+            if let Some(heard) = heard {
+                heard.body.take(bytes);
+            }
+        };
         match &mut self.left {
-            BodyLength::UntilClose => Ok(Progress::More),
+            BodyLength::UntilClose => {
+                listen(news);
+                Ok(Progress::More)
+            }
             BodyLength::None => {
                 self.excess = !news.is_empty();
                 Ok(Progress::Whole)
             }
             BodyLength::Fixed(left) => {
                 self.excess = news.len() as u64 > *left;
+                listen(&news[..usize::try_from(*left).unwrap_or(usize::MAX).min(news.len())]);
                 *left = left.saturating_sub(news.len() as u64);
                 Ok(if *left == 0 { Progress::Whole } else { Progress::More })
             }
-            BodyLength::Chunked => self.read_chunks(news),
+            BodyLength::Chunked => self.read_chunks(news, listen),
         }
     }
 
-    fn read_chunks(&mut self, news: &[u8]) -> Result<Progress, NoAnswer> {
+    fn read_chunks(
+        &mut self,
+        news: &[u8],
+        mut listen: impl FnMut(&[u8]),
+    ) -> Result<Progress, NoAnswer> {
         let mut pos = 0;
         loop {
             match self.chunks.step(news, &mut pos, &mut self.trailers).map_err(|_| NoAnswer)? {
-                ChunkStep::Data(_) => {}
+                ChunkStep::Data(range) => listen(&news[range]),
                 ChunkStep::NeedMore => return Ok(Progress::More),
                 ChunkStep::End => {
                     self.excess = pos < news.len();
@@ -157,7 +196,7 @@ mod tests {
 
     /// What becomes of bytes that come in pieces of this size, and then of the end.
     fn read(bytes: &[u8], verb: Verb, piece: usize) -> (Result<Progress, NoAnswer>, Answer) {
-        let mut answer = Answer::new(verb);
+        let mut answer = Answer::new(verb, None);
         for piece in bytes.chunks(piece) {
             match answer.read(piece) {
                 Ok(Progress::More) => {}
@@ -208,12 +247,40 @@ mod tests {
 
     #[test]
     fn an_endless_body_is_left() {
-        let mut answer = Answer::new(Verb::Safe);
+        let mut answer = Answer::new(Verb::Safe, None);
         assert_eq!(answer.read(b"HTTP/1.1 200 OK\r\n\r\n"), Ok(Progress::More));
         let piece = vec![b'x'; 1024 * 1024];
         let pieces = (0..).take_while(|_| answer.read(&piece) == Ok(Progress::More)).count() as u64;
         assert_eq!(pieces, MAX_ANSWER_BYTES / piece.len() as u64 - 1);
         assert!(!answer.reusable);
+    }
+
+    #[test]
+    fn what_is_compared_is_the_decoded_body() {
+        use evenkeel_core::mirror::{BodyDiff, BodySeen};
+        let plan = Arc::new(DiffPlan {
+            status: true,
+            headers: vec!["x".to_owned()],
+            body: BodyDiff::Json,
+            ignore: Vec::new(),
+            samples: 1,
+        });
+        let answers = [
+            "HTTP/1.1 200 OK\r\nX: 1\r\nTransfer-Encoding: chunked\r\n\r\n\
+             1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nok excess",
+            "HTTP/1.1 200 OK\r\nX: 1\r\n\r\nok",
+        ];
+        for text in answers {
+            for piece in [1, 4, text.len()] {
+                let mut answer = Answer::new(Verb::Safe, Some(&plan));
+                let mut pieces = text.as_bytes().chunks(piece);
+                while pieces.next().is_some_and(|it| answer.read(it) == Ok(Progress::More)) {}
+                let heard = answer.heard(Duration::ZERO).expect("a head");
+                assert_eq!((heard.head.status, &heard.head.headers[0]), (200, &Some("1".into())));
+                assert_eq!(heard.body, BodySeen::Kept(b"ok".to_vec()), "{text:?} by {piece}");
+            }
+        }
     }
 
     #[test]

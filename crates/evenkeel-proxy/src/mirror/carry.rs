@@ -2,6 +2,7 @@
 //! outcome teaches that pool what an exchange's would, and nobody else.
 
 use super::answer::{Answer, Progress};
+use super::meeting::{Meeting, Side};
 use super::{Held, UnderWay};
 use crate::buffer::Outbox;
 use crate::connect::{self, Beginning};
@@ -42,8 +43,16 @@ pub(super) struct Copy {
     pub(super) method: MethodLabel,
     /// It is a gRPC call.
     pub(super) is_call: bool,
+    /// Where its answer is compared with the request's own.
+    pub(super) meeting: Option<Rc<Meeting>>,
     /// What it uses, for as long as it lives.
     pub(super) guards: (Rc<Held>, UnderWay),
+}
+
+impl Copy {
+    fn new_answer(&self) -> Answer {
+        Answer::new(self.verb, self.meeting.as_ref().map(|meeting| &meeting.plan))
+    }
 }
 
 /// Why there is no whole answer.
@@ -76,7 +85,7 @@ pub(super) async fn carry<N: Net>(worker: Rc<Worker<N>>, copy: Copy) {
     };
     let timeouts = &pool.plan.timeouts;
     let patience = timeouts.connect.saturating_add(timeouts.response_head).min(MAX_COPY_TIME);
-    let mut answer = Answer::new(copy.verb);
+    let mut answer = copy.new_answer();
     let asked = ask(&worker, &copy, (pool, &pick), &mut answer);
     let ended = timeout(patience, asked).await.unwrap_or(Err(Lost::Late));
     let took = worker.now().duration_since(pick.at);
@@ -90,6 +99,11 @@ pub(super) async fn carry<N: Net>(worker: Rc<Worker<N>>, copy: Copy) {
     };
     if let Some(code) = code {
         answered(&copy, code, took);
+    }
+    if let Some(meeting) = copy.meeting.as_ref().filter(|_| ended.is_ok())
+        && let Some(heard) = answer.heard(took)
+    {
+        meeting.arrive(&worker, Side::Shadow, heard);
     }
     copy.counts.ended(result, 1);
     // Not before: a copy that is counted has given back what it used.
@@ -165,7 +179,7 @@ async fn ask<N: Net>(
     if let Some(connection) = worker.ready_connection(pick, &beginning) {
         match talk(worker, copy, (pool, pick, connection), answer).await {
             // It had died while it lay there: that says nothing about the backend.
-            Err(Lost::Broken { stale: true }) => *answer = Answer::new(copy.verb),
+            Err(Lost::Broken { stale: true }) => *answer = copy.new_answer(),
             ended => return ended,
         }
     }

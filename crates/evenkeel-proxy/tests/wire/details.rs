@@ -14,7 +14,7 @@ pub(crate) fn details(stage: &Stage) -> impl FnMut() -> Box<Finished> {
         loop {
             match reader.try_recv() {
                 Ok(Detail::Exchange(finished)) => return finished,
-                Ok(Detail::Event(_)) => {}
+                Ok(Detail::Event(_) | Detail::Compared(_)) => {}
                 Err(_) => {
                     assert!(Instant::now() < until, "nothing is told");
                     pause(Duration::from_millis(2));

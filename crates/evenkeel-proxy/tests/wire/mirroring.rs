@@ -3,14 +3,16 @@
 
 use crate::frames::{DATA, END_STREAM, Frames, Outcome, frame, request};
 use crate::stage::{answer, eventually, get, status};
-use evenkeel_core::mirror::MirrorPlan;
+use evenkeel_core::mirror::{BodyDiff, BodySeen, DiffPlan, MirrorPlan};
 use evenkeel_core::plan::PoolPlan;
 use evenkeel_core::stats::Totals;
-use evenkeel_testkit::backend::{Backend, OK, RefusingAddress};
+use evenkeel_proxy::detail::{Compared, Detail};
+use evenkeel_testkit::backend::{Backend, Gate, OK, RefusingAddress};
 use evenkeel_testkit::client::Client;
 use evenkeel_testkit::message::Message;
 use evenkeel_testkit::plan::{PlanBuilder, pool};
 use evenkeel_testkit::proxy::Proxy;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest body that is copied here.
@@ -28,10 +30,43 @@ fn mirrored_with(real: &str, shadow: &str, adjust: impl FnOnce(&mut PoolPlan)) -
     adjust(&mut shadows);
     let plan = PlanBuilder::to(&[real]).plan(|plan| {
         plan.pools.push(shadows);
-        let mirror = MirrorPlan { pool: 1, percent: 100.0, max_body_bytes: MAX_BODY };
+        let mirror = MirrorPlan { pool: 1, percent: 100.0, max_body_bytes: MAX_BODY, diff: None };
         plan.routes[0].mirrors = vec![mirror];
     });
     Proxy::start(&plan.build())
+}
+
+/// A proxy that compares all answers by these means, and what it tells of them.
+fn comparing(real: &str, shadow: &str, body: BodyDiff) -> (Proxy, impl FnMut() -> Box<Compared>) {
+    let plan = PlanBuilder::to(&[real]).plan(|plan| {
+        plan.pools.push(pool("shadow", &[shadow]));
+        let diff = DiffPlan {
+            status: true,
+            headers: vec!["x-kind".to_owned()],
+            body,
+            ignore: Vec::new(),
+            samples: 10,
+        };
+        let diff = Some(Arc::new(diff));
+        let mirror = MirrorPlan { pool: 1, percent: 100.0, max_body_bytes: MAX_BODY, diff };
+        plan.routes[0].mirrors = vec![mirror];
+    });
+    let proxy = Proxy::start(&plan.build());
+    let mut details = proxy.watch();
+    let next = move || {
+        let mut found = None;
+        eventually("a comparison", || {
+            while let Ok(detail) = details.try_recv() {
+                if let Detail::Compared(compared) = detail {
+                    found = Some(compared);
+                    return true;
+                }
+            }
+            false
+        });
+        found.expect("a comparison")
+    };
+    (proxy, next)
 }
 
 fn totals(proxy: &Proxy) -> Totals {
@@ -299,7 +334,7 @@ fn each_share_of_a_hundred_and_more_per_cent() {
         let shadows = pool("shadow", &[shadow.address()]);
         let plan = PlanBuilder::to(&[real.address()]).plan(|plan| {
             plan.pools.push(shadows);
-            let mirror = MirrorPlan { pool: 1, percent, max_body_bytes: MAX_BODY };
+            let mirror = MirrorPlan { pool: 1, percent, max_body_bytes: MAX_BODY, diff: None };
             plan.routes[0].mirrors = vec![mirror];
         });
         let proxy = Proxy::start(&plan.build());
@@ -312,5 +347,99 @@ fn each_share_of_a_hundred_and_more_per_cent() {
             assert_eq!((skipped, failed), (0, 0));
             sent == shadow.requests().len() as u64 && (least..=most).contains(&sent)
         });
+    }
+}
+
+#[test]
+fn both_answers_meet_whoever_is_first() {
+    let texts = [answer(200, "X-Kind: a\r\n", "hello"), answer(404, "X-Kind: b\r\n", "hell0")];
+    for slow in [0, 1] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let [quick, late] = [texts[1 - slow].clone(), texts[slow].clone()];
+        let first = Backend::answering(quick);
+        let second = Backend::start(move |conversation| {
+            while conversation.request().is_some() && held.wait() && conversation.send(&late) {}
+        });
+        let (real, shadow) = if slow == 0 { (&second, &first) } else { (&first, &second) };
+        let (proxy, mut next) = comparing(real.address(), shadow.address(), BodyDiff::Json);
+        let mut client = proxy.connect();
+        client.send(get("/seen?hidden=1"));
+        if slow == 0 {
+            results_become(&proxy, [1, 0, 0]);
+            gate.open();
+            assert_eq!(client.final_response().expect("200").text(), "hello");
+        } else {
+            assert_eq!(client.final_response().expect("200").text(), "hello");
+            gate.open();
+        }
+        let compared = next();
+        assert_eq!((&*compared.route, &*compared.pool), ("all", "shadow"));
+        assert_eq!((compared.method.as_str(), compared.path.as_str()), ("GET", "/seen"));
+        assert_eq!(Some(compared.id.as_str()), real.requests()[0].1.value("x-request-id"));
+        for (heard, status, kind, body) in
+            [(&compared.real, 200, "a", "hello"), (&compared.shadow, 404, "b", "hell0")]
+        {
+            assert_eq!(heard.head.status, status);
+            assert_eq!(heard.head.headers, [Some(kind.to_owned())]);
+            assert_eq!(heard.body, BodySeen::Kept(body.into()));
+        }
+    }
+}
+
+#[test]
+fn streamed_bodies_are_hashed_as_they_go_by() {
+    let long = "z".repeat(1_000_000);
+    let whole = answer(200, "", &long);
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    );
+    let (real, shadow) = (Backend::answering(whole), Backend::answering(chunked));
+    let (proxy, mut next) = comparing(real.address(), shadow.address(), BodyDiff::Hash);
+    assert_eq!(proxy.connect().ask(get("/")).body.len(), long.len());
+    let compared = next();
+    assert_eq!(compared.real.body, compared.shadow.body);
+    assert!(matches!(compared.real.body, BodySeen::Hashed(1_000_000, _)));
+}
+
+#[test]
+fn a_request_whose_body_came_late_is_compared_too() {
+    let (real, shadow) = (Backend::named("real"), Backend::named("shadow"));
+    let (proxy, mut next) = comparing(real.address(), shadow.address(), BodyDiff::Json);
+    let mut client = proxy.connect();
+    client.send("POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.response().expect("100").status(), 100);
+    client.send("1234");
+    assert_eq!(client.response().expect("200").text(), "real");
+    let compared = next();
+    assert_eq!(compared.real.body, BodySeen::Kept(b"real".to_vec()));
+    assert_eq!(compared.shadow.body, BodySeen::Kept(b"shadow".to_vec()));
+}
+
+#[test]
+fn what_is_not_whole_is_not_compared() {
+    /// Cuts its first answer short.
+    fn cutting() -> Backend {
+        Backend::start(|conversation| {
+            while conversation.request().is_some() {
+                if conversation.index() == 0 {
+                    conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut");
+                    return;
+                }
+                conversation.send(OK);
+            }
+        })
+    }
+    for cut_is_real in [true, false] {
+        let (cut, fine) = (cutting(), Backend::answering(OK));
+        let (real, shadow) = if cut_is_real { (&cut, &fine) } else { (&fine, &cut) };
+        let (proxy, mut next) = comparing(real.address(), shadow.address(), BodyDiff::Hash);
+        let mut client = proxy.connect();
+        client.send(get("/first"));
+        let _ = client.final_response();
+        eventually("the copy", || results(&proxy).iter().sum::<u64>() == 1);
+        assert_eq!(proxy.connect().ask(get("/second")).status(), 200);
+        assert_eq!(next().path, "/second", "the first pair is none");
     }
 }
