@@ -1,5 +1,6 @@
 //! A checked autoscaler as a domain type.
 
+use crate::key::REDACTED;
 use crate::scalar::Text;
 use crate::sections::{Autoscale, Driver, DriverType, Lease};
 use evenkeel_core::autoscale::{
@@ -51,9 +52,10 @@ fn lease(lease: &Lease) -> LeasePlan {
     }
 }
 
-/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
+/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`. A configuration that was shown reads back:
+/// the host that stands for a redacted address is never found, so that nobody scales by it.
 pub(crate) fn redis(url: &str) -> Option<RedisPlan> {
-    let rest = url.strip_prefix("redis://")?;
+    let rest = if url == REDACTED { url } else { url.strip_prefix("redis://")? };
     let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
     let database = if database.is_empty() { 0 } else { database.parse().ok()? };
     let (login, place) = match place.rsplit_once('@') {
@@ -152,6 +154,7 @@ mod tests {
         ] {
             assert_eq!(redis(url).expect(url).to_string(), shown, "{url}");
         }
+        assert_eq!(redis(REDACTED).expect("shown").host, REDACTED);
         let login = redis("redis://me:se%40cret@r").expect("an address");
         assert_eq!(login.user.as_deref(), Some("me"));
         assert_eq!(login.password.as_deref(), Some("se@cret"));

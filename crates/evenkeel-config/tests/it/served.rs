@@ -95,7 +95,7 @@ fn autoscalers_are_served_whole() {
     let Diagnostics(found) =
         yaml(&text.replace("redis://:pw@r/1", "rediss://:pw@r")).expect_err("no address");
     assert_eq!(found[0].path, "pools[0].autoscale.lease.redis");
-    assert!(!found[0].to_string().contains("pw"), "{}", found[0]);
+    assert!(!found[0].message.contains("pw"), "{}", found[0]);
 }
 
 #[test]
