@@ -50,6 +50,7 @@ pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
         check.pool(pool, &format!("pools[{index}]"));
     }
     check.references(root);
+    check.listeners_of_routes(root);
     check.wire(root);
     check.mirrors(root);
     for (index, route) in root.routes.iter().enumerate() {
@@ -212,9 +213,12 @@ impl Check<'_> {
     fn mounts(&mut self, root: &Root) {
         for (at, listener) in root.listeners.iter().enumerate() {
             for (index, mount) in listener.mounts.iter().enumerate() {
-                let Some(route) = root.routes.iter().find(|route| overlap(route, mount)) else {
-                    continue;
+                let here = |route: &&Route| {
+                    let names = &route.r#match.listeners;
+                    names.is_empty() || names.contains(&listener.name)
                 };
+                let mut routes = root.routes.iter().filter(here);
+                let Some(route) = routes.find(|route| overlap(route, mount)) else { continue };
                 let (path, name) = (&mount.path.0, &route.name.0);
                 let message = format!(
                     "route {name} matches {path} too; this mount answers GET and HEAD before it"

@@ -194,6 +194,7 @@ fn route_match(matches: &Match) -> RouteMatch {
     };
     let headers = matches.headers.0.iter();
     RouteMatch {
+        listeners: matches.listeners.iter().map(|name| name.0.clone()).collect(),
         hosts: matches.hosts.iter().map(|host| host.0.clone()).collect(),
         path,
         methods: matches.methods.iter().map(|method| method.0.clone()).collect(),

@@ -79,6 +79,7 @@ fn matched(snapshot: &Snapshot, explained: &Explained) -> String {
     };
     let test = &route.matches;
     let parts = [
+        (!test.listeners.is_empty(), "listener"),
         (!test.hosts.is_empty(), "host"),
         (test.path != evenkeel_core::plan::PathMatch::Any, "path"),
         (!test.methods.is_empty(), "method"),

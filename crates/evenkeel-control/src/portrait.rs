@@ -177,6 +177,7 @@ fn route_match(plan: &RoutePlan) -> api::RouteMatch {
         PathMatch::Prefix(prefix) => (None, Some(prefix.clone())),
     };
     api::RouteMatch {
+        listeners: test.listeners.clone(),
         hosts: test.hosts.clone(),
         path,
         path_prefix,

@@ -73,6 +73,23 @@ pub enum Forgery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(u64);
 
+/// What a genuine cookie says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tie {
+    /// Where its client belongs.
+    pub backend: BackendId,
+    /// Seconds until it ends.
+    pub left: u64,
+}
+
+impl Tie {
+    /// True if more than half of its life is over: then a client that is still there gets a new
+    /// one, so that no session ends while it is in use.
+    pub fn is_old(&self, plan: &CookiePlan) -> bool {
+        u128::from(self.left) * 2 * 1_000_000_000 < plan.ttl.as_nanos()
+    }
+}
+
 /// Whether the cookie is for encrypted connections only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secure {
@@ -136,11 +153,12 @@ impl CookieKeys {
         to_hex(&value)
     }
 
-    /// The backend that a cookie's value names, if it was issued for this pool and lives still.
+    /// The backend that a cookie's value names, if it was issued for this pool and lives still, and
+    /// for how many seconds more it does.
     ///
     /// # Errors
     /// It is not to be followed; see [`Forgery`]. The time this takes tells nothing about keys.
-    pub fn verify(&self, pool: &str, value: &[u8], now_unix: u64) -> Result<BackendId, Forgery> {
+    pub fn verify(&self, pool: &str, value: &[u8], now_unix: u64) -> Result<Tie, Forgery> {
         if value.len() > MAX_COOKIE_BYTES {
             return Err(Forgery::Malformed);
         }
@@ -157,10 +175,11 @@ impl CookieKeys {
             return Err(Forgery::BadSignature);
         }
         let (expires_unix, id) = claim[1..].split_at(8);
-        if now_unix >= number(expires_unix) {
+        let left = number(expires_unix).saturating_sub(now_unix);
+        if left == 0 {
             return Err(Forgery::Expired);
         }
-        Ok(BackendId(number(id)))
+        Ok(Tie { backend: BackendId(number(id)), left })
     }
 }
 
@@ -249,11 +268,15 @@ mod tests {
         BackendId::of("web", "127.0.0.1:8081")
     }
 
+    fn tie(left: u64) -> Tie {
+        Tie { backend: backend(), left }
+    }
+
     #[test]
     fn instances_with_the_same_keys_agree() {
         let value = keys(OLD).issue("web", backend(), END);
         assert_eq!(value, GOLDEN);
-        assert_eq!(keys(OLD).verify("web", value.as_bytes(), NOW), Ok(backend()));
+        assert_eq!(keys(OLD).verify("web", value.as_bytes(), NOW), Ok(tie(3600)));
         assert!(value.len() <= MAX_COOKIE_BYTES);
     }
 
@@ -273,19 +296,19 @@ mod tests {
         let old = before.issue("web", backend(), END);
         let new = during.issue("web", backend(), END);
         let cases = [
-            (&before, &old, Ok(backend())),
-            (&during, &old, Ok(backend())),
+            (&before, &old, Ok(tie(3600))),
+            (&during, &old, Ok(tie(3600))),
             (&after, &old, Err(Forgery::BadSignature)),
             (&before, &new, Err(Forgery::BadSignature)),
-            (&during, &new, Ok(backend())),
-            (&after, &new, Ok(backend())),
+            (&during, &new, Ok(tie(3600))),
+            (&after, &new, Ok(tie(3600))),
         ];
         for (row, (keys, value, expected)) in cases.into_iter().enumerate() {
             assert_eq!(keys.verify("web", value.as_bytes(), NOW), expected, "row {row}");
         }
         let own = CookieKeys::random([7; 32]);
         let value = own.issue("web", backend(), END);
-        assert_eq!(own.verify("web", value.as_bytes(), NOW), Ok(backend()));
+        assert_eq!(own.verify("web", value.as_bytes(), NOW), Ok(tie(3600)));
         let other = CookieKeys::random([8; 32]);
         assert_eq!(other.verify("web", value.as_bytes(), NOW), Err(Forgery::BadSignature));
     }
@@ -314,7 +337,7 @@ mod tests {
         let verify = |pool: &str, value: &[u8], now| keys.verify(pool, value, now);
         assert_eq!(verify("api", value.as_bytes(), NOW), Err(Forgery::BadSignature));
         assert_eq!(verify("web2", value.as_bytes(), NOW), Err(Forgery::BadSignature));
-        assert_eq!(verify("web", value.as_bytes(), END - 1), Ok(backend()));
+        assert_eq!(verify("web", value.as_bytes(), END - 1), Ok(tie(1)));
         assert_eq!(verify("web", value.as_bytes(), END), Err(Forgery::Expired));
         assert_eq!(verify("web", value.as_bytes(), u64::MAX), Err(Forgery::Expired));
         let upper = value.to_uppercase();
@@ -332,6 +355,23 @@ mod tests {
         ];
         for text in shapeless {
             assert_eq!(verify("web", text, NOW), Err(Forgery::Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_old_in_the_second_half_of_its_life() {
+        let plan = |ttl| CookiePlan { name: "evenkeel".into(), ttl, secret_file: None };
+        for (ttl, left, wanted) in [
+            (Duration::from_secs(3600), 3600, false),
+            (Duration::from_secs(3600), 1800, false),
+            (Duration::from_secs(3600), 1799, true),
+            (Duration::from_secs(60), 3600, false),
+            (Duration::from_secs(7200), 3600, false),
+            (Duration::from_secs(7201), 3600, true),
+            (Duration::from_millis(1), 1, false),
+            (Duration::MAX, 1, true),
+        ] {
+            assert_eq!(tie(left).is_old(&plan(ttl)), wanted, "{left} s of {ttl:?}");
         }
     }
 

@@ -147,6 +147,8 @@ struct Course {
     live: Option<Trial>,
     /// The last one that did not come back in time.
     expired: Option<Trial>,
+    /// That it opened again because of that, until somebody asks.
+    untold: Option<Transition>,
 }
 
 impl Default for Breaker {
@@ -173,6 +175,7 @@ impl Breaker {
                 last_serial: 0,
                 live: None,
                 expired: None,
+                untold: None,
             }),
         }
     }
@@ -241,10 +244,9 @@ impl Breaker {
             return None;
         }
         if let Some(lost) = course.live.take() {
-            course.expired = Some(lost);
             // The last one never came back: that is an answer too, and the wait grows.
-            let _ = course.trip(plan, now, Trip::TrialFailed, chance);
-            self.show_open(&course, now);
+            let opened = self.expire(&mut course, (plan, lost), now, chance);
+            course.untold = Some(opened);
             return None;
         }
         course.last_serial += 1;
@@ -253,6 +255,33 @@ impl Breaker {
         let expires = now.after(plan.reset_timeout.max(MIN_TRIAL_LIFE));
         self.show(BreakerState::HalfOpen, expires);
         Some(trial)
+    }
+
+    /// That a trial did not come back in time, told once: to be asked now and then.
+    pub fn overdue(&self, plan: &BreakerPlan, now: Nanos, chance: f64) -> Option<Transition> {
+        if self.state() == BreakerState::Closed {
+            return None;
+        }
+        let mut course = self.course();
+        if let Some(lost) = course.live.filter(|_| now >= self.trial_at()) {
+            course.untold = None;
+            return Some(self.expire(&mut course, (plan, lost), now, chance));
+        }
+        course.untold.take()
+    }
+
+    fn expire(
+        &self,
+        course: &mut Course,
+        (plan, lost): (&BreakerPlan, Trial),
+        now: Nanos,
+        chance: f64,
+    ) -> Transition {
+        course.live = None;
+        course.expired = Some(lost);
+        let opened = course.trip(plan, now, Trip::TrialFailed, chance);
+        self.show_open(course, now);
+        opened
     }
 
     /// Ends a trial. `None`: cancelled (nothing was sent, or the client left), and another may
@@ -377,6 +406,7 @@ impl Breaker {
             return None;
         }
         course.live = None;
+        course.untold = None;
         course.closed_at = now;
         self.window.clear();
         self.show(BreakerState::Closed, Nanos::NEVER);

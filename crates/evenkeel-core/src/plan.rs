@@ -163,6 +163,8 @@ pub enum RateKey {
 /// The test of a route; an empty part matches everything.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteMatch {
+    /// Names of the listeners that it came in by.
+    pub listeners: Vec<String>,
     /// Exact names, or `*.suffix`; lower case, without port or trailing dot.
     pub hosts: Vec<String>,
     /// On the path view.

@@ -73,6 +73,8 @@ pub struct Pool {
     /// Sign and verify session cookies; `None` without cookie affinity.
     pub cookie_keys: Option<Arc<CookieKeys>>,
     keys: Arc<KeyTable>,
+    /// In flight on all backends; counted only where a pick asks for it.
+    in_flight: Arc<AtomicU64>,
     cursor: Arc<RoundRobin>,
     /// Shared with the same pool of other configurations.
     news: Arc<News>,
@@ -98,6 +100,7 @@ impl Pool {
         let waiting = WaitingRoom::new(connections.queue_max, connections.queue_timeout);
         let parts = Parts {
             keys: Arc::new(key_table(&plan)),
+            in_flight: Arc::default(),
             budget: Arc::default(),
             waiting: Arc::new(waiting),
             cursor: Arc::default(),
@@ -112,12 +115,13 @@ impl Pool {
         parts: Parts,
         now: Nanos,
     ) -> Pool {
-        let Parts { keys, budget, waiting, cursor, news } = parts;
+        let Parts { keys, in_flight, budget, waiting, cursor, news } = parts;
         // Known first: what happens while the selection is made is then news.
         let known = AtomicU64::new(news.count());
         let selection = Selection::of(&plan, &backends, now);
         Pool {
             keys,
+            in_flight,
             budget,
             waiting,
             cookie_keys,
@@ -241,6 +245,9 @@ impl Pool {
         let probed_life = DOUBT_LIFE.max(self.plan.health.timeout.saturating_mul(2));
         let life = if self.is_probed() { probed_life } else { UNPROBED_DOUBT_LIFE };
         for (index, backend) in self.backends.iter().enumerate() {
+            let overdue = backend.breaker.overdue(&self.plan.breaker, now, chance);
+            let changed = |transition| (index, self.changed(transition, now));
+            changes.extend(overdue.map(changed));
             let stale = |(_, since): (Doubt, Nanos)| now.duration_since(since) >= life;
             // What a probe has confirmed, a probe takes back.
             let unsettled = backend.suspicion.trust() == Trust::Suspected || !self.is_probed();

@@ -19,6 +19,8 @@ pub trait FieldLookup {
 /// What is known of a request when its route is looked for.
 #[derive(Clone, Copy)]
 pub struct RouteQuery<'a> {
+    /// Name of the listener that the request came in by.
+    pub listener: &'a str,
     /// Lower case, without port and trailing dot; empty if the request names none.
     pub host: &'a [u8],
     /// The matching side of the path view.
@@ -128,6 +130,9 @@ fn canonical_path(test: PathMatch) -> PathMatch {
 
 /// The first part of the test, hosts aside, that does not hold.
 fn mismatch(test: &RouteMatch, query: &RouteQuery<'_>) -> Option<&'static str> {
+    if !test.listeners.is_empty() && !test.listeners.iter().any(|it| it == query.listener) {
+        return Some("the listener is none of its listeners");
+    }
     if !path_matches(&test.path, query.path) {
         return Some("the path differs");
     }

@@ -27,10 +27,13 @@ use evenkeel_core::request::RequestHead;
 use evenkeel_core::route::{FieldLookup, RouteQuery, strip_prefix};
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::MethodLabel;
-use evenkeel_core::strategy::hash::hash;
+use evenkeel_core::strategy::hash::{hash, hash_with};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// So that an address decides between pools by another number than between backends.
+const ARM_SEED: u64 = 0x61_72_6d;
 
 impl Peer {
     /// What a backend is told of this client; `id` is for a request that brings none.
@@ -71,7 +74,8 @@ impl<'a> Asked<'a> {
     where
         'a: 'q,
     {
-        RouteQuery { host, path, method: self.head.method.of_buf(self.bytes), fields: lines }
+        let method = self.head.method.of_buf(self.bytes);
+        RouteQuery { listener: &self.listener.name, host, path, method, fields: lines }
     }
 
     /// The header lines, for route tests.
@@ -93,6 +97,25 @@ impl<'a> Asked<'a> {
         };
         let mut arms = route.split.iter().filter(|(_, weight)| *weight > 0);
         arms.find(|(index, _)| is_tied(*index)).map(|(index, _)| *index)
+    }
+
+    /// What decides between the pools of a split: the client's address if one of them keeps
+    /// clients by it, else chance.
+    pub(crate) fn arm_draw(
+        &self,
+        snapshot: &Snapshot,
+        route: &RoutePlan,
+        chance: impl FnOnce() -> u64,
+    ) -> u64 {
+        let by_address = |(index, _): &(usize, u32)| {
+            let pool = snapshot.pools.get(*index);
+            pool.is_some_and(|pool| pool.plan.affinity == AffinityPlan::ClientIp)
+        };
+        match self.ip().filter(|_| route.split.iter().any(by_address)) {
+            Some(IpAddr::V4(ip)) => hash_with(&ip.octets(), ARM_SEED),
+            Some(IpAddr::V6(ip)) => hash_with(&ip.octets(), ARM_SEED),
+            None => chance(),
+        }
     }
 
     /// The pool that a migration gives the request to; `random` is for cohorts of single requests.
@@ -269,7 +292,8 @@ impl<N: Net> Exchange<N> {
             return snapshot.pool_of(route, 0);
         }
         let tied = asked.tied_arm(snapshot, route, worker.net.unix_nanos());
-        tied.or_else(|| snapshot.pool_of(route, worker.net.random()))
+        let draw = || asked.arm_draw(snapshot, route, || worker.net.random());
+        tied.or_else(|| snapshot.pool_of(route, draw()))
     }
 
     /// Takes a token of the route's rate limit.

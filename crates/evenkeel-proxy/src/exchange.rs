@@ -30,7 +30,7 @@ use crate::try_failure::{Retriable, TryError};
 use crate::upload::Upload;
 use crate::wait::wait;
 use crate::worker::{LocalSnapshot, Worker};
-use evenkeel_core::affinity::{BackendId, Secure};
+use evenkeel_core::affinity::{Secure, Tie};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
 use evenkeel_core::headers::{Persistence, Trailers};
@@ -129,8 +129,8 @@ pub(crate) struct Exchange<N: Net> {
     pub(crate) upload: Upload,
     /// Backends that were tried.
     pub(crate) tried: Tried,
-    /// The backend that a genuine session cookie names.
-    pub(crate) tie: Option<BackendId>,
+    /// What a genuine session cookie says.
+    pub(crate) tie: Option<Tie>,
     /// Whether the client speaks TLS with us.
     pub(crate) secure: Secure,
     /// Of the request's key, if the pool chooses by one.
@@ -312,7 +312,7 @@ impl<N: Net> Exchange<N> {
             now: worker.recent(),
             draw: worker.net.random(),
             hash: self.hash,
-            tied: self.tie.and_then(|id| pool.find_by_id(id)),
+            tied: self.tie.and_then(|tie| pool.find_by_id(tie.backend)),
             repeatable: self.may_repeat(1, pool),
             has_idle: &|backend| worker.idle.borrow().has(backend) || worker.links.has(backend),
         };

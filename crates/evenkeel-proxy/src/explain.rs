@@ -209,10 +209,11 @@ impl Explained {
             (None, _) => asked.tied_arm(snapshot, route, moment.unix_nanos),
         };
         self.arm_is_tied = arm.is_some() && route.arms.is_none();
-        self.pool = arm.or_else(|| snapshot.pool_of(route, moment.draw));
+        let draw = || asked.arm_draw(snapshot, route, || moment.draw);
+        self.pool = arm.or_else(|| snapshot.pool_of(route, draw()));
         let pool = self.pool.and_then(|at| snapshot.pools.get(at)).ok_or(Failure::NoBackend)?;
         let tie = session::tie(pool, asked.head, asked.bytes, moment.unix_nanos);
-        self.tied = tie.and_then(|id| pool.find_by_id(id));
+        self.tied = tie.and_then(|tie| pool.find_by_id(tie.backend));
         let preview = pool.preview(&Query {
             tried: &Tried::default(),
             now: moment.now,

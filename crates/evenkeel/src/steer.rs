@@ -82,7 +82,13 @@ fn heading(pool: &Pool) -> String {
     let mode = mode(pool.mode);
     let Pool { name, strategy, waiting, .. } = pool;
     let waiting = if *waiting > 0 { format!(", {waiting} waiting") } else { String::new() };
-    format!("pool {name}: {mode}, {strategy}{waiting}")
+    let found = pool.discovery.as_ref().map(|it| match &it.trouble {
+        None => format!(", {} found by {}", it.backends, it.r#type),
+        Some(why) => {
+            format!(", {} found by {}, which is in trouble: {why}", it.backends, it.r#type)
+        }
+    });
+    format!("pool {name}: {mode}, {strategy}{waiting}{}", found.unwrap_or_default())
 }
 
 fn mode(mode: PoolMode) -> &'static str {

@@ -8,6 +8,7 @@ use crate::sections::{
     AcceptProxy, AffinityType, ClientAuth, HealthType, Limits, Listener, ListenerProtocol, Paths,
     Pool, PoolProtocol, Retry, Root, SendProxy, UdpLimits,
 };
+use crate::suggest::closest;
 use crate::tree::{Node, Value};
 use evenkeel_core::address::{BindAddress, Endpoint, Scheme};
 
@@ -25,6 +26,30 @@ pub(super) fn needs_pools(root: &Root) -> bool {
 }
 
 impl Check<'_> {
+    /// Every listener that a route names must exist, and ask routes.
+    pub(super) fn listeners_of_routes(&mut self, root: &Root) {
+        for (index, route) in root.routes.iter().enumerate() {
+            for (at, name) in route.r#match.listeners.iter().enumerate() {
+                let path = format!("routes[{index}].match.listeners[{at}]");
+                match root.listeners.iter().find(|listener| listener.name == *name) {
+                    Some(found) if found.protocol == ListenerProtocol::Http => {}
+                    Some(_) => {
+                        let message = format!("listener {:?} is no http listener", name.0);
+                        self.report(&path, Fault::new(message).hint("routes are for http"));
+                    }
+                    None => {
+                        let names = root.listeners.iter().map(|it| it.name.0.as_str());
+                        let meant = closest(&name.0, names);
+                        let meant = meant.map(|it| format!("; did you mean `{it}`?"));
+                        let message = format!("unknown listener {:?}", name.0);
+                        let fault = Fault::new(message + &meant.unwrap_or_default());
+                        self.report(&path, fault.hint("its `name`, or listener-N (from 0)"));
+                    }
+                }
+            }
+        }
+    }
+
     pub(super) fn wire(&mut self, root: &Root) {
         for (index, listener) in root.listeners.iter().enumerate() {
             let path = format!("listeners[{index}]");

@@ -23,8 +23,8 @@ struct Haproxy<'r> {
     pools: Vec<Draft>,
     /// Rules that backends lay over every route to them.
     backend_rules: Vec<(String, Vec<Line>)>,
-    /// Line of the first http frontend that has routes.
-    first_frontend: Option<usize>,
+    /// Several frontends have routes: each is named with its listeners.
+    scoped: bool,
     /// `maxconn` of `global`.
     max_connections: Option<(usize, u64)>,
 }
@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
         routes: Vec::new(),
         pools: Vec::new(),
         backend_rules: Vec::new(),
-        first_frontend: None,
+        scoped: false,
         max_connections: None,
     };
     haproxy.root.number("version", 1, 1);
@@ -110,11 +110,13 @@ impl Haproxy<'_> {
                 self.backend(proxy);
             }
         }
-        for (kind, proxy) in &proxies {
-            if matches!(*kind, "frontend" | "listen") {
-                self.frontend(proxy);
-            }
-        }
+        let fronts: Vec<&Proxy<'_>> = proxies
+            .iter()
+            .filter(|(kind, _)| matches!(*kind, "frontend" | "listen"))
+            .map(|(_, proxy)| proxy)
+            .collect();
+        self.scoped = fronts.iter().filter(|proxy| frontend::has_routes(proxy)).count() > 1;
+        fronts.into_iter().for_each(|proxy| self.frontend(proxy));
         for (kind, proxy) in &proxies {
             let how = if *kind == "defaults" { ": laid over the proxies below" } else { "" };
             self.report.exact(proxy.line, format!("{kind} {}{how}", proxy.name));

@@ -40,6 +40,8 @@ section! {
 section! {
     /// The test of a route; every part that is given must hold.
     Match {
+        /// Names of listeners by which the request came in; left out, any.
+        listeners: Vec<Name> = Vec::new();
         /// Exact names, or `*.suffix`; port and case do not matter.
         hosts: Vec<Host> = Vec::new();
         /// Exactly this path, query ignored; shown as requests are compared: dot segments resolved,

@@ -101,3 +101,79 @@ fn what_cannot_be_read_is_told_with_its_line() {
         assert!(found, "{errors}");
     }
 }
+
+/// The routes of a file: hosts, listeners and pool of each.
+fn routes(text: &str, product: Product) -> (Vec<String>, Vec<String>) {
+    let found = imported(text, product);
+    let json = yaml(&found.text).unwrap_or_else(|e| panic!("{e}\n{}", found.text)).to_json();
+    let words = |list: &serde_json::Value| {
+        let words = list.as_array().expect("a list").iter().filter_map(|it| it.as_str());
+        words.collect::<Vec<_>>().join(",")
+    };
+    let show = |route: &serde_json::Value| {
+        let test = &route["match"];
+        format!("{}|{}|{}", words(&test["hosts"]), words(&test["listeners"]), route["pool"])
+    };
+    let listeners = json["listeners"].as_array().expect("a list").iter();
+    let listeners = listeners.map(|it| format!("{}={}", it["name"], it["bind"])).collect();
+    (json["routes"].as_array().expect("a list").iter().map(show).collect(), listeners)
+}
+
+#[test]
+fn servers_of_nginx_keep_their_ports() {
+    let server = |listen: &str, names: &str, port: u16| {
+        format!("server {{ {listen} {names} location / {{ proxy_pass http://10.0.0.1:{port}; }} }}")
+    };
+    let apart = format!(
+        "http {{ {} {} {} }}",
+        server("listen 80;", "server_name a.test;", 1),
+        server("listen 8080; listen 80 default_server;", "server_name b.test;", 2),
+        server("listen 9000;", "server_name a.test;", 3),
+    );
+    let (found, listeners) = routes(&apart, Product::Nginx);
+    assert_eq!(listeners[0], "\"listener-0\"=\"0.0.0.0:80\"");
+    let pool = |port: u16| format!("\"10.0.0.1:{port}\"");
+    let wanted = [
+        format!("a.test|listener-0|{}", pool(1)),
+        format!("b.test|listener-1,listener-0|{}", pool(2)),
+        format!("|listener-0,listener-1|{}", pool(2)),
+        format!("|listener-2|{}", pool(3)),
+    ];
+    assert_eq!(found, wanted);
+    let together = format!(
+        "http {{ {} {} }}",
+        server("listen 80;", "server_name a.test;", 1),
+        server("listen 80;", "server_name b.test;", 2),
+    );
+    let wanted =
+        [format!("a.test||{}", pool(1)), format!("b.test||{}", pool(2)), format!("||{}", pool(1))];
+    assert_eq!(routes(&together, Product::Nginx).0, wanted, "on one port nothing is named");
+}
+
+#[test]
+fn frontends_of_haproxy_keep_their_ports() {
+    let text = "\
+backend a
+ mode http
+ server a 10.0.0.1:1
+backend b
+ mode http
+ server b 10.0.0.1:2
+frontend one
+ mode http
+ bind :80
+ bind :81
+ default_backend a
+frontend two
+ mode http
+ bind :90
+ acl old hdr(host) -i old.test
+ use_backend a if old
+ default_backend b
+";
+    let (found, listeners) = routes(text, Product::Haproxy);
+    assert_eq!(found, ["|one,one-1|\"a\"", "old.test|two|\"a\"", "|two|\"b\""]);
+    assert!(listeners[1].starts_with("\"one-1\"="), "{listeners:?}");
+    let alone = text.split("frontend two").next().expect("the first");
+    assert_eq!(routes(alone, Product::Haproxy).0, ["||\"a\""]);
+}

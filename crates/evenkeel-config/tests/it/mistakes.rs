@@ -238,3 +238,25 @@ fn many_mistakes_stay_cheap() {
     let text = GOOD.replace("  - pool: web\n", &(0..2_000).map(route).collect::<String>());
     assert_eq!(yaml(&text).expect_err("unknown pools").0.len(), 2_000);
 }
+
+#[test]
+fn a_route_names_listeners_that_ask_routes() {
+    let text = |names: &str| {
+        format!(
+            "listeners: [{{ name: web, bind: \":80\" }}, {{ name: sql, bind: \":1\", \
+             protocol: tcp, pool: p }}]\n\
+             routes: [{{ pool: p, match: {{ listeners: [{names}] }} }}]\n\
+             pools: [{{ name: p, backends: [\"127.0.0.1:1\"] }}]\n"
+        )
+    };
+    for (names, at, message) in [
+        ("web, wbe", 1, "unknown listener \"wbe\"; did you mean `web`?"),
+        ("sql", 0, "listener \"sql\" is no http listener"),
+    ] {
+        let Diagnostics(found) = yaml(&text(names)).expect_err(names);
+        let path = format!("routes[0].match.listeners[{at}]");
+        assert!(found.iter().any(|it| it.path == path && it.message == message), "{found:?}");
+    }
+    let (plan, _) = yaml(&text("web")).expect("valid").plan().expect("served");
+    assert_eq!(plan.routes[0].matches.listeners, ["web"]);
+}

@@ -48,6 +48,7 @@ impl News {
 /// What a pool shares with the same pool of another configuration.
 pub(super) struct Parts {
     pub(super) keys: Arc<KeyTable>,
+    pub(super) in_flight: Arc<AtomicU64>,
     pub(super) budget: Arc<RetryBudget>,
     pub(super) waiting: Arc<WaitingRoom>,
     pub(super) cursor: Arc<RoundRobin>,
@@ -83,6 +84,7 @@ impl Pool {
         self.waiting.set_bounds(connections.queue_max, connections.queue_timeout);
         let parts = Parts {
             keys: self.keys_for(plan),
+            in_flight: Arc::clone(&self.in_flight),
             budget: Arc::clone(&self.budget),
             waiting: Arc::clone(&self.waiting),
             cursor: Arc::clone(&self.cursor),

@@ -3,14 +3,14 @@
 use super::selection::{Order, Selection, ramp_share};
 use super::{KeyTable, Mode, Pool, WaitingRoom};
 use crate::backend::Backend;
-use crate::breaker::Trial;
+use crate::breaker::{BreakerState, Trial};
 use crate::plan::{AffinityPlan, BreakerPlan};
 use crate::strategy::least_response_time::ResponseTimes;
 use crate::strategy::round_robin::RoundRobin;
 use crate::strategy::{StrategyName, least_connections, least_response_time, power_of_two, random};
 use crate::time::Nanos;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 /// A trial is due for so long without a request that can be repeated: then any request will do.
@@ -103,6 +103,8 @@ pub struct Pick {
     /// A response head has come.
     pub(super) answered: bool,
     waiting: Option<Arc<WaitingRoom>>,
+    /// Counts it in the whole pool.
+    in_flight: Option<Arc<AtomicU64>>,
 }
 
 impl Pick {
@@ -134,6 +136,9 @@ impl Drop for Pick {
             let _ = self.breaker.end_trial(&hold.plan, hold.at, hold.trial, None, 0.0);
         }
         self.backend.release(self.answered);
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(waiting) = &self.waiting {
             // Either we see who waits, or he sees the room that we leave.
             fence(Ordering::SeqCst);
@@ -179,7 +184,9 @@ impl Pool {
         members.any(|index| !tried.contains(self.backends[*index].slot))
             || self.plan.fail_open
                 && self.backends.iter().any(|backend| {
-                    !tried.contains(backend.slot) && selection.is_last_resort(backend, now)
+                    !tried.contains(backend.slot)
+                        && selection.is_last_resort(backend, now)
+                        && !is_occupied(backend)
                 })
     }
 
@@ -258,12 +265,17 @@ impl Pool {
     }
 
     fn occupy(&self, index: usize, query: &Query<'_>) -> Option<Pick> {
+        self.occupy_below(self.plan.connections.max, index, query)
+    }
+
+    /// The same while fewer than `max` are in flight there; 0 = however many.
+    fn occupy_below(&self, max: u32, index: usize, query: &Query<'_>) -> Option<Pick> {
         let backend = self.backends.get(index)?;
         let connections = &self.plan.connections;
         if backend.is_connecting(connections.max_connecting) && !(query.has_idle)(backend) {
             return None;
         }
-        backend.occupy(connections.max, query.now).then(|| Pick {
+        backend.occupy(max, query.now).then(|| Pick {
             backend: Arc::clone(backend),
             index,
             at: query.now,
@@ -273,6 +285,10 @@ impl Pool {
                 || connections.max_connecting > 0
                 || !self.waiting.is_empty())
             .then(|| Arc::clone(&self.waiting)),
+            in_flight: self.is_bounded().then(|| {
+                self.in_flight.fetch_add(1, Ordering::Relaxed);
+                Arc::clone(&self.in_flight)
+            }),
         })
     }
 
@@ -364,13 +380,18 @@ impl Pool {
         members.get(position?).copied()
     }
 
+    /// True if no backend may be much busier than the mean.
+    fn is_bounded(&self) -> bool {
+        self.plan.hash.load_factor > 0.0
+    }
+
     fn by_key(&self, hash: u64, skip: impl Fn(usize) -> bool) -> Option<usize> {
         match &*self.keys {
             KeyTable::None => None,
             KeyTable::Maglev(table) => table.choose(hash, skip),
-            KeyTable::Ring(ring) if self.plan.hash.load_factor > 0.0 => {
+            KeyTable::Ring(ring) if self.is_bounded() => {
                 let busy = |index: usize| self.backends[index].in_flight();
-                let total = self.backends.iter().map(|b| u64::from(b.in_flight())).sum();
+                let total = self.in_flight.load(Ordering::Relaxed);
                 ring.choose_bounded(hash, self.plan.hash.load_factor, busy, total, skip)
             }
             KeyTable::Ring(ring) => ring.choose(hash, skip),
@@ -380,7 +401,12 @@ impl Pool {
     /// Everybody who is eligible was tried: with `fail_open`, whoever only a breaker or a doubt
     /// keeps out is better than an error.
     fn last_resort(&self, selection: &Selection, query: &Query<'_>) -> Option<Pick> {
-        self.occupy(self.last_choice(selection, query)?, query)
+        let index = self.last_choice(selection, query)?;
+        if self.backends[index].breaker.state() == BreakerState::Closed {
+            return self.occupy(index, query);
+        }
+        // One at a time, as a trial would be.
+        self.occupy_below(1, index, query)
     }
 
     pub(super) fn last_choice(&self, selection: &Selection, query: &Query<'_>) -> Option<usize> {
@@ -389,7 +415,9 @@ impl Pool {
         }
         random::choose(query.draw, self.backends.len(), |index| {
             let backend = &self.backends[index];
-            query.tried.contains(backend.slot) || !selection.is_last_resort(backend, query.now)
+            query.tried.contains(backend.slot)
+                || !selection.is_last_resort(backend, query.now)
+                || is_occupied(backend)
         })
     }
 }
@@ -410,6 +438,12 @@ fn in_turn(
         }
     }
     None
+}
+
+/// True of a backend with an open breaker that has a request: a second one may not be its last
+/// resort.
+fn is_occupied(backend: &Backend) -> bool {
+    backend.breaker.state() != BreakerState::Closed && backend.in_flight() > 0
 }
 
 /// A uniform number in [0, 1) from a uniform u64.

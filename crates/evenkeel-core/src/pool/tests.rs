@@ -188,6 +188,71 @@ fn when_all_eligible_were_tried_an_open_breaker_is_better_than_an_error() {
 }
 
 #[test]
+fn as_the_last_resort_an_open_breaker_gets_one_request_at_a_time() {
+    let pool = pool(&[("a", 1), ("b", 1)]);
+    fail(&pool, 0, 5, NOW);
+    let mut tried = Tried::default();
+    tried.push(pool.backends[1].slot);
+    let first = pick(&pool, &tried, NOW).expect("a");
+    assert!(!first.is_trial());
+    assert!(!pool.has_another(&tried, NOW));
+    assert_eq!(pool.pick(&query(&tried, NOW)).err(), Some(NoPick::Nobody));
+    drop(first);
+    assert_eq!(name(pick(&pool, &tried, NOW)), "a");
+    fail(&pool, 1, 5, NOW);
+    let none = Tried::default();
+    let all: Vec<_> = (0..8).filter_map(|_| pick(&pool, &none, NOW)).collect();
+    assert_eq!((pool.mode(), all.len()), (Mode::FailOpen, 8), "then breakers are ignored");
+}
+
+#[test]
+fn a_trial_that_never_comes_back_is_told_once() {
+    let pool = pool(&[("a", 1), ("b", 1)]);
+    fail(&pool, 0, 5, NOW);
+    let due = pool.backends[0].breaker.open_until().expect("open");
+    let trial = pick(&pool, &Tried::default(), due).expect("the trial");
+    assert!(trial.is_trial());
+    let told = |now| {
+        let opened = |(at, change): &(usize, Change)| {
+            *at == 0 && matches!(change.breaker, Some(Transition::Opened { .. }))
+        };
+        pool.review(now, 0.0).iter().filter(|it| opened(it)).count()
+    };
+    assert_eq!(told(due.after(Duration::from_secs(1))), 0, "it may yet come back");
+    let expired = pool.backends[0].breaker.trial_at();
+    assert_eq!(told(expired), 1);
+    assert_eq!(told(expired.after(Duration::from_secs(1))), 0);
+    assert_eq!(pool.backends[0].breaker.state(), BreakerState::Open);
+    // Another request may find out first; it is told all the same.
+    let due = pool.backends[0].breaker.open_until().expect("open");
+    let second = pick(&pool, &Tried::default(), due).expect("another trial");
+    assert!(second.is_trial());
+    let expired = pool.backends[0].breaker.trial_at();
+    assert_eq!(name(pick(&pool, &Tried::default(), expired)), "b");
+    assert_eq!(told(expired.after(Duration::from_secs(1))), 1);
+}
+
+#[test]
+fn with_a_load_factor_the_whole_pool_is_counted_by_guards() {
+    let mut plan = plan(&[("a", 1), ("b", 1)]);
+    plan.strategy = StrategyName::ConsistentHash;
+    plan.hash.load_factor = 1.25;
+    let pool = Arc::new(Pool::new(plan.clone(), None));
+    let total = |pool: &Pool| pool.in_flight.load(Ordering::Relaxed);
+    let tried = Tried::default();
+    let one_key = Query { hash: 7, ..query(&tried, NOW) };
+    let picks: Vec<_> = (0..8).filter_map(|_| pool.pick(&one_key).ok()).collect();
+    let busy: Vec<u32> = pool.backends.iter().map(|it| it.in_flight()).collect();
+    assert_eq!((total(&pool), busy.iter().sum::<u32>()), (8, 8));
+    assert!(busy.iter().all(|it| *it <= 6), "a popular key is spread: {busy:?}");
+    plan.hash.virtual_nodes = 50;
+    let next = pool.replanned(&plan, None, NOW);
+    assert_eq!(total(&next), 8, "another configuration counts on");
+    drop(picks);
+    assert_eq!((total(&pool), total(&next)), (0, 0));
+}
+
+#[test]
 fn doubt_diverts_new_traffic_while_others_exist() {
     let pool = pool(&[("a", 1), ("b", 1)]);
     assert!(pool.doubt(0, Doubt::Reset, NOW).is_some());

@@ -53,7 +53,34 @@ fn table(tests: Vec<RouteMatch>) -> RouteTable {
 
 fn query<'a>(host: &'a str, path: &'a str) -> RouteQuery<'a> {
     let (host, path) = (host.as_bytes(), path.as_bytes());
-    RouteQuery { host, path, method: b"GET", fields: &Lines(&[]) }
+    RouteQuery { listener: "web", host, path, method: b"GET", fields: &Lines(&[]) }
+}
+
+#[test]
+fn a_route_of_one_listener_is_none_of_another() {
+    let only = |names: &[&str], test: RouteMatch| RouteMatch {
+        listeners: names.iter().map(|&name| name.to_owned()).collect(),
+        ..test
+    };
+    let table = table(vec![
+        only(&["inner"], hosts(&["a.test"])),
+        only(&["web", "inner"], prefix("/v1")),
+        only(&["other"], RouteMatch::default()),
+    ]);
+    let on = |listener: &'static str, path: &'static str| RouteQuery {
+        listener,
+        ..query("a.test", path)
+    };
+    for (listener, path, wanted) in [
+        ("inner", "/v1", Some(0)),
+        ("web", "/v1", Some(1)),
+        ("web", "/", None),
+        ("other", "/v1", Some(2)),
+    ] {
+        assert_eq!(table.find(&on(listener, path)), wanted, "{listener} {path}");
+    }
+    let why = table.why_not(2, &on("web", "/"));
+    assert_eq!(why, Some("the listener is none of its listeners"));
 }
 
 #[test]
@@ -133,6 +160,7 @@ fn paths_by_whole_segments() {
 #[test]
 fn reasons_in_order() {
     let test = RouteMatch {
+        listeners: Vec::new(),
         hosts: vec!["*.a.test".to_owned()],
         path: PathMatch::Prefix("/v1".to_owned()),
         methods: vec!["GET".to_owned(), "HEAD".to_owned()],
@@ -215,7 +243,8 @@ fn naive_find(tests: &[RouteMatch], query: &RouteQuery<'_>) -> Option<usize> {
             PathMatch::Exact(exact) => exact.as_bytes() == query.path,
             PathMatch::Prefix(prefix) => with_slash.starts_with(format!("{prefix}/").as_bytes()),
         };
-        (test.hosts.is_empty() || test.hosts.iter().any(host_ok))
+        (test.listeners.is_empty() || test.listeners.iter().any(|it| it == query.listener))
+            && (test.hosts.is_empty() || test.hosts.iter().any(host_ok))
             && (test.methods.is_empty()
                 || test.methods.iter().any(|m| m.as_bytes() == query.method))
             && path_ok
@@ -231,7 +260,9 @@ fn any_test() -> impl Strategy<Value = RouteMatch> {
         select(vec!["/a", "/a/b", "/ab"]).prop_map(|text| PathMatch::Prefix(text.to_owned())),
     ];
     let methods = subsequence(vec!["GET", "POST"], 0..=2);
-    (hosts, path, methods).prop_map(|(hosts, path, methods)| RouteMatch {
+    let listeners = subsequence(vec!["web", "other"], 0..=2);
+    (listeners, hosts, path, methods).prop_map(|(listeners, hosts, path, methods)| RouteMatch {
+        listeners: listeners.into_iter().map(str::to_owned).collect(),
         hosts: hosts.into_iter().map(str::to_owned).collect(),
         path,
         methods: methods.into_iter().map(str::to_owned).collect(),

@@ -54,6 +54,28 @@ fn cookie_of(response: &Message) -> Option<String> {
 }
 
 #[test]
+fn a_session_that_is_used_is_renewed_in_the_second_half_of_its_life() {
+    let (_folder, file) = keys_in(OLD);
+    let ends_in = |left: u64| in_an_hour() - HOUR + left;
+    for (admin, left, renewed) in [
+        (AdminState::Enabled, HOUR - 60, false),
+        (AdminState::Enabled, HOUR / 2 - 60, true),
+        (AdminState::Draining, HOUR / 2 - 60, false),
+    ] {
+        let tie = tied(Some(&file));
+        let stage = Stage::of(2, |plan| tie(plan).pool(|pool| pool.backends[0].admin = admin));
+        let backend = stage.players[0].backend.address();
+        let old = forge(OLD, "web", (backend, ends_in(left)));
+        let response = stage.ask(&with_cookie(&old));
+        let new = cookie_of(&response);
+        assert_eq!(new.is_some(), renewed, "{admin:?}, {left} s left: {response:?}");
+        let Some(new) = new else { continue };
+        assert_ne!(new, old);
+        assert_eq!(cookie_of(&stage.ask(&with_cookie(&new))), None, "a young one is enough");
+    }
+}
+
+#[test]
 fn a_session_begins_and_stays() {
     let stage = Stage::of(3, tied(None));
     for _ in 0..6 {
@@ -223,4 +245,31 @@ fn by_address_clients_behind_a_trusted_proxy_are_spread() {
         let used = stage.counts().iter().filter(|count| **count > 0).count();
         assert_eq!(used, if trusted { 3 } else { 1 }, "{homes:?}");
     }
+}
+
+#[test]
+fn an_address_also_decides_between_the_pools_of_a_split() {
+    let stage = Stage::of(2, |plan| {
+        let plan = plan.listener(|listener| {
+            listener.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        });
+        plan.plan(|plan| {
+            let mut other = plan.pools[0].clone();
+            other.name = "other".into();
+            // One backend for each pool.
+            other.backends.remove(0);
+            plan.pools[0].backends.truncate(1);
+            other.affinity = AffinityPlan::ClientIp;
+            plan.pools.push(other);
+            plan.routes[0].split = vec![(0, 1), (1, 1)];
+        })
+    });
+    let ask =
+        |ip: usize| stage.ask(&get_with("/", &format!("X-Forwarded-For: 10.1.0.{ip}\r\n"))).text();
+    let homes: Vec<_> = (0..40).map(ask).collect();
+    for _ in 0..3 {
+        assert_eq!((0..40).map(ask).collect::<Vec<_>>(), homes);
+    }
+    let in_first = homes.iter().filter(|home| *home == "a").count();
+    assert!((8..=32).contains(&in_first), "by weight: {homes:?}");
 }

@@ -13,10 +13,19 @@ impl Haproxy<'_> {
         let default = proxy.last(&["default_backend"]);
         let target = default.map(|line| (line.line, line.word(1)));
         let target = target.or(is_listen.then_some((proxy.line, proxy.name)));
+        let mut names: Vec<String> = Vec::new();
         for line in proxy.all(&["bind"]) {
             let both = if line.has("v4v6") { Ipv6::Both } else { Ipv6::Only };
             for bind in binds(line.word(1), both) {
                 let mut listener = self.listener(line, bind, proxy);
+                if self.scoped && has_routes(proxy) {
+                    let name = match names.len() {
+                        0 => proxy.name.to_owned(),
+                        more => format!("{}-{more}", proxy.name),
+                    };
+                    listener.text("name", line.line, name.clone());
+                    names.push(name);
+                }
                 match (proxy.is_http(), &redirect) {
                     (true, Some((at, status, only_plain))) if !(line.has("ssl") && *only_plain) => {
                         listener.text("redirect.scheme", *at, "https");
@@ -33,10 +42,8 @@ impl Haproxy<'_> {
                 self.listeners.push(listener);
             }
         }
-        let only_redirects =
-            redirect.is_some() && !proxy.all(&["bind"]).iter().any(|it| it.has("ssl"));
-        if proxy.is_http() && !only_redirects {
-            self.routes(proxy, target);
+        if has_routes(proxy) {
+            self.routes(proxy, target, &names);
         }
     }
 
@@ -73,19 +80,17 @@ impl Haproxy<'_> {
         listener
     }
 
-    fn routes(&mut self, proxy: &Proxy<'_>, default: Option<(usize, &str)>) {
-        if let Some(first) = self.first_frontend {
-            let text = format!(
-                "{}: routes hold on every listener: what the frontend on line {first} takes does \
-                 not come here",
-                proxy.name
-            );
-            self.report.near(proxy.line, text);
-        }
-        self.first_frontend.get_or_insert(proxy.line);
+    /// `names`: of the listeners that the routes are for; empty = all.
+    fn routes(&mut self, proxy: &Proxy<'_>, default: Option<(usize, &str)>, names: &[String]) {
+        let scope = |route: &mut Draft, line: usize| {
+            if !names.is_empty() {
+                route.texts("match.listeners", line, names.iter().map(String::as_str));
+            }
+        };
         for rule in proxy.all(&["use_backend"]) {
             for tests in condition::condition(rule, proxy).unwrap_or_default() {
                 let mut route = Draft::at(rule.line);
+                scope(&mut route, rule.line);
                 if condition::write(&tests, &mut route, rule.line) {
                     route.text("pool", rule.line, rule.word(1));
                     self.finish_route(route, rule.word(1), proxy);
@@ -94,6 +99,7 @@ impl Haproxy<'_> {
         }
         if let Some((line, pool)) = default {
             let mut route = Draft::at(line);
+            scope(&mut route, line);
             route.text("pool", line, pool);
             self.finish_route(route, pool, proxy);
         }
@@ -111,6 +117,13 @@ impl Haproxy<'_> {
         }
         self.routes.push(route);
     }
+}
+
+/// True of an http frontend that does more than redirect.
+pub(super) fn has_routes(proxy: &Proxy<'_>) -> bool {
+    let only_redirects =
+        redirects(proxy).is_some() && !proxy.all(&["bind"]).iter().any(|it| it.has("ssl"));
+    proxy.is_http() && !only_redirects
 }
 
 /// `redirect scheme https`: its line, its status, and whether only plain connections are meant.

@@ -12,8 +12,8 @@ pub(super) struct Server {
     /// Places in the list of listeners.
     listeners: Vec<usize>,
     names: Vec<String>,
-    /// It answers for hosts that nobody names.
-    is_default: bool,
+    /// Places where it answers for hosts that nobody names.
+    default_on: Vec<usize>,
     locations: Vec<Location>,
     /// Line and words of `return 301 https://…`, and its status.
     redirect: Option<(usize, String, u64)>,
@@ -27,7 +27,7 @@ impl Nginx<'_> {
             line,
             listeners: Vec::new(),
             names: Vec::new(),
-            is_default: false,
+            default_on: Vec::new(),
             locations: Vec::new(),
             redirect: None,
         };
@@ -80,7 +80,7 @@ impl Nginx<'_> {
         for word in directive.arguments.get(1..).unwrap_or_default() {
             let listener = &mut self.listeners[place].1;
             match word.split('=').next().unwrap_or_default() {
-                "default_server" | "default" => server.is_default = true,
+                "default_server" | "default" => server.default_on.push(place),
                 "ssl" => listener.texts("tls.alpn", line, ["http/1.1"]),
                 "proxy_protocol" => listener.text("proxy_protocol", line, "required"),
                 "http2" | "reuseport" | "backlog" | "deferred" | "so_keepalive" | "ipv6only" => {}
@@ -208,26 +208,46 @@ impl Nginx<'_> {
         }
     }
 
-    /// Routes of all servers in the order that nginx chooses in: exact names, wildcards, default.
+    /// Routes of all servers in the order that nginx chooses in: exact names, wildcards, and the
+    /// default of each listener.
     pub(super) fn assemble(&mut self, mut servers: Vec<Server>) {
         self.redirects(&servers);
         servers.retain(|server| server.redirect.is_none());
-        self.tell_shared(&servers);
-        let default = servers.iter().position(|server| server.is_default).unwrap_or(0);
-        let alone = servers.len() <= 1;
+        let mut places: Vec<usize> = servers.iter().flat_map(|it| it.listeners.clone()).collect();
+        places.sort_unstable();
+        places.dedup();
+        let everywhere = |server: &Server| places.iter().all(|it| server.listeners.contains(it));
+        let scoped = !servers.iter().all(everywhere);
+        let scope = |places: Vec<usize>| if scoped { places } else { Vec::new() };
+        let on = |place: usize| servers.iter().filter(move |it| it.listeners.contains(&place));
+        let alone = |server: &Server| server.listeners.iter().all(|it| on(*it).count() == 1);
         let mut routes = Vec::new();
         for wildcard in [false, true] {
-            for (index, server) in servers.iter().enumerate() {
+            for server in servers.iter().filter(|server| !alone(server)) {
                 let is_kind = |name: &&String| name.starts_with("*.") == wildcard;
                 let names: Vec<&str> =
                     server.names.iter().filter(is_kind).map(String::as_str).collect();
-                let only = alone && index == default;
-                if !names.is_empty() && !only {
-                    routes.extend(server.routes(&names));
+                if !names.is_empty() {
+                    routes.extend(server.routes(&names, &scope(server.listeners.clone())));
                 }
             }
         }
-        routes.extend(servers.get(default).map(|server| server.routes(&[])).unwrap_or_default());
+        let default_on = |place: usize| {
+            let named = on(place).find(|server| server.default_on.contains(&place));
+            named.or_else(|| on(place).next()).map(|server| server.line)
+        };
+        for server in &servers {
+            let own = places.iter().copied().filter(|it| default_on(*it) == Some(server.line));
+            let own: Vec<usize> = own.collect();
+            if !own.is_empty() {
+                routes.extend(server.routes(&[], &scope(own)));
+            }
+        }
+        if scoped {
+            for place in places {
+                self.listeners[place].1.text("name", 1, name_of(place));
+            }
+        }
         for route in routes {
             self.root.push("routes", route);
         }
@@ -255,34 +275,26 @@ impl Nginx<'_> {
             }
         }
     }
+}
 
-    /// Routes hold on every listener: told where that makes a difference.
-    fn tell_shared(&mut self, servers: &[Server]) {
-        for (index, server) in servers.iter().enumerate() {
-            let apart = |other: &Server| {
-                let shared = other.listeners.iter().any(|it| server.listeners.contains(it));
-                let same_name = other.names.iter().any(|name| server.names.contains(name));
-                !shared && (same_name || other.names.is_empty() || server.names.is_empty())
-            };
-            if let Some(other) = servers[..index].iter().find(|other| apart(other)) {
-                let text = format!(
-                    "server: routes hold on every listener, so requests for hosts of both this one \
-                     and the one on line {} go to whichever comes first",
-                    other.line
-                );
-                self.report.near(server.line, text);
-            }
-        }
-    }
+/// What a listener is called where routes name it.
+fn name_of(place: usize) -> String {
+    format!("listener-{place}")
 }
 
 impl Server {
-    /// Its routes for these hosts: exact paths, then prefixes, the longest first.
-    fn routes(&self, hosts: &[&str]) -> Vec<Draft> {
+    /// Its routes for these hosts on these listeners, all if there are none: exact paths, then
+    /// prefixes, the longest first.
+    fn routes(&self, hosts: &[&str], places: &[usize]) -> Vec<Draft> {
         let mut locations: Vec<&Location> = self.locations.iter().collect();
         locations.sort_by_key(|location| (!location.exact, usize::MAX - location.path.len()));
         let route = |location: &Location| {
             let mut route = location.route.clone();
+            if !places.is_empty() {
+                let names: Vec<String> = places.iter().copied().map(name_of).collect();
+                let names = names.iter().map(String::as_str);
+                route.texts("match.listeners", self.line, names);
+            }
             if !hosts.is_empty() {
                 route.texts("match.hosts", self.line, hosts.iter().copied());
             }
