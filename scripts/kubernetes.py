@@ -5,8 +5,11 @@
     scripts/kubernetes.py check      k8s/deployment.yaml is up to date; every object fits the schema of
                                      Kubernetes; names, labels and probes agree; the configuration in
                                      each ConfigMap passes `evenkeel check`
+    scripts/kubernetes.py chart HELM KUBECTL
+                                     the same of what the chart of deployments/helm renders, with its
+                                     own values and others; the kustomization gives the manifests
 
-`check` needs PyYAML and kubernetes-validate, and the program ($EVENKEEL_BIN or target/release).
+Both need PyYAML and kubernetes-validate, and the program ($EVENKEEL_BIN or target/release).
 """
 
 import os
@@ -21,7 +24,27 @@ SINGLE = ROOT / "k8s" / "deployment.yaml"
 # The account's Role and Lease are left out of the single file.
 PARTS = ["rbac.yaml", "configmap.yaml", "deployment.yaml", "service.yaml", "hpa.yaml", "pdb.yaml"]
 OTHER_NAMES = [("gobalancer", "go-loadbalancer"), ("GOBALANCER", "GO_LOADBALANCER")]
+CHART = ROOT / "deployments" / "helm" / "evenkeel"
 VERSIONS = ["1.31", "1.34"]
+# Values that turn everything optional off or the other way.
+OTHER_VALUES = """
+image: { repository: registry.example/evenkeel, tag: "9" }
+imagePullSecrets: [{ name: pull }]
+existingTokens: mine
+listeners:
+  - { name: http, containerPort: 8080, port: 80 }
+  - { name: dns, containerPort: 5353, port: 53, protocol: UDP }
+service: { type: ClusterIP, annotations: { a: b } }
+autoscaling: { enabled: false }
+disruption: { enabled: false }
+rbac: false
+podAnnotations: { prometheus.io/scrape: "true" }
+nodeSelector: { kubernetes.io/os: linux }
+tolerations: [{ key: edge, operator: Exists }]
+affinity: { nodeAffinity: {} }
+env: [{ name: EVENKEEL__WORKERS, value: "2" }]
+"""
+WRONG_VALUES = ["image.nope=1", "config=", "listeners[0].containerPort=x", "tokens[0].role=root"]
 HEADER = """\
 # Everything in one file: kubectl apply -f k8s/deployment.yaml
 # The same as deployments/kubernetes/ under other names, so that both can be applied; made from it by
@@ -126,12 +149,43 @@ def check():
         print(f"{where}: {check_configuration(all_objects, container)}")
 
 
+def output(*words, stdin=None):
+    ran = subprocess.run(words, input=stdin, capture_output=True, text=True)
+    assert ran.returncode == 0, f"{words}: {ran.stdout}{ran.stderr}"
+    return ran.stdout
+
+
+def chart(helm, kubectl):
+    output(helm, "lint", "--strict", str(CHART))
+    render = [helm, "template", "web", str(CHART), "--namespace", "edge"]
+    with_own = objects(output(*render))
+    with_others = objects(output(*render, "--values", "-", stdin=OTHER_VALUES))
+    for found in with_own + with_others:
+        print(check_schema(found, "chart"))
+    print(f"chart: {check_configuration(with_own, check_together(with_own, 'web-evenkeel'))}")
+    kinds = sorted(found["kind"] for found in with_others)
+    assert kinds == ["ConfigMap", "Deployment", "Service", "ServiceAccount"], kinds
+    pod = one(with_others, "Deployment")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example/evenkeel:9"
+    assert {"name": "tokens", "secret": {"secretName": "mine"}} in pod["volumes"]
+    for wrong in WRONG_VALUES:
+        ran = subprocess.run([*render, "--set", wrong], capture_output=True, text=True)
+        assert ran.returncode != 0, f"taken as it is: {wrong}"
+    key = lambda found: (found["kind"], found["metadata"]["name"])
+    built = sorted(objects(output(kubectl, "kustomize", str(FOLDER))), key=key)
+    written = sorted(objects("---\n".join((FOLDER / part).read_text() for part in PARTS)), key=key)
+    assert built == written, "the kustomization gives something else than its files"
+    print("chart: holds; kustomization: holds")
+
+
 def main():
     words = sys.argv[1:]
     if words == ["write"]:
         SINGLE.write_text(single())
     elif words == ["check"]:
         check()
+    elif len(words) == 3 and words[0] == "chart":
+        chart(*words[1:])
     else:
         sys.exit(__doc__)
 
