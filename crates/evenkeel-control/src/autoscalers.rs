@@ -10,6 +10,10 @@ mod driver;
 mod keep;
 mod kubernetes;
 mod lease;
+#[cfg(unix)]
+mod process;
+#[cfg(windows)]
+#[path = "autoscalers/no_process.rs"]
 mod process;
 mod sight;
 mod signals;
@@ -77,6 +81,17 @@ pub struct Standing {
     pub name: String,
     /// Where it listens.
     pub address: String,
+}
+
+/// What this machine is called.
+#[cfg(unix)]
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(windows)]
+fn machine() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
 }
 
 /// What another process has left serving: by handing over, or by a crash. To be in the first

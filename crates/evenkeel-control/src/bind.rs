@@ -1,14 +1,19 @@
 //! Binds the admin listener, before its thread exists, so that errors reach the caller.
 
+#[cfg(windows)]
+use crate::absent::{SocketFile, UnixListener, bind_unix};
 use crate::limits::ACCEPT_BACKLOG;
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use {
+    std::fs,
+    std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    std::os::unix::net::{UnixListener, UnixStream},
+    std::path::{Path, PathBuf},
+};
 
 /// Listening sockets, not yet served.
 #[derive(Debug)]
@@ -16,6 +21,7 @@ pub(crate) enum Bound {
     /// One per address; at least one.
     Tcp(Vec<TcpListener>),
     /// With its file.
+    #[cfg_attr(windows, expect(dead_code, reason = "unix sockets are refused there"))]
     Unix(UnixListener, SocketFile),
 }
 
@@ -63,6 +69,8 @@ fn is_family_missing(error: &io::Error) -> bool {
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Elsewhere this lets a stranger take the port beside us.
+    #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -74,6 +82,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Binds a path that only its owner may use. A socket file that nobody listens on is replaced.
+#[cfg(unix)]
 fn bind_unix(path: &Path) -> io::Result<Bound> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
@@ -88,6 +97,7 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     Ok(Bound::Unix(listener, file))
 }
 
+#[cfg(unix)]
 fn is_stale(path: &Path) -> bool {
     let is_socket = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let answer = UnixStream::connect(path);
@@ -95,12 +105,14 @@ fn is_stale(path: &Path) -> bool {
 }
 
 /// Removes a socket's file with it, unless another process has put its own there.
+#[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     inode: u64,
 }
 
+#[cfg(unix)]
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {

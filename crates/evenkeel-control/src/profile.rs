@@ -1,6 +1,10 @@
 //! Profiles of this process, as `go tool pprof` reads them: CPU time by sampling, memory by
 //! mapping, threads. Nothing runs, and nothing is installed, until somebody asks.
 
+#[cfg(unix)]
+mod cpu;
+#[cfg(windows)]
+#[path = "profile/no_cpu.rs"]
 mod cpu;
 mod memory;
 mod message;

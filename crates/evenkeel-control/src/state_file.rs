@@ -1,7 +1,8 @@
 //! Files in `state_dir`: small, whole or not there, for the eyes of their owner alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
+#[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,10 @@ pub(crate) fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
 pub(crate) fn write(file: &Path, text: &[u8]) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        builder.mode(0o700);
+        builder.recursive(true).create(folder)?;
     }
     let next = file.with_extension("next");
     // One that a crash left behind; nothing that somebody else put there is written through.
@@ -29,11 +33,28 @@ pub(crate) fn write(file: &Path, text: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    options.mode(0o600);
+    let mut out = options.write(true).create_new(true).open(&next)?;
     out.write_all(text)?;
     out.sync_all()?;
+    // What is open cannot be renamed everywhere.
+    drop(out);
     fs::rename(&next, file)?;
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    reach_disk(folder.unwrap_or(Path::new(".")))
+}
+
+/// The rename itself.
+#[cfg(unix)]
+fn reach_disk(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// The file system sees to it by itself; a folder cannot be opened here.
+#[cfg(not(unix))]
+fn reach_disk(_folder: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Gives a file that cannot be read another name, so that nothing overwrites it; tells which.

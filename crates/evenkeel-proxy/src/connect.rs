@@ -5,6 +5,7 @@ use crate::http1::Peer;
 use crate::http2::{Spoken, links};
 use crate::idle::BackendConnection;
 use crate::net::{Destination, Net, Stream};
+use crate::socket::codes;
 use crate::tls::{Connector, Material};
 use crate::wire::Wire;
 use crate::worker::Worker;
@@ -164,12 +165,12 @@ pub(crate) async fn dial<N: Net>(
 
 /// True if the process is out of descriptors: nothing is wrong with the backend.
 pub(crate) fn lacks_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    matches!(error.raw_os_error(), Some(codes::EMFILE | codes::ENFILE))
 }
 
 /// True if this machine is short of something: nothing is wrong with the backend.
 pub(crate) fn is_ours(error: &io::Error) -> bool {
-    const OURS: [i32; 4] = [libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM, libc::EAGAIN];
+    const OURS: [i32; 4] = [codes::EADDRNOTAVAIL, codes::ENOBUFS, codes::ENOMEM, codes::EAGAIN];
     lacks_descriptors(error) || error.raw_os_error().is_some_and(|code| OURS.contains(&code))
 }
 

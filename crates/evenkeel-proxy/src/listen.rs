@@ -4,6 +4,7 @@
 use crate::http1::{self, Peer};
 use crate::net::{Accept, Net};
 use crate::shared::Connections;
+use crate::socket::codes;
 use crate::welcome::{self, Guest};
 use crate::wire::Wire;
 use crate::worker::{Pressure, Worker};
@@ -137,15 +138,15 @@ where
 /// The client left before we let it in, or the network refused it: the next one may be fine.
 fn is_about_one_client(error: &io::Error) -> bool {
     const PER_CLIENT: [i32; 9] = [
-        libc::ECONNABORTED,
-        libc::EPERM,
-        libc::EPROTO,
-        libc::ENOPROTOOPT,
-        libc::EHOSTDOWN,
-        libc::EHOSTUNREACH,
-        libc::ENETDOWN,
-        libc::ENETUNREACH,
-        libc::ECONNRESET,
+        codes::ECONNABORTED,
+        codes::EPERM,
+        codes::EPROTO,
+        codes::ENOPROTOOPT,
+        codes::EHOSTDOWN,
+        codes::EHOSTUNREACH,
+        codes::ENETDOWN,
+        codes::ENETUNREACH,
+        codes::ECONNRESET,
     ];
     error.raw_os_error().is_some_and(|code| PER_CLIENT.contains(&code))
         || error.kind() == io::ErrorKind::Interrupted

@@ -28,6 +28,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 /// Descriptors kept for the log, the admin listener, configuration and the like.
+#[cfg(unix)]
 const RESERVED_DESCRIPTORS: u64 = 64;
 /// How often a drain looks whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -339,10 +340,18 @@ fn mark_gone(before: &Snapshot, after: &Snapshot) {
 }
 
 /// Half of the descriptors that we may have: every client can need a backend connection too.
+#[cfg(unix)]
 fn max_clients() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors = limit.current.unwrap_or(u64::from(u32::MAX));
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).unwrap_or(usize::MAX)
+}
+
+/// There is no limit of a process to read; memory bounds it before this does.
+#[cfg(not(unix))]
+fn max_clients() -> usize {
+    const MAX_CLIENTS: usize = 1 << 20;
+    MAX_CLIENTS
 }
 
 /// Without a runtime of its own there are no probes; traffic goes on, and `await_first_probes` says

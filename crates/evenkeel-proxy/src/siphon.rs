@@ -4,6 +4,7 @@
 
 use crate::net::Stream;
 use crate::pump::PumpError;
+use crate::socket::codes;
 use crate::socket::pipes::{Pipe, Pipes};
 use crate::wire::Wire;
 use std::io;
@@ -144,6 +145,6 @@ impl Siphon {
 
 /// The system does not do this here, for these sockets or at all.
 fn is_refused(error: &io::Error) -> bool {
-    let refusals = [libc::EINVAL, libc::ENOSYS, libc::EPERM, libc::EOPNOTSUPP];
+    let refusals = [codes::EINVAL, codes::ENOSYS, codes::EPERM, codes::EOPNOTSUPP];
     error.raw_os_error().is_some_and(|code| refusals.contains(&code))
 }

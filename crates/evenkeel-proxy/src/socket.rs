@@ -1,10 +1,21 @@
 //! Real sockets: options, listening, connecting. With `worker` the only room that may use `unsafe`,
 //! for the option that no library wraps.
 
+#[cfg(windows)]
+mod absent;
+pub(crate) mod codes;
 pub(crate) mod datagrams;
+#[cfg(unix)]
+mod left_open;
+#[cfg_attr(windows, path = "socket/no_pipes.rs")]
 pub(crate) mod pipes;
 
+#[cfg(unix)]
+pub use left_open::inherited;
+
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
+#[cfg(windows)]
+use absent::{UnixListener, UnixListener as StdUnixListener, UnixStream, bind_unix};
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::cell::RefCell;
@@ -13,22 +24,25 @@ use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
+#[cfg(unix)]
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
 
 /// Connections that the kernel may hold for us until we accept them.
 const BACKLOG: i32 = 4096;
 /// Seconds that the kernel waits for a client's first bytes before it shows us the connection.
-const DEFER_ACCEPT_SECONDS: libc::c_int = 2;
-const DEFER_ACCEPT_LEN: libc::socklen_t = 4;
-const _: () = assert!(size_of::<libc::c_int>() == DEFER_ACCEPT_LEN as usize);
+const DEFER_ACCEPT_SECONDS: i32 = 2;
 /// A backend that acknowledges nothing for so long is gone.
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A TCP or unix stream, registered once with the runtime.
@@ -41,10 +55,10 @@ pub enum Socket {
 }
 
 impl Socket {
-    fn fd(&self) -> BorrowedFd<'_> {
+    fn options(&self) -> SockRef<'_> {
         match self {
-            Socket::Tcp(stream) => stream.as_fd(),
-            Socket::Unix(stream) => stream.as_fd(),
+            Socket::Tcp(stream) => SockRef::from(stream),
+            Socket::Unix(stream) => SockRef::from(stream),
         }
     }
 }
@@ -102,7 +116,7 @@ impl Stream for Socket {
 
     fn peek(&mut self) -> Peek {
         let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(&self.fd()).peek(&mut byte) {
+        match self.options().peek(&mut byte) {
             Ok(0) => Peek::End,
             Ok(_) => Peek::Bytes,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peek::Nothing,
@@ -113,7 +127,7 @@ impl Stream for Socket {
     fn reset(self) {
         // Best effort: without the option the peer sees an early end instead, an error all the same
         // for every message with a length.
-        let _ = SockRef::from(&self.fd()).set_linger(Some(Duration::ZERO));
+        let _ = self.options().set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -145,6 +159,7 @@ impl Net for SystemNet {
                 Destination::Ip(address) => {
                     let stream = TcpStream::connect(address).await?;
                     stream.set_nodelay(true)?;
+                    #[cfg(target_os = "linux")]
                     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT));
                     Ok(Socket::Tcp(stream))
                 }
@@ -190,7 +205,7 @@ impl BoundSocket {
     /// For clients that may wait for us to speak: they are shown at once.
     pub(crate) fn show_silent_clients(&self) -> io::Result<()> {
         match self {
-            BoundSocket::Tcp(listener) => defer_accept(listener.as_fd(), 0),
+            BoundSocket::Tcp(listener) => defer_accept(&SockRef::from(listener), 0),
             BoundSocket::Unix(_) | BoundSocket::Udp(_) => Ok(()),
         }
     }
@@ -218,49 +233,7 @@ impl BoundSocket {
     }
 }
 
-impl AsFd for BoundSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            BoundSocket::Tcp(listener) => listener.as_fd(),
-            BoundSocket::Unix(listener) => listener.as_fd(),
-            BoundSocket::Udp(socket) => socket.as_fd(),
-        }
-    }
-}
-
-/// Takes over a descriptor that whoever started this process left open for it. Each may be taken
-/// once, before anything else is opened.
-///
-/// # Errors
-/// It is not open.
-#[expect(unsafe_code, reason = "nothing else makes an owner of a number")]
-pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl with F_SETFD takes any number, and fails if it is not open.
-    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is open, as was just seen, and nobody else owns it: it was opened for
-    // this process by its parent, which names each once, and is taken over at start only.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 impl BoundSocket {
-    /// A listening socket that was inherited.
-    ///
-    /// # Errors
-    /// It is neither a stream socket that listens nor one for UDP.
-    pub fn from_inherited(descriptor: OwnedFd) -> io::Result<BoundSocket> {
-        let socket = RawSocket::from(descriptor);
-        let unix = socket.domain()? == Domain::UNIX;
-        socket.set_nonblocking(true)?;
-        match socket.r#type()? {
-            Type::DGRAM if !unix => return Ok(BoundSocket::Udp(socket.into())),
-            Type::STREAM if socket.is_listener()? => {}
-            _ => return Err(io::Error::other("neither a listening stream socket nor one for UDP")),
-        }
-        Ok(if unix { BoundSocket::Unix(socket.into()) } else { BoundSocket::Tcp(socket.into()) })
-    }
-
     /// True if it listens where a listener of this name is to bind.
     pub(crate) fn fits(&self, bind: &BindAddress, traffic: Traffic, same_name: bool) -> bool {
         let own = match (self, traffic) {
@@ -359,15 +332,33 @@ fn bind_ip(
             address = probe.local_addr()?.as_socket().unwrap_or(address);
         }
         port = Some(address.port());
-        for own in &mut sockets {
-            own.push(bound(open(address, Sharing::Workers)?));
+        let all = per_worker(workers, || open(address, Sharing::Workers))?;
+        for (own, socket) in sockets.iter_mut().zip(all) {
+            own.push(bound(socket));
         }
     }
     Ok(sockets)
 }
 
+/// A socket for each worker at one address; the kernel spreads clients over them.
+#[cfg(unix)]
+fn per_worker(
+    workers: usize,
+    open: impl Fn() -> io::Result<RawSocket>,
+) -> io::Result<Vec<RawSocket>> {
+    (0..workers).map(|_| open()).collect()
+}
+
+#[cfg(windows)]
+fn per_worker(
+    workers: usize,
+    open: impl Fn() -> io::Result<RawSocket>,
+) -> io::Result<Vec<RawSocket>> {
+    absent::shared(open()?, workers)
+}
+
 fn is_family_missing(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+    matches!(error.raw_os_error(), Some(codes::EAFNOSUPPORT | codes::EADDRNOTAVAIL))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -382,15 +373,17 @@ fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<RawSocket> {
     if domain == Domain::IPV6 {
         socket.set_only_v6(true)?;
     }
-    socket.set_reuse_address(true)?;
-    if sharing == Sharing::Workers {
-        socket.set_reuse_port(true)?;
+    // Elsewhere these options let a stranger take the port beside us.
+    #[cfg(unix)]
+    {
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(sharing == Sharing::Workers)?;
     }
     socket.bind(&address.into())?;
     if sharing == Sharing::Workers {
         // Accepted connections inherit it.
         socket.set_tcp_nodelay(true)?;
-        defer_accept(socket.as_fd(), DEFER_ACCEPT_SECONDS)?;
+        defer_accept(&socket, DEFER_ACCEPT_SECONDS)?;
     }
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -398,8 +391,11 @@ fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<RawSocket> {
 }
 
 /// A client that speaks first is shown to us when it has spoken: one wake-up instead of two.
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "no library wraps TCP_DEFER_ACCEPT")]
-fn defer_accept(socket: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> {
+fn defer_accept(socket: &RawSocket, seconds: i32) -> io::Result<()> {
+    const LEN: libc::socklen_t = 4;
+    const _: () = assert!(size_of::<i32>() == LEN as usize);
     // SAFETY: the descriptor is open for the whole call, and the pointer and length describe
     // `seconds`, a live c_int, which is what this option takes.
     let result = unsafe {
@@ -408,13 +404,20 @@ fn defer_accept(socket: BorrowedFd<'_>, seconds: libc::c_int) -> io::Result<()> 
             libc::IPPROTO_TCP,
             libc::TCP_DEFER_ACCEPT,
             (&raw const seconds).cast(),
-            DEFER_ACCEPT_LEN,
+            LEN,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Only Linux can wait for a client's first bytes.
+#[cfg(not(target_os = "linux"))]
+fn defer_accept(_socket: &RawSocket, _seconds: i32) -> io::Result<()> {
+    Ok(())
+}
+
 /// Binds a unix socket; a file left behind by a dead process is replaced, a live one is not.
+#[cfg(unix)]
 fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
     let listener = match StdUnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::listen;
 use crate::net::Net;
 use crate::shared::{Connections, FlowAdmission};
-use crate::socket::datagrams;
+use crate::socket::{codes, datagrams};
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::flow::{Flows, Step, Terms};
 use evenkeel_core::plan::ListenerProtocol;
@@ -139,8 +139,12 @@ impl<N: Net> Station<N> {
             return Poll::Pending;
         }
         for _ in 0..DATAGRAMS_PER_TURN {
-            if let Err(error) = ready!(self.poll_datagram(cx, &snapshot, is_leaving)) {
-                return Poll::Ready(Turn::Failed(error));
+            match ready!(self.poll_datagram(cx, &snapshot, is_leaving)) {
+                // Windows tells here of a client that had gone when it was answered.
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                    return Poll::Ready(Turn::Failed(error));
+                }
+                Ok(()) | Err(_) => {}
             }
             let due = self.flows.borrow().next_due(idle);
             deadline.set(due.unwrap_or(Nanos::NEVER));
@@ -300,6 +304,6 @@ impl<N: Net> Station<N> {
 
 /// The datagram is lost, and nothing else is wrong.
 fn is_about_one_datagram(error: &io::Error) -> bool {
-    let lost = [libc::EAGAIN, libc::EMSGSIZE, libc::ENOBUFS, libc::EPERM, libc::EINTR];
+    let lost = [codes::EAGAIN, codes::EMSGSIZE, codes::ENOBUFS, codes::EPERM, codes::EINTR];
     error.raw_os_error().is_some_and(|code| lost.contains(&code))
 }

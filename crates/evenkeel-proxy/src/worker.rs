@@ -324,6 +324,7 @@ fn new_scratch() -> Box<[u8]> {
 }
 
 /// Keeps the calling thread on one core, so that its caches stay warm. Best effort.
+#[cfg(target_os = "linux")]
 pub(crate) fn pin_to_core(core: usize) {
     let mut set = rustix::thread::CpuSet::new();
     let allowed = rustix::thread::sched_getaffinity(None).unwrap_or(set);
@@ -334,3 +335,7 @@ pub(crate) fn pin_to_core(core: usize) {
         let _ = rustix::thread::sched_setaffinity(None, &set);
     }
 }
+
+/// The system places threads itself.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn pin_to_core(_core: usize) {}

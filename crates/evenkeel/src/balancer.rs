@@ -16,7 +16,7 @@ use evenkeel_control::{
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
-use evenkeel_proxy::log::{EventLog, Log, LogOptions};
+use evenkeel_proxy::log::{EventLog, Log};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
 use std::path::Path;
@@ -85,7 +85,7 @@ impl Balancer {
         let left = standing(&draft.plan, &ties);
         let draft = draft.with_backends(&left);
         let plan = draft.plan.clone();
-        let log = Arc::new(Log::start(log_options(&plan)).map_err(cannot_log)?);
+        let log = Arc::new(Log::start(wiring::log_options(&plan)).map_err(cannot_log)?);
         let details = log.watch().map_err(cannot_log)?;
         greeting::begin(&plan, &log.events());
         let plays = mocks::play(&plan, &log.events());
@@ -365,7 +365,7 @@ impl Balancer {
             if *before == *wanted {
                 return;
             }
-            match log.adopt(log_options(&in_force.plan)) {
+            match log.adopt(wiring::log_options(&in_force.plan)) {
                 Ok(()) => before.clone_from(wanted),
                 Err(error) => {
                     let text = error.to_string();
@@ -439,11 +439,6 @@ fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {
     let backends = server.named_backends().into_iter();
     let named = backends.filter_map(|backend| NamedBackend::new(backend, log.events()));
     named.map(|backend| Arc::new(backend) as Arc<dyn ResolveTarget>).collect()
-}
-
-fn log_options(plan: &Plan) -> LogOptions {
-    let logging = &plan.logging;
-    LogOptions { format: logging.format, level: logging.level, file: logging.file.clone() }
 }
 
 fn tokens(file: Option<&Path>) -> Result<Option<Arc<Tokens>>, Trouble> {

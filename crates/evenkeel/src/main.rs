@@ -15,21 +15,29 @@ mod demo;
 mod explain;
 mod failures;
 mod greeting;
+#[cfg_attr(windows, path = "windows/handover.rs")]
 mod handover;
 mod healthcheck;
+#[cfg_attr(windows, path = "windows/installed.rs")]
 mod installed;
 mod load;
 mod lookup;
 mod migrate;
 mod mocks;
 mod output;
+#[cfg(unix)]
 mod port_owner;
 mod reference;
 mod remote;
 mod requests;
 mod run;
+#[cfg(windows)]
+#[path = "windows/scm.rs"]
+mod scm;
+#[cfg_attr(windows, path = "windows/signals.rs")]
 mod signals;
 mod steer;
+#[cfg_attr(windows, path = "windows/system.rs")]
 mod system;
 mod testserver;
 mod token;
@@ -40,6 +48,10 @@ mod wiring;
 use arguments::{Arguments, Command, Topic};
 use clap::Parser;
 use output::print;
+#[cfg(unix)]
+use run::run as balance;
+#[cfg(windows)]
+use scm::run as balance;
 use std::process::ExitCode;
 use trouble::Trouble;
 
@@ -62,7 +74,7 @@ fn main() -> ExitCode {
 
 fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
     match arguments.command.unwrap_or(Command::Run(arguments.run)) {
-        Command::Run(arguments) => run::run(&arguments)?,
+        Command::Run(arguments) => balance(&arguments)?,
         Command::Demo(arguments) => demo::run(&arguments)?,
         Command::Check(arguments) => return check::check(&arguments),
         Command::Config(arguments) => return check::config(&arguments),

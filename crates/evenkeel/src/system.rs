@@ -5,6 +5,7 @@ use crate::trouble::Trouble;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::io;
+use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 
 /// Raises the limit of open files to the hard limit: each exchange needs two. A refusal is no
@@ -18,6 +19,11 @@ pub(crate) fn raise_file_limit() {
 pub(crate) fn runtime() -> Result<Runtime, Trouble> {
     let built = Builder::new_current_thread().enable_all().build();
     built.map_err(|error| Trouble::CannotStart(format!("cannot start a runtime: {error}")))
+}
+
+/// Where the log goes if the configuration does not say: to stdout, which somebody reads.
+pub(crate) fn log_file() -> Option<PathBuf> {
+    None
 }
 
 /// Tells systemd that we serve. Without systemd, and if it does not listen, nothing happens.

@@ -42,3 +42,15 @@ impl Trouble {
         }
     }
 }
+
+/// For a log, where nobody sees colours.
+#[cfg(windows)]
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Mistake(text) | Trouble::CannotStart(text) => f.write_str(text),
+            Trouble::Invalid(findings) => findings.fmt(f),
+            Trouble::Unwritable(error) => write!(f, "cannot write the answer: {error}"),
+        }
+    }
+}

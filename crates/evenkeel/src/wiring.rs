@@ -1,11 +1,12 @@
 //! Between the server and its control plane, which do not know each other: readiness and names.
 
+use crate::system;
 use evenkeel_control::{Readiness, ResolveTarget};
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
-use evenkeel_core::plan::LogLevel;
+use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::{Event, EventValue};
-use evenkeel_proxy::log::EventLog;
+use evenkeel_proxy::log::{EventLog, LogOptions};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,6 +113,13 @@ impl ResolveTarget for NamedBackend {
         let message = "the name does not resolve; what was known stays in use";
         tell(&self.log, (LogLevel::Warn, "name_unresolved"), message, &fields);
     }
+}
+
+/// What the configuration says of the log; without a file, where the system wants it.
+pub(crate) fn log_options(plan: &Plan) -> LogOptions {
+    let logging = &plan.logging;
+    let file = logging.file.clone().or_else(system::log_file);
+    LogOptions { format: logging.format, level: logging.level, file }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Connections of the admin listener.
 
 use super::gate::Peer;
+#[cfg(windows)]
+use crate::absent::UnixListener;
 use crate::bind::Bound;
 use crate::control::{Course, Stage, reaches};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
@@ -15,7 +17,9 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

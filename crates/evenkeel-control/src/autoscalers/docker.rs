@@ -125,7 +125,7 @@ async fn remove(socket: &Path, id: &str) {
 
 /// This machine: what another one has started is not ours.
 fn owner() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    super::machine()
 }
 
 async fn get(socket: &Path, path: &str) -> Result<Value, String> {

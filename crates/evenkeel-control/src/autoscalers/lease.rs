@@ -5,7 +5,6 @@ mod resp;
 
 use evenkeel_core::autoscale::LeasePlan;
 use redis::{RedisLease, Times};
-use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use tokio::task::JoinHandle;
@@ -76,7 +75,7 @@ impl Lease {
 /// The lock goes with the file's descriptor, so a process that dies gives it up.
 fn lock(file: &Path) -> Option<File> {
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(file).ok()?;
-    flock(&opened, FlockOperation::NonBlockingLockExclusive).ok()?;
+    opened.try_lock().ok()?;
     Some(opened)
 }
 

@@ -5,7 +5,10 @@
 use super::keep::KeptProcess;
 use serde::{Deserialize, Serialize};
 use std::io::{self, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(windows)]
+use std::os::windows::io::OwnedHandle as OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What another evenkeel has left of one pool.
@@ -45,6 +48,7 @@ impl Ties {
     }
 
     /// The end that a guard reads from.
+    #[cfg_attr(windows, expect(dead_code, reason = "processes are not started there"))]
     pub(super) fn reader(&self) -> io::Result<PipeReader> {
         let mut own = lock(&self.own);
         let pipe = match own.take() {
@@ -78,9 +82,9 @@ impl Ties {
     pub(super) fn bequeath(&self, all: &[Left]) -> io::Result<Heritage> {
         let processes = serde_json::to_string(all)?;
         let own = lock(&self.own);
-        let own = own.iter().map(|(_, writer)| writer.as_fd());
-        let all = own.chain(self.older.iter().map(AsFd::as_fd));
-        let ties = all.map(|tie| tie.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        let own = own.iter().map(|(_, writer)| writer.try_clone().map(OwnedFd::from));
+        let all = own.chain(self.older.iter().map(OwnedFd::try_clone));
+        let ties = all.collect::<io::Result<_>>()?;
         Ok(Heritage { processes, ties })
     }
 }

@@ -1,8 +1,11 @@
 //! What the kernel says of this process: the one place here that reads anything.
 
-use rustix::param::{clock_ticks_per_second, page_size};
-use rustix::process::{Resource, getrlimit};
-use std::fs;
+#[cfg(target_os = "linux")]
+use {
+    rustix::param::{clock_ticks_per_second, page_size},
+    rustix::process::{Resource, getrlimit},
+    std::fs,
+};
 
 /// Figures of the process.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +27,14 @@ pub struct ProcessFigures {
 }
 
 impl ProcessFigures {
+    /// Of this process: nothing is known of it where there is no `/proc`.
+    #[cfg(not(target_os = "linux"))]
+    pub fn read() -> Option<ProcessFigures> {
+        None
+    }
+
     /// Of this process, from `/proc`; `None` where that is missing.
+    #[cfg(target_os = "linux")]
     pub fn read() -> Option<ProcessFigures> {
         let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
         let booted = boot_time(&fs::read_to_string("/proc/stat").ok()?)?;
@@ -43,6 +53,7 @@ impl ProcessFigures {
 }
 
 /// The fields of `/proc/PID/stat` that are used (proc_pid_stat(5)).
+#[cfg(target_os = "linux")]
 #[derive(Debug, PartialEq)]
 struct Stat {
     cpu_ticks: u64,
@@ -53,6 +64,7 @@ struct Stat {
     resident_pages: u64,
 }
 
+#[cfg(target_os = "linux")]
 impl Stat {
     /// The name, second of the fields, may hold spaces and parentheses; the rest does not.
     fn parse(text: &str) -> Option<Stat> {
@@ -71,11 +83,12 @@ impl Stat {
 }
 
 /// Seconds since 1970 at which the system booted, from `/proc/stat`.
+#[cfg(target_os = "linux")]
 fn boot_time(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -17,8 +17,12 @@ use evenkeel_core::record::EventValue;
 use evenkeel_core::strategy::hash::hash;
 use notify::{RecursiveMode, Watcher};
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
+#[cfg(unix)]
 use std::os::unix::fs::MetadataExt;
+#[cfg(windows)]
+use std::os::windows::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -82,9 +86,7 @@ impl Looks {
 }
 
 fn look(file: &Path, before: Option<&Look>) -> Look {
-    let outside = std::fs::metadata(file)
-        .ok()
-        .map(|it| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size()));
+    let outside = std::fs::metadata(file).ok().as_ref().map(outside);
     match before {
         Some(before) if outside.is_some() && before.outside == outside => before.clone(),
         Some(_) | None => {
@@ -93,6 +95,17 @@ fn look(file: &Path, before: Option<&Look>) -> Look {
             Look { outside: outside.filter(|_| bytes.is_ok()), inside }
         }
     }
+}
+
+#[cfg(unix)]
+fn outside(it: &Metadata) -> Outside {
+    (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size())
+}
+
+#[cfg(windows)]
+fn outside(it: &Metadata) -> Outside {
+    let written = i64::try_from(it.last_write_time()).unwrap_or_default();
+    (it.creation_time(), 0, written, 0, it.file_size())
 }
 
 impl Steering {

@@ -1,14 +1,16 @@
 //! Where lines end up: stdout, or a file that can be opened anew.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+#[cfg(windows)]
+use std::os::windows::io::AsHandle;
+#[cfg(unix)]
+use std::os::{fd::AsFd, unix::fs::OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Of a log file: requests are nobody else's business.
+#[cfg(unix)]
 const FILE_MODE: u32 = 0o640;
 
 pub(super) struct Output {
@@ -34,7 +36,10 @@ impl Output {
     /// Stdout past the buffer and the lock of the standard library: a reader that stands still must
     /// not stop others who print.
     pub(super) fn stdout() -> io::Result<Output> {
+        #[cfg(unix)]
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        #[cfg(windows)]
+        let stdout = io::stdout().as_handle().try_clone_to_owned()?;
         Ok(Output { file: stdout.into(), path: None })
     }
 
@@ -48,9 +53,18 @@ impl Output {
     }
 
     /// Waits until a non-blocking reader may have room, or `timeout` has passed.
+    #[cfg(unix)]
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
         poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timeout))?;
+        Ok(())
+    }
+
+    /// Nothing that is written to here has a non-blocking reader.
+    #[cfg(windows)]
+    pub(super) fn wait(&self, timeout: Duration) -> io::Result<()> {
+        std::thread::park_timeout(timeout);
         Ok(())
     }
 }
@@ -65,7 +79,7 @@ impl Write for Output {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 impl From<std::os::fd::OwnedFd> for Output {
     fn from(fd: std::os::fd::OwnedFd) -> Output {
         Output { file: fd.into(), path: None }
@@ -73,8 +87,11 @@ impl From<std::os::fd::OwnedFd> for Output {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let opened = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path);
-    opened.map_err(|error| {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    options.mode(FILE_MODE);
+    options.open(path).map_err(|error| {
         let message = format!("cannot open the log file {}: {error}", path.display());
         io::Error::new(error.kind(), message)
     })

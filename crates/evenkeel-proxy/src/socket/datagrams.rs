@@ -12,9 +12,10 @@ pub(super) fn bind(address: SocketAddr, shared: bool) -> io::Result<RawSocket> {
     if domain == Domain::IPV6 {
         socket.set_only_v6(true)?;
     }
-    if shared {
-        socket.set_reuse_port(true)?;
-    }
+    #[cfg(unix)]
+    socket.set_reuse_port(shared)?;
+    #[cfg(windows)]
+    let _ = shared;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket)

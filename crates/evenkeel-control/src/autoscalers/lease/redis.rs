@@ -10,7 +10,6 @@
 
 use super::resp::{Answer, Connection};
 use evenkeel_core::autoscale::RedisPlan;
-use rustix::rand::GetRandomFlags;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -104,8 +103,8 @@ fn lock(tenure: &Mutex<Tenure>) -> MutexGuard<'_, Tenure> {
 fn own_name() -> String {
     let mut random = [0; 16];
     // Without it the name still differs from those of other processes.
-    let _ = rustix::rand::getrandom(&mut random, GetRandomFlags::empty());
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    let machine = super::super::machine();
     format!("{machine}:{}:{:032x}", std::process::id(), u128::from_le_bytes(random))
 }
 

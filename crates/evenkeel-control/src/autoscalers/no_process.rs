@@ -1,0 +1,51 @@
+//! Backends as processes, on a system where none of them could be ended together with us: refused.
+
+use super::Ties;
+use super::driver::Names;
+use evenkeel_core::autoscale::ProcessPlan;
+use std::convert::Infallible;
+use std::io;
+
+const WHY: &str = "driver `process` is not served on Windows; use exec or webhook";
+
+/// A process; there is none.
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) port: u16,
+    pub(super) began: u64,
+    never: Infallible,
+}
+
+/// Starts nothing.
+///
+/// # Errors
+/// Always.
+pub(super) async fn start(
+    _plan: &ProcessPlan,
+    _names: Names<'_>,
+    _ties: Option<&Ties>,
+) -> Result<Process, String> {
+    Err(WHY.to_owned())
+}
+
+impl Process {
+    pub(super) fn adopt(_pid: u32, _port: u16, _began_then: u64) -> Option<Process> {
+        None
+    }
+
+    pub(super) fn lives(&mut self) -> bool {
+        match self.never {}
+    }
+
+    pub(super) async fn stop(self) {
+        match self.never {}
+    }
+}
+
+/// Guards nothing.
+///
+/// # Errors
+/// Always.
+pub fn guard(_words: &[String]) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, WHY))
+}
