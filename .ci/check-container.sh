@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=.ci/engine.sh
 . "$(dirname "$0")/engine.sh"
 
-MAX_IMAGE_BYTES="${MAX_IMAGE_BYTES:-$((30 << 20))}"
+MAX_IMAGE_BYTES="${MAX_IMAGE_BYTES:-$((20 << 20))}"
 MEMORY=45m
 program="$(program)"
 work="$(mktemp -d)"

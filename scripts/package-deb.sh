@@ -12,7 +12,9 @@ arch="$(dpkg --print-architecture)"
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)}"
 
 put() { install -D -m "$1" "$2" "$root/$3"; }
-put 755 "$program" usr/bin/evenkeel
+mkdir -p "$root/usr/bin"
+"$ROOT/scripts/strip.sh" "$program" "$root/usr/bin/evenkeel"
+rm -f "$root/usr/bin/evenkeel.debug"
 put 644 "$from/systemd/evenkeel.service" usr/lib/systemd/system/evenkeel.service
 put 644 "$from/systemd/evenkeel.socket" usr/lib/systemd/system/evenkeel.socket
 put 644 "$from/debian/evenkeel.yaml" etc/evenkeel/evenkeel.yaml

@@ -53,7 +53,7 @@ for target in "${targets[@]}"; do
   fi
   folder="$work/$(name "$target")"
   mkdir -p "$folder/completions"
-  install -m 755 "$built" "$folder/evenkeel"
+  scripts/strip.sh "$built" "$folder/evenkeel"
   cp LICENSE README.md CHANGELOG.md "$folder/"
   cp deployments/debian/evenkeel.yaml "$folder/evenkeel.example.yaml"
   "$own" man >"$folder/evenkeel.1"

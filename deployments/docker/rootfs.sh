@@ -6,7 +6,8 @@ program="$1" root="$2"
 here="$(cd "$(dirname "$0")" && pwd)"
 
 mkdir -p "$root/usr/local/bin" "$root/etc/evenkeel" "$root/app" "$root/var/lib/evenkeel" "$root/tmp"
-install -m 755 "$program" "$root/usr/local/bin/evenkeel"
+"$here/../../scripts/strip.sh" "$program" "$root/usr/local/bin/evenkeel"
+rm -f "$root/usr/local/bin/evenkeel.debug"
 # Older instructions call it by these names.
 for name in load-balancer gobalance gobalancer; do
   ln -sf /usr/local/bin/evenkeel "$root/usr/local/bin/$name"
