@@ -20,7 +20,7 @@ fn folds() -> bool {
         && env("HOST") == env("TARGET")
         && env("PROFILE").as_deref() == Some("release");
     let flags = env("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let is_chosen = ["link", "sanitizer"].iter().any(|word| flags.contains(word))
+    let is_chosen = ["linker", "fuse-ld", "sanitizer"].iter().any(|word| flags.contains(word))
         || env("RUSTC_LINKER").is_some();
     let rustc = env("RUSTC").unwrap_or_else(|| "rustc".to_owned());
     let host = env("HOST").unwrap_or_default();

@@ -152,7 +152,10 @@ fn serve(arguments: &RunArguments) -> windows_service::Result<()> {
         Ok(()) => 0,
         Err(trouble) => {
             note(&trouble.to_string());
-            2
+            match trouble {
+                Trouble::Mistake(_) | Trouble::Invalid(_) => 1,
+                Trouble::CannotStart(_) | Trouble::Unwritable(_) => 2,
+            }
         }
     };
     link.tell(Some(Stage::Stopped(code))).map(drop)
