@@ -191,6 +191,9 @@ fn gates(otherwise: &Gates, keys: &GateKeys) -> Gates {
     if let Some(most) = keys.max_success_drop {
         gates.max_success_drop = Some(most.0);
     }
+    if let Some(most) = keys.max_differences {
+        gates.max_differences = Some(most.0);
+    }
     if let Some(confidence) = keys.confidence {
         gates.confidence = confidence.0;
     }

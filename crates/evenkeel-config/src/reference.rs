@@ -11,7 +11,9 @@ use std::fmt::Write;
 pub fn reference_markdown() -> String {
     let unserved = served::list();
     let mut text = String::from("# Configuration reference\n");
-    not_served_yet(&unserved, &mut text);
+    if !unserved.is_empty() {
+        not_served_yet(&unserved, &mut text);
+    }
     if let Shape::Section(root) = Root::shape() {
         Reference { unserved, text: &mut text }.section(root, "");
     }

@@ -8,6 +8,7 @@ mod compare;
 use crate::documents::time_text;
 use compare::{Found, compare};
 use evenkeel_api::{Difference, DifferenceList, DifferenceSides};
+use evenkeel_core::migration::Share;
 use evenkeel_core::mirror::{DifferenceKind, Heard};
 use evenkeel_proxy::detail::Compared;
 use std::collections::{BTreeMap, VecDeque};
@@ -77,6 +78,16 @@ impl Differences {
     /// What was counted, by route and pool.
     pub(crate) fn counted(&self) -> Vec<(RouteAndPool, Counted)> {
         self.lock().iter().map(|(pair, kept)| (pair.clone(), kept.counted.clone())).collect()
+    }
+
+    /// Pairs of answers that differed, of those that were compared.
+    pub(crate) fn share(&self, route: &str, pool: &str) -> Share {
+        let pairs = self.lock();
+        let found = pairs.iter().find(|((r, p), _)| **r == *route && **p == *pool);
+        found.map_or(Share { hits: 0, of: 0 }, |(_, kept)| Share {
+            hits: kept.counted.differing,
+            of: kept.counted.compared,
+        })
     }
 
     /// The last differences of a route, the newest first.

@@ -208,6 +208,7 @@ mod tests {
             queue: None,
             bytes_in: 0,
             bytes_out: 0,
+            failed: false,
         };
         stats.workers()[0].cell(&series).exchange(&end);
     }

@@ -17,7 +17,7 @@ use crate::documents::time_text;
 use crate::numbers::Numbers;
 use evenkeel_api::{Migration as Document, MigrationList, MigrationOutline};
 use evenkeel_config::{Diagnostics, Source, read_migration};
-use evenkeel_core::migration::{Migration, MigrationPlan, Stage, StageTraffic, Traffic, Wish};
+use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Wish};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
@@ -123,7 +123,7 @@ impl Migrations {
     /// Runs them; ends only by being dropped.
     pub async fn run(self: Arc<Self>) {
         let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             self.tick();
@@ -236,13 +236,6 @@ impl Migrations {
         let unknown = |key, name: &str| {
             MigrationError::Unknown(key, format!("there is no pool named {name:?}"))
         };
-        let copies = |stage: &Stage| {
-            matches!(stage.traffic, StageTraffic::Mirror(_)) || stage.traffic.weight() > 100.0
-        };
-        if plan.stages.iter().any(copies) {
-            let why = "copies (`mirror`, weights above 100) are not served by this version";
-            return Err(MigrationError::Unknown("stages", why.to_owned()));
-        }
         let from = pool(&plan.from).ok_or_else(|| unknown("from", &plan.from))?;
         pool(&plan.to).ok_or_else(|| unknown("to", &plan.to))?;
         match route.split.as_slice() {

@@ -39,6 +39,7 @@ fn end(total: u64) -> ExchangeEnd {
         queue: None,
         bytes_in: 120,
         bytes_out: 1_400,
+        failed: false,
     }
 }
 

@@ -331,6 +331,7 @@ mod tests {
             queue: None,
             bytes_in: 3,
             bytes_out: nanos,
+            failed: false,
         }
     }
 

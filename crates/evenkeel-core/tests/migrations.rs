@@ -10,7 +10,7 @@
 
 use evenkeel_core::migration::{
     AbortRule, Approval, Arm, Capacity, CohortKey, Gates, Migration, MigrationPlan, Observation,
-    OnMaxDuration, Preflight, Stage, StageTraffic, State,
+    OnMaxDuration, Preflight, Share, Stage, StageTraffic, State,
 };
 use evenkeel_core::stats::Histogram;
 use evenkeel_core::time::Nanos;
@@ -121,6 +121,7 @@ fn play(seed: u64, natures: impl Fn(&mut Draw) -> (Nature, Nature)) -> (State, S
         let seen = Observation {
             from: from.arm(),
             to: to.arm(),
+            differences: Share::default(),
             capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
             unix_ms: second * 1_000,
         };

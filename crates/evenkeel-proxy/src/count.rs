@@ -3,6 +3,8 @@
 
 use crate::net::Net;
 use crate::record::Record;
+use evenkeel_core::failure::Side;
+use evenkeel_core::grpc;
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{
     Cell, ConnectionCounts, CopyCounts, ExchangeEnd, Handshake, Series, WorkerStats,
@@ -12,6 +14,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+/// Statuses from here on are failures.
+const FIRST_FAILED_STATUS: u16 = 500;
 /// Place of an absent route, pool or backend in a key.
 const ABSENT: u64 = 0;
 
@@ -167,6 +171,7 @@ impl Counts {
             queue: times.queue,
             bytes_in: record.bytes_in,
             bytes_out: record.bytes_out,
+            failed: has_failed(record),
         };
         let place = record.place();
         self.at(place, record.snapshot(), |cell| {
@@ -182,6 +187,15 @@ impl Counts {
             self.stats.failed(failure);
         }
     }
+}
+
+/// True if it went wrong, and the client is not to blame. A call says so in its trailers, an answer
+/// that is cut short says nothing.
+fn has_failed<N: Net>(record: &Record<N>) -> bool {
+    let failure = record.failure.filter(|failure| failure.side() != Side::Client);
+    record.status >= FIRST_FAILED_STATUS
+        || record.grpc_status.is_some_and(grpc::is_failure)
+        || failure.is_some_and(|failure| failure.status() >= FIRST_FAILED_STATUS)
 }
 
 #[cfg(test)]

@@ -60,6 +60,9 @@ section! {
         max_p95_ratio: Option<Multiple> = None;
         /// The same of the 99th percentile.
         max_p99_ratio: Option<Multiple> = None;
+        /// Most of the answers to copies that may differ from those that clients get; looked at in
+        /// `mirror` stages.
+        max_differences: Option<Ratio> = None;
         /// Of what compares with `from`.
         confidence: Option<Ratio> = None;
     }

@@ -45,6 +45,10 @@ pub(crate) struct Actor {
     pub(crate) role: Role,
 }
 
+/// Marks the answer to a request that only asked what a change would do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rehearsed;
+
 /// Who may ask for what.
 pub(crate) struct Gate {
     pub(crate) served: ServedHosts,
@@ -72,7 +76,8 @@ pub(crate) async fn pass(
     for (field, value) in HARDENING {
         response.headers_mut().entry(field).or_insert(HeaderValue::from_static(value));
     }
-    if let (Some(entry), Some(log)) = (entry, &gate.log) {
+    let rehearsed = response.extensions().get::<Rehearsed>().is_some();
+    if let (Some(entry), Some(log)) = (entry.filter(|_| !rehearsed), &gate.log) {
         entry.write(log, &name, response.status());
     }
     response

@@ -2,6 +2,7 @@
 
 use super::Actor;
 use super::asked::{Fields, Parameters, RawBody, Segments};
+use super::gate::Rehearsed;
 use super::refusal::{Answer, Refusal};
 use super::seam::Desk;
 use crate::migrations::{MigrationError, Migrations};
@@ -86,7 +87,11 @@ pub(super) async fn start_migration(
     let dry_run = asked.one_of("dry_run", flag, "true, false")?.unwrap_or(false);
     let moving = desk.moving("")?;
     if dry_run {
-        return Ok(Json(moving.outline(&source)?).into_response());
+        let outline = moving.outline(&source).map_err(Refusal::from);
+        let answer = outline.map(|outline| Json(outline).into_response());
+        let mut answer = answer.unwrap_or_else(IntoResponse::into_response);
+        answer.extensions_mut().insert(Rehearsed);
+        return Ok(answer);
     }
     let started = moving.start(source, &actor.name)?;
     Ok((StatusCode::CREATED, Json(started)).into_response())

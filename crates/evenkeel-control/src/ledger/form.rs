@@ -65,6 +65,8 @@ struct SeriesForm {
     /// gRPC calls: those of each `grpc-status` that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     calls: Vec<(usize, u64)>,
+    #[serde(default)]
+    failed: u64,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -192,6 +194,7 @@ impl SeriesForm {
             bytes_out: totals.bytes_out,
             tries: totals.tries,
             calls: totals.calls.into_iter().enumerate().filter(|(_, number)| *number > 0).collect(),
+            failed: totals.failed,
         }
     }
 
@@ -223,6 +226,7 @@ impl SeriesForm {
             bytes_out: count(self.bytes_out)?,
             tries: count(self.tries)?,
             calls,
+            failed: count(self.failed)?,
         };
         Some((series, totals))
     }
@@ -322,6 +326,7 @@ mod tests {
                 queue: None,
                 bytes_in: 10,
                 bytes_out: 200,
+                failed: false,
             });
         }
         let listener = worker.listener(&"web".into());

@@ -174,5 +174,6 @@ pub(crate) fn end(code: u16, nanos: u64) -> ExchangeEnd {
         queue: None,
         bytes_in: 10,
         bytes_out: 100,
+        failed: code >= 500,
     }
 }

@@ -7,9 +7,6 @@ use evenkeel_core::pool::Pool;
 use evenkeel_core::stats::{CellTotals, Series, Totals};
 use evenkeel_core::time::Nanos;
 
-/// The first status that is a failure.
-const FIRST_FAILURE_STATUS: u16 = 500;
-
 impl Migrations {
     /// Both pools of a plan as they are now; `None` if one of them is gone.
     pub(super) fn observe(&self, plan: &MigrationPlan, totals: &Totals) -> Option<Observation> {
@@ -21,8 +18,10 @@ impl Migrations {
             let is_it = |series: &Series| *series.route == *plan.route && *series.pool == *pool;
             arm(totals.merged(is_it))
         };
-        let (from, to) = (arm(&plan.from), arm(&plan.to));
-        Some(Observation { from, to, capacity, unix_ms: super::unix_ms() })
+        let (from, mut to) = (arm(&plan.from), arm(&plan.to));
+        add_copies(&mut to, plan, totals);
+        let differences = self.numbers.differences().share(&plan.route, &plan.to);
+        Some(Observation { from, to, differences, capacity, unix_ms: super::unix_ms() })
     }
 
     /// Requests per second of a route over the last minute.
@@ -31,11 +30,19 @@ impl Migrations {
     }
 }
 
+/// What the pool answered to copies says as much of it as what it answered to clients.
+fn add_copies(to: &mut Arm, plan: &MigrationPlan, totals: &Totals) {
+    let are_its = |series: &Series| *series.route == *plan.route && *series.pool == *plan.to;
+    for (_, copies) in totals.copies.iter().filter(|(series, _)| are_its(series)) {
+        to.requests += copies.answers.durations.count();
+        to.errors += copies.answers.failed;
+        to.durations.merge(&copies.answers.durations);
+    }
+}
+
 fn arm(totals: CellTotals) -> Arm {
-    let failed = |(code, _): &(u16, _)| *code >= FIRST_FAILURE_STATUS;
-    let errors = totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
     let requests = totals.durations.count();
-    Arm { requests, errors, durations: totals.durations }
+    Arm { requests, errors: totals.failed, durations: totals.durations }
 }
 
 fn capacity(pool: &Pool, now: Nanos) -> Capacity {

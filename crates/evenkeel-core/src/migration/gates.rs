@@ -91,8 +91,13 @@ pub(super) struct Risks {
     pub(super) of_passing: f64,
 }
 
-/// Every gate, for the new pool `to` beside the old pool `from`.
-pub(super) fn judge(gates: &Gates, (from, to): (&Arm, &Arm), risks: Risks) -> Vec<GateResult> {
+/// Every gate, for the new pool `to` beside the old pool `from`, and for what copies have shown.
+pub(super) fn judge(
+    gates: &Gates,
+    (from, to): (&Arm, &Arm),
+    differences: Share,
+    risks: Risks,
+) -> Vec<GateResult> {
     let mut all = Vec::new();
     if let Some(least) = gates.success_rate {
         all.push(success(least, to, risks));
@@ -110,6 +115,9 @@ pub(super) fn judge(gates: &Gates, (from, to): (&Arm, &Arm), risks: Risks) -> Ve
             all.push(latency_ratio((gate, *quantile), most, (from, to), (gates, risks)));
         }
     }
+    if let Some(most) = gates.max_differences {
+        all.push(differing(most, differences, risks));
+    }
     all
 }
 
@@ -118,7 +126,8 @@ pub(super) fn count(gates: &Gates) -> usize {
     let latency = gates.latency.iter().filter(|gate| gate.is_some()).count();
     let ratio = gates.latency_ratio.iter().filter(|gate| gate.is_some()).count();
     let rates = usize::from(gates.success_rate.is_some());
-    rates + usize::from(gates.max_success_drop.is_some()) + latency + ratio
+    let shares = [gates.max_success_drop, gates.max_differences];
+    rates + shares.iter().filter(|gate| gate.is_some()).count() + latency + ratio
 }
 
 /// Requests of the new pool that the gates need at least, all being well.
@@ -129,6 +138,22 @@ pub fn samples_needed(gates: &Gates) -> u64 {
     let ratio = ratios.filter(|(_, gate)| gate.is_some()).map(|((_, quantile), _)| *quantile);
     let ratio = ratio.map(|quantile| least_needed(1.0 - quantile, alpha)).max().unwrap_or(0);
     drop.max(ratio)
+}
+
+fn differing(most: f64, found: Share, risks: Risks) -> GateResult {
+    let standing = if found.of == 0 {
+        Standing::Open
+    } else if found.rate() <= most {
+        Standing::Holds
+    } else if found.chance_of_more(most) < risks.of_breaking {
+        Standing::Broken
+    } else {
+        Standing::Open
+    };
+    let value = (found.of > 0).then(|| found.rate());
+    let gate = "max_differences";
+    // It stands for itself: an old pool cannot break it too.
+    GateResult { gate, threshold: most, value, confidence: None, standing, compares: true }
 }
 
 fn success(least: f64, to: &Arm, risks: Risks) -> GateResult {

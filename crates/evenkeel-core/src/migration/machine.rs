@@ -3,6 +3,7 @@
 mod steps;
 mod verdict;
 
+use super::evidence::Share;
 use super::gates::Arm;
 use super::plan::{Approval, MigrationPlan, OnMaxDuration, Stage, StageTraffic};
 use super::state::{Capacity, Check, Command, Observation, Resumed, State, Verdict, Wish};
@@ -15,6 +16,9 @@ use std::time::Duration;
 const MAX_CHECKS: usize = 5_000;
 /// How long the new pool may take to be healthy before the first stage.
 const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(30);
+/// What is due within so little is done now: who tells what is seen comes about once a second, and
+/// never to the instant.
+const NEARLY: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
@@ -28,6 +32,26 @@ enum Awaited {
 struct Pair {
     from: Arm,
     to: Arm,
+    differences: Share,
+}
+
+impl Pair {
+    fn of(seen: &Observation) -> Pair {
+        let (from, to) = (seen.from.clone(), seen.to.clone());
+        Pair { from, to, differences: seen.differences }
+    }
+
+    /// What came since this reading.
+    fn until(&self, seen: &Observation) -> Pair {
+        let (now, then) = (seen.differences, self.differences);
+        let of = now.of.saturating_sub(then.of);
+        let hits = now.hits.saturating_sub(then.hits).min(of);
+        Pair {
+            from: seen.from.since(&self.from),
+            to: seen.to.since(&self.to),
+            differences: Share { hits, of },
+        }
+    }
 }
 
 /// A migration under way.
@@ -286,7 +310,7 @@ impl Migration {
 
     fn look(&mut self, now: Nanos, seen: &Observation) {
         if self.base.is_none() {
-            let pair = Pair { from: seen.from.clone(), to: seen.to.clone() };
+            let pair = Pair::of(seen);
             self.checked = pair.clone();
             self.base = Some(pair);
         }
@@ -340,7 +364,7 @@ impl Migration {
     }
 
     fn look_at_gates(&mut self, now: Nanos, seen: &Observation) {
-        if now < self.next_check {
+        if now.after(NEARLY) < self.next_check {
             return;
         }
         let verdict = self.check(now, seen);
@@ -349,13 +373,13 @@ impl Migration {
             return;
         }
         if self.state == State::Watching {
-            if self.elapsed(now) >= self.plan.watch {
+            if self.elapsed(now) + NEARLY >= self.plan.watch {
                 self.finish(seen.unix_ms);
             }
             return;
         }
         let Some(stage) = self.current() else { return };
-        let spent = self.elapsed(now) >= stage.min_duration;
+        let spent = self.elapsed(now) + NEARLY >= stage.min_duration;
         let Capacity { eligible, total, ramping } = seen.capacity;
         if verdict == Verdict::Go && spent && self.state == State::Running {
             if eligible < total || ramping > 0 {
@@ -366,14 +390,17 @@ impl Migration {
             } else {
                 self.agree(now);
             }
-        } else if now >= self.until {
+        } else if now.after(NEARLY) >= self.until {
             self.time_over(now, seen.unix_ms);
         }
     }
 
     /// Checks come every interval, and when the stage's least time is over.
     fn next_check_after(&self, now: Nanos) -> Nanos {
-        let next = now.after(self.plan.interval);
+        // From when it was due, not from now: what comes late does not make the next one late.
+        let due = self.next_check.after(self.plan.interval);
+        let soon = now.after(NEARLY);
+        let next = if due > soon { due } else { now.after(self.plan.interval) };
         let least = match self.state {
             State::Watching => self.plan.watch,
             State::Preflight
@@ -385,7 +412,7 @@ impl Migration {
             | State::Aborted => self.current().map_or(Duration::ZERO, |stage| stage.min_duration),
         };
         let least = self.began.after(least.saturating_sub(self.spent));
-        if least > now { next.min(least) } else { next }
+        if least > soon { next.min(least) } else { next }
     }
 
     fn time_over(&mut self, now: Nanos, unix_ms: u64) {

@@ -122,6 +122,9 @@ pub struct Gates {
     pub max_success_drop: Option<f64>,
     /// Most that response times may be a multiple of the old pool's, by percentile.
     pub latency_ratio: [Option<f64>; PERCENTILES.len()],
+    /// Most of the answers to copies that may differ from those that clients get, 0 to 1; looked
+    /// at in stages that copy.
+    pub max_differences: Option<f64>,
     /// Of a verdict that compares, such as 0.95.
     pub confidence: f64,
 }
@@ -136,6 +139,7 @@ impl Default for Gates {
             latency: [None; PERCENTILES.len()],
             max_success_drop: Some(0.01),
             latency_ratio: [None, None, Some(1.5)],
+            max_differences: None,
             confidence: 0.95,
         }
     }

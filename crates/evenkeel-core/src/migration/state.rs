@@ -1,6 +1,7 @@
 //! What a migration is told, says and keeps.
 
 use super::cohort::Traffic;
+use super::evidence::Share;
 use super::gates::{Arm, GateResult};
 use super::plan::HookPoint;
 use std::time::Duration;
@@ -127,6 +128,8 @@ pub struct Observation {
     pub from: Arm,
     /// The new pool's.
     pub to: Arm,
+    /// Answers of the new pool to copies that differed from those that clients got.
+    pub differences: Share,
     /// The new pool's backends.
     pub capacity: Capacity,
     /// Milliseconds since 1970.

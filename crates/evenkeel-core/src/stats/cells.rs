@@ -27,6 +27,9 @@ pub struct ExchangeEnd {
     pub bytes_in: u64,
     /// Sent to the client.
     pub bytes_out: u64,
+    /// It went wrong on our side or the backend's, whatever its status says: a 5xx, a gRPC call
+    /// that failed, an answer that was cut short.
+    pub failed: bool,
 }
 
 /// What one worker counts of one series: that worker only may write to it (see [`Counter`]). Its
@@ -35,6 +38,7 @@ pub struct ExchangeEnd {
 #[repr(align(128))]
 pub struct Cell {
     tries: Counter,
+    failed: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
     requests: StatusCounters,
@@ -67,6 +71,9 @@ impl Cell {
         record_if(&self.queue, end.queue);
         self.bytes_in.add(end.bytes_in);
         self.bytes_out.add(end.bytes_out);
+        if end.failed {
+            self.failed.add(1);
+        }
     }
 
     /// Counts the exchange as a gRPC call that ended so. Allocates for the first one.
@@ -97,6 +104,7 @@ impl Cell {
             let own = self.calls.get_or_init(new_calls).0.iter();
             own.zip(earlier.calls).for_each(|(counter, count)| counter.add(count));
         }
+        self.failed.add(earlier.failed);
     }
 
     /// Adds what was counted so far.
@@ -111,6 +119,7 @@ impl Cell {
         totals.tries += self.tries.get();
         let calls = self.calls.get().into_iter().flat_map(|calls| &calls.0);
         totals.calls.iter_mut().zip(calls).for_each(|(total, count)| *total += count.get());
+        totals.failed += self.failed.get();
     }
 }
 
@@ -154,6 +163,8 @@ pub struct CellTotals {
     pub tries: u64,
     /// gRPC calls by `grpc-status`.
     pub calls: [u64; STATUSES],
+    /// Exchanges that went wrong on our side or the backend's.
+    pub failed: u64,
 }
 
 impl CellTotals {
@@ -175,6 +186,7 @@ impl CellTotals {
         self.bytes_out += other.bytes_out;
         self.tries += other.tries;
         self.calls.iter_mut().zip(other.calls).for_each(|(total, count)| *total += count);
+        self.failed += other.failed;
     }
 
     /// What was counted after `older`.
@@ -198,6 +210,7 @@ impl CellTotals {
             bytes_out: self.bytes_out.saturating_sub(older.bytes_out),
             tries: self.tries.saturating_sub(older.tries),
             calls: array::from_fn(|at| self.calls[at].saturating_sub(older.calls[at])),
+            failed: self.failed.saturating_sub(older.failed),
         }
     }
 
@@ -225,6 +238,7 @@ mod tests {
         queue: None,
         bytes_in: 10,
         bytes_out: 200,
+        failed: false,
     };
 
     fn totals(cell: &Cell) -> CellTotals {
@@ -245,12 +259,13 @@ mod tests {
             first_byte: None,
             connect: Some(30_000),
             queue: Some(7_000_000),
+            failed: true,
             ..END
         });
         let totals = totals(&cell);
         let expected = [((0, MethodLabel::Other), 1), ((200, MethodLabel::Get), 1)];
         assert_eq!(totals.requests, StatusTotals::from(expected));
-        assert_eq!((totals.exchanges(), totals.tries), (2, 2));
+        assert_eq!((totals.exchanges(), totals.tries, totals.failed), (2, 2, 1));
         assert_eq!((totals.bytes_in, totals.bytes_out), (20, 400));
         let times = [&totals.durations, &totals.first_byte, &totals.connect, &totals.queue];
         let counted = times.map(|times| (times.count(), times.sum_nanos()));

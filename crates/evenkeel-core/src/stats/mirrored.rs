@@ -111,6 +111,7 @@ mod tests {
             queue: None,
             bytes_in: 0,
             bytes_out: 0,
+            failed: true,
         });
         let totals = stats.read();
         assert!(totals.series.is_empty());

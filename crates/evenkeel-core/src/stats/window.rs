@@ -185,6 +185,7 @@ mod tests {
                 queue: None,
                 bytes_in: 0,
                 bytes_out: 0,
+                failed: false,
             });
         };
         exchange("early");

@@ -27,6 +27,8 @@ use tokio::time::timeout;
 const MAX_COPY_TIME: Duration = Duration::from_secs(60);
 /// Reads of one poll, so that one fast answer does not starve the other connections.
 const READS_PER_POLL: u32 = 8;
+/// Statuses from here on are failures.
+const FIRST_FAILED_STATUS: u16 = 500;
 /// Largest single read.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -129,6 +131,7 @@ fn answered(copy: &Copy, code: u16, took: Duration) {
         queue: None,
         bytes_in: 0,
         bytes_out: 0,
+        failed: code >= FIRST_FAILED_STATUS,
     });
 }
 

@@ -392,3 +392,24 @@ fn h13_a_backend_does_not_steer_the_proxy() {
     assert_eq!(evil.arena.backend.targets(), ["/evil"]);
     evil.arena.settles();
 }
+
+#[test]
+fn what_went_wrong_counts_whatever_its_status_says() {
+    let long = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\ncut";
+    let cases = [("fine", OK.to_vec(), 0), ("cut short", long.into(), 1)];
+    for (what, answer, failed) in cases {
+        let backend = Backend::start(move |conversation| {
+            if conversation.request().is_some() {
+                conversation.send(&answer);
+            }
+        });
+        let arena = Arena::before(backend, |plan| plan);
+        let mut client = arena.connect();
+        client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (bytes, _) = client.read_to_close();
+        assert!(bytes.starts_with(b"HTTP/1.1 200 "), "{what}");
+        arena.proxy.wait_for_records(1);
+        let totals = arena.proxy.server().state().stats().read().merged(|_| true);
+        assert_eq!((totals.exchanges(), totals.failed), (1, failed), "{what}");
+    }
+}

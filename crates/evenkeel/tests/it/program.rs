@@ -60,6 +60,12 @@ impl Shell {
         self
     }
 
+    /// The value that it was set to last; empty if it was not.
+    pub(crate) fn variable(&self, name: &str) -> String {
+        let mut values = self.environment.iter().rev();
+        values.find(|(known, _)| known == name).map_or_else(String::new, |it| it.1.clone())
+    }
+
     pub(crate) fn typing(mut self, text: &str) -> Shell {
         self.stdin = text.to_owned();
         self

@@ -1,4 +1,5 @@
 use super::*;
+use crate::migration::Share;
 use crate::migration::cohort::Traffic;
 use crate::migration::plan::*;
 use crate::stats::Histogram;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 struct World {
     from: (u64, u64, Histogram),
     to: (u64, u64, Histogram),
+    differences: Share,
     capacity: Capacity,
     second: u64,
     migration: Migration,
@@ -56,6 +58,7 @@ impl World {
         World {
             from: Default::default(),
             to: Default::default(),
+            differences: Share::default(),
             capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
             second: 0,
             migration: Migration::start(plan, at(0), 0),
@@ -97,7 +100,13 @@ impl World {
             durations: arm.2.snapshot(),
         };
         let unix_ms = self.second * 1_000;
-        Observation { from: arm(&self.from), to: arm(&self.to), capacity: self.capacity, unix_ms }
+        Observation {
+            from: arm(&self.from),
+            to: arm(&self.to),
+            differences: self.differences,
+            capacity: self.capacity,
+            unix_ms,
+        }
     }
 
     fn run(&mut self, seconds: u64) -> State {
@@ -274,4 +283,78 @@ fn load_above_all_of_it_is_copied_on_top() {
     world.run(1);
     let divided = Traffic { moved: 10_000, copies: 20.0, ..Traffic::default() };
     assert_eq!(world.told, [Command::Divide(divided)]);
+}
+
+#[test]
+fn checks_come_every_interval_though_nobody_is_punctual() {
+    for jitter in [0, 1, 40, 90, 150] {
+        let mut plan = plan(vec![stage(50.0, 1_000)]);
+        plan.interval = Duration::from_secs(1);
+        let mut migration = Migration::start(plan, at(0), 0);
+        let mut draw = 7_u64;
+        for second in 1..=101 {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let late = Duration::from_millis((draw >> 33) % (jitter + 1));
+            let capacity = Capacity { eligible: 1, total: 1, ramping: 0 };
+            let seen = Observation { capacity, ..Observation::default() };
+            migration.tick(at(second).after(late), &seen);
+        }
+        let checks = migration.checks().len();
+        assert!((99..=101).contains(&checks), "{checks} checks in 100 s, {jitter} ms late");
+    }
+}
+
+fn mirror_world(most: f64, copies: f64) -> World {
+    let gates = Gates { max_differences: Some(most), ..Gates::default() };
+    let traffic = StageTraffic::Mirror(copies);
+    World::new(plan(vec![
+        Stage { traffic, gates: gates.clone(), ..stage(0.0, 20) },
+        Stage { gates, ..stage(50.0, 20) },
+    ]))
+}
+
+#[test]
+fn a_stage_of_copies_moves_nobody_and_asks_whether_answers_differ() {
+    for (one_in, state) in [(1_000, State::Running), (20, State::Aborted)] {
+        let mut world = mirror_world(0.01, 100.0);
+        for _ in 0..30 {
+            world.differences.of += 500;
+            world.differences.hits += 500 / one_in;
+            world.answer((1_000, 0), (500, 0), 1);
+        }
+        let migration = &world.migration;
+        assert_eq!(migration.state(), state, "{}", migration.reason());
+        let divided = world.told.iter().find_map(|command| match command {
+            Command::Divide(traffic) => Some((traffic.moved, traffic.copies)),
+            Command::Preflight | Command::Call(_) | Command::Promote => None,
+        });
+        assert_eq!(divided, Some((0, 100.0)));
+        let gate = migration.checks().next().and_then(|check| check.gates.last().cloned());
+        assert_eq!(gate.map(|it| it.gate), Some("max_differences"));
+    }
+}
+
+#[test]
+fn differences_are_asked_for_in_stages_of_copies_only_and_hold_them_until_known() {
+    let mut world = mirror_world(0.01, 10.0);
+    (0..100).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
+    assert_eq!(world.migration.stage(), 0, "nothing was compared");
+    assert_eq!(world.migration.verdict(), Some(Verdict::NotEnoughData));
+    world.differences.of = 1_000;
+    (0..30).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
+    assert_eq!(world.migration.stage(), 1, "{}", world.migration.reason());
+    (0..30).for_each(|_| world.answer((500, 0), (500, 0), 1));
+    let last = world.migration.checks().last().expect("a check");
+    assert!(last.gates.iter().all(|gate| gate.gate != "max_differences"), "{last:?}");
+}
+
+#[test]
+fn what_is_above_a_hundred_is_copied() {
+    let mut world = World::new(plan(vec![stage(150.0, 20)]));
+    world.run(3);
+    let divided = world.told.iter().find_map(|command| match command {
+        Command::Divide(traffic) => Some((traffic.moved, traffic.copies)),
+        Command::Preflight | Command::Call(_) | Command::Promote => None,
+    });
+    assert_eq!(divided, Some((COHORTS, 50.0)));
 }

@@ -3,7 +3,7 @@
 use super::{Check, MAX_CHECKS, Migration, Observation, Pair, State, Verdict};
 use crate::migration::evidence::spend;
 use crate::migration::gates::{self, Arm, GateResult, Risks, Standing};
-use crate::migration::plan::Gates;
+use crate::migration::plan::{Gates, StageTraffic};
 use crate::time::Nanos;
 
 /// Risk that a pool is called plainly worse.
@@ -14,16 +14,19 @@ impl Migration {
     /// the migration, unless the old pool breaks it too.
     pub(super) fn check(&mut self, now: Nanos, seen: &Observation) -> Verdict {
         let Some(stage) = self.current() else { return Verdict::NotEnoughData };
-        let (gates, least) = (stage.gates.clone(), stage.min_requests);
+        let (mut gates, least) = (stage.gates.clone(), stage.min_requests);
+        if !matches!(stage.traffic, StageTraffic::Mirror(_)) {
+            // Only copies have another answer beside theirs.
+            gates.max_differences = None;
+        }
         self.looks += 1;
         let window = self.window(seen);
-        let latest =
-            Pair { from: seen.from.since(&self.checked.from), to: seen.to.since(&self.checked.to) };
+        let latest = self.checked.until(seen);
         let risks = self.risks(&gates);
-        let results = gates::judge(&gates, (&window.from, &window.to), risks);
+        let results = gates::judge(&gates, (&window.from, &window.to), window.differences, risks);
         let late_from = if has_use(&latest.from, least) { &latest.from } else { &window.from };
-        let late = gates::judge(&gates, (late_from, &latest.to), risks);
-        self.checked = Pair { from: seen.from.clone(), to: seen.to.clone() };
+        let late = gates::judge(&gates, (late_from, &latest.to), latest.differences, risks);
+        self.checked = Pair::of(seen);
         let broken = results.iter().chain(&late);
         let broken: Vec<&GateResult> =
             broken.filter(|gate| gate.standing == Standing::Broken).collect();
@@ -52,7 +55,7 @@ impl Migration {
         reason: String,
         (seen, gates): (&Observation, Vec<GateResult>),
     ) {
-        let Pair { from, to } = self.window(seen);
+        let Pair { from, to, .. } = self.window(seen);
         self.verdict = Some(verdict);
         self.reason.clone_from(&reason);
         self.checks.push_back(Check {
@@ -75,13 +78,13 @@ impl Migration {
     /// had.
     fn window(&mut self, seen: &Observation) -> Pair {
         let Some(base) = &self.base else { return Pair::default() };
-        let window = Pair { from: seen.from.since(&base.from), to: seen.to.since(&base.to) };
+        let window = base.until(seen);
         let needed = self.current().map_or(1, |stage| stage.min_requests.max(1));
         if window.from.requests >= needed.min(self.reference.requests.max(1)) {
             self.reference = window.from.clone();
             return window;
         }
-        Pair { from: self.reference.clone(), to: window.to }
+        Pair { from: self.reference.clone(), ..window }
     }
 
     /// The risk that an equal pool is called broken is shared by all looks, gates and windows of
