@@ -234,10 +234,12 @@ impl Nginx<'_> {
         }
         let default_on = |place: usize| {
             let named = on(place).find(|server| server.default_on.contains(&place));
-            named.or_else(|| on(place).next()).map(|server| server.line)
+            named.or_else(|| on(place).next())
         };
         for server in &servers {
-            let own = places.iter().copied().filter(|it| default_on(*it) == Some(server.line));
+            let is_it =
+                |place: &usize| default_on(*place).is_some_and(|it| std::ptr::eq(it, server));
+            let own = places.iter().copied().filter(is_it);
             let own: Vec<usize> = own.collect();
             if !own.is_empty() {
                 routes.extend(server.routes(&[], &scope(own)));
