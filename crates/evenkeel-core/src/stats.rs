@@ -278,7 +278,7 @@ impl Totals {
         let copies = self.copies.iter().filter_map(|(series, totals)| {
             let before = older.copies.iter().find(|(known, _)| known == series);
             let later = before.map_or_else(|| totals.clone(), |(_, older)| totals.since(older));
-            (later != CopyTotals::default()).then(|| (series.clone(), later))
+            (!later.is_empty()).then(|| (series.clone(), later))
         });
         let exhausted = self.retry_budget_exhausted;
         Totals {

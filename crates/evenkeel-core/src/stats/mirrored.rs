@@ -73,6 +73,11 @@ pub struct CopyTotals {
 }
 
 impl CopyTotals {
+    /// True if nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.results.iter().all(|count| *count == 0) && self.answers.is_empty()
+    }
+
     /// What was counted after `older`.
     #[must_use]
     pub fn since(&self, older: &CopyTotals) -> CopyTotals {
