@@ -1,7 +1,8 @@
 //! Flows of a udp listener: which client's datagrams go to which backend, and until when. Pure: the
 //! time and chance come in; sockets are kept by the one who calls, as a `T` with each flow.
 //!
-//! A table belongs to one listening socket, so that client and listener address are its key.
+//! A table belongs to one listening socket. Its key is the client, and which of the socket's
+//! addresses it called where there are several.
 //!
 //! ```text
 //! datagram ── known, its backend may go on ──────────────▶ Known
@@ -68,6 +69,21 @@ pub enum Dropped {
     NoBackend,
 }
 
+/// Between whom datagrams of a flow go on our side of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ends {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address of ours that it called; `None` if the socket has but one.
+    pub called: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Ends {
+    fn from(client: SocketAddr) -> Ends {
+        Ends { client, called: None }
+    }
+}
+
 /// One client and its backend.
 #[derive(Debug)]
 pub struct Flow<T> {
@@ -110,9 +126,9 @@ impl<T> Flow<T> {
 /// The flows of one listening socket.
 #[derive(Debug)]
 pub struct Flows<T> {
-    flows: BTreeMap<SocketAddr, Flow<T>>,
+    flows: BTreeMap<Ends, Flow<T>>,
     /// Every flow once, by the time of a datagram that may not have been its last.
-    order: BTreeSet<(Nanos, SocketAddr)>,
+    order: BTreeSet<(Nanos, Ends)>,
 }
 
 impl<T> Default for Flows<T> {
@@ -129,26 +145,27 @@ impl<T> Flows<T> {
     /// The datagram has no flow, and is dropped.
     pub fn datagram(
         &mut self,
-        client: SocketAddr,
+        ends: impl Into<Ends>,
         terms: &Terms<'_>,
         admit: impl FnOnce() -> Option<T>,
     ) -> Result<Step, Dropped> {
-        if let Some(flow) = self.flows.get_mut(&client) {
+        let ends = ends.into();
+        if let Some(flow) = self.flows.get_mut(&ends) {
             flow.seen = terms.now;
             if flow.may_stay(terms.pool) {
                 return Ok(Step::Known);
             }
-            if let Some(pick) = choose(terms, client.ip()) {
+            if let Some(pick) = choose(terms, ends.client.ip()) {
                 flow.pool = Arc::clone(terms.pool);
                 flow.pick = pick;
                 flow.is_answered = false;
                 return Ok(Step::Chosen);
             }
-            self.end(client);
+            self.end(ends);
             return Err(Dropped::NoBackend);
         }
         let place = Place::take(terms.open, terms.max_flows).ok_or(Dropped::Full)?;
-        let pick = choose(terms, client.ip()).ok_or(Dropped::NoBackend)?;
+        let pick = choose(terms, ends.client.ip()).ok_or(Dropped::NoBackend)?;
         let flow = Flow {
             pool: Arc::clone(terms.pool),
             pick,
@@ -158,22 +175,23 @@ impl<T> Flows<T> {
             filed: terms.now,
             _place: place,
         };
-        self.order.insert((flow.filed, client));
-        self.flows.insert(client, flow);
+        self.order.insert((flow.filed, ends));
+        self.flows.insert(ends, flow);
         Ok(Step::Chosen)
     }
 
     /// The flow of a client, used now; `None` if it has none.
-    pub fn touch(&mut self, client: SocketAddr, now: Nanos) -> Option<&mut Flow<T>> {
-        let flow = self.flows.get_mut(&client)?;
+    pub fn touch(&mut self, ends: impl Into<Ends>, now: Nanos) -> Option<&mut Flow<T>> {
+        let flow = self.flows.get_mut(&ends.into())?;
         flow.seen = now;
         Some(flow)
     }
 
     /// Ends the flow of a client.
-    pub fn end(&mut self, client: SocketAddr) -> Option<Flow<T>> {
-        let flow = self.flows.remove(&client)?;
-        self.order.remove(&(flow.filed, client));
+    pub fn end(&mut self, ends: impl Into<Ends>) -> Option<Flow<T>> {
+        let ends = ends.into();
+        let flow = self.flows.remove(&ends)?;
+        self.order.remove(&(flow.filed, ends));
         Some(flow)
     }
 
@@ -181,17 +199,17 @@ impl<T> Flows<T> {
     pub fn end_idle(&mut self, now: Nanos, idle: Duration) {
         // Every round ends a flow, or files it where it is not looked at again: its last datagram
         // was less than `idle` ago.
-        while let Some((filed, client)) = self.order.first().copied() {
+        while let Some((filed, ends)) = self.order.first().copied() {
             if filed.after(idle) > now {
                 return;
             }
             self.order.pop_first();
-            let Some(flow) = self.flows.get_mut(&client) else { continue };
+            let Some(flow) = self.flows.get_mut(&ends) else { continue };
             if flow.seen.after(idle) > now {
                 flow.filed = flow.seen;
-                self.order.insert((flow.filed, client));
+                self.order.insert((flow.filed, ends));
             } else {
-                self.flows.remove(&client);
+                self.flows.remove(&ends);
             }
         }
     }

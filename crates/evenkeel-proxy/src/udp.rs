@@ -12,16 +12,16 @@ use crate::deadline::Deadline;
 use crate::listen;
 use crate::net::Net;
 use crate::shared::{Connections, FlowAdmission};
-use crate::socket::{codes, datagrams};
+use crate::socket::codes;
+use crate::socket::datagrams::{self, Served};
 use crate::worker::{LocalSnapshot, Worker};
-use evenkeel_core::flow::{Flows, Step, Terms};
+use evenkeel_core::flow::{Ends, Flows, Step, Terms};
 use evenkeel_core::plan::ListenerProtocol;
 use evenkeel_core::pool::Outcome;
 use evenkeel_core::suspicion::Doubt;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -67,7 +67,7 @@ struct Station<N: Net> {
     worker: Rc<Worker<N>>,
     /// The listener's number.
     listener: usize,
-    socket: UdpSocket,
+    socket: Served,
     flows: RefCell<Flows<Kept>>,
     /// Valid within one poll only.
     bytes: RefCell<Box<[u8]>>,
@@ -92,6 +92,7 @@ pub(crate) fn serve<N: Net>(
     async move {
         let bytes = RefCell::new(vec![0; MAX_DATAGRAM_BYTES].into_boxed_slice());
         let flows = RefCell::default();
+        let socket = Served::new(socket);
         let station = Rc::new(Station { worker, listener, socket, flows, bytes });
         station.run().await;
         drop(accepting);
@@ -169,12 +170,12 @@ impl<N: Net> Station<N> {
     ) -> Poll<io::Result<()>> {
         let mut bytes = self.bytes.borrow_mut();
         let mut datagram = ReadBuf::new(&mut bytes);
-        let client = ready!(self.socket.poll_recv_from(cx, &mut datagram))?;
+        let ends = ready!(self.socket.poll_receive(cx, &mut datagram))?;
         let (datagram, plan) = (datagram.filled(), snapshot.listener(self.listener));
         let is_sent = if is_leaving {
-            self.go_on(client, datagram)
+            self.go_on(ends, datagram)
         } else {
-            self.pass_on(snapshot, client, datagram).is_some()
+            self.pass_on(snapshot, ends, datagram).is_some()
         };
         if let (false, Some(plan)) = (is_sent, plan) {
             self.worker.counts.dropped_flow(&plan.name);
@@ -183,12 +184,12 @@ impl<N: Net> Station<N> {
     }
 
     /// Flows that there are go on. True if this is one of them.
-    fn go_on(&self, client: SocketAddr, datagram: &[u8]) -> bool {
-        if self.flows.borrow_mut().touch(client, self.worker.recent()).is_none() {
+    fn go_on(&self, ends: Ends, datagram: &[u8]) -> bool {
+        if self.flows.borrow_mut().touch(ends, self.worker.recent()).is_none() {
             return false;
         }
-        if let Err(error) = self.send(client, datagram) {
-            self.fail(client, &error);
+        if let Err(error) = self.send(ends, datagram) {
+            self.fail(ends, &error);
         }
         true
     }
@@ -197,7 +198,7 @@ impl<N: Net> Station<N> {
     fn pass_on(
         self: &Rc<Self>,
         snapshot: &LocalSnapshot,
-        client: SocketAddr,
+        ends: Ends,
         datagram: &[u8],
     ) -> Option<()> {
         let at = snapshot.listener_index(self.listener)?;
@@ -212,14 +213,14 @@ impl<N: Net> Station<N> {
         };
         for _ in 0..TRIES {
             let admit = || self.admit(&listener.name);
-            let step = self.flows.borrow_mut().datagram(client, &terms, admit).ok()?;
+            let step = self.flows.borrow_mut().datagram(ends, &terms, admit).ok()?;
             let reached = match step {
                 Step::Known => Ok(()),
-                Step::Chosen => self.link(client),
+                Step::Chosen => self.link(ends),
             };
-            match reached.and_then(|()| self.send(client, datagram)) {
+            match reached.and_then(|()| self.send(ends, datagram)) {
                 Ok(()) => return Some(()),
-                Err(error) => self.fail(client, &error),
+                Err(error) => self.fail(ends, &error),
             }
         }
         None
@@ -232,22 +233,22 @@ impl<N: Net> Station<N> {
     }
 
     /// Makes the way to the backend that was chosen for a flow.
-    fn link(self: &Rc<Self>, client: SocketAddr) -> io::Result<()> {
+    fn link(self: &Rc<Self>, ends: Ends) -> io::Result<()> {
         let mut flows = self.flows.borrow_mut();
-        let Some(flow) = flows.touch(client, self.worker.recent()) else { return Ok(()) };
+        let Some(flow) = flows.touch(ends, self.worker.recent()) else { return Ok(()) };
         let address = flow.pick.addresses().into_iter().next();
         let address = address.ok_or_else(|| io::Error::other("the backend has no address yet"))?;
         let socket = Rc::new(UdpSocket::from_std(datagrams::connect(address)?)?);
-        let answers = Rc::clone(self).bring_back(client, Rc::clone(&socket));
+        let answers = Rc::clone(self).bring_back(ends, Rc::clone(&socket));
         let answers = tokio::task::spawn_local(answers).abort_handle();
         flow.kept.link = Some(Link { socket, answers });
         Ok(())
     }
 
     /// Sends to the backend of a flow; what the socket does not take now is lost.
-    fn send(&self, client: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+    fn send(&self, ends: Ends, datagram: &[u8]) -> io::Result<()> {
         let mut flows = self.flows.borrow_mut();
-        let flow = flows.touch(client, self.worker.recent());
+        let flow = flows.touch(ends, self.worker.recent());
         let Some(link) = flow.and_then(|flow| flow.kept.link.as_ref()) else { return Ok(()) };
         match datagrams::send(&link.socket, datagram) {
             Err(error) if is_about_one_datagram(&error) => Ok(()),
@@ -256,44 +257,39 @@ impl<N: Net> Station<N> {
     }
 
     /// Brings the answers of a flow's backend to its client, until the flow ends.
-    async fn bring_back(self: Rc<Self>, client: SocketAddr, socket: Rc<UdpSocket>) {
-        while poll_fn(|cx| self.poll_answers(cx, client, &socket)).await {
+    async fn bring_back(self: Rc<Self>, ends: Ends, socket: Rc<UdpSocket>) {
+        while poll_fn(|cx| self.poll_answers(cx, ends, &socket)).await {
             tokio::task::yield_now().await;
         }
     }
 
     /// True if there may be more.
-    fn poll_answers(
-        &self,
-        cx: &mut Context<'_>,
-        client: SocketAddr,
-        socket: &UdpSocket,
-    ) -> Poll<bool> {
+    fn poll_answers(&self, cx: &mut Context<'_>, ends: Ends, socket: &UdpSocket) -> Poll<bool> {
         for _ in 0..DATAGRAMS_PER_TURN {
             let mut bytes = self.bytes.borrow_mut();
             let mut answer = ReadBuf::new(&mut bytes);
             if let Err(error) = ready!(socket.poll_recv(cx, &mut answer)) {
-                self.fail(client, &error);
+                self.fail(ends, &error);
                 return Poll::Ready(false);
             }
-            self.note_answer(client);
+            self.note_answer(ends);
             // A client that has gone, or takes no more now, loses it.
-            let _ = datagrams::send_to(&self.socket, answer.filled(), client);
+            let _ = self.socket.send(answer.filled(), ends);
         }
         Poll::Ready(true)
     }
 
-    fn note_answer(&self, client: SocketAddr) {
+    fn note_answer(&self, ends: Ends) {
         let mut flows = self.flows.borrow_mut();
-        let Some(flow) = flows.touch(client, self.worker.now()) else { return };
+        let Some(flow) = flows.touch(ends, self.worker.now()) else { return };
         if !std::mem::replace(&mut flow.is_answered, true) {
             self.worker.report(&flow.pool, &mut flow.pick, ANSWERED);
         }
     }
 
     /// The backend does not listen, or cannot be reached: its flow ends, and the pool learns of it.
-    fn fail(&self, client: SocketAddr, error: &io::Error) {
-        let Some(mut flow) = self.flows.borrow_mut().end(client) else { return };
+    fn fail(&self, ends: Ends, error: &io::Error) {
+        let Some(mut flow) = self.flows.borrow_mut().end(ends) else { return };
         self.worker.now();
         if !connect::is_ours(error) {
             self.worker.report(&flow.pool, &mut flow.pick, Outcome::Failed);

@@ -46,7 +46,7 @@ impl World {
     }
 
     fn backend_of(&self, client: SocketAddr) -> Option<usize> {
-        self.flows.flows.get(&client).map(|flow| flow.pick.index)
+        self.flows.flows.get(&client.into()).map(|flow| flow.pick.index)
     }
 
     fn set_healthy(&self, index: usize, healthy: bool) {
@@ -62,7 +62,7 @@ impl World {
         assert!(flows.len() <= MAX_FLOWS);
         assert_eq!(self.open.load(Ordering::Relaxed), flows.len(), "places are the flows'");
         assert_eq!(flows.order.len(), flows.len());
-        let filed = |(at, flow): (&SocketAddr, &Flow<()>)| {
+        let filed = |(at, flow): (&Ends, &Flow<()>)| {
             flow.filed <= flow.seen && flows.order.contains(&(flow.filed, *at))
         };
         assert!(flows.flows.iter().all(filed));

@@ -1,5 +1,6 @@
 //! Flows of udp listeners.
 
+use evenkeel_core::address::BindAddress;
 use evenkeel_core::plan::{ListenerProtocol, Plan, UdpPlan};
 use evenkeel_core::strategy::StrategyName;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -248,6 +249,30 @@ fn a_drain_ends_quiet_flows_and_takes_no_new_ones() {
     assert_eq!(Client::to(proxy.address()).ask("one"), 'a');
     assert!(proxy.server().drain(PATIENCE), "a quiet flow does not hold it up");
     assert_eq!(proxy.server().state().client_connections(), 0);
+}
+
+#[test]
+fn answers_come_from_the_address_that_was_called() {
+    let echo = Echo::start("a");
+    let mut plan = plan(&[&echo], &USUAL);
+    plan.listeners[0].bind = BindAddress::parse("0.0.0.0:0").expect("an address");
+    let proxy = Proxy::start(&plan);
+    let (_, port) = proxy.address().rsplit_once(':').expect("a port");
+    // A connected socket hears nobody else.
+    for ip in ["127.0.0.1", "127.0.0.9", "127.1.2.3"] {
+        assert_eq!(Client::to(&format!("{ip}:{port}")).ask("one"), 'a', "{ip}");
+    }
+    // One client, two addresses of ours: two flows.
+    let before = proxy.server().state().client_connections();
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    client.set_read_timeout(Some(PATIENCE)).expect("set");
+    for ip in ["127.0.0.5", "127.0.0.6", "127.0.0.5"] {
+        let called = format!("{ip}:{port}");
+        client.send_to(b"x", &called).expect("sent");
+        let (_, from) = client.recv_from(&mut [0; 16]).expect("an answer");
+        assert_eq!(from.to_string(), called);
+    }
+    assert_eq!(proxy.server().state().client_connections(), before + 2);
 }
 
 #[test]
