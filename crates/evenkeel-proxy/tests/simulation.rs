@@ -100,6 +100,17 @@ fn invariants_hold_in_every_world() {
 }
 
 #[test]
+fn streams_and_callers_behind_a_proxy_are_played() {
+    let reports = (0..40).map(simulation::play_seed);
+    let (mut streams, mut behind) = (0, 0);
+    for report in reports {
+        streams += report.trace.iter().filter(|line| line.ends_with(" on a stream")).count();
+        behind += report.world.clients.iter().filter(|client| client.behind.is_some()).count();
+    }
+    assert!(streams > 50 && behind > 20, "{streams} streams, {behind} behind a proxy");
+}
+
+#[test]
 fn the_same_seed_is_the_same_world() {
     for seed in [1, 2, 3, 4, 5] {
         let (once, again) = (simulation::play_seed(seed), simulation::play_seed(seed));

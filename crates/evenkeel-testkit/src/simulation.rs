@@ -29,6 +29,7 @@ mod inbox;
 mod jar;
 mod journal;
 mod mood;
+mod multiplexed;
 mod response;
 mod watchdog;
 mod world;
@@ -172,9 +173,14 @@ async fn play_all(world: World, seed: u64, log: &Log) -> Journal {
             shared.drain();
         });
     }
-    let play_client = |(number, plan)| client::play(Rc::clone(&stage), plan, number);
-    let clients = world.clients.clone().into_iter().enumerate().map(play_client);
-    let clients: Vec<_> = clients.map(tokio::task::spawn_local).collect();
+    let play_client = |(number, plan): (usize, Client)| {
+        if plan.http2 {
+            tokio::task::spawn_local(multiplexed::play(Rc::clone(&stage), plan, number))
+        } else {
+            tokio::task::spawn_local(client::play(Rc::clone(&stage), plan, number))
+        }
+    };
+    let clients: Vec<_> = world.clients.clone().into_iter().enumerate().map(play_client).collect();
     let all = async {
         for client in clients {
             let _ = client.await;

@@ -38,9 +38,24 @@ pub(super) fn check(world: &World, journal: &Journal, log: &ProxyLog) -> Vec<Str
             breaches.extend(records(request, (outcome, times), &own));
         }
     }
+    breaches.extend(callers(world, log));
     breaches.extend(pools::check(world, journal, log));
     breaches.extend(times::check(world, journal, log));
     breaches
+}
+
+/// Whoever a PROXY header names is the client.
+fn callers(world: &World, log: &ProxyLog) -> Vec<String> {
+    let told = world.clients.iter().filter_map(|client| Some((client.behind?, client)));
+    let named: BTreeMap<&str, String> = told
+        .flat_map(|(behind, client)| client.requests.iter().map(move |one| (behind, one)))
+        .map(|(behind, request)| (request.id.as_str(), behind.ip().to_string()))
+        .collect();
+    let wrong = log.records.iter().filter_map(|line| {
+        let wanted = named.get(line.id.as_str()).filter(|wanted| **wanted != line.client_ip)?;
+        Some(format!("{} was called by {wanted}, recorded {line:?}", line.id))
+    });
+    wrong.collect()
 }
 
 /// I3, I4: how often backends may see a request.

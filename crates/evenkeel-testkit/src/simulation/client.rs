@@ -6,6 +6,7 @@ use super::journal::{Outcome, SessionUse, Stage};
 use super::world::{Body, Client, Leave, Method, Request, listener_address};
 use crate::memory::ScriptStream;
 use evenkeel_core::failure::Failure;
+use evenkeel_core::proxy_protocol::{self, TlsTold, Told};
 use evenkeel_proxy::net::Peek;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -15,9 +16,9 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 /// A client that waits longer for a response has found a hang.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 /// Longest wait for a connection.
-const DIAL_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection is watched for bytes that nobody asked for.
 const AFTERMATH: Duration = Duration::from_secs(3);
 /// Interim responses of one exchange.
@@ -26,8 +27,7 @@ const MAX_INTERIM: usize = 20;
 /// Plays one client to its end.
 pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
     sleep(Duration::from_millis(plan.start_ms)).await;
-    let last = u8::try_from(number + 1).unwrap_or(u8::MAX);
-    let own = SocketAddr::from(([10, 2, 0, last], 0));
+    let own = address_of(number);
     let jar = Jar::of(&plan);
     let mut next = 0;
     while next < plan.requests.len() {
@@ -41,6 +41,13 @@ pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
             continue;
         };
         let stream = ScriptStream::new(stream);
+        if let Some(header) = opening(&plan, to)
+            && stream.write_all(&header).await.is_err()
+        {
+            stage.settle(&requests[0].id, Outcome::Unsent("the connection broke".to_owned()));
+            next += 1;
+            continue;
+        }
         let connection = Connection {
             stage: &stage,
             plan: &plan,
@@ -68,6 +75,24 @@ pub(super) async fn play(stage: Rc<Stage>, plan: Client, number: usize) {
         }
         next += started.max(1);
     }
+}
+
+/// Where a client calls from.
+pub(super) fn address_of(number: usize) -> SocketAddr {
+    let last = u8::try_from(number + 1).unwrap_or(u8::MAX);
+    SocketAddr::from(([10, 2, 0, last], 0))
+}
+
+/// What stands before everything on a connection: a PROXY header, if a proxy is between.
+pub(super) fn opening(plan: &Client, to: SocketAddr) -> Option<Vec<u8>> {
+    let told = Told::Client { source: plan.behind?, destination: to };
+    let mut header = Vec::new();
+    if plan.fresh {
+        proxy_protocol::write_v1(&told, &mut header);
+    } else {
+        proxy_protocol::write_v2(&told, &TlsTold::default(), &mut header);
+    }
+    Some(header)
 }
 
 struct Connection<'a> {
@@ -269,52 +294,69 @@ impl Connection<'_> {
         if stays && request.closes {
             self.stage.breach(&format!("{}: the response does not say close", request.id));
         }
-        let local = self.check_origin(request, &head, (status, &body));
-        self.note_session(index, &head);
-        if local && matches!(status, 429 | 503) && head.number("retry-after").unwrap_or(0) == 0 {
-            self.stage.breach(&format!("{}: a local {status} without Retry-After", request.id));
-        }
+        let local = check_origin(self.stage, request, &head, (status, &body));
+        let tied = self.ties.borrow()[index];
+        note_session((self.stage, self.jar), request, tied, &head);
+        check_refusal(self.stage, request, &head, (status, local));
         Ok(Answer { status, local, persistent: stays && framing != Framing::UntilClose })
     }
+}
 
-    /// What the response says of the session.
-    fn note_session(&self, index: usize, head: &Head) {
-        let request = &self.requests[index];
-        let backend = head.value("x-backend").and_then(|text| text.parse().ok());
-        let set = head.value("set-cookie");
-        let Some(backend) = backend else {
-            if set.is_some() {
-                self.stage.breach(&format!("{}: a local reply sets a cookie", request.id));
-            }
-            return;
-        };
-        let renewed = set.is_some_and(|set| self.jar.take(request.pool, &set, backend));
-        let (id, at) = (request.id.clone(), self.stage.net.elapsed());
-        let tied = self.ties.borrow()[index];
-        let session = SessionUse { id, tied, backend, renewed, at };
-        self.stage.journal.borrow_mut().sessions.push(session);
-    }
+/// What the response says of the session.
+pub(super) fn note_session(
+    (stage, jar): (&Stage, &Jar),
+    request: &Request,
+    tied: Option<SocketAddr>,
+    head: &Head,
+) {
+    let backend = head.value("x-backend").and_then(|text| text.parse().ok());
+    let set = head.value("set-cookie");
+    let Some(backend) = backend else {
+        if set.is_some() {
+            stage.breach(&format!("{}: a local reply sets a cookie", request.id));
+        }
+        return;
+    };
+    let renewed = set.is_some_and(|set| jar.take(request.pool, &set, backend));
+    let (id, at) = (request.id.clone(), stage.net.elapsed());
+    stage.journal.borrow_mut().sessions.push(SessionUse { id, tied, backend, renewed, at });
+}
 
-    /// Whose response it is, and whether all of it came. True if it is the proxy's own.
-    fn check_origin(&self, request: &Request, head: &Head, (status, body): (u16, &[u8])) -> bool {
-        let id = &request.id;
-        let Some(echo) = head.value("x-echo-id") else {
-            if !Failure::ALL.iter().any(|failure| failure.status() == status) {
-                self.stage.breach(&format!("{id}: {status} is nobody's status"));
-            }
-            return true;
-        };
-        if echo != *id {
-            self.stage.breach(&format!("I2: {id} got the response to {echo}"));
-        }
-        let bodiless = request.method == Method::Head || matches!(status, 204 | 304);
-        if !bodiless && head.number("x-body-hash") != Some(inbox::hash(body)) {
-            let length = body.len();
-            let breach = format!("I5, I6: {id}: clean end of {length} bytes that are not the body");
-            self.stage.breach(&breach);
-        }
-        false
+/// A local reply that asks to wait says how long.
+pub(super) fn check_refusal(
+    stage: &Stage,
+    request: &Request,
+    head: &Head,
+    (status, local): (u16, bool),
+) {
+    if local && matches!(status, 429 | 503) && head.number("retry-after").unwrap_or(0) == 0 {
+        stage.breach(&format!("{}: a local {status} without Retry-After", request.id));
     }
+}
+
+/// Whose response it is, and whether all of it came. True if it is the proxy's own.
+pub(super) fn check_origin(
+    stage: &Stage,
+    request: &Request,
+    head: &Head,
+    (status, body): (u16, &[u8]),
+) -> bool {
+    let id = &request.id;
+    let Some(echo) = head.value("x-echo-id") else {
+        if !Failure::ALL.iter().any(|failure| failure.status() == status) {
+            stage.breach(&format!("{id}: {status} is nobody's status"));
+        }
+        return true;
+    };
+    if echo != *id {
+        stage.breach(&format!("I2: {id} got the response to {echo}"));
+    }
+    let bodiless = request.method == Method::Head || matches!(status, 204 | 304);
+    if !bodiless && head.number("x-body-hash") != Some(inbox::hash(body)) {
+        let length = body.len();
+        stage.breach(&format!("I5, I6: {id}: clean end of {length} bytes that are not the body"));
+    }
+    false
 }
 
 /// All bytes of a request; `cookies` is a whole line.

@@ -3,10 +3,11 @@
 use super::client;
 use super::journal::Stage;
 use super::world::{Backend, Client, Cookie, Mood, Request, World, backend_address};
-use evenkeel_core::plan::{AdminState, PoolPlan};
+use evenkeel_core::plan::{AcceptProxy, AdminState, PoolPlan};
 use evenkeel_core::pool::{Mode, Pool};
 use evenkeel_core::time::Nanos;
 use evenkeel_proxy::shared::Shared;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -59,7 +60,9 @@ pub(super) fn caller(world: &World) -> Option<Client> {
         })
     });
     let requests = requests.collect();
-    Some(Client { fresh: true, ..Client::sequential(requests) })
+    let tells = world.plan.listeners[0].proxy_protocol == AcceptProxy::Required;
+    let behind = tells.then(|| SocketAddr::from(([203, 0, 113, 250], 4_000)));
+    Some(Client { fresh: true, behind, ..Client::sequential(requests) })
 }
 
 /// Lets time pass, calls, and looks whether everybody who is well takes part again.

@@ -7,8 +7,9 @@ use super::world::{
     plan_of,
 };
 use crate::memory::{DialShape, WireShape, chance};
-use evenkeel_core::plan::Plan;
+use evenkeel_core::plan::{AcceptProxy, Plan};
 use fastrand::Rng;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Most clients of one world.
@@ -58,7 +59,29 @@ pub(super) fn world(seed: u64) -> World {
     let drain_ms = drains.then(|| rng.u64(0..500));
     let mut world = World { plan, shape, backends, clients, drain_ms, calm_ms: None, promise };
     pools::draw(&mut rng, &mut world);
+    speak(&mut Rng::with_seed(seed ^ 0x0002), &mut world);
     world
+}
+
+/// Some clients speak HTTP/2, some call through a proxy that tells who they are.
+fn speak(rng: &mut Rng, world: &mut World) {
+    let tells: Vec<bool> = world.plan.listeners.iter().map(|_| chance(rng, 25)).collect();
+    for (listener, tells) in world.plan.listeners.iter_mut().zip(&tells) {
+        if *tells {
+            listener.proxy_protocol = AcceptProxy::Required;
+            listener.trusted_proxies = vec!["10.2.0.0/16".parse().expect("a network")];
+        }
+    }
+    for (number, client) in world.clients.iter_mut().enumerate() {
+        let last = u8::try_from(number + 1).unwrap_or(u8::MAX);
+        let behind = tells.get(client.listener) == Some(&true);
+        client.behind = behind.then(|| SocketAddr::from(([203, 0, 113, last], 4_000)));
+        let plain = client.requests.iter().any(|request| request.http10);
+        client.http2 = !plain && chance(rng, 25);
+        if client.http2 {
+            client.requests.iter_mut().for_each(|request| request.expects = false);
+        }
+    }
 }
 
 fn shape(rng: &mut Rng, promise: Promise) -> WireShape {

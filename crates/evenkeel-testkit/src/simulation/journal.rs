@@ -87,6 +87,7 @@ pub(super) struct AccessLine {
     pub(super) status: u16,
     pub(super) failure: Option<String>,
     pub(super) tries: u32,
+    pub(super) client_ip: String,
     pub(super) pool: String,
     /// When the exchange ended, to the millisecond.
     pub(super) at: Duration,
@@ -215,9 +216,10 @@ fn access_line(line: &serde_json::Value, at: Duration) -> Option<AccessLine> {
     let status = line["status"].as_u64().and_then(|status| u16::try_from(status).ok())?;
     let tries = line["tries"].as_u64().and_then(|tries| u32::try_from(tries).ok())?;
     let failure = line["failure"].as_str().map(str::to_owned);
-    let pool = line["pool"].as_str().unwrap_or_default().to_owned();
+    let own = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    let (client_ip, pool) = (own("client_ip"), own("pool"));
     let latency = Duration::from_secs_f64(line["latency_ms"].as_f64()? / 1_000.0);
-    Some(AccessLine { id, status, failure, tries, pool, at, latency })
+    Some(AccessLine { id, status, failure, tries, client_ip, pool, at, latency })
 }
 
 /// Virtual time of `2023-11-14T22:13:20.000Z` and later that day.

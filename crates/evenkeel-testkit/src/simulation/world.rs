@@ -132,6 +132,10 @@ pub struct Client {
     pub requests: Vec<Request>,
     /// Sessions from before the world began: pool and index of the backend.
     pub ties: Vec<(usize, usize)>,
+    /// Its requests are streams of HTTP/2, `window` of them at a time.
+    pub http2: bool,
+    /// A proxy before us tells in a PROXY header that this address called.
+    pub behind: Option<SocketAddr>,
 }
 
 /// What a backend does to connections and requests; shares in percent.
@@ -371,6 +375,8 @@ impl Client {
             half_closes: false,
             requests,
             ties: Vec::new(),
+            http2: false,
+            behind: None,
         }
     }
 }
