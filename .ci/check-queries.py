@@ -5,7 +5,9 @@
 
 1. Every metric and label that a query or rule names is one that /metrics has.
 2. promtool finds no fault in the rules, and their own tests hold.
-3. A real Prometheus scrapes a balancer with traffic, and every query of the dashboard gives data.
+3. promtool finds no fault in /metrics of a balancer with traffic, the compatible families included,
+   and its OpenMetrics form holds.
+4. A real Prometheus scrapes that balancer, and every query of the dashboard gives data.
 """
 
 import json
@@ -168,6 +170,7 @@ class Stage:
             "routes": [{"name": "all", "pool": "web"}],
             "pools": [pool],
             "admin": {"bind": f"127.0.0.1:{self.admin}"},
+            "metrics": {"families": ["native", "gobalance", "loadbalancer"]},
             "logging": {"level": "error", "access": {"enabled": False}},
         }
         (self.folder / "evenkeel.yaml").write_text(json.dumps(configuration))
@@ -224,6 +227,41 @@ class Stage:
                 process.kill()
 
 
+def check_exposition(stage):
+    """Faults of the two text forms, by promtool and by the OpenMetrics rules that it does not know."""
+    page = f"http://127.0.0.1:{stage.admin}/metrics"
+    linted = subprocess.run(
+        ["promtool", "check", "metrics"], input=fetch(page), text=True, capture_output=True
+    )
+    # The older product shows milliseconds; its dashboards name that.
+    named = "gobalance_request_duration_ms metric names should not contain abbreviated units"
+    for line in linted.stderr.splitlines() + linted.stdout.splitlines():
+        if line.strip() and line != named:
+            yield f"promtool: {line}"
+    text = fetch(f"{page}?format=openmetrics")
+    if not text.endswith("# EOF\n") or text.count("# EOF") != 1:
+        yield "OpenMetrics: it does not end in one # EOF"
+    family, kind, seen = "", "", set()
+    endings = {
+        "counter": ("_total",),
+        "gauge": ("",),
+        "info": ("_info",),
+        "histogram": ("_bucket", "_sum", "_count"),
+    }
+    for line in text.splitlines():
+        if found := re.match(r"# TYPE (\S+) (\S+)$", line):
+            family, kind = found.groups()
+            if family in seen or kind not in endings:
+                yield f"OpenMetrics: {line}"
+            seen.add(family)
+        elif not line.startswith("#"):
+            name = re.match(r"[a-zA-Z_:][\w:]*", line)
+            if not name or name[0] not in [family + ending for ending in endings.get(kind, ())]:
+                yield f"OpenMetrics: {line} does not belong to the {kind} {family}"
+            if " # " in line:
+                yield f"OpenMetrics: an exemplar, which there are none of: {line}"
+
+
 def filled(query):
     for name, value in (("$__rate_interval", "10s"), ("$job", JOB), ("$route", ".*"), ("$pool", ".*")):
         query = query.replace(name, value)
@@ -265,6 +303,7 @@ def main():
             queries = [*queries_of_dashboard(), *rules]
             queries += [(place, selector) for place, selector, _ in variables_of_dashboard()]
             found = [fault for place, query in queries for fault in faults(place, query, metrics)]
+            found += check_exposition(stage)
             found += check_live(stage)
         finally:
             stage.close()

@@ -9,10 +9,19 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct ConfigDocument(pub Map<String, Value>);
 
+/// The smallest text of a configuration.
+const SHORT_TEXT: &str = concat!(
+    r#"^listen: ":[1-9][0-9]{3}"\n"#,
+    r#"backends: \["127\.0\.0\.1:[1-9][0-9]{3}"(, "127\.0\.0\.2:[1-9][0-9]{3}")?\]\n$"#,
+);
+
 /// A configuration to check, where it does not come as YAML or TOML itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct CheckRequest {
-    /// The text of the file.
+    /// The text of the file. The pattern is that of the short form, which always holds; every other
+    /// text that is YAML or TOML is read as well, and may be found wanting.
+    #[schemars(regex(pattern = SHORT_TEXT))]
     pub config: String,
 }
 

@@ -1,6 +1,7 @@
 //! THE table of what the admin listener serves. The OpenAPI document and the client are made from
 //! it, and a test of the server holds its routes against it.
 
+mod body;
 pub(crate) mod traffic;
 
 use crate::change::*;
@@ -8,7 +9,7 @@ use crate::event::Event;
 use crate::explain::{ExplainRequest, Explanation};
 use crate::history::History;
 use crate::pool::{Backend, BackendList, BackendPatch, NewBackend, Pool, PoolList, PoolPatch};
-use crate::problem::Role;
+use crate::problem::{Problem, Role};
 use crate::request::RequestList;
 use crate::route::{ListenerList, RouteList};
 use crate::status::{HealthDocument, Report, Status};
@@ -107,8 +108,8 @@ pub(crate) enum Content {
     Problem(SchemaOf),
     /// Server-sent events whose data is JSON.
     Events(SchemaOf),
-    /// JSON of another product's shape.
-    Foreign,
+    /// Structured, in a form of this name.
+    As(&'static str, SchemaOf),
     Text(&'static str),
 }
 
@@ -152,9 +153,15 @@ const CHANGE: Endpoint = Endpoint { role: Some(Role::Operator), conditional: tru
 const PROMETHEUS: Content = Content::Text("text/plain; version=0.0.4");
 const OPEN_METRICS: Content = Content::Text("application/openmetrics-text; version=1.0.0");
 const PLAIN: Content = Content::Text("text/plain");
-const YAML: Content = Content::Text("application/yaml");
+const HTML: Content = Content::Text("text/html");
+const YAML: Content = Content::As("application/yaml", body::short_configuration);
 const TOML: Content = Content::Text("application/toml");
 const CHECKED: Content = Content::Problem(schema_of::<CheckResult>);
+/// A body that is no question at all.
+const NOT_CHECKED: Content = Content::Problem(schema_of::<Problem>);
+const ARCHIVE: Content = Content::Json(body::http_archive);
+/// JSON of another product's shape.
+const FOREIGN: Content = Content::Json(body::any_object);
 const POOL_NOW: &[Answer] = &[tagged(200, "The pool as it is now.", &[json::<Pool>()])];
 const BACKEND_NOW: &[Answer] = &[tagged(200, "The backend as it is now.", &[json::<Backend>()])];
 
@@ -255,7 +262,7 @@ pub(crate) const CHECK_CONFIG: Endpoint = Endpoint {
     body: &[YAML, TOML, json::<CheckRequest>()],
     answers: &[
         answer(200, "It could.", &[json::<CheckResult>()]),
-        answer(422, "It could not: every error with its place.", &[CHECKED]),
+        answer(422, "It could not: every error with its place.", &[CHECKED, NOT_CHECKED]),
     ],
     ..ASK
 };
@@ -275,7 +282,7 @@ pub(crate) const REQUESTS: Endpoint = Endpoint {
     answers: &[answer(
         200,
         "The newest first; with `format=har` an HTTP Archive.",
-        &[json::<RequestList>()],
+        &[json::<RequestList>(), ARCHIVE],
     )],
     ..READ
 };
@@ -344,8 +351,8 @@ pub(crate) const HEALTH: Endpoint = Endpoint {
     operation: "health",
     summary: "Every backend on one page.",
     answers: &[
-        answer(200, "Somebody serves.", &[json::<HealthDocument>()]),
-        answer(503, "Nobody does.", &[json::<HealthDocument>()]),
+        answer(200, "Somebody serves.", &[json::<HealthDocument>(), HTML]),
+        answer(503, "Nobody does.", &[json::<HealthDocument>(), HTML]),
     ],
     ..READ
 };
@@ -370,7 +377,7 @@ pub(crate) const METRICS: Endpoint = Endpoint {
     operation: "metrics",
     summary: "All counters; the format is chosen by `format` or `Accept`.",
     query: &[METRICS_FORMAT],
-    answers: &[answer(200, "As of now.", &[PROMETHEUS, OPEN_METRICS, Content::Foreign])],
+    answers: &[answer(200, "As of now.", &[PROMETHEUS, OPEN_METRICS, FOREIGN])],
     ..READ
 };
 pub(crate) const PROMETHEUS_METRICS: Endpoint = Endpoint {

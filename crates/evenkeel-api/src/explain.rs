@@ -4,19 +4,39 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Scheme, host and port, target: printable ASCII, everything else percent-encoded.
+const URL: &str = concat!(
+    r"^(https?://)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?",
+    r"([/?#][!-~]*)?$",
+);
+/// RFC 9110, section 5.6.2.
+const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+/// What a header may say.
+const VALUE: &str = r"^[^\x00-\x1f\x7f]*$";
+
 /// A request to think through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// With its host: `http://api.example.com/v1/users`.
+    #[schemars(regex(pattern = URL))]
     pub url: String,
     /// Left out: GET.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = TOKEN))]
     pub method: Option<String>,
     /// Names and values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("type" = ["object", "null"], "propertyNames" = { "pattern": TOKEN }))]
+    #[schemars(extend("additionalProperties" = { "type": "string", "pattern": VALUE }))]
     pub headers: BTreeMap<String, String>,
     /// The client's address; left out: 127.0.0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("anyOf" = [
+        { "type": "null" },
+        { "type": "string", "format": "ipv4" },
+        { "type": "string", "format": "ipv6" },
+    ]))]
     pub client: Option<String>,
 }
 

@@ -59,10 +59,10 @@ pub use migration::{
     Approval, ArmReport, GateReport, Migration, MigrationCheck, MigrationList, MigrationOutline,
     MigrationState, StageOutline, Verdict,
 };
-pub use openapi::openapi;
+pub use openapi::{openapi, openapi_with_tokens};
 pub use pool::{
     AdminState, Backend, BackendList, BackendPatch, BreakerState, HealthState, NewBackend, Pool,
-    PoolDiscovery, PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, Source,
+    PoolDiscovery, PoolList, PoolMode, PoolPatch, ProbeResult, RetryBudget, STRATEGIES, Source,
 };
 pub use problem::{FieldError, Problem, Role};
 pub use reference::reference_markdown;

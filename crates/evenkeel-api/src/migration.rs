@@ -173,6 +173,7 @@ pub struct StageOutline {
 
 /// Who agrees.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Approval {
     /// A name; left out, that of the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]

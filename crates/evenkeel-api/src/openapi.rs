@@ -1,7 +1,7 @@
 //! The table of endpoints as an OpenAPI 3.1 document.
 
 use crate::endpoint::{Answer, Content, ENDPOINTS, Endpoint, Parameter, SchemaOf, Values};
-use crate::problem::Problem;
+use crate::problem::{Problem, Role};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (401, "Unauthorized", "No token, or one that is not known."),
     (403, "Forbidden", "The token's role does not allow this."),
     (404, "NotFound", "There is no such thing."),
+    (406, "NotAcceptable", "`Accept` excludes application/json."),
     (409, "Conflict", "It cannot be done in the present state."),
     (412, "PreconditionFailed", "It has changed since the ETag of `If-Match` was read."),
     (413, "ContentTooLarge", "The body is too large."),
@@ -23,9 +24,23 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
 /// Durations that every reader of the document can write; more forms are understood.
 const DURATION: &str = "^([0-9]{1,9}ms|[0-9]{1,6}(s|m|h))$";
 
-/// The document for a program of this version.
+/// `If-Match` is told in words: no schema says which ETag is the one of now, and a parameter whose
+/// legal values are refused is worse than none.
+const CONDITIONAL: &str = " The header `If-Match` is heeded: an ETag that was read, or `*`; \
+    with one that is not of now nothing is changed (412).";
+
+/// The document for a program of this version. Whether a token is needed depends on its address.
 pub fn openapi(version: &str) -> Value {
-    let mut writer = Writer::new();
+    document(version, &[json!({ "bearer": [] }), json!({})])
+}
+
+/// The document of a listener that asks everybody for a token.
+pub fn openapi_with_tokens(version: &str) -> Value {
+    document(version, &[json!({ "bearer": [] })])
+}
+
+fn document(version: &str, security: &[Value]) -> Value {
+    let mut writer = Writer::new(security);
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
         let operation = writer.operation(endpoint);
@@ -52,35 +67,40 @@ pub fn openapi(version: &str) -> Value {
 }
 
 /// Writes operations, and gathers the schemas that they name.
-struct Writer {
+struct Writer<'a> {
+    /// What an endpoint with a role asks for: one of these. The empty one is nothing.
+    security: &'a [Value],
     /// What we write: what is always there is required.
     answers: SchemaGenerator,
     /// What we read: what has a default is not.
     requests: SchemaGenerator,
 }
 
-impl Writer {
-    fn new() -> Writer {
+impl Writer<'_> {
+    fn new(security: &[Value]) -> Writer<'_> {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
             settings.definitions_path = "/components/schemas".into();
             settings.meta_schema = None;
         });
         Writer {
+            security,
             answers: settings.clone().for_serialize().into_generator(),
             requests: settings.for_deserialize().into_generator(),
         }
     }
 
     fn operation(&mut self, endpoint: &Endpoint) -> Value {
-        // The empty requirement: none on a loopback address.
-        let (role, security) = match endpoint.role {
-            Some(role) => (format!("Role: {}.", role.as_str()), json!([{ "bearer": [] }, {}])),
+        let (mut about, security) = match endpoint.role {
+            Some(role) => (format!("Role: {}.", role.as_str()), json!(self.security)),
             None => ("No token is asked for.".to_owned(), json!([])),
         };
+        if endpoint.conditional {
+            about.push_str(CONDITIONAL);
+        }
         let mut operation = json!({
             "operationId": endpoint.operation,
             "summary": endpoint.summary,
-            "description": role,
+            "description": about,
             "security": security,
         });
         let parameters = parameters(endpoint);
@@ -151,6 +171,8 @@ fn refuses(endpoint: &Endpoint, status: u16) -> bool {
     let implied = match status {
         400 => takes_body || !endpoint.query.is_empty() || endpoint.path.contains("{n}"),
         401 | 403 | 429 => endpoint.role.is_some(),
+        406 => endpoint.path.starts_with("/api/") && endpoint.operation != "events",
+        409 => endpoint.role >= Some(Role::Operator),
         404 => endpoint.path.contains('{'),
         412 => endpoint.conditional,
         413 | 415 | 422 => takes_body,
@@ -161,17 +183,8 @@ fn refuses(endpoint: &Endpoint, status: u16) -> bool {
 }
 
 fn parameters(endpoint: &Endpoint) -> Vec<Value> {
-    let mut parameters: Vec<Value> = endpoint.segments().map(path_parameter).collect();
-    parameters.extend(endpoint.query.iter().map(query_parameter));
-    if endpoint.conditional {
-        parameters.push(json!({
-            "name": "If-Match",
-            "in": "header",
-            "description": "An ETag: the change is made only if nothing else was changed since.",
-            "schema": { "type": "string" },
-        }));
-    }
-    parameters
+    let of_path = endpoint.segments().map(path_parameter);
+    of_path.chain(endpoint.query.iter().map(query_parameter)).collect()
 }
 
 fn path_parameter(name: &str) -> Value {
@@ -192,26 +205,34 @@ fn query_parameter(parameter: &Parameter) -> Value {
     json!({ "name": name, "in": "query", "description": meaning, "schema": schema })
 }
 
+/// Several of one media type are alternatives.
 fn contents(generator: &mut SchemaGenerator, contents: &[Content]) -> Value {
-    let mut schema = |of: SchemaOf| json!({ "schema": of(generator) });
     let mut alternatives = Map::new();
     for content in contents {
-        let (media_type, body) = match content {
-            Content::Json(of) => ("application/json", schema(*of)),
-            Content::Problem(of) => (Problem::MEDIA_TYPE, schema(*of)),
-            Content::Events(of) => {
-                let event = schema(*of)["schema"].take();
-                let lines = json!({
-                    "type": "string",
-                    "contentMediaType": "application/json",
-                    "contentSchema": event,
-                });
-                ("text/event-stream", json!({ "schema": lines }))
-            }
-            Content::Foreign => ("application/json", json!({ "schema": { "type": "object" } })),
-            Content::Text(media_type) => (*media_type, json!({ "schema": { "type": "string" } })),
+        let (media_type, schema) = content_of(generator, content);
+        let body = match alternatives.remove(media_type) {
+            None => schema,
+            Some(mut before) => json!({ "anyOf": [before["schema"].take(), schema] }),
         };
-        alternatives.insert(media_type.to_owned(), body);
+        alternatives.insert(media_type.to_owned(), json!({ "schema": body }));
     }
     alternatives.into()
+}
+
+fn content_of(generator: &mut SchemaGenerator, content: &Content) -> (&'static str, Value) {
+    let mut schema = |of: SchemaOf| of(generator).to_value();
+    match content {
+        Content::Json(of) => ("application/json", schema(*of)),
+        Content::Problem(of) => (Problem::MEDIA_TYPE, schema(*of)),
+        Content::Events(of) => {
+            let lines = json!({
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": schema(*of),
+            });
+            ("text/event-stream", lines)
+        }
+        Content::As(media_type, of) => (media_type, schema(*of)),
+        Content::Text(media_type) => (media_type, json!({ "type": "string" })),
+    }
 }

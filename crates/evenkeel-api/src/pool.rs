@@ -203,6 +203,7 @@ pub enum Source {
 
 /// A change of a backend; what is left out stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct BackendPatch {
     /// Share of new traffic; 0 = none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,20 +214,69 @@ pub struct BackendPatch {
     pub admin: Option<AdminState>,
 }
 
+/// Every spelling of a balancing algorithm.
+pub const STRATEGIES: [&str; 29] = [
+    "round_robin",
+    "round-robin",
+    "rr",
+    "weighted_round_robin",
+    "weighted-round-robin",
+    "weighted",
+    "wrr",
+    "weighted_random",
+    "weighted-random",
+    "random",
+    "least_connections",
+    "least-connections",
+    "least_conn",
+    "least-conn",
+    "leastconn",
+    "least_response_time",
+    "least-response-time",
+    "least_response",
+    "least-response",
+    "ewma",
+    "power_of_two",
+    "power-of-two",
+    "p2c",
+    "consistent_hash",
+    "consistent-hash",
+    "ring",
+    "ip_hash",
+    "ip-hash",
+    "maglev",
+];
+
 /// A change of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct PoolPatch {
     /// The balancing algorithm, by any of its names.
+    #[schemars(extend("enum" = STRATEGIES))]
     pub strategy: String,
 }
 
+/// A name that is given over this API: printable ASCII, no blank at either end.
+const NAME: &str = "^[!-~]([ -~]{0,98}[!-~])?$";
+/// Where a backend may be, without the rarer spellings of IPv6.
+const ADDRESS: &str = concat!(
+    r"^(unix:/[!-~]{1,90}|((https?|h2c)://)?",
+    r"([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,3}",
+    r"|\[([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}\]",
+    r"|\[([0-9A-Fa-f]{1,4}:){0,5}:[0-9A-Fa-f]{1,4}\]",
+    r"):([1-9][0-9]{0,3}|[1-5][0-9]{4})/?)$",
+);
+
 /// A backend to add.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct NewBackend {
     /// Unique in its pool; left out: the address.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = NAME))]
     pub name: Option<String>,
     /// `host:port`, `http://`, `https://`, `h2c://` or `unix:`.
+    #[schemars(regex(pattern = ADDRESS))]
     pub address: String,
     /// Share of new traffic; left out: 1.
     #[serde(skip_serializing_if = "Option::is_none")]

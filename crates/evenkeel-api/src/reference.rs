@@ -52,7 +52,8 @@ fn describe(page: &mut String, endpoint: &Endpoint) {
 }
 
 fn of_answer(answer: &Answer) -> String {
-    let forms: Vec<String> = answer.content.iter().map(media_type).collect();
+    let mut forms: Vec<String> = answer.content.iter().map(media_type).collect();
+    forms.dedup();
     let forms = if forms.is_empty() { "no body".to_owned() } else { forms.join(" or ") };
     let tag = if answer.etag { ", with an ETag" } else { "" };
     format!("- {}: {} {forms}{tag}", answer.status, answer.meaning)
@@ -60,10 +61,10 @@ fn of_answer(answer: &Answer) -> String {
 
 fn media_type(content: &Content) -> String {
     let text = match content {
-        Content::Json(_) | Content::Foreign => "application/json",
+        Content::Json(_) => "application/json",
         Content::Problem(_) => crate::problem::Problem::MEDIA_TYPE,
         Content::Events(_) => "text/event-stream",
-        Content::Text(text) => text,
+        Content::As(text, _) | Content::Text(text) => text,
     };
     format!("`{text}`")
 }

@@ -48,7 +48,7 @@ pub use difference::{Difference, differences};
 pub use edit::{Conflict, ConflictKind, Edit, NewBackend};
 pub use environment::{EnvironmentKey, environment};
 pub use import::{Fidelity, Imported, Product, Remark, import};
-pub use migration::{migration_schema, read_migration};
+pub use migration::{migration_names, migration_schema, read_migration};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;
 pub use scalar::{parse_duration, parse_ratio};

@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::reader::Reader;
 use crate::schema::document;
 use crate::section;
-use crate::tree::Node;
+use crate::tree::{Node, Value};
 use crate::{Source, parse};
 use evenkeel_core::migration::{
     AbortRule, Approval, CohortKey, Gates, HookPoint, MigrationPlan, OnMaxDuration, PERCENTILES,
@@ -45,6 +45,18 @@ pub fn read_migration(source: &Source, unix_seconds: u64) -> Result<MigrationPla
         }
     }
     Err(lines.diagnostics(problems))
+}
+
+/// What a plan calls its route, `from` and `to`, whatever else is wrong with it; `None` if one of
+/// them is not told.
+pub fn migration_names(source: &Source) -> Option<[String; 3]> {
+    let lines = SourceLines::new(&source.name, source.text.clone());
+    let tree = parse(Some(source), &lines).ok()?;
+    let name = |key: &str| match &tree.at(key)?.value {
+        Value::Str(text) | Value::Number(text) => Some(text.clone()),
+        Value::Null | Value::Bool(_) | Value::Seq(_) | Value::Map(_) => None,
+    };
+    Some([name("route")?, name("from")?, name("to")?])
 }
 
 /// The JSON Schema of a migration plan.

@@ -7,6 +7,8 @@
 //! The router is made from THE table of endpoints, so none can be forgotten.
 
 mod asked;
+mod candidate;
+mod change;
 mod gate;
 mod read;
 mod refusal;
@@ -71,10 +73,10 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
         "add_backend" => on(method, write::add_backend),
         "patch_backend" => on(method, write::patch_backend),
         "remove_backend" => on(method, write::remove_backend),
-        "check_config" => on(method, write::check_config),
+        "check_config" => on(method, candidate::check_config),
         "rollback" => on(method, write::rollback),
         "reload" => on(method, write::reload),
-        "preview_reload" => on(method, write::preview_reload),
+        "preview_reload" => on(method, candidate::preview_reload),
         "status" => on(method, read::status),
         "pools" => on(method, read::pools),
         "pool" => on(method, read::pool),

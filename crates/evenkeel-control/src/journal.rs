@@ -15,6 +15,7 @@ use evenkeel_proxy::detail::{Detail, Finished, Remark};
 use evenkeel_proxy::shared::Shared;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::broadcast;
@@ -53,6 +54,8 @@ pub struct Journal {
     details: tokio::sync::Mutex<Receiver<Detail>>,
     spans: Spans,
     differences: Arc<Differences>,
+    /// Events that listeners were too slow for.
+    unheard: AtomicU64,
 }
 
 impl Journal {
@@ -69,7 +72,8 @@ impl Journal {
         let told = Told { next_id, last: VecDeque::new(), listeners: Some(listeners) };
         let details = tokio::sync::Mutex::new(details);
         let (kept, told) = (Mutex::default(), Mutex::new(told));
-        Journal { server, kept, told, details, spans: Spans::default(), differences }
+        let (spans, unheard) = (Spans::default(), AtomicU64::new(0));
+        Journal { server, kept, told, details, spans, differences, unheard }
     }
 
     /// Takes what is told until nobody is left to tell anything.
@@ -141,6 +145,18 @@ impl Journal {
     /// The same as an HTTP Archive.
     pub(crate) fn archive(&self) -> Value {
         har::archive(&self.newest_first())
+    }
+
+    /// A listener was too slow for so many events.
+    pub(crate) fn count_unheard(&self, events: u64) {
+        self.unheard.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// What was lost behind the queue of details, by kind: exchanges whose spans no collector got,
+    /// and events that listeners were too slow for.
+    pub(crate) fn lost(&self) -> [(&'static str, u64); 2] {
+        let unheard = self.unheard.load(Ordering::Relaxed);
+        [("span", self.spans.lost()), ("stream_event", unheard)]
     }
 
     /// Events from now on; and those that are kept of what came after this one, if it is given.

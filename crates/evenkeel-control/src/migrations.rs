@@ -16,7 +16,7 @@ pub use report::migration_markdown;
 use crate::documents::time_text;
 use crate::numbers::Numbers;
 use evenkeel_api::{Migration as Document, MigrationList, MigrationOutline};
-use evenkeel_config::{Diagnostics, Source, read_migration};
+use evenkeel_config::{Diagnostics, Source, migration_names, read_migration};
 use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Wish};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
@@ -71,8 +71,10 @@ pub enum MigrationError {
     Conflict(String),
     /// The plan does not hold.
     Invalid(Diagnostics),
-    /// A name in the plan is not there: its key, and why.
-    Unknown(&'static str, String),
+    /// A name in the plan is not there: its key, and why; and what else is wrong.
+    Unknown(&'static str, String, Diagnostics),
+    /// What the plan asks for cannot be had: the key, and why.
+    Unfit(&'static str, String),
 }
 
 /// One migration, and what it was made from.
@@ -222,28 +224,45 @@ impl Migrations {
     }
 
     fn read(&self, text: &Source) -> Result<MigrationPlan, MigrationError> {
-        read_migration(text, unix_ms() / 1_000).map_err(MigrationError::Invalid)
+        read_migration(text, unix_ms() / 1_000).map_err(|wrong| {
+            // A plan of what is not there is told so first, with everything else that is wrong.
+            let missing = migration_names(text).and_then(|names| self.missing(&names));
+            match missing {
+                Some((key, why)) => MigrationError::Unknown(key, why, wrong),
+                None => MigrationError::Invalid(wrong),
+            }
+        })
+    }
+
+    /// Which of a plan's route and pools is not there: its key, and why.
+    fn missing(&self, [route, from, to]: &[String; 3]) -> Option<(&'static str, String)> {
+        let plan = &self.numbers.snapshot().plan;
+        if !plan.routes.iter().any(|it| *it.name == **route) {
+            return Some(("route", format!("there is no route named {route:?}")));
+        }
+        let mut pools = [("from", from), ("to", to)].into_iter();
+        let (key, name) =
+            pools.find(|(_, name)| !plan.pools.iter().any(|it| *it.name == ***name))?;
+        Some((key, format!("there is no pool named {name:?}")))
     }
 
     /// Routes and pools must be there, and `from` must be what serves the route.
     fn check_names(&self, plan: &MigrationPlan) -> Result<(), MigrationError> {
         let snapshot = self.numbers.snapshot();
-        let pool = |name: &str| snapshot.plan.pools.iter().position(|it| *it.name == *name);
-        let Some(route) = snapshot.plan.routes.iter().find(|it| it.name == plan.route) else {
-            let why = format!("there is no route named {:?}", plan.route);
-            return Err(MigrationError::Unknown("route", why));
-        };
-        let unknown = |key, name: &str| {
-            MigrationError::Unknown(key, format!("there is no pool named {name:?}"))
-        };
-        let from = pool(&plan.from).ok_or_else(|| unknown("from", &plan.from))?;
-        pool(&plan.to).ok_or_else(|| unknown("to", &plan.to))?;
-        match route.split.as_slice() {
-            [(serving, _)] if *serving == from => Ok(()),
+        let names = [&plan.route, &plan.from, &plan.to].map(ToString::to_string);
+        if let Some((key, why)) = self.missing(&names) {
+            return Err(MigrationError::Unknown(key, why, Diagnostics(Vec::new())));
+        }
+        let served = snapshot.plan.routes.iter().find(|it| it.name == plan.route);
+        let served = served.map_or(&[][..], |route| route.split.as_slice());
+        let is_from =
+            |at: usize| snapshot.plan.pools.get(at).is_some_and(|it| it.name == plan.from);
+        match served {
+            [(serving, _)] if is_from(*serving) => Ok(()),
             _ => {
                 let why =
                     format!("the route {:?} is not served by {:?} alone", plan.route, plan.from);
-                Err(MigrationError::Unknown("from", why))
+                Err(MigrationError::Unfit("from", why))
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::discoverers::Discoverers;
 use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
+use crate::journal::Journal;
 use crate::ledger::Carried;
 use crate::metrics::{ProcessFigures, Reloads, View};
 use crate::steering::Steering;
@@ -37,6 +38,7 @@ pub struct Numbers {
     steering: OnceLock<Arc<Steering>>,
     autoscalers: OnceLock<Weak<Autoscalers>>,
     discoverers: OnceLock<Weak<Discoverers>>,
+    journal: OnceLock<Weak<Journal>>,
     /// Some backends are mocks of this process.
     demo: AtomicBool,
     differences: Arc<Differences>,
@@ -54,6 +56,7 @@ impl Numbers {
             steering: OnceLock::new(),
             autoscalers: OnceLock::new(),
             discoverers: OnceLock::new(),
+            journal: OnceLock::new(),
             demo: AtomicBool::new(false),
             differences: Arc::default(),
         }
@@ -79,6 +82,20 @@ impl Numbers {
     pub fn discover_by(&self, discoverers: &Arc<Discoverers>) {
         // There is one set of them for the life of a server.
         let _ = self.discoverers.set(Arc::downgrade(discoverers));
+    }
+
+    /// Tells what this loses too, from now on.
+    pub(crate) fn count_losses_of(&self, journal: &Arc<Journal>) {
+        // There is one reader of details for the life of a server.
+        let _ = self.journal.set(Arc::downgrade(journal));
+    }
+
+    /// What was lost because nobody took it in time, by kind.
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        let mut losses = self.shared.events().lost().to_vec();
+        let journal = self.journal.get().and_then(Weak::upgrade);
+        losses.extend(journal.map(|journal| journal.lost()).unwrap_or_default());
+        losses
     }
 
     /// Counts the reloads of this road too, from now on.
@@ -221,6 +238,7 @@ impl Numbers {
             generation: self.shared.generation(),
             reloads: self.reloads(),
             probes: &self.shared.probe_counts(),
+            losses: &self.losses(),
             process: ProcessFigures::read(),
             version: self.version,
             families: &snapshot.plan.metrics,

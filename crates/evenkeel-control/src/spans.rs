@@ -106,6 +106,11 @@ impl Spans {
         false
     }
 
+    /// Exchanges whose spans no collector got.
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
     fn lose(&self, count: usize) {
         self.0.lost.fetch_add(count as u64, Ordering::Relaxed);
     }

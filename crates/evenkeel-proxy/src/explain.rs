@@ -83,14 +83,17 @@ impl Question {
             Some(byte) => Err(format!("{what} has the control character 0x{byte:02x}")),
             None => Ok(()),
         };
-        bare("url", url)?;
-        bare("method", method)?;
+        if !is_token(method) {
+            return Err(format!("method: {method:?} is none, as GET is"));
+        }
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
             head.push_str(&format!("Host: {authority}\r\n"));
         }
         for (name, value) in fields {
-            bare("headers", name)?;
+            if !is_token(name) {
+                return Err(format!("headers: {name:?} is no name of a header"));
+            }
             bare("headers", value)?;
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -104,10 +107,16 @@ impl Question {
 
 /// Authority and target.
 fn split_url(url: &str) -> Result<(&str, String), String> {
+    if let Some(letter) = url.chars().find(|letter| !letter.is_ascii_graphic()) {
+        return Err(format!("url: {letter:?} is to be percent-encoded"));
+    }
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let rest = match url.split_once("://") {
         Some(("http" | "https", rest)) => rest,
-        Some((scheme, _)) => return Err(format!("url: `{scheme}` is neither http nor https")),
-        None => url,
+        Some((scheme, _)) if is_scheme(scheme) => {
+            return Err(format!("url: `{scheme}` is neither http nor https"));
+        }
+        Some(_) | None => url,
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
@@ -115,8 +124,37 @@ fn split_url(url: &str) -> Result<(&str, String), String> {
     if authority.is_empty() {
         return Err("url: it names no host, as in http://api.example.com/v1".to_owned());
     }
+    if !is_authority(authority) {
+        return Err(format!("url: {authority:?} is no host with or without a port"));
+    }
     let slash = if target.starts_with('/') { "" } else { "/" };
     Ok((authority, format!("{slash}{target}")))
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(legal)
+}
+
+/// A name or an address, and perhaps a port.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, after)) if !after.is_empty() => (host, after.strip_prefix(':').or(Some(""))),
+        Some((host, _)) => (host, None),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_six = text.starts_with('[');
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let of_six = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+    let legal = |byte: u8| if is_six { of_six(byte) } else { of_name(byte) };
+    let is_port = |port: &str| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    !host.is_empty() && host.bytes().all(legal) && port.is_none_or(is_port)
 }
 
 fn port_of(bind: &BindAddress) -> Option<u16> {
@@ -249,6 +287,14 @@ mod tests {
             ("[::1]:8080/", Ok(("[::1]:8080", "/"))),
             ("/x", Err("names no host")),
             ("ftp://a.test/", Err("neither http nor https")),
+            ("a.test/?next=http://b.test/", Ok(("a.test", "/?next=http://b.test/"))),
+            ("http://[2001:db8::1]", Ok(("[2001:db8::1]", "/"))),
+            ("a.test:/", Err("no host")),
+            ("a.test:123456", Err("no host")),
+            ("[::1]x/", Err("no host")),
+            ("user@a.test/", Err("no host")),
+            ("http://\u{e9}.test/", Err("percent-encoded")),
+            ("a.test/a b", Err("percent-encoded")),
         ];
         for (url, wanted) in cases {
             match (split_url(url), wanted) {

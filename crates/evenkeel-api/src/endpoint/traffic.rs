@@ -1,7 +1,7 @@
 //! Rows on mirrors, migrations and autoscalers.
 
-use super::{Answer, CHANGE, Content, Endpoint, Method, Parameter, READ, TOML, Values, YAML};
-use super::{answer, json};
+use super::{Answer, CHANGE, Content, Endpoint, Method, Parameter, READ, TOML, Values};
+use super::{answer, body, json};
 use crate::autoscaler::{Autoscaler, AutoscalerList};
 use crate::difference::DifferenceList;
 use crate::migration::{Approval, Migration, MigrationList, MigrationOutline};
@@ -30,12 +30,16 @@ pub(crate) const START_MIGRATION: Endpoint = Endpoint {
     operation: "start_migration",
     summary: "Starts a migration, or says what it would take.",
     query: &[DRY_RUN],
-    body: &[YAML, TOML, Content::Foreign],
+    body: &[
+        Content::As("application/yaml", body::migration_plan),
+        TOML,
+        Content::Json(body::migration_plan),
+    ],
     answers: &[
         answer(201, "It has started.", &[json::<Migration>()]),
         answer(200, "What it would take.", &[json::<MigrationOutline>()]),
     ],
-    problems: &[409, 422],
+    problems: &[404, 422],
     ..STEER
 };
 pub(crate) const MIGRATION: Endpoint = Endpoint {
@@ -50,7 +54,6 @@ pub(crate) const PAUSE_MIGRATION: Endpoint = Endpoint {
     operation: "pause_migration",
     summary: "Lets a migration stand still where it is.",
     answers: MIGRATION_NOW,
-    problems: &[409],
     ..STEER
 };
 pub(crate) const RESUME_MIGRATION: Endpoint = Endpoint {
@@ -58,7 +61,6 @@ pub(crate) const RESUME_MIGRATION: Endpoint = Endpoint {
     operation: "resume_migration",
     summary: "Lets a migration go on.",
     answers: MIGRATION_NOW,
-    problems: &[409],
     ..STEER
 };
 pub(crate) const APPROVE_MIGRATION: Endpoint = Endpoint {
@@ -67,7 +69,6 @@ pub(crate) const APPROVE_MIGRATION: Endpoint = Endpoint {
     summary: "Agrees to the end of a stage that waits for it.",
     body: &[json::<Approval>()],
     answers: MIGRATION_NOW,
-    problems: &[409],
     ..STEER
 };
 pub(crate) const ABORT_MIGRATION: Endpoint = Endpoint {
@@ -75,7 +76,6 @@ pub(crate) const ABORT_MIGRATION: Endpoint = Endpoint {
     operation: "abort_migration",
     summary: "Ends a migration: the old pool gets everything again.",
     answers: MIGRATION_NOW,
-    problems: &[409],
     ..STEER
 };
 pub(crate) const AUTOSCALERS: Endpoint = Endpoint {

@@ -147,8 +147,9 @@ pub(super) async fn explain(State(desk): State<Desk>, mut fields: Fields) -> Ans
 
 pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answer {
     let scope = Scope::named(|name| asked.get(name).map(Arc::from)).ok_or_else(|| {
-        let detail = "A history is of a `route`, a `pool`, or a `backend` of a `pool`.";
-        Refusal::new(StatusCode::BAD_REQUEST, detail).at("backend", "needs `pool`")
+        let detail = "There is no such history: one is of a `route`, a `pool`, or a `backend` of a \
+            `pool`.";
+        Refusal::new(StatusCode::NOT_FOUND, detail).at("backend", "needs `pool`")
     })?;
     Ok(Json(desk.numbers()?.history(&scope)).into_response())
 }
@@ -198,8 +199,9 @@ pub(super) async fn prometheus(State(desk): State<Desk>) -> Answer {
     Ok(pages::metrics(desk.numbers()?, Format::Prometheus).into_response())
 }
 
-pub(super) async fn openapi() -> Response {
-    Json(api::openapi(env!("CARGO_PKG_VERSION"))).into_response()
+pub(super) async fn openapi(State(desk): State<Desk>) -> Response {
+    let write = if desk.tokens.is_some() { api::openapi_with_tokens } else { api::openapi };
+    Json(write(env!("CARGO_PKG_VERSION"))).into_response()
 }
 
 fn accept_of(fields: &HeaderMap) -> Option<&str> {

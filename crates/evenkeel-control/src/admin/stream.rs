@@ -2,7 +2,7 @@
 
 use super::refusal::{Answer, Refusal};
 use super::seam::Desk;
-use crate::journal::Numbered;
+use crate::journal::{Journal, Numbered};
 use crate::limits::{EVENTS_ALIVE, MAX_EVENT_LISTENERS};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -47,10 +47,10 @@ pub(super) async fn events(State(desk): State<Desk>, fields: HeaderMap) -> Answe
     let seat = Seat::take().ok_or_else(full)?;
     let (pieces, taken) = mpsc::channel(QUEUED_PIECES);
     let seen = fields.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
-    let feed = desk.journal.map(|journal| journal.listen(seen));
+    let feed = desk.journal.map(|journal| (journal.listen(seen), journal));
     tokio::spawn(async move {
         match feed {
-            Some(feed) => tell(feed, &pieces).await,
+            Some((feed, journal)) => tell(feed, &pieces, &journal).await,
             None => stay(&pieces).await,
         }
         drop(seat);
@@ -64,6 +64,7 @@ pub(super) async fn events(State(desk): State<Desk>, fields: HeaderMap) -> Answe
 async fn tell(
     (missed, mut feed): (Vec<Numbered>, broadcast::Receiver<Numbered>),
     to: &mpsc::Sender<Bytes>,
+    journal: &Journal,
 ) {
     for event in missed {
         if to.send(message(&event)).await.is_err() {
@@ -79,6 +80,7 @@ async fn tell(
             next = timeout(EVENTS_ALIVE, feed.recv()) => match next {
                 Ok(Ok(event)) => message(&event),
                 Ok(Err(broadcast::error::RecvError::Lagged(lost))) => {
+                    journal.count_unheard(lost);
                     format!(": {lost} events lost\n\n").into()
                 }
                 Ok(Err(broadcast::error::RecvError::Closed)) => return,

@@ -23,7 +23,12 @@ impl From<MigrationError> for Refusal {
                 Refusal::new(StatusCode::NOT_FOUND, "There is no such migration.")
             }
             MigrationError::Conflict(why) => Refusal::new(StatusCode::CONFLICT, why),
-            MigrationError::Unknown(field, message) => {
+            MigrationError::Unknown(field, message, wrong) => {
+                let detail = format!("`{field}`: {message}");
+                let refusal = Refusal::new(StatusCode::NOT_FOUND, detail).at(field, message);
+                wrong.0.iter().fold(refusal, |refusal, it| refusal.at(&it.path, &it.message))
+            }
+            MigrationError::Unfit(field, message) => {
                 Refusal::invalid(vec![FieldError { field: field.to_owned(), message }])
             }
             MigrationError::Invalid(wrong) => {

@@ -87,6 +87,7 @@ impl Fixture {
             generation: 7,
             reloads: Reloads { applied: 6, ..Reloads::default() },
             probes: &[("success", 40), ("timeout", 2)],
+            losses: &[("access_record", 3), ("span", 0)],
             process: ProcessFigures::read(),
             version: "1.2.3",
             families: &self.families,

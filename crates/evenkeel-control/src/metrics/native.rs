@@ -40,6 +40,11 @@ const PROBES: Metric = Metric {
     kind: Kind::Counter,
     help: "Health check probes by result.",
 };
+const DROPPED: Metric = Metric {
+    name: "evenkeel_dropped_total",
+    kind: Kind::Counter,
+    help: "Records, events and spans that were lost because nobody took them in time, by kind.",
+};
 
 const REQUESTS: Metric = Metric {
     name: "evenkeel_requests_total",
@@ -250,6 +255,10 @@ fn write_config(view: &View<'_>, out: &mut Exposition) {
         for (result, count) in counts {
             samples.sample(&Labels::of([("result", result)]), Value::Count(*count));
         }
+    }
+    let mut samples = out.family(&DROPPED);
+    for (kind, count) in view.losses {
+        samples.sample(&Labels::of([("kind", kind)]), Value::Count(*count));
     }
 }
 

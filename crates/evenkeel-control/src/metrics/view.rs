@@ -38,6 +38,8 @@ pub struct View<'a> {
     pub reloads: Reloads,
     /// Probes by result, each result once.
     pub probes: &'a [(&'a str, u64)],
+    /// What was lost because nobody took it in time, each kind once.
+    pub losses: &'a [(&'a str, u64)],
     /// `None` where the system does not tell.
     pub process: Option<ProcessFigures>,
     /// Of the program.

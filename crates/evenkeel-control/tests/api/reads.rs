@@ -60,7 +60,7 @@ async fn histories_of_everything_and_of_a_part() {
     }
     for query in ["backend=b1", "route=api&pool=web", "route=api&backend=b1"] {
         let (status, _, _) = stage.ask(&format!("GET /api/v1/history?{query}"), "", "");
-        assert_eq!(status, 400, "{query}");
+        assert_eq!(status, 404, "{query}");
     }
     stage.end();
 }
