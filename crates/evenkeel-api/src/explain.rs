@@ -43,6 +43,12 @@ pub struct ExplainRequest {
 /// Which way the request would go now, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
+    /// The listener that it comes to: that of the URL's port, or else the first.
+    #[serde(default)]
+    pub listener: String,
+    /// What answers, or names the pool, in the place of a route; in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
     /// Those that were looked at, in order, up to the one that matched.
     pub routes: Vec<RouteVerdict>,
     /// The one that matched.

@@ -94,6 +94,12 @@ pub struct Backend {
     pub weight: u32,
     /// The operator's wish.
     pub admin: AdminState,
+    /// When that was wished; left out: at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_since: Option<String>,
+    /// Who wished it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_reason: Option<String>,
     /// What probes found.
     pub health: HealthState,
     /// When that was found.
@@ -107,6 +113,9 @@ pub struct Backend {
     pub results: Vec<ProbeResult>,
     /// What traffic found.
     pub breaker: BreakerState,
+    /// When that was found; left out: it was never otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker_since: Option<String>,
     /// When a trial may begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker_until: Option<String>,

@@ -1,5 +1,6 @@
 //! What no key can tell alone: names that are used and defined, keys that exclude each other.
 
+mod collector;
 mod discovery;
 mod mirror;
 mod scale;
@@ -362,12 +363,7 @@ impl Check<'_> {
             let hint = "bind it to 127.0.0.1, set admin.tokens_file, or set admin.insecure: true";
             self.report("admin.bind", Fault::new(message).hint(hint));
         }
-        let endpoint = &root.tracing.otlp.endpoint.0;
-        if !endpoint.is_empty() && !is_plain_url(endpoint) {
-            let message = format!("`{endpoint}` is not of the form http://HOST:PORT");
-            let hint = "OTLP over HTTP, as in http://127.0.0.1:4318; /v1/traces is appended";
-            self.report("tracing.otlp.endpoint", Fault::new(message).hint(hint));
-        }
+        self.collector(&root.tracing.otlp);
         let open = root.debug.pprof.0.as_ref().is_some_and(|bind| !bind.is_loopback());
         if open && admin.tokens_file.0.is_empty() && !admin.insecure {
             let message = "profiles that other machines can reach need `admin.tokens_file`";
@@ -375,12 +371,4 @@ impl Check<'_> {
             self.report("debug.pprof", Fault::new(message).hint(hint));
         }
     }
-}
-
-/// `http://`, a host, and nothing that no URL has.
-fn is_plain_url(text: &str) -> bool {
-    let rest = text.strip_prefix("http://");
-    rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(|b| b.is_ascii_graphic())
-    })
 }

@@ -143,7 +143,7 @@ function details(pool, backend) {
 function pager(count) {
   const pages = Math.max(1, Math.ceil(count / PAGE));
   view.page = Math.min(view.page, pages - 1);
-  if (pages === 1) return h('p', { class: 'muted small pager', role: 'status' }, `${count} backends`);
+  if (pages === 1) return h('p', { class: 'muted small pager', role: 'status' }, count === 1 ? '1 backend' : `${count} backends`);
   const first = view.page * PAGE;
   const button = (to, text, off) => h('button', { type: 'button', 'data-do': 'page', 'data-page': to, disabled: off, 'data-key': text }, text);
   return h('nav', { class: 'pager', 'aria-label': 'Pages of backends' },

@@ -3,10 +3,12 @@
 use evenkeel_api::{Candidate, Deadlines, ExplainRequest, Explanation, RouteVerdict};
 use evenkeel_core::limit::Admission;
 use evenkeel_core::mirror::MirrorPlan;
-use evenkeel_core::plan::{AffinityPlan, HashKey, HeaderRules, Plan, PoolPlan, RateKey, RoutePlan};
+use evenkeel_core::plan::{
+    AffinityPlan, HashKey, HeaderRules, ListenerPlan, Plan, PoolPlan, RateKey, RoutePlan,
+};
 use evenkeel_core::pool::{Candidate as Seen, Foreseen, Mode, Pool, Preview};
 use evenkeel_core::snapshot::Snapshot;
-use evenkeel_proxy::explain::{self, Explained, Moment, Question};
+use evenkeel_proxy::explain::{self, Explained, Instead, Moment, Question};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -57,7 +59,11 @@ fn in_words(snapshot: &Snapshot, explained: &Explained) -> Explanation {
     };
     let backend = preview.and_then(|preview| preview.outcome.backend());
     let backend = backend.and_then(|index| pool?.backends.get(index));
+    let listener = plan.listeners.get(explained.listener);
+    let instead = listener.and_then(|it| instead(it, explained.instead.as_ref()?));
     Explanation {
+        listener: listener.map_or(String::new(), |listener| listener.name.to_string()),
+        instead,
         routes: explained.routes.iter().map(verdict).collect(),
         route: route.map(|route| route.name.to_string()),
         pool: pool.map(|pool| pool.plan.name.to_string()),
@@ -69,6 +75,23 @@ fn in_words(snapshot: &Snapshot, explained: &Explained) -> Explanation {
         filters: route.map(|route| filters(plan, route, explained)).unwrap_or_default(),
         failure: explained.failure.map(|failure| failure.code().to_owned()),
     }
+}
+
+/// What answers, or names the pool, in the place of a route.
+fn instead(listener: &ListenerPlan, instead: &Instead) -> Option<String> {
+    Some(match instead {
+        Instead::Mount(at) => {
+            let mount = listener.mounts.get(*at)?;
+            format!("its mount {} answers, before any route", mount.path)
+        }
+        Instead::Redirect { status, location } => {
+            format!("it redirects everybody ({status}): to {location}")
+        }
+        Instead::ServerName(at) => {
+            format!("it passes TLS through by server name: sni_routes[{at}] covers it")
+        }
+        Instead::Listener => "it has no routes: its own pool takes everybody".to_owned(),
+    })
 }
 
 /// What matched, and how one of several pools is chosen.
@@ -90,7 +113,9 @@ fn matched(snapshot: &Snapshot, explained: &Explained) -> String {
         [] => "it matches every request".to_owned(),
         parts => format!("{} match", parts.join(", ")),
     };
-    if route.split.len() > 1 {
+    if route.arms.is_some() {
+        text.push_str("; a migration divides its requests, by the client's cohort");
+    } else if route.split.len() > 1 {
         let total: u64 = route.split.iter().map(|(_, weight)| u64::from(*weight)).sum();
         let arm = |(pool, weight): &(usize, u32)| {
             let name = plan.pools.get(*pool).map_or("", |pool| &pool.name);

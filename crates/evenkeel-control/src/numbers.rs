@@ -92,7 +92,7 @@ impl Numbers {
 
     /// What was lost because nobody took it in time, by kind.
     fn losses(&self) -> Vec<(&'static str, u64)> {
-        let mut losses = self.shared.events().lost().to_vec();
+        let mut losses = self.shared.events().lost();
         let journal = self.journal.get().and_then(Weak::upgrade);
         losses.extend(journal.map(|journal| journal.lost()).unwrap_or_default());
         losses

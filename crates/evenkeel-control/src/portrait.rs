@@ -20,7 +20,7 @@ pub(crate) struct Portrait<'a> {
 
 impl<'a> Portrait<'a> {
     pub(crate) fn of(view: &'a View<'a>) -> Portrait<'a> {
-        Portrait { view, traffic: Traffic::of(view.totals), sources: Sources::new() }
+        Portrait { view, traffic: Traffic::of(view.totals), sources: Sources::default() }
     }
 
     /// Knows where backends come from that no file names.

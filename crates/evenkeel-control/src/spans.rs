@@ -4,14 +4,14 @@
 //! *Architecture invariant:* a collector that is slow or gone costs spans, never traffic: they wait
 //! in a bounded queue, and what finds it full is counted and forgotten.
 
+mod collector;
 mod otlp;
 
-use crate::outgoing;
-use evenkeel_core::plan::LogLevel;
+use collector::Collector;
+use evenkeel_core::plan::{LogLevel, TracingPlan};
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::detail::Finished;
 use evenkeel_proxy::shared::Shared;
-use hyper::Method;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,8 @@ struct Waiting {
     full_batch: Notify,
     /// Exchanges whose spans no collector got.
     lost: AtomicU64,
+    /// Of the plan that was in force when spans were last sent.
+    collector: Mutex<Option<Arc<Collector>>>,
     /// The last message did not arrive.
     failing: AtomicBool,
 }
@@ -88,11 +90,9 @@ impl Spans {
             self.lose(batch.len());
             return true;
         };
-        let url = format!("{}/v1/traces", plan.endpoint);
-        let body = otlp::message(&batch).to_string();
-        let sent = match outgoing::call(Method::POST, &url, Some(body), patience).await {
-            Ok(200..=299) => Ok(()),
-            Ok(status) => Err(format!("{url}: status {status}")),
+        let message = otlp::message(&batch).to_string();
+        let sent = match self.collector_of(plan) {
+            Ok(collector) => collector.send(message, patience).await,
             Err(why) => Err(why),
         };
         let Err(why) = sent else {
@@ -104,6 +104,17 @@ impl Spans {
             self.tell(server, &why);
         }
         false
+    }
+
+    /// The collector of a plan, made anew if the plan is another one.
+    fn collector_of(&self, plan: &TracingPlan) -> Result<Arc<Collector>, String> {
+        let mut known = self.0.collector.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(collector) = known.as_ref().filter(|known| known.is_of(plan)) {
+            return Ok(Arc::clone(collector));
+        }
+        let collector = Arc::new(Collector::of(plan)?);
+        *known = Some(Arc::clone(&collector));
+        Ok(collector)
     }
 
     /// Exchanges whose spans no collector got.

@@ -93,6 +93,9 @@ impl Backend {
         if next.is_wanted() && !self.is_wanted() {
             next.rejoin(now);
         }
+        if next.plan.admin != self.plan.admin {
+            next.note_wish(now);
+        }
         next
     }
 

@@ -18,6 +18,7 @@
 
 mod outlier;
 mod window;
+mod word;
 
 pub use outlier::{HostWindow, MIN_HOSTS, MIN_REQUESTS, Outlier, ejectable, outliers};
 
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use window::RollingWindow;
+use word::{failures_of, pack, state_of};
 
 /// Share of the wait that chance may add, so that breakers that opened together part.
 const MAX_JITTER: f64 = 0.1;
@@ -129,6 +131,8 @@ pub struct Breaker {
     trial_at: AtomicU64,
     /// `Nanos` of the last opening; changes only under the lock.
     opened_at: AtomicU64,
+    /// `Nanos` of the last change of the state, 0 before the first; changes only under the lock.
+    changed_at: AtomicU64,
     window: CachePadded<RollingWindow>,
     course: Mutex<Course>,
 }
@@ -164,6 +168,7 @@ impl Breaker {
             word: AtomicU64::new(pack(BreakerState::Closed, 0)),
             trial_at: AtomicU64::new(Nanos::NEVER.0),
             opened_at: AtomicU64::new(0),
+            changed_at: AtomicU64::new(0),
             window: CachePadded::new(RollingWindow::new()),
             course: Mutex::new(Course {
                 until: Nanos::default(),
@@ -253,7 +258,7 @@ impl Breaker {
         let trial = Trial { serial: course.last_serial };
         course.live = Some(trial);
         let expires = now.after(plan.reset_timeout.max(MIN_TRIAL_LIFE));
-        self.show(BreakerState::HalfOpen, expires);
+        self.show(BreakerState::HalfOpen, expires, now);
         Some(trial)
     }
 
@@ -312,7 +317,7 @@ impl Breaker {
             }
             None => {
                 course.live = None;
-                self.show(BreakerState::Open, course.until);
+                self.show(BreakerState::Open, course.until, now);
                 None
             }
         }
@@ -339,6 +344,12 @@ impl Breaker {
     pub fn open_until(&self) -> Option<Nanos> {
         let course = self.course();
         (self.state() == BreakerState::Open).then_some(course.until)
+    }
+
+    /// Since when it is as it is; `None` if it never was otherwise.
+    pub fn since(&self) -> Option<Nanos> {
+        let changed = Nanos(self.changed_at.load(Ordering::Relaxed));
+        (changed > Nanos::default()).then_some(changed)
     }
 
     /// Failures in a row while closed; while open, those that were counted before.
@@ -409,17 +420,18 @@ impl Breaker {
         course.untold = None;
         course.closed_at = now;
         self.window.clear();
-        self.show(BreakerState::Closed, Nanos::NEVER);
+        self.show(BreakerState::Closed, Nanos::NEVER, now);
         Some(Transition::Closed)
     }
 
     fn show_open(&self, course: &Course, now: Nanos) {
         self.opened_at.store(now.0, Ordering::Relaxed);
-        self.show(BreakerState::Open, course.until);
+        self.show(BreakerState::Open, course.until, now);
     }
 
     /// Makes a transition visible to those who do not take the lock. Called under it.
-    fn show(&self, state: BreakerState, trial_at: Nanos) {
+    fn show(&self, state: BreakerState, trial_at: Nanos, now: Nanos) {
+        self.changed_at.store(now.0, Ordering::Relaxed);
         self.trial_at.store(trial_at.0, Ordering::Release);
         let next = |word| match state {
             BreakerState::Closed => pack(state, 0),
@@ -472,28 +484,6 @@ fn wait(plan: &BreakerPlan, trips_in_a_row: u32, chance: f64) -> Duration {
     let wait = plan.reset_timeout.saturating_mul(1 << doublings).min(longest);
     let jitter = wait.as_secs_f64() * MAX_JITTER * chance.clamp(0.0, 1.0);
     wait.saturating_add(Duration::try_from_secs_f64(jitter).unwrap_or_default())
-}
-
-/// One word: the failures in a row in the upper half, the state in the lower.
-fn pack(state: BreakerState, failures: u32) -> u64 {
-    let state = match state {
-        BreakerState::Closed => 0,
-        BreakerState::Open => 1,
-        BreakerState::HalfOpen => 2,
-    };
-    u64::from(failures) << 32 | state
-}
-
-fn state_of(word: u64) -> BreakerState {
-    match word & u64::from(u32::MAX) {
-        0 => BreakerState::Closed,
-        1 => BreakerState::Open,
-        _ => BreakerState::HalfOpen,
-    }
-}
-
-fn failures_of(word: u64) -> u32 {
-    (word >> 32) as u32
 }
 
 #[cfg(test)]

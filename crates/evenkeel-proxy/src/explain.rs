@@ -4,13 +4,14 @@
 use crate::admit::{Asked, forwarded_path};
 use crate::client_ip::may_use;
 use crate::http1::{Peer, head_limits};
-use crate::session;
+use crate::{mount, redirect, session};
 use evenkeel_core::address::BindAddress;
 use evenkeel_core::backend::Backend;
+use evenkeel_core::client_hello;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::limit::Admission;
 use evenkeel_core::path::{self, PathScratch};
-use evenkeel_core::plan::{ListenerPlan, Plan, RoutePlan};
+use evenkeel_core::plan::{ListenerPlan, ListenerProtocol, Plan, RoutePlan};
 use evenkeel_core::pool::{Foreseen, Pool, Preview, Query, Tried};
 use evenkeel_core::request::{Parsed, RequestHead};
 use evenkeel_core::snapshot::Snapshot;
@@ -39,9 +40,31 @@ pub struct Moment {
     pub draw: u64,
 }
 
+/// What answers, or names the pool, in the place of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// The mount at this place of its listener.
+    Mount(usize),
+    /// The listener, which sends everybody here.
+    Redirect {
+        /// 3xx.
+        status: u16,
+        /// Value of `Location`.
+        location: String,
+    },
+    /// The TLS server name that these rules of a tcp listener cover, by the place of the first.
+    ServerName(usize),
+    /// A listener that knows no routes: its own pool.
+    Listener,
+}
+
 /// How far the request gets, and what decides on the way. What was not reached is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
+    /// Index of the listener that it comes to.
+    pub listener: usize,
+    /// What answers, or names the pool, in the place of a route.
+    pub instead: Option<Instead>,
     /// Routes by index up to the one that matched, each with why it does not.
     pub routes: Vec<(usize, Option<&'static str>)>,
     /// The one that matched.
@@ -163,7 +186,7 @@ fn port_of(bind: &BindAddress) -> Option<u16> {
 
 /// Which way the request would go at this moment. Nothing is changed by asking.
 pub fn explain(snapshot: &Snapshot, question: &Question, moment: Moment) -> Explained {
-    let mut explained = Explained::default();
+    let mut explained = Explained { listener: question.listener, ..Explained::default() };
     let walked = explained.walk(snapshot, question, moment);
     explained.failure = walked.err();
     explained
@@ -191,6 +214,34 @@ impl Explained {
         let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
         let view = path::view(given, listener.paths, &mut scratch)?;
         self.path = String::from_utf8_lossy(view.matching).into_owned();
+        let host = head.host.of_buf(bytes).to_ascii_lowercase();
+        let named = match &listener.protocol {
+            ListenerProtocol::Http => None,
+            ListenerProtocol::Tcp(tcp) => {
+                let name = String::from_utf8_lossy(&host);
+                let mut rules = tcp.sni_routes.iter();
+                let rule = rules.position(|rule| client_hello::covers(&rule.hosts, &name));
+                let pool = rule.and_then(|at| tcp.sni_routes.get(at)).map(|rule| rule.pool);
+                let instead = rule.map_or(Instead::Listener, Instead::ServerName);
+                Some((instead, pool.or(tcp.pool)))
+            }
+            ListenerProtocol::Udp(udp) => Some((Instead::Listener, Some(udp.pool))),
+        };
+        if let Some((instead, pool)) = named {
+            self.instead = Some(instead);
+            self.pool = Some(pool.ok_or(Failure::NoRoute)?);
+            return self.pick(snapshot, (asked, view.matching), moment);
+        }
+        self.instead = mount::find(asked, &host, view.matching).map(|it| Instead::Mount(it.mount));
+        if let (None, Some(plan)) = (&self.instead, &listener.redirect) {
+            let page = redirect::page(plan, asked, view.forward)?;
+            let location = page.fields.into_iter().map(|(_, value)| value).next();
+            let location = location.unwrap_or_default();
+            self.instead = Some(Instead::Redirect { status: page.status, location });
+        }
+        if self.instead.is_some() {
+            return Ok(());
+        }
         let route = self.find(snapshot, asked, view.matching)?;
         self.forwarded = String::from_utf8_lossy(&forwarded_path(route, view.forward)).into_owned();
         self.admit(snapshot, (route, asked), moment)?;
@@ -249,6 +300,15 @@ impl Explained {
         self.arm_is_tied = arm.is_some() && route.arms.is_none();
         let draw = || asked.arm_draw(snapshot, route, || moment.draw);
         self.pool = arm.or_else(|| snapshot.pool_of(route, draw()));
+        self.pick(snapshot, (asked, path), moment)
+    }
+
+    fn pick(
+        &mut self,
+        snapshot: &Snapshot,
+        (asked, path): (Asked<'_>, &[u8]),
+        moment: Moment,
+    ) -> Result<(), Failure> {
         let pool = self.pool.and_then(|at| snapshot.pools.get(at)).ok_or(Failure::NoBackend)?;
         let tie = session::tie(pool, asked.head, asked.bytes, moment.unix_nanos);
         self.tied = tie.and_then(|tie| pool.find_by_id(tie.backend));

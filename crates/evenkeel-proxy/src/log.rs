@@ -310,11 +310,11 @@ impl EventLog {
 
     /// What was lost since the start because nobody took it in time, by its kind: lines of the log,
     /// and details on their way to who watches.
-    pub fn lost(&self) -> [(&'static str, u64); 4] {
+    pub fn lost(&self) -> Vec<(&'static str, u64)> {
         let Dropped { access, events } = self.shared.dropped();
-        let details = self.details().map(Details::dropped).unwrap_or_default();
-        let [told, exchanges] = details.map(|(_, count)| count);
-        [("access_record", access), ("log_event", events), ("event", told), ("exchange", exchanges)]
+        let mut lost = vec![("access_record", access), ("log_event", events)];
+        lost.extend(self.details().map(Details::dropped).into_iter().flatten());
+        lost
     }
 
     /// Where details are offered; `None` if nobody watches.

@@ -108,7 +108,7 @@ pub(crate) enum Own {
 /// What a mount was asked for, before there is somebody to tell it to.
 #[derive(Debug)]
 pub(crate) struct Wish {
-    mount: usize,
+    pub(crate) mount: usize,
     path: String,
     query: String,
     accept: Option<String>,

@@ -66,6 +66,9 @@ fn in_words(request: &ExplainRequest, explanation: &Explanation) -> String {
     let method = request.method.as_deref().unwrap_or("GET");
     let client = request.client.as_deref().unwrap_or("127.0.0.1");
     let mut text = format!("{method} {} from {client}\n\n", request.url);
+    if let Some(instead) = &explanation.instead {
+        text.push_str(&format!("  listener {}: {instead}\n", explanation.listener));
+    }
     for route in &explanation.routes {
         let sign = if route.matched { "*" } else { "-" };
         text.push_str(&format!("  {sign} route {}: {}\n", route.route, route.reason));
@@ -91,6 +94,7 @@ fn in_words(request: &ExplainRequest, explanation: &Explanation) -> String {
     let outcome = match (&explanation.failure, &explanation.backend) {
         (Some(code), _) => format!("it gets the local reply `{code}`"),
         (None, Some(backend)) => format!("it goes to {backend}"),
+        (None, None) if explanation.pool.is_none() => "evenkeel itself answers it".to_owned(),
         (None, None) => "it waits in the queue".to_owned(),
     };
     text.push_str(&format!("\n  => {outcome}\n"));

@@ -2,6 +2,7 @@
 
 use crate::sections::{Recorder, Tracing};
 use evenkeel_core::plan::{CapturePlan, RecorderPlan, TracingPlan};
+use std::path::PathBuf;
 
 /// Which exchanges are kept for a second look.
 pub(super) fn recorder(recorder: &Recorder) -> RecorderPlan {
@@ -21,5 +22,9 @@ pub(super) fn recorder(recorder: &Recorder) -> RecorderPlan {
 pub(super) fn tracing(tracing: &Tracing) -> Option<TracingPlan> {
     let endpoint = tracing.otlp.endpoint.0.trim_end_matches('/').to_owned();
     let sample = tracing.otlp.sample.0;
-    (!endpoint.is_empty()).then_some(TracingPlan { endpoint, sample })
+    let ca_file = &tracing.otlp.ca_file.0;
+    let ca_file = (!ca_file.is_empty()).then(|| PathBuf::from(ca_file));
+    let headers = tracing.otlp.headers.0.iter();
+    let headers = headers.map(|(name, value)| (name.0.clone(), value.0.clone())).collect();
+    (!endpoint.is_empty()).then_some(TracingPlan { endpoint, headers, ca_file, sample })
 }

@@ -1,6 +1,7 @@
 //! Keys of the process as a whole.
 
-use crate::scalar::{BindOrOff, HeaderName, Ratio, Size, Text, Time, Whole};
+use crate::key::Table;
+use crate::scalar::{BindOrOff, HeaderName, Ratio, Secret, Size, Text, Time, Whole};
 use crate::section::{choice, section};
 use evenkeel_core::address::BindAddress;
 use std::net::Ipv4Addr;
@@ -113,6 +114,10 @@ section! {
     Otlp {
         /// Base URL; `/v1/traces` is appended. Empty = off.
         endpoint: Text = Text::default();
+        /// Sent with every message, as `authorization: Bearer …`.
+        headers: Table<HeaderName, Secret> = Table::default();
+        /// Authorities that a collector behind `https://` is verified by; empty = the system's.
+        ca_file: Text = Text::default();
         /// Share of exchanges traced.
         sample: Ratio = Ratio(0.01);
     }

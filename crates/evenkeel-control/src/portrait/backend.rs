@@ -30,6 +30,8 @@ impl Portrait<'_> {
             url: url(&backend.plan.address),
             weight: backend.plan.weight,
             admin: admin(backend.plan.admin),
+            admin_since: backend.wished_at().map(|at| self.time(at)),
+            admin_reason: Some(self.wish_of(pool, backend).to_owned()),
             health: if pool.plan.health.check == HealthCheck::Off {
                 api::HealthState::Unchecked
             } else {
@@ -39,6 +41,7 @@ impl Portrait<'_> {
             health_reason: report.last_fault.as_ref().map(ToString::to_string),
             results: report.results.iter().map(|it| self.probe(it)).collect(),
             breaker,
+            breaker_since: backend.breaker.since().map(|at| self.time(at)),
             breaker_until: backend.breaker.open_until().map(|until| self.time(until)),
             breaker_reason: backend
                 .breaker
@@ -59,8 +62,17 @@ impl Portrait<'_> {
     }
 
     fn source(&self, pool: &Pool, backend: &Backend) -> api::Source {
-        let place = (pool.plan.name.to_string(), backend.plan.name.to_string());
-        self.sources.get(&place).copied().unwrap_or(api::Source::Config)
+        self.sources.of(&place(pool, backend))
+    }
+
+    /// Who wants its admin state to be as it is.
+    fn wish_of(&self, pool: &Pool, backend: &Backend) -> &'static str {
+        match self.sources.of_wish(&place(pool, backend)) {
+            api::Source::Config => "as configured",
+            api::Source::Api => "set over the API",
+            api::Source::Discovery => "told by discovery",
+            api::Source::Autoscale => "set by the autoscaler",
+        }
     }
 
     fn probe(&self, probe: &ProbeResult) -> api::ProbeResult {
@@ -77,6 +89,10 @@ impl Portrait<'_> {
         let unix = self.view.unix_nanos.saturating_sub(now.since(at));
         time_text(unix.saturating_add(at.since(now)))
     }
+}
+
+fn place(pool: &Pool, backend: &Backend) -> (String, String) {
+    (pool.plan.name.to_string(), backend.plan.name.to_string())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 104 days")]

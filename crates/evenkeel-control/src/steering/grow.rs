@@ -28,8 +28,6 @@ impl Grows for Steering {
     }
 
     fn grown(&self, pool: &str) -> Vec<String> {
-        let ours =
-            |((of, name), source)| (of == pool && source == Source::Autoscale).then_some(name);
-        self.sources().into_iter().filter_map(ours).collect()
+        self.sources().added_by(pool, Source::Autoscale)
     }
 }

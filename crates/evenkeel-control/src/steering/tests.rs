@@ -289,9 +289,9 @@ fn what_is_found_is_a_layer_of_its_own_and_no_revision() {
     assert_eq!(bench.found(), [on(3), on(4), on(5)]);
     assert_eq!(bench.steering.revisions().len(), revisions);
     let sources = bench.steering.sources();
-    let source = |name: &str| sources.get(&("b".to_owned(), name.to_owned())).copied();
-    assert_eq!(source("127.0.0.1:4"), Some(evenkeel_api::Source::Discovery));
-    assert_eq!(source("127.0.0.1:3"), None);
+    let source = |name: &str| sources.of(&("b".to_owned(), name.to_owned()));
+    assert_eq!(source("127.0.0.1:4"), evenkeel_api::Source::Discovery);
+    assert_eq!(source("127.0.0.1:3"), evenkeel_api::Source::Config);
     let shown = bench.steering.configuration();
     assert_eq!(shown.json()["pools"][1]["backends"][2]["name"], "127.0.0.1:5");
     bench.write("workers: 1", "workers: 1\nmetrics: { families: [native] }");

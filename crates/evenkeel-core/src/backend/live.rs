@@ -113,6 +113,8 @@ pub struct Live {
     ties: AtomicU64,
     paused_until: AtomicU64,
     joined_at: AtomicU64,
+    /// `Nanos` of the last change of the operator's wish, 0 before the first.
+    wished_at: AtomicU64,
     resolved: Mutex<Vec<SocketAddr>>,
     rotation: AtomicUsize,
     idle_close_seen_ms: AtomicU64,
@@ -147,6 +149,7 @@ impl Live {
             ties: AtomicU64::new(0),
             paused_until: AtomicU64::new(0),
             joined_at: AtomicU64::new(0),
+            wished_at: AtomicU64::new(0),
             resolved: Mutex::new(fixed),
             rotation: AtomicUsize::new(0),
             idle_close_seen_ms: AtomicU64::new(0),
@@ -296,6 +299,17 @@ impl Live {
     /// It takes part again since now: a ramp may begin.
     pub(crate) fn rejoin(&self, now: Nanos) {
         self.joined_at.store(now.0.max(1), Ordering::Relaxed);
+    }
+
+    /// The operator wants something else with it from now on.
+    pub(crate) fn note_wish(&self, now: Nanos) {
+        self.wished_at.store(now.0.max(1), Ordering::Relaxed);
+    }
+
+    /// Since when the operator wants what is wanted; `None` = since it is known.
+    pub fn wished_at(&self) -> Option<Nanos> {
+        let at = Nanos(self.wished_at.load(Ordering::Relaxed));
+        (at > Nanos::default()).then_some(at)
     }
 
     /// When it joined a pool that served already; `None` if it was there from the start.

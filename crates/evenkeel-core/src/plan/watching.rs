@@ -1,5 +1,6 @@
 //! The part of a plan that says what is looked at more closely.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which exchanges are kept for a second look.
@@ -38,6 +39,10 @@ pub struct CapturePlan {
 pub struct TracingPlan {
     /// Base URL of a collector; `/v1/traces` is appended.
     pub endpoint: String,
+    /// Sent with every message: names and values, which may be secrets.
+    pub headers: Vec<(String, String)>,
+    /// Authorities that a collector behind TLS is verified by; `None` = those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Share of exchanges recorded that come without a trace of their own, 0 to 1.
     pub sample: f64,
 }

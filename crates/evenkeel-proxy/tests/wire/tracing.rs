@@ -10,7 +10,8 @@ const SPAN: &str = "b7ad6b7169203331";
 
 fn stage(count: usize, sample: f64) -> Stage {
     let endpoint = "http://127.0.0.1:1".to_owned();
-    Stage::of(count, |plan| plan.plan(|plan| plan.tracing = Some(TracingPlan { endpoint, sample })))
+    let tracing = TracingPlan { endpoint, headers: Vec::new(), ca_file: None, sample };
+    Stage::of(count, |plan| plan.plan(|plan| plan.tracing = Some(tracing)))
 }
 
 /// The one value of `traceparent` that each request had.

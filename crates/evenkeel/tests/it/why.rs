@@ -97,6 +97,43 @@ fn what_would_be_refused_says_so() {
 }
 
 #[test]
+fn what_stands_before_the_routes_is_told() {
+    let shell = Shell::new();
+    let text = r#"
+listeners:
+  - { name: web, bind: "127.0.0.1:8080", mounts: [{ path: /health, serve: health }] }
+  - { name: plain, bind: "127.0.0.1:8081", redirect: { scheme: https, port: 8443, status: 308 } }
+  - name: sql
+    bind: "127.0.0.1:5432"
+    protocol: tcp
+    pool: other
+    sni_routes: [{ hosts: ["*.a.test"], pool: first }]
+routes: [{ name: all, pool: other }]
+pools:
+  - { name: first, backends: [{ name: f1, address: "127.0.0.1:1" }], health: { type: none } }
+  - { name: other, backends: [{ name: o1, address: "127.0.0.1:2" }], health: { type: none } }
+"#;
+    shell.write("config.yaml", text);
+    let ask = |url: &str| shell.run(&["explain", "--json", url]).json();
+    let cases = [
+        ("http://x.test:8080/health", "web", "its mount /health answers", json!(null)),
+        ("http://x.test:8081/a?b=c", "plain", "(308): to https://x.test:8443/a?b=c", json!(null)),
+        ("https://db.a.test:5432", "sql", "sni_routes[0]", json!("f1")),
+        ("https://b.test:5432", "sql", "its own pool", json!("o1")),
+    ];
+    for (url, listener, words, backend) in cases {
+        let json = ask(url);
+        assert_eq!((&json["listener"], &json["backend"]), (&json!(listener), &backend), "{json}");
+        assert!(json["instead"].as_str().is_some_and(|it| it.contains(words)), "{json}");
+        assert_eq!(json["routes"], json!([]), "{json}");
+    }
+    let routed = ask("http://x.test:8080/other");
+    assert_eq!((&routed["route"], &routed["instead"]), (&json!("all"), &json!(null)), "{routed}");
+    let answer = shell.run(&["explain", "http://x.test:8080/health"]);
+    assert!(answer.stdout.contains("=> evenkeel itself answers it"), "{answer:?}");
+}
+
+#[test]
 fn in_words_and_mistakes() {
     let shell = shell();
     let answer = shell.run(&["explain", "http://api.example.com/v1/users"]);

@@ -120,8 +120,8 @@ pub(super) fn pools(frame: &mut Frame<'_>, screen: &Screen, at: (Paint, Rect)) {
 const BACKEND_COLUMNS: &[Column] = &[
     words("Name", Constraint::Fill(3)),
     words("Traffic", Constraint::Length(14)),
-    number("Weight", 6),
-    number("In flight", 9),
+    from(80, number("Weight", 6)),
+    from(70, number("In flight", 9)),
     number("Rate", 8),
     number("Errors", 7),
     number("p99", 8),

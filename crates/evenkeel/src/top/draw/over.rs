@@ -101,13 +101,15 @@ fn backend(pool: &Pool, it: &Backend, paint: Paint) -> Shown {
         format!("{reason}{}", time.unwrap_or_default())
     };
     let health = and(&it.health_reason, &it.health_since, "since");
-    let breaker = and(&it.breaker_reason, &it.breaker_until, "until");
+    let admin = and(&it.admin_reason, &it.admin_since, "since");
+    let breaker = and(&it.breaker_reason, &it.breaker_since, "since");
+    let breaker = format!("{breaker}{}", and(&None, &it.breaker_until, "until"));
     let probe =
         |result: &evenkeel_api::ProbeResult| if result.fault.is_some() { '✖' } else { '✔' };
     let mut lines = vec![
         Line::from(vec![Span::raw("traffic   "), paint.sign(mood, &traffic)]),
         named("address", it.url.clone()),
-        named("admin", text::admin(it.admin)),
+        named("admin", format!("{}{admin}", text::admin(it.admin))),
         named("health", format!("{}{health}", text::health(it.health))),
         named("probes", it.results.iter().map(probe).collect::<String>()),
         named("breaker", format!("{}{breaker}", text::breaker(it.breaker))),

@@ -1,0 +1,123 @@
+//! Who takes spans: the collector of a plan, over HTTP or HTTPS.
+
+use crate::outgoing::reach::{Place, Question, open};
+use evenkeel_core::plan::TracingPlan;
+use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Uri};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What is appended to the base URL.
+const TRACES: &str = "/v1/traces";
+
+/// A collector, and what it is sent besides spans.
+#[derive(Debug)]
+pub(super) struct Collector {
+    /// What it was made of.
+    plan: TracingPlan,
+    place: Place,
+    path: String,
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Collector {
+    /// # Errors
+    /// In words: its URL is none, its authorities cannot be read, or a header cannot be sent.
+    pub(super) fn of(plan: &TracingPlan) -> Result<Collector, String> {
+        let place = Place::of_url(&plan.endpoint, plan.ca_file.as_deref())?;
+        let uri: Uri = plan.endpoint.parse().map_err(|error| format!("not a URL: {error}"))?;
+        let field = |(name, value): &(String, String)| {
+            let cannot = |what| format!("headers: {name:?}: its {what} cannot be sent");
+            let own = HeaderName::try_from(name).map_err(|_| cannot("name"))?;
+            let mut value = HeaderValue::try_from(value).map_err(|_| cannot("value"))?;
+            value.set_sensitive(true);
+            Ok((own, value))
+        };
+        Ok(Collector {
+            plan: plan.clone(),
+            place,
+            path: format!("{}{TRACES}", uri.path().trim_end_matches('/')),
+            fields: plan.headers.iter().map(field).collect::<Result<_, String>>()?,
+        })
+    }
+
+    /// Whether it is the one of this plan.
+    pub(super) fn is_of(&self, plan: &TracingPlan) -> bool {
+        self.plan == *plan
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// In words: nobody takes it, or not in time.
+    pub(super) async fn send(&self, message: String, patience: Duration) -> Result<(), String> {
+        let question = Question {
+            method: Method::POST,
+            path: self.path.clone(),
+            fields: self.fields.clone(),
+            body: Some(("application/json", Bytes::from(message))),
+        };
+        let url = || format!("{}{TRACES}", self.plan.endpoint);
+        // The rest of the answer says nothing more.
+        match timeout(patience, open(&self.place, question)).await {
+            Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
+            Ok(Ok(answer)) => Err(format!("{}: status {}", url(), answer.status)),
+            Ok(Err(why)) => Err(format!("{}: {why}", url())),
+            Err(_) => Err(format!("{}: no answer within {patience:?}", url())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted::{Line, Scripted};
+    use std::fs;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn plan(endpoint: &str, ca_file: Option<&std::path::Path>) -> TracingPlan {
+        let headers = vec![("authorization".to_owned(), "Bearer s3cret".to_owned())];
+        let ca_file = ca_file.map(std::path::Path::to_owned);
+        TracingPlan { endpoint: endpoint.to_owned(), headers, ca_file, sample: 1.0 }
+    }
+
+    #[tokio::test]
+    async fn a_collector_behind_tls_gets_message_and_headers() {
+        let script = vec![Line::json("{}"), Line::answer("401 Unauthorized", "", "who?")];
+        let (server, pem) = Scripted::start_tls(script).await;
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        fs::write(&ca_file, pem).unwrap();
+        let plan = plan(&format!("{}/otlp", server.url), Some(&ca_file));
+        let collector = Collector::of(&plan).unwrap();
+        assert_eq!(collector.send("{\"a\":1}".to_owned(), PATIENCE).await, Ok(()));
+        let asked = server.asked().remove(0);
+        assert!(asked.starts_with("POST /otlp/v1/traces HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("authorization: Bearer s3cret\r\n"), "{asked}");
+        assert!(asked.ends_with("{\"a\":1}"), "{asked}");
+        let refused = collector.send("{}".to_owned(), PATIENCE).await.unwrap_err();
+        assert!(refused.ends_with("/otlp/v1/traces: status 401"), "{refused}");
+        assert!(!refused.contains("s3cret"));
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_nobody_vouches_for_gets_nothing() {
+        let (server, _) = Scripted::start_tls(vec![Line::json("{}")]).await;
+        let collector = Collector::of(&plan(&server.url, None)).unwrap();
+        let why = collector.send("{}".to_owned(), PATIENCE).await.unwrap_err();
+        assert!(why.contains("TLS"), "{why}");
+        assert!(server.asked().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_said_without_the_secret() {
+        let mut broken = plan("http://127.0.0.1:1", None);
+        broken.headers = vec![("x-key".to_owned(), "s3\ncret".to_owned())];
+        let why = Collector::of(&broken).unwrap_err();
+        assert!(why.contains("x-key") && !why.contains("cret"), "{why}");
+        let missing = plan("https://a.test", Some(std::path::Path::new("/nowhere/ca.pem")));
+        assert!(Collector::of(&missing).is_err());
+    }
+}
