@@ -6,6 +6,7 @@ use crate::dialect::{Dialect, Written};
 use crate::forms;
 use crate::tree::{Node, Place, Step, Value, steps};
 use crate::tree_yaml;
+use std::collections::HashSet;
 
 /// What lies over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,8 +53,23 @@ impl Merged {
                 None => {}
             }
         }
+        if self.written.is_some() {
+            without_second_uses(&mut problems);
+        }
         lines.diagnostics(problems)
     }
+}
+
+/// A translation may use a value twice: what is wrong with it is told where the user wrote it.
+fn without_second_uses(problems: &mut Vec<Problem>) {
+    let (placed, rest): (Vec<_>, Vec<_>) =
+        std::mem::take(problems).into_iter().partition(|problem| problem.place.line > 0);
+    let told: HashSet<&str> = placed.iter().map(|it| it.fault.message.as_str()).collect();
+    let is_new =
+        |it: &Problem| it.place.origin.is_some() || !told.contains(it.fault.message.as_str());
+    let rest: Vec<Problem> = rest.into_iter().filter(is_new).collect();
+    problems.extend(placed);
+    problems.extend(rest);
 }
 
 /// Lays `overrides` over the tree of the file; `written` if it was translated.

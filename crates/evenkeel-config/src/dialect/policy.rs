@@ -128,7 +128,7 @@ impl Backends {
 }
 
 /// A name for a backend whose address stands in the list already.
-fn second_name(
+pub(super) fn second_name(
     address: &Node,
     path: &str,
     names: &mut HashMap<String, u64>,

@@ -6,6 +6,7 @@ use super::build::{Build, flag, list, number, text};
 use super::policy::{self, LISTEN, NAME};
 use crate::diagnostic::Fault;
 use crate::tree::{Entry, Node, Step, Value};
+use std::collections::HashMap;
 
 /// The only preset.
 const PRESET: &str = "go-loadbalancer";
@@ -41,6 +42,7 @@ pub(super) fn expand(root: &Node, notes: &mut Notes) -> Node {
     let pools = tree.at("pools").and_then(Node::items).map_or(0, <[Node]>::len);
     for index in 0..pools {
         fill_pool(&mut tree, &format!("pools[{index}]"));
+        name_again(&mut tree, &format!("pools[{index}].backends"), notes);
     }
     fill(&mut tree, "admin.required", flag(false));
     fill(&mut tree, "logging.format", text("bracket"));
@@ -78,6 +80,25 @@ fn fill_pool(tree: &mut Node, pool: &str) {
     if tree.at(&format!("{pool}.autoscale")).is_some() {
         let driver = format!("{pool}.autoscale.driver");
         self::fill(tree, &driver, self::driver());
+    }
+}
+
+/// Backends at an address that stands in the list already get names of their own.
+fn name_again(tree: &mut Node, list: &str, notes: &mut Notes) {
+    let count = tree.at(list).and_then(Node::items).map_or(0, <[Node]>::len);
+    let mut names = HashMap::new();
+    for path in (0..count).map(|at| format!("{list}[{at}]")) {
+        let at = |key: &str| tree.at(&format!("{path}{key}")).cloned();
+        let Some(item) = at("").filter(|_| at(".name").is_none()) else { continue };
+        let is_short = matches!(item.value, Value::Str(_));
+        let address = if is_short { Some(item.clone()) } else { at(".address") };
+        let Some(address) = address else { continue };
+        let Some(name) = policy::second_name(&address, &path, &mut names, notes) else { continue };
+        if is_short {
+            let long = Build::at(&item.place).put("address", address).node();
+            tree.set(&crate::tree::steps(&path), long).ok();
+        }
+        fill(tree, &format!("{path}.name"), text(&name));
     }
 }
 

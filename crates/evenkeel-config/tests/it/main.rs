@@ -8,6 +8,7 @@ mod edits;
 mod imports;
 mod layers;
 mod mistakes;
+mod negatives;
 mod panics;
 mod served;
 mod shown;
