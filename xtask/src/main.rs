@@ -1,8 +1,9 @@
-//! `cargo xtask tidy|ci|docs|failover`.
+//! `cargo xtask tidy|ci|docs|failover|loss`.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod failover;
+mod loss;
 
 use anyhow::{Result, bail};
 use std::io::Write as _;
@@ -15,7 +16,8 @@ const USAGE: &str = "\
 cargo xtask tidy                          check the house rules of STYLE.md
 cargo xtask ci                            every check a commit must pass
 cargo xtask docs [--check] [--bin PATH]   write docs/reference/ from the program, or compare
-cargo xtask failover [--help] [FLAGS]     break backends under load, beside HAProxy and nginx";
+cargo xtask failover [--help] [FLAGS]     break backends under load, beside HAProxy and nginx
+cargo xtask loss [--help] [FLAGS]         change balancers under load, count what clients lose";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +36,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         Some((command, [])) if command == "ci" => ci::run(&root())?,
         Some((command, rest)) if command == "docs" => run_docs(rest)?,
         Some((command, rest)) if command == "failover" => return failover::run(rest),
+        Some((command, rest)) if command == "loss" => return loss::run(rest),
         Some(_) | None => bail!("expected one of\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
