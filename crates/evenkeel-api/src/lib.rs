@@ -69,6 +69,6 @@ pub use reference::reference_markdown;
 pub use request::{Captured, CapturedHeader, Kept, RecordedRequest, RequestList, Timings, Try};
 pub use route::{Listener, ListenerList, Mount, Route, RouteList, RouteMatch, Share};
 pub use status::{
-    HealthDocument, HealthOfBackend, Overall, PoolSummary, Report, ReportedApp, ReportedInstance,
-    State, Status,
+    Handover, HandoverState, HealthDocument, HealthOfBackend, Overall, PoolSummary, Report,
+    ReportedApp, ReportedInstance, State, Status,
 };

@@ -14,6 +14,12 @@ pub struct Status {
     /// What the one who asks may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Its process id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The last handover to a new program that was begun, if this process still serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
     /// Since its start.
     pub uptime_seconds: u64,
     /// Whether it takes traffic.
@@ -28,6 +34,9 @@ pub struct Status {
     pub client_connections: u64,
     /// Each pool in a line.
     pub pools: Vec<PoolSummary>,
+    /// Edits made through the API that do not fit the file any more, and change nothing.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
 }
 
 /// Whether the process takes traffic.
@@ -40,6 +49,29 @@ pub enum State {
     Ready,
     /// It finishes what is in flight, and ends.
     Draining,
+}
+
+/// A handover to a new program, as the process tells it that began it. Once it has succeeded,
+/// another process answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handover {
+    /// Counts those of this process, from 1.
+    pub number: u64,
+    /// How it is.
+    pub state: HandoverState,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a handover is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HandoverState {
+    /// The new program is not ready yet.
+    Running,
+    /// It failed; this process serves on.
+    Failed,
 }
 
 /// One pool in a line.

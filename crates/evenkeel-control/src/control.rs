@@ -1,7 +1,9 @@
 //! The control thread: owns the admin listener and the watch over names.
 
+mod seat;
 mod stage;
 
+pub use seat::{NextPlace, Seat};
 pub(crate) use stage::{Course, Stage, reaches};
 
 use crate::admin::{self, Desk, Gate};
@@ -15,13 +17,19 @@ use crate::steering::Steering;
 use evenkeel_core::address::BindAddress;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+
+/// How long is waited until the thread has reached a stage.
+const STAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Stages that it reaches after the first.
+const STAGES: usize = 2;
 
 const THREAD_NAME: &str = "ek-control";
 
@@ -67,11 +75,14 @@ pub enum ControlError {
 
 /// The running control plane. Dropping it ends its thread without waiting for the end.
 pub struct Control {
-    local_addr: Option<SocketAddr>,
-    /// Descriptors of its listeners, to be handed over.
-    sockets: AdminSockets,
+    /// Where the admin listener is.
+    seat: Arc<Seat>,
+    /// Descriptors of the listener for profiles, to be handed over.
+    profiles: AdminSockets,
     /// How far the work of this thread has come.
     course: watch::Sender<Stage>,
+    /// Says so when the next stage is reached.
+    reached: Mutex<mpsc::Receiver<()>>,
     sets: watch::Sender<TargetSet>,
     first_answers: Arc<FirstAnswers>,
     stop: oneshot::Sender<()>,
@@ -84,7 +95,6 @@ pub struct Control {
 pub type AdminSockets = Vec<(String, TcpListener)>;
 
 /// What sockets are for.
-const ADMIN: &str = "admin";
 const PROFILES: &str = "pprof";
 
 /// Takes the sockets that a process before this one had there, or binds.
@@ -112,13 +122,17 @@ fn listen_on(
 
 /// What goes on by itself from the opening on: for as long as the thread lives, or until another
 /// process does it.
-async fn run_loops(desk: Desk, course: Course) {
+async fn run_loops(desk: Desk, course: Course, reached: SyncSender<()>) {
     let mut until_released = JoinSet::new();
     if let Some(discoverers) = &desk.discoverers {
         // A process that takes over needs its backends before it is ready.
         until_released.spawn(Arc::clone(discoverers).run());
     }
     reaches(Stage::Open, course.clone()).await;
+    if let Some(migrations) = &desk.migrations {
+        // Traffic is divided before anybody is let in.
+        migrations.tick();
+    }
     if let Some(numbers) = &desk.numbers {
         tokio::spawn(Arc::clone(numbers).keep_windows());
         if let Some(journal) = &desk.journal {
@@ -140,20 +154,19 @@ async fn run_loops(desk: Desk, course: Course) {
     if let Some(autoscalers) = &desk.autoscalers {
         until_released.spawn(Arc::clone(autoscalers).run());
     }
+    // Nobody may wait for it.
+    let _ = reached.try_send(());
     reaches(Stage::Released, course).await;
     until_released.shutdown().await;
+    if let Some(migrations) = &desk.migrations {
+        migrations.save();
+    }
+    let _ = reached.try_send(());
 }
 
-fn sockets_of(bound: &[(&str, &Option<(Bound, ServedHosts)>)]) -> io::Result<AdminSockets> {
-    let mut all = AdminSockets::new();
-    for (name, bound) in bound {
-        if let Some((Bound::Tcp(sockets), _)) = bound {
-            for socket in sockets {
-                all.push(((*name).to_owned(), socket.try_clone()?));
-            }
-        }
-    }
-    Ok(all)
+fn sockets_of(profiles: Option<&seat::Listener>) -> io::Result<AdminSockets> {
+    let Some((Bound::Tcp(sockets), _)) = profiles else { return Ok(AdminSockets::new()) };
+    sockets.iter().map(|socket| Ok((PROFILES.to_owned(), socket.try_clone()?))).collect()
 }
 
 impl Control {
@@ -182,12 +195,12 @@ impl Control {
         mut inherited: AdminSockets,
     ) -> Result<Control, ControlError> {
         let mut listen = |name: &str, bind| listen_on(&mut inherited, name, bind);
-        let bound = bind.map(|bind| listen(ADMIN, bind)).transpose()?;
+        let bound = bind.map(|bind| listen(seat::ADMIN, bind)).transpose()?;
         let profiles = desk.pprof.as_ref().map(|bind| listen(PROFILES, bind)).transpose()?;
-        let named = [(ADMIN, &bound), (PROFILES, &profiles)];
-        let sockets = sockets_of(&named).map_err(ControlError::Thread)?;
+        let sockets = sockets_of(profiles.as_ref()).map_err(ControlError::Thread)?;
+        let (seat, moves) = Seat::at(bind, bound.as_ref()).map_err(ControlError::Thread)?;
         let (course, stage) = watch::channel(Stage::Closed);
-        let local_addr = bound.as_ref().and_then(|(bound, _)| bound.local_addr());
+        let (reach, reached) = mpsc::sync_channel(STAGES);
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ControlError::Thread)?;
         let (sets, latest_set) = watch::channel(TargetSet::default());
@@ -197,7 +210,7 @@ impl Control {
         let answers = Arc::clone(&first_answers);
         let run = move || {
             runtime.block_on(async move {
-                let loops = tokio::spawn(run_loops(desk.clone(), stage.clone()));
+                let loops = tokio::spawn(run_loops(desk.clone(), stage.clone(), reach));
                 let journal = desk.journal.clone();
                 let reading = journal.clone().map(|journal| tokio::spawn(journal.read()));
                 if let Some((bound, served)) = profiles {
@@ -205,10 +218,7 @@ impl Control {
                     tokio::spawn(admin::serve(bound, router, stage.clone()));
                 }
                 let autoscalers = desk.autoscalers.clone();
-                if let Some((bound, served)) = bound {
-                    let gate = Gate::of(&desk, served);
-                    tokio::spawn(admin::serve(bound, admin::router(desk, gate), stage));
-                }
+                tokio::spawn(seat::serve(bound, moves, desk, stage));
                 let lookup = Arc::new(SystemLookup::default());
                 tokio::spawn(watch_names(lookup, latest_set, answers));
                 // Both a sent stop and a dropped `Control` end the wait.
@@ -231,13 +241,20 @@ impl Control {
         };
         let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(run);
         let thread = thread.map_err(ControlError::Thread)?;
-        Ok(Control { local_addr, sockets, course, sets, first_answers, stop, alive, thread })
+        let (seat, profiles) = (Arc::new(seat), sockets);
+        let reached = Mutex::new(reached);
+        Ok(Control { seat, profiles, course, reached, sets, first_answers, stop, alive, thread })
     }
 
     /// Where the admin listener listens: the IPv4 address if it has both families, `None` if it is
     /// off or a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
+        self.seat.local_addr()
+    }
+
+    /// Where the admin listener is, and how it moves.
+    pub fn seat(&self) -> Arc<Seat> {
+        Arc::clone(&self.seat)
     }
 
     /// Descriptors of the listeners of this thread, to be handed over. A unix socket cannot be.
@@ -247,18 +264,28 @@ impl Control {
     pub fn sockets(&self) -> io::Result<AdminSockets> {
         let again =
             |(name, socket): &(String, TcpListener)| Ok((name.clone(), socket.try_clone()?));
-        self.sockets.iter().map(again).collect()
+        let mut all = self.seat.sockets()?;
+        all.extend(self.profiles.iter().map(again).collect::<io::Result<AdminSockets>>()?);
+        Ok(all)
     }
 
-    /// Answers and decides from now on.
+    /// Answers and decides from now on; what was under way goes on already when this returns.
     pub fn open(&self) {
-        self.course.send_replace(Stage::Open);
+        self.turn(Stage::Open);
     }
 
     /// Answers nobody new and decides nothing from now on: another process does. Connections end
-    /// with the answer that they are at.
+    /// with the answer that they are at. What another process needs is written when this returns.
     pub fn release(&self) {
-        self.course.send_replace(Stage::Released);
+        self.turn(Stage::Released);
+    }
+
+    fn turn(&self, stage: Stage) {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.course.send_replace(stage) < stage {
+            // Should the thread be busy, it follows.
+            let _ = reached.recv_timeout(STAGE_TIMEOUT);
+        }
     }
 
     /// A way to give names to watch, as `resolve` does.

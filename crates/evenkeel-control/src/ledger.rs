@@ -141,6 +141,7 @@ impl Ledger {
         let mut book = self.lock();
         book.file = None;
         book.told = self.numbers.counted();
+        self.numbers.show(book.told.totals.clone());
         book.told.to_text()
     }
 
@@ -149,7 +150,8 @@ impl Ledger {
         let mut book = self.lock();
         let now = self.numbers.counted();
         let rest = now.since(&book.told);
-        book.told = now;
+        // What was told before has arrived by now, so nobody sees more here than there.
+        self.numbers.show(std::mem::replace(&mut book.told, now).totals);
         (!rest.is_empty()).then(|| rest.to_text())
     }
 

@@ -51,7 +51,7 @@ mod vet;
 
 pub use admin::{Desk, Readiness};
 pub use autoscalers::{Autoscalers, Ground, Grows, Heritage, Standing, Ties, guard, standing};
-pub use control::{AdminSockets, Control, ControlError, Resolver};
+pub use control::{AdminSockets, Control, ControlError, NextPlace, Resolver, Seat};
 pub use dashboard::{Access, Asset, asset, page};
 pub use differences::{Counted, Differences, RouteAndPool};
 pub use discoverers::{Discoverers, Search, Settled, Settles};

@@ -35,6 +35,8 @@ pub struct Numbers {
     histories: Mutex<Histories>,
     started: Instant,
     version: &'static str,
+    /// What is shown in place of what is counted, once another process counts on.
+    shown: Mutex<Option<Totals>>,
     steering: OnceLock<Arc<Steering>>,
     autoscalers: OnceLock<Weak<Autoscalers>>,
     discoverers: OnceLock<Weak<Discoverers>>,
@@ -53,6 +55,7 @@ impl Numbers {
             histories: Mutex::default(),
             started: Instant::now(),
             version,
+            shown: Mutex::default(),
             steering: OnceLock::new(),
             autoscalers: OnceLock::new(),
             discoverers: OnceLock::new(),
@@ -175,6 +178,11 @@ impl Numbers {
         }
     }
 
+    /// Shows this from now on: the process that counts on knows it.
+    pub(crate) fn show(&self, totals: Totals) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(totals);
+    }
+
     fn reloads(&self) -> Reloads {
         self.steering.get().map_or_else(Reloads::default, |road| road.reloads())
     }
@@ -218,7 +226,9 @@ impl Numbers {
 
     /// Renders everything as it is now.
     pub(crate) fn render<T>(&self, render: impl FnOnce(&View<'_>) -> T) -> T {
-        let (totals, snapshot) = (self.shared.stats().read(), self.shared.snapshot());
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let totals = shown.unwrap_or_else(|| self.shared.stats().read());
+        let snapshot = self.shared.snapshot();
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let autoscalers = self.autoscalers.get().and_then(Weak::upgrade);
         let scaling = autoscalers.map(|it| it.figures()).unwrap_or_default();

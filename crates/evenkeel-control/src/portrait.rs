@@ -35,6 +35,8 @@ impl<'a> Portrait<'a> {
         api::Status {
             version: view.version.to_owned(),
             role: None,
+            pid: Some(std::process::id()),
+            handover: None,
             uptime_seconds: view.uptime.as_secs(),
             state,
             generation: view.generation,
@@ -42,6 +44,7 @@ impl<'a> Portrait<'a> {
             client_connections: listeners.iter().map(|it| it.client_connections).sum(),
             listeners,
             pools: view.snapshot.pools.iter().map(|pool| self.summary(pool)).collect(),
+            conflicts: Vec::new(),
         }
     }
 

@@ -20,6 +20,7 @@ mod in_force;
 mod keep;
 mod outcome;
 mod preview;
+mod restart;
 mod revision;
 mod source;
 mod tell;
@@ -33,6 +34,7 @@ pub use preview::{Preview, Touched};
 pub(crate) use source::Sources;
 pub use watch::FileWatch;
 
+use crate::control::Seat;
 use crate::metrics::Reloads;
 use crate::migrations::Division;
 use arc_swap::ArcSwap;
@@ -47,7 +49,7 @@ use keep::Keep;
 use revision::History;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Edits that an overlay holds; those that say the same thing again take the place of older ones.
@@ -100,6 +102,8 @@ pub struct Steering {
     events: EventLog,
     /// What the process began with.
     began: Plan,
+    /// Of the admin listener.
+    seat: OnceLock<Arc<Seat>>,
     keep: Keep,
     kept_finds: find::KeptFinds,
     course: Mutex<Course>,
@@ -184,6 +188,7 @@ impl Steering {
         divide::lay_over(&mut plan, &next.divisions);
         let snapshot = self.server.state().snapshot();
         let mut preview = preview::preview(&snapshot, &plan);
+        preview.notes.extend(self.needs_restart(&plan));
         preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
         preview.conflicts = configuration.conflicts;
         preview.warnings = warnings;
@@ -344,7 +349,7 @@ impl Steering {
 
     /// Puts a state in force, as a new revision if it differs.
     fn change(&self, course: &mut Course, next: State, by: &Author) -> Result<Applied, Rejected> {
-        let is_new = next.overlay != course.state.overlay;
+        let (begun, is_new) = (Instant::now(), next.overlay != course.state.overlay);
         let applied = self.change_quietly(course, next)?;
         if applied.changed || is_new {
             let lines = applied.changes.clone();
@@ -353,7 +358,7 @@ impl Steering {
             self.renumber(course);
         }
         if applied.changed {
-            self.tell_applied(&applied, by);
+            self.tell_applied(&applied, by, begun.elapsed());
         }
         Ok(applied)
     }
@@ -368,9 +373,11 @@ impl Steering {
         let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
         divide::lay_over(&mut plan, &next.divisions);
         let before = self.in_force.load_full();
+        let next_admin = self.next_admin(&plan)?;
         let served = self.server.apply(plan.clone());
         let server::Applied { changed, generation, mut notes } =
             served.map_err(|error| Rejected::Refused(error.to_string()))?;
+        notes.extend(self.move_admin(next_admin));
         notes.extend(self.needs_restart(&plan));
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
@@ -387,22 +394,6 @@ impl Steering {
         followers.iter().for_each(|follower| follower(&in_force));
         let changes = changes.iter().map(ToString::to_string).collect();
         Ok(Applied { changed, generation, changes, notes, conflicts })
-    }
-
-    /// What cannot change while the process runs, and differs from what it began with.
-    fn needs_restart(&self, plan: &Plan) -> Vec<String> {
-        let (began, wanted) = (&self.began.admin, &plan.admin);
-        let mut notes = Vec::new();
-        if began.bind != wanted.bind {
-            notes.push("admin.bind: the admin listener moves at the next restart".to_owned());
-        }
-        if began.tokens_file != wanted.tokens_file {
-            notes.push("admin.tokens_file: another file is read at the next restart".to_owned());
-        }
-        if self.began.state_dir != plan.state_dir {
-            notes.push("state_dir: another directory is used from the next restart on".to_owned());
-        }
-        notes
     }
 
     /// What is in force has another revision now, which is written down.

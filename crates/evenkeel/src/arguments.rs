@@ -59,8 +59,9 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Validate a configuration: every error as FILE:LINE:COL: key.path: message.
     Check(ReadArguments),
-    /// Print the effective configuration, defaults included.
-    Config(ReadArguments),
+    /// Print the effective configuration, defaults included; `config export` that of a running
+    /// evenkeel.
+    Config(ConfigArguments),
     /// Print a configuration file of any accepted form in the native form.
     Convert(ConvertArguments),
     /// Say which route, pool and backend a request would get, and why; by a file, or with --admin
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     Pool(PoolCommand),
     /// Have a running evenkeel read its configuration again, or say what that would do.
     Reload(ReloadArguments),
+    /// Have a running evenkeel hand over to the program as it is on disk now; exit 3 if that one
+    /// fails, and the old one serves on.
+    Upgrade(UpgradeArguments),
     /// List how the configuration of a running evenkeel came to be.
     Revisions(LookArguments),
     /// Go back to an earlier revision.
@@ -152,6 +156,9 @@ pub(crate) struct RunArguments {
     /// Do not watch the file; SIGHUP and `evenkeel reload` still read it again.
     #[arg(long)]
     pub(crate) no_watch: bool,
+    /// Where to write the process id once it is ready; removed at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
 }
 
 /// Where the demo listens.
@@ -177,6 +184,30 @@ pub(crate) struct ReadArguments {
     /// Answer as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which configuration to print.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct ConfigArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConfigCommand>,
+    #[command(flatten)]
+    pub(crate) read: ReadArguments,
+}
+
+/// Of whom.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print what a running evenkeel serves, edits through the API included, as a native file;
+    /// secrets are hidden.
+    Export {
+        #[command(flatten)]
+        admin: AdminArguments,
+        /// What to write.
+        #[arg(long, value_enum, default_value_t)]
+        to: TextForm,
+    },
 }
 
 /// Which file, from which form, to which text.

@@ -1,8 +1,10 @@
 //! A running balancer: started in order, stopped in order.
 
+mod succession;
+
 use crate::check::summary;
 use crate::greeting;
-use crate::handover::{Bequest, Bygone, Inheritance, Successor, hand_over};
+use crate::handover::{Bequest, Bygone, Inheritance};
 use crate::load;
 use crate::mocks;
 use crate::signals::{Request, Signals};
@@ -11,8 +13,8 @@ use crate::trouble::Trouble;
 use crate::wiring::{self, Field, NamedBackend, Phase, PhaseSign};
 use evenkeel_control::steering::{Author, Draft, FileWatch, Steering};
 use evenkeel_control::{
-    AdminSockets, Autoscalers, Control, ControlError, Desk, Discoverers, Ground, Heritage, Journal,
-    Ledger, Migrations, Numbers, ResolveTarget, Ties, Tokens, standing,
+    AdminSockets, Autoscalers, Control, ControlError, Desk, Discoverers, Ground, Journal, Ledger,
+    Migrations, Numbers, ResolveTarget, Ties, Tokens, standing,
 };
 use evenkeel_core::plan::{LogLevel, Plan};
 use evenkeel_core::record::EventValue;
@@ -20,7 +22,7 @@ use evenkeel_proxy::log::{EventLog, Log};
 use evenkeel_proxy::server::{Server, StartError};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a start waits for names to resolve; later ones join when they do.
@@ -48,6 +50,7 @@ pub(crate) struct Balancer {
     autoscalers: Option<Arc<Autoscalers>>,
     phase: Arc<PhaseSign>,
     ledger: Arc<Ledger>,
+    migrations: Arc<Migrations>,
     /// What the process before this one still counts.
     bygone: Option<Bygone>,
     /// What this one still counts, once another has taken over.
@@ -79,7 +82,7 @@ enum Ended {
 impl Balancer {
     /// Starts log, listeners, workers, admin listener and name resolution, in this order; ready
     /// when it returns.
-    pub(crate) fn start(draft: Draft, mut from: Inheritance) -> Result<Balancer, Trouble> {
+    pub(crate) fn start(draft: Draft, from: &mut Inheritance) -> Result<Balancer, Trouble> {
         system::raise_file_limit();
         let ties = Arc::new(Ties::inherited(std::mem::take(&mut from.scaled)));
         let left = standing(&draft.plan, &ties);
@@ -104,25 +107,27 @@ impl Balancer {
         let discoverers = Discoverers::along(&steering, log.events());
         numbers.discover_by(&discoverers);
         let journal = Journal::new(server.state(), details, numbers.differences());
+        let (desk, migrations) =
+            desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties));
         let desk = Desk {
             ledger: Some(Arc::clone(&ledger)),
             discoverers: Some(Arc::clone(&discoverers)),
             pprof: plan.pprof.clone(),
             journal: Some(Arc::new(journal)),
             tokens: tokens.clone(),
-            ..desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties))
+            ..desk
         };
         let autoscalers = desk.autoscalers.clone();
         let sockets = std::mem::take(&mut from.admin);
         let control = start_control(&plan, (desk, sockets), &log)?;
+        steering.seat_admin(control.seat());
         if !from.is_handover() {
             ledger.restore();
             control.open();
             server.open();
         }
         let (bequest, watch) = (Mutex::default(), Mutex::default());
-        let bygone = None;
-        let mut balancer = Balancer {
+        let balancer = Balancer {
             log,
             server,
             control,
@@ -130,7 +135,8 @@ impl Balancer {
             autoscalers,
             phase,
             ledger,
-            bygone,
+            migrations,
+            bygone: None,
             bequest,
             watch,
         };
@@ -140,9 +146,7 @@ impl Balancer {
         balancer.phase.turn(Phase::Ready);
         balancer.announce();
         greeting::ready(&plan, &balancer.log.events());
-        balancer.server.open();
         system::notify_ready();
-        balancer.relieve(from);
         Ok(balancer)
     }
 
@@ -151,24 +155,6 @@ impl Balancer {
         self.control.resolve(named_backends(&self.server, &self.log));
         self.control.resolve_first(FIRST_RESOLVE_TIMEOUT);
         self.server.await_first_probes(FIRST_PROBES_TIMEOUT);
-    }
-
-    /// Tells the process before this one that it may go, and takes its work over.
-    fn relieve(&mut self, from: Inheritance) {
-        if !from.is_handover() {
-            return;
-        }
-        let events = self.log.events();
-        let tell = move |why: &str| {
-            let fields = [("error", EventValue::Text(why))];
-            let message = "what the process before this one counted is not counted here";
-            wiring::tell(&events, (LogLevel::Warn, "counters_lost"), message, &fields);
-        };
-        self.bygone = from.tell_ready(&self.ledger, tell);
-        if !self.bygone.as_ref().is_some_and(Bygone::await_first) {
-            self.ledger.restore();
-        }
-        self.control.open();
     }
 
     /// The listeners by name, with the addresses they really have.
@@ -231,91 +217,25 @@ impl Balancer {
                     let event = (LogLevel::Warn, "reload_refused");
                     self.tell(event, "this process is ending already", &[]);
                 }
-                Request::Reload => {
-                    system::notify_reloading();
-                    // What became of it is in the log.
-                    let _ = self.steering.reload(&Author::named("SIGHUP"));
-                    system::notify_ready();
-                }
+                Request::Reload => self.reload(),
                 Request::Handover if self.server.state().is_draining() => {
                     let event = (LogLevel::Warn, "handover_refused");
                     self.tell(event, "this process is ending already", &[]);
                 }
                 Request::Handover => {
-                    if self.hand_over().await {
-                        return Stop::Relieved;
+                    if let Some(why) = self.hand_over(signals).await {
+                        return why;
                     }
                 }
             }
         }
     }
 
-    /// True if a new program serves now.
-    async fn hand_over(&self) -> bool {
-        self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
-        let scaled = || {
-            self.autoscalers.as_ref().map_or_else(|| Ok(Heritage::default()), |it| it.bequeath())
-        };
-        let estate = self
-            .server
-            .legacy()
-            .and_then(|legacy| Ok((legacy, self.control.sockets()?, scaled()?)));
-        let outcome = match estate {
-            Ok((legacy, admin, scaled)) => {
-                let start = move || hand_over(legacy, admin, scaled);
-                let started = tokio::task::spawn_blocking(start).await;
-                started.unwrap_or_else(|error| Err(error.to_string()))
-            }
-            Err(error) => Err(format!("no descriptors to hand over: {error}")),
-        };
-        match outcome {
-            Ok(successor) => {
-                self.retire(successor);
-                true
-            }
-            Err(why) => {
-                self.autoscalers.iter().for_each(|it| it.go_on());
-                let fields = [("error", EventValue::Text(&why))];
-                let message = "this program serves on";
-                self.tell((LogLevel::Error, "handover_failed"), message, &fields);
-                false
-            }
-        }
-    }
-
-    /// Decides and answers nothing any more: the new program does.
-    fn retire(&self, Successor { pid, bequest }: Successor) {
-        *self.lock_watch() = None;
-        self.steering.retire();
-        self.control.release();
-        self.autoscalers.iter().for_each(|it| it.leave());
-        bequest.send(self.ledger.leave());
-        *self.lock_bequest() = Some(bequest);
-        system::notify_main_pid(pid);
-        let fields = [("pid", EventValue::Number(pid.into()))];
-        self.tell((LogLevel::Info, "handed_over"), "the new program serves", &fields);
-    }
-
-    fn lock_watch(&self) -> MutexGuard<'_, Option<FileWatch>> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_bequest(&self) -> MutexGuard<'_, Option<Bequest>> {
-        self.bequest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells the new program what was counted since it was told last.
-    fn pass_counts_on(&self) {
-        if let Some(bequest) = &*self.lock_bequest() {
-            self.ledger.rest().into_iter().for_each(|rest| bequest.send(rest));
-        }
-    }
-
-    /// True if nothing is left to wait for: no exchange here, and nothing that a process before
-    /// this one still counts and the next one should know.
-    fn is_done(&self, why: Stop) -> bool {
-        let is_over = || self.bygone.as_ref().is_none_or(Bygone::is_over);
-        self.server.drain(Duration::ZERO) && (why == Stop::Asked || is_over())
+    fn reload(&self) {
+        system::notify_reloading();
+        // What became of it is in the log.
+        let _ = self.steering.reload(&Author::named("SIGHUP"));
+        system::notify_ready();
     }
 
     /// Readiness off, `grace` still accepting, then no more than `drain_timeout` for the rest.
@@ -411,7 +331,7 @@ fn desk(
     (numbers, steering): (&Arc<Numbers>, &Arc<Steering>),
     events: EventLog,
     (state_dir, ties): (Option<&Path>, Arc<Ties>),
-) -> Desk {
+) -> (Desk, Arc<Migrations>) {
     let divides = Arc::<Steering>::clone(steering);
     let file = state_dir.map(|folder| folder.join(MIGRATIONS_FILE));
     let kept = (Some(events.clone()), file);
@@ -425,14 +345,15 @@ fn desk(
         ties,
     });
     numbers.scale_by(&autoscalers);
-    Desk {
+    let desk = Desk {
         numbers: Some(Arc::clone(numbers)),
-        migrations: Some(migrations),
+        migrations: Some(Arc::clone(&migrations)),
         autoscalers: Some(autoscalers),
         steering: Some(Arc::clone(steering)),
         log: Some(events),
         ..Desk::new(Arc::<PhaseSign>::clone(phase))
-    }
+    };
+    (desk, migrations)
 }
 
 fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {

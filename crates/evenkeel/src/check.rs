@@ -1,10 +1,13 @@
 //! `check` and `config`: what a configuration says, and whether it holds.
 
-use crate::arguments::{ReadArguments, RunArguments};
+use crate::arguments::{
+    AdminArguments, ConfigArguments, ConfigCommand, ReadArguments, RunArguments, TextForm,
+};
 use crate::load::{effective, load};
 use crate::output::{self, Tone, print};
+use crate::remote;
 use crate::trouble::Trouble;
-use evenkeel_config::{Detected, Diagnostic, Dialect};
+use evenkeel_config::{Detected, Diagnostic, Dialect, Format, Overrides, Source};
 use evenkeel_core::plan::Plan;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -30,8 +33,32 @@ pub(crate) fn check(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     }
 }
 
-/// Prints the effective configuration, whether or not this version can serve it.
-pub(crate) fn config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
+/// Prints the effective configuration, whether or not this version can serve it, or that of a
+/// running evenkeel.
+pub(crate) fn config(arguments: &ConfigArguments) -> Result<ExitCode, Trouble> {
+    match &arguments.command {
+        Some(ConfigCommand::Export { admin, to }) => export(admin, *to),
+        None => read_config(&arguments.read),
+    }
+}
+
+/// What is in force, edits included, as a file that says the same.
+fn export(admin: &AdminArguments, to: TextForm) -> Result<ExitCode, Trouble> {
+    let client = remote::client(admin)?;
+    let (document, _) = remote::ask(client.config())?;
+    // JSON is YAML too.
+    let (text, format) = (Value::Object(document.0).to_string(), Format::Yaml);
+    let source = Source { name: "the configuration in force".to_owned(), text, format };
+    let read = evenkeel_config::read(Some(&source), &Overrides::default());
+    let configuration = read.map_err(Trouble::Invalid)?;
+    print(match to {
+        TextForm::Yaml => configuration.to_yaml(),
+        TextForm::Toml => configuration.to_toml(),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_config(arguments: &ReadArguments) -> Result<ExitCode, Trouble> {
     match (effective(&arguments.into()), arguments.json) {
         (Ok(configuration), true) => print_json(&configuration.to_json()),
         (Ok(configuration), false) => {

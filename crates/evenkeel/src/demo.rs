@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Trouble> {
     let draft = load::draft_of(configuration(arguments, &backends), overrides)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(draft, Inheritance::default())?;
+        let balancer = Balancer::start(draft, &mut Inheritance::default())?;
         print(things_to_try(&balancer, &backends))?;
         balancer.serve(&mut signals).await;
         Ok(())

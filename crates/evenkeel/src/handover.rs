@@ -2,10 +2,10 @@
 //! ready, and only then this one ends. Whatever goes wrong with it, this one serves on.
 //!
 //! ```text
-//!   old: spawn ─────────────── wait ── ready ──> drain, exit
-//!          │ sockets, secrets    ^  │  └─ counts ──> new
-//!          │                     │  └─ end, or a minute over ──> serve on
-//!   new:   └─> load, bind nothing, probe ─┘
+//!   old: spawn ──────────────── wait ── ready ── counts ──> drain, exit
+//!          │ sockets, secrets     ^ │              │
+//!          │                      │ └─ end, or a minute over ──> serve on
+//!   new:   └─> load, bind nothing, probe           └─> let clients in
 //! ```
 //!
 //! The new program finds what it got in one variable: numbers of descriptors, and of three pipes.
@@ -27,12 +27,15 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Names what a process got from the one before it.
 const VARIABLE: &str = "EVENKEEL_HANDOVER";
 /// A new program is given so long to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often is looked whether it is still wanted.
+const STOP_POLL: Duration = Duration::from_millis(50);
 /// What it says when it is.
 const READY: &[u8] = b"ready";
 /// The first descriptor that systemd passes.
@@ -194,7 +197,8 @@ struct Started {
     counts: io::PipeWriter,
 }
 
-/// Starts the program again, as it was started, and waits until it is ready.
+/// Starts the program again, as it was started, and waits until it is ready, or until `stop` says
+/// that nobody wants it any more.
 ///
 /// # Errors
 /// Why it is not, in words. It has ended then.
@@ -202,12 +206,13 @@ pub(crate) fn hand_over(
     legacy: Legacy,
     admin: AdminSockets,
     scaled: Heritage,
+    stop: &AtomicBool,
 ) -> Result<Successor, String> {
     let cannot = |error: io::Error| format!("cannot start the new program: {error}");
     let Started { child, ready, counts } = spawn(legacy, admin, scaled).map_err(cannot)?;
     // Made first: from `ready` on nothing may go wrong.
     let bequest = Bequest::into(counts).map_err(cannot);
-    let pid = await_ready(child, ready)?;
+    let pid = await_ready(child, ready, stop)?;
     Ok(Successor { pid, bequest: bequest? })
 }
 
@@ -236,7 +241,11 @@ fn spawn(legacy: Legacy, admin: AdminSockets, scaled: Heritage) -> io::Result<St
     Ok(Started { child: spawned?, ready, counts })
 }
 
-fn await_ready(mut child: Child, mut reader: io::PipeReader) -> Result<u32, String> {
+fn await_ready(
+    mut child: Child,
+    mut reader: io::PipeReader,
+    stop: &AtomicBool,
+) -> Result<u32, String> {
     let (said, heard) = std::sync::mpsc::sync_channel(1);
     let spawned = std::thread::Builder::new().name("ek-handover".to_owned()).spawn(move || {
         let mut word = Vec::new();
@@ -244,11 +253,16 @@ fn await_ready(mut child: Child, mut reader: io::PipeReader) -> Result<u32, Stri
         // Whoever waited may have given up.
         let _ = said.send(read.is_ok() && word == READY);
     });
-    let why = match (spawned, heard.recv_timeout(READY_TIMEOUT)) {
-        (Ok(_), Ok(true)) => return Ok(child.id()),
-        (Ok(_), Ok(false)) => "it ended before it was ready",
-        (Ok(_), Err(_)) => "it was not ready within a minute",
-        (Err(_), _) => "there is no thread to wait for it",
+    let until = Instant::now() + READY_TIMEOUT;
+    let why = loop {
+        match heard.recv_timeout(STOP_POLL) {
+            Ok(true) => return Ok(child.id()),
+            Ok(false) => break "it ended before it was ready",
+            Err(_) if spawned.is_err() => break "there is no thread to wait for it",
+            Err(_) if stop.load(Ordering::Acquire) => break "a stop was asked for",
+            Err(_) if Instant::now() >= until => break "it was not ready within a minute",
+            Err(_) => {}
+        }
     };
     // It may have ended by itself.
     let _ = child.kill();

@@ -25,6 +25,7 @@ mod lookup;
 mod migrate;
 mod mocks;
 mod output;
+mod pid_file;
 #[cfg(unix)]
 mod port_owner;
 mod reference;
@@ -43,6 +44,8 @@ mod testserver;
 mod token;
 mod top;
 mod trouble;
+#[cfg_attr(windows, path = "windows/upgrade.rs")]
+mod upgrade;
 mod wiring;
 
 use arguments::{Arguments, Command, Topic};
@@ -86,6 +89,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Backend(command) => return steer::backend(&command),
         Command::Pool(command) => steer::pool(&command)?,
         Command::Reload(arguments) => steer::reload(&arguments)?,
+        Command::Upgrade(arguments) => return upgrade::run(&arguments),
         Command::Revisions(arguments) => steer::revisions(&arguments)?,
         Command::Rollback(arguments) => steer::rollback(&arguments)?,
         Command::Token(command) => token::run(&command)?,

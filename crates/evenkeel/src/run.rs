@@ -5,18 +5,22 @@ use crate::balancer::Balancer;
 use crate::handover::Inheritance;
 use crate::load::draft;
 use crate::output::{self, Tone};
+use crate::pid_file::PidFile;
 use crate::signals::Signals;
 use crate::system::runtime;
 use crate::trouble::Trouble;
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
-    let inheritance = Inheritance::take()?;
+    let mut inheritance = Inheritance::take()?;
     let draft = draft(arguments)?;
     draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
-        let balancer = Balancer::start(draft, inheritance)?;
+        let mut balancer = Balancer::start(draft, &mut inheritance)?;
+        // Before the process before this one is told, so that there is no moment without one.
+        let _pid_file = arguments.pid_file.as_deref().map(PidFile::write).transpose()?;
+        balancer.relieve(inheritance);
         if !arguments.no_watch {
             balancer.watch_file()?;
         }

@@ -40,6 +40,9 @@ pub(crate) fn status(arguments: &LookArguments) -> Result<(), Trouble> {
     let both = async { Ok((client.status().await?, client.pools().await?)) };
     let (status, pools) = remote::ask(both)?;
     let mut text = summary(&status);
+    for conflict in &status.conflicts {
+        text.push_str(&format!("conflict: {conflict}\n"));
+    }
     text.push('\n');
     text.push_str(&listeners(&status.listeners).render());
     for pool in &pools.pools {

@@ -2,7 +2,7 @@
 
 use crate::port_owner;
 use crate::trouble::Trouble;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use sd_notify::NotifyState;
 use std::io;
 use std::path::PathBuf;
@@ -45,6 +45,13 @@ pub(crate) fn notify_reloading() {
 /// Tells systemd who we are from now on.
 pub(crate) fn notify_main_pid(pid: u32) {
     let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
+}
+
+/// Has another process of ours read its configuration again.
+pub(crate) fn ask_to_reload(process: u32) {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    // It may have ended; then there is nobody who should.
+    let _ = pid.map(|pid| kill_process(pid, Signal::HUP));
 }
 
 /// Tells systemd that we stop.

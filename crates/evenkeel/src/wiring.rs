@@ -1,6 +1,7 @@
 //! Between the server and its control plane, which do not know each other: readiness and names.
 
 use crate::system;
+use evenkeel_api::{Handover, HandoverState};
 use evenkeel_control::{Readiness, ResolveTarget};
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
@@ -38,27 +39,49 @@ pub(crate) enum Phase {
     Draining,
 }
 
-/// The phase, as the admin listener tells it.
-pub(crate) struct PhaseSign(Mutex<Phase>);
+/// The phase, and the last handover, as the admin listener tells them.
+pub(crate) struct PhaseSign {
+    phase: Mutex<Phase>,
+    handover: Mutex<Option<Handover>>,
+}
 
 impl PhaseSign {
     pub(crate) fn new() -> PhaseSign {
-        PhaseSign(Mutex::new(Phase::Starting))
+        PhaseSign { phase: Mutex::new(Phase::Starting), handover: Mutex::default() }
     }
 
     pub(crate) fn turn(&self, phase: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// Another handover has begun.
+    pub(crate) fn begin_handover(&self) {
+        let mut last = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = last.as_ref().map_or(1, |it| it.number + 1);
+        *last = Some(Handover { number, state: HandoverState::Running, error: None });
+    }
+
+    /// The last handover has failed.
+    pub(crate) fn fail_handover(&self, why: &str) {
+        let mut last = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &mut *last {
+            (last.state, last.error) = (HandoverState::Failed, Some(why.to_owned()));
+        }
     }
 }
 
 impl Readiness for PhaseSign {
     fn not_ready(&self) -> Option<String> {
-        let why = match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let why = match *self.phase.lock().unwrap_or_else(PoisonError::into_inner) {
             Phase::Starting => "starting",
             Phase::Ready => return None,
             Phase::Draining => "draining",
         };
         Some(why.to_owned())
+    }
+
+    fn handover(&self) -> Option<Handover> {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

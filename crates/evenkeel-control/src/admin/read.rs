@@ -54,7 +54,11 @@ pub(super) async fn status(State(desk): State<Desk>, Extension(actor): Extension
     let workers = desk.numbers()?.workers();
     let state = desk.state();
     let status = desk.draw(|portrait| portrait.status(state, workers))?;
-    let status = api::Status { role: Some(actor.role), ..status };
+    let handover = desk.readiness.handover();
+    let in_force = desk.steering.as_ref().map(|steering| steering.configuration());
+    let conflicts = in_force.iter().flat_map(|in_force| &in_force.conflicts);
+    let conflicts = conflicts.map(ToString::to_string).collect();
+    let status = api::Status { role: Some(actor.role), handover, conflicts, ..status };
     Ok(Json(status).into_response())
 }
 

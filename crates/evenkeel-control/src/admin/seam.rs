@@ -16,6 +16,11 @@ use std::sync::Arc;
 pub trait Readiness: Send + Sync {
     /// Why not, in a word for the operator (`starting`, `draining`); `None` when ready.
     fn not_ready(&self) -> Option<String>;
+
+    /// The last handover to a new program that was begun.
+    fn handover(&self) -> Option<evenkeel_api::Handover> {
+        None
+    }
 }
 
 /// What the answers are made from.

@@ -7,15 +7,19 @@ use crate::bind::Bound;
 use crate::control::{Course, Stage, reaches};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
 use axum::Router;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 #[cfg(unix)]
@@ -91,9 +95,19 @@ async fn accept_all(listener: Listener, seats: Arc<Semaphore>, visit: (Router, C
 
 async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, (router, course): (Router, Course)) {
     let router = TowerToHyperService::new(router);
+    let (asked, stage) = (Arc::new(AtomicBool::new(false)), course.clone());
+    let has_asked = Arc::clone(&asked);
     let answer = service_fn(move |mut request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
-        router.call(request)
+        let (answer, stage) = (router.call(request), stage.clone());
+        async move {
+            let mut answer = answer.await?;
+            if *stage.borrow() == Stage::Released {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -107,6 +121,9 @@ async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, (router, course):
         _ = connection.as_mut() => return,
         () = reaches(Stage::Released, course) => {}
     }
-    connection.as_mut().graceful_shutdown();
+    // One that has not asked yet was let in here, so it is answered here.
+    if has_asked.load(Ordering::Relaxed) {
+        connection.as_mut().graceful_shutdown();
+    }
     let _ = connection.await;
 }

@@ -20,7 +20,7 @@ const HOOK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Migrations {
     /// Tells every machine what is seen, and does what they want.
-    pub(super) fn tick(self: &Arc<Self>) {
+    pub(crate) fn tick(self: &Arc<Self>) {
         let mut changed = false;
         let mut told = Vec::new();
         let mut entries = self.lock();

@@ -43,7 +43,7 @@ impl Migrations {
     }
 
     /// Writes everything down. A disk that refuses is told once for each time.
-    pub(super) fn save(&self) {
+    pub(crate) fn save(&self) {
         self.saved_ms.store(unix_ms(), Ordering::Relaxed);
         let Some(file) = &self.file else { return };
         let now = self.numbers.now();
@@ -69,6 +69,14 @@ impl Migrations {
         if let Err(error) = state_file::write(file, &text) {
             let place = file.display().to_string();
             self.complain("state_not_kept", &place, &error.to_string());
+        }
+    }
+
+    /// Takes up what the process before this one has left when it went.
+    pub fn restore_again(&self) {
+        if self.file.is_some() {
+            self.lock().clear();
+            self.restore();
         }
     }
 

@@ -13,7 +13,7 @@ use evenkeel_config::{Configuration, Diagnostic};
 use evenkeel_core::plan::Plan;
 use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::Server;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A configuration that was read and found good, before anything serves it.
 pub struct Draft {
@@ -114,6 +114,7 @@ impl Draft {
             server,
             events,
             began,
+            seat: OnceLock::new(),
             keep: self.keep,
             kept_finds: self.kept_finds,
             course: Mutex::new(Course { state, leaving: Vec::new(), history }),

@@ -4,12 +4,13 @@ use super::{Applied, Author, Rejected, Steering, unix_nanos};
 use evenkeel_config::{Conflict, Diagnostics};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
+use std::time::Duration;
 
 /// Lines of a diff in an event.
 const MAX_TOLD_CHANGES: usize = 20;
 
 impl Steering {
-    pub(super) fn tell_applied(&self, applied: &Applied, by: &Author) {
+    pub(super) fn tell_applied(&self, applied: &Applied, by: &Author, took: Duration) {
         let count = u64::try_from(applied.changes.len()).unwrap_or(u64::MAX);
         let shown = applied.changes.iter().take(MAX_TOLD_CHANGES);
         let changes = shown.map(String::as_str).collect::<Vec<_>>().join("; ");
@@ -18,12 +19,15 @@ impl Steering {
         let listeners: Vec<String> =
             addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
         let listeners = listeners.join(" ");
+        let admin = self.admin_address();
         let mut fields = vec![
             ("by", EventValue::Text(&by.name)),
             ("generation", EventValue::Number(applied.generation)),
+            ("took_ms", EventValue::Float(took.as_secs_f64() * 1000.0)),
             ("changed", EventValue::Number(count)),
             ("changes", EventValue::Text(&changes)),
             ("listeners", EventValue::Text(&listeners)),
+            ("admin", EventValue::Text(&admin)),
         ];
         if !notes.is_empty() {
             fields.push(("note", EventValue::Text(&notes)));

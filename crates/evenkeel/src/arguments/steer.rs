@@ -107,6 +107,20 @@ pub(crate) enum PoolCommand {
     },
 }
 
+/// Which running evenkeel is to hand over.
+#[derive(Args, Debug)]
+pub(crate) struct UpgradeArguments {
+    #[command(flatten)]
+    pub(crate) look: LookArguments,
+    /// Find the process by the file that `run --pid-file` writes, not by its admin listener.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// How long to wait; the old program gives a new one a minute.
+    #[arg(long, value_name = "TIME", default_value = "75s")]
+    #[arg(value_parser = evenkeel_config::parse_duration)]
+    pub(crate) timeout: Duration,
+}
+
 /// Whether to reload, or only to say what that would do.
 #[derive(Args, Debug)]
 pub(crate) struct ReloadArguments {

@@ -5,6 +5,7 @@ use crate::trouble::Trouble;
 use evenkeel_control::{AdminSockets, Heritage, Ledger};
 use evenkeel_proxy::server::Legacy;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// What a process got from the one before it: nothing.
 #[derive(Default)]
@@ -72,6 +73,7 @@ pub(crate) fn hand_over(
     _legacy: Legacy,
     _admin: AdminSockets,
     _scaled: Heritage,
+    _stop: &AtomicBool,
 ) -> Result<Successor, String> {
     Err("sockets are not handed over on Windows; stop and start instead".to_owned())
 }

@@ -31,6 +31,9 @@ pub(crate) fn notify_reloading() {}
 /// Nor has a new process that takes over.
 pub(crate) fn notify_main_pid(_pid: u32) {}
 
+/// Nor is there one to ask.
+pub(crate) fn ask_to_reload(_process: u32) {}
+
 /// Tells whoever started us that we stop.
 pub(crate) fn notify_stopping() {
     scm::tell(scm::Stage::Stopping);

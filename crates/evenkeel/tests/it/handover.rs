@@ -4,7 +4,8 @@ use crate::program::{Program, Shell, backend_of, get, send_get};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -41,7 +42,27 @@ impl Stage {
     }
 
     fn start(&self) -> Program {
-        self.shell.start_at(&self.link, &["run", "--no-watch"])
+        self.shell.start_at(&self.link, &["run", "--no-watch", "--pid-file", "run.pid"])
+    }
+
+    /// A new program that does this and nothing else.
+    fn replace_by_script(&self, name: &str, text: &str) {
+        self.shell.write(name, &format!("#!/bin/sh\n{text}\n"));
+        let script = self.shell.folder().join(name);
+        let may_run = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&script, may_run).expect("its own file");
+        self.replace(script.to_str().expect("UTF-8"));
+    }
+
+    /// The process that the pid file names; it is written when the process has said that it serves.
+    fn pid(&self) -> i64 {
+        let file = self.shell.folder().join("run.pid");
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while !file.exists() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        let text = std::fs::read_to_string(file).expect("written");
+        text.trim().parse().expect("a number")
     }
 }
 
@@ -142,12 +163,14 @@ fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
 
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ends = Ends(&over);
         let scraping = scope.spawn(|| {
             let mut seen = 0;
             while !over.load(Ordering::Relaxed) {
                 let now = requests(admin);
                 assert!(now >= seen, "{now} after {seen}");
                 seen = now;
+                thread::park_timeout(PACE);
             }
             seen
         });
@@ -162,8 +185,257 @@ fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
         balancer.event("stopped");
         let deadline = Instant::now() + Duration::from_secs(10);
         while requests(admin) < 16 && Instant::now() < deadline {}
-        over.store(true, Ordering::Relaxed);
-        assert_eq!(scraping.join().expect("it never went back"), 16);
+        assert_eq!(requests(admin), 16);
+        drop(ends);
+        assert!(scraping.join().expect("it never went back") <= 16);
         drop(successor);
     });
+}
+
+#[test]
+fn systemd_is_told_who_the_main_process_is() {
+    let (_a, a) = backend("a");
+    let Stage { shell, link } = Stage::new(&a);
+    let path = shell.folder().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+    let shell = shell.set("NOTIFY_SOCKET", path.to_str().expect("UTF-8"));
+    let told = |word: &str| {
+        let mut message = [0; 1024];
+        loop {
+            let length = socket.recv(&mut message).expect(word);
+            let text = String::from_utf8_lossy(&message[..length]).into_owned();
+            if text.contains(word) {
+                return text;
+            }
+        }
+    };
+    let stage = Stage { shell, link };
+    let mut balancer = stage.start();
+    told("READY=1");
+    balancer.signal(Signal::USR2);
+    let main = told("MAINPID=");
+    let successor = Successor::of(&mut balancer);
+    assert!(main.contains(&format!("MAINPID={}", successor.0)), "{main}");
+    balancer.event("stopped");
+    successor.signal(Signal::TERM);
+    told("STOPPING=1");
+    drop(successor);
+    assert_eq!(balancer.end().code, 0);
+}
+
+/// What `upgrade` says, and its exit code.
+fn upgrade(shell: &Shell, words: &[&str]) -> (i32, serde_json::Value) {
+    let answer = shell.run(&[&["upgrade", "--json"], words].concat());
+    let said = if answer.stdout.is_empty() { answer.stderr.clone().into() } else { answer.json() };
+    (answer.code, said)
+}
+
+#[test]
+fn upgrade_says_what_became_of_it() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let mut balancer = stage.start();
+    let started = balancer.event("started");
+    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+    let first = i64::from(balancer.pid());
+    assert_eq!(stage.pid(), first);
+
+    let (code, said) = upgrade(&stage.shell, &["--admin", &admin]);
+    let _second = Successor::of(&mut balancer);
+    assert_eq!((code, &said["from"]), (0, &first.into()), "{said}");
+    let second = said["to"].as_i64().expect("a process");
+    assert_eq!((stage.pid(), second == first), (second, false));
+    balancer.event("stopped");
+    assert_eq!(stage.pid(), second, "the end of the old one leaves it alone");
+
+    stage.replace("/bin/false");
+    let (code, said) = upgrade(&stage.shell, &["--admin", &admin]);
+    let error = said["error"].as_str().expect("why");
+    assert!(code == 3 && error.contains("it ended before it was ready"), "{code}: {said}");
+    let (code, said) = upgrade(&stage.shell, &["--pid-file", "run.pid", "--timeout", "300ms"]);
+    assert_eq!((code, &said["upgraded"], stage.pid()), (3, &false.into(), second), "{said}");
+
+    stage.replace(env!("CARGO_BIN_EXE_evenkeel"));
+    let (code, said) = upgrade(&stage.shell, &["--pid-file", "run.pid"]);
+    assert_eq!((code, &said["from"]), (0, &second.into()), "{said}");
+    let third = said["to"].as_i64().expect("a process");
+    let _third = Successor(i32::try_from(third).expect("a process"));
+    assert_eq!(stage.pid(), third);
+    for nobody in [&["--admin", "http://127.0.0.1:1"], &["--pid-file", "nowhere"]] {
+        assert_eq!(upgrade(&stage.shell, nobody).0, 2);
+    }
+}
+
+#[test]
+fn one_handover_at_a_time_and_a_stop_ends_it() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let mut balancer = stage.start();
+    let address = balancer.address();
+    stage.replace_by_script("crashes", "kill -SEGV $$");
+    balancer.signal(Signal::USR2);
+    let failed = balancer.event("handover_failed");
+    assert!(failed["error"].as_str().is_some_and(|it| it.contains("signal: 11")), "{failed}");
+    assert_eq!(backend_of(&get(&address, "/")), "a");
+
+    // One that never says anything.
+    stage.replace_by_script("hangs", "exec sleep 100");
+    balancer.signal(Signal::USR2);
+    balancer.event("handover_begun");
+    balancer.signal(Signal::USR2);
+    let refused = balancer.event("handover_refused");
+    assert_eq!(refused["message"], "a handover goes on already");
+    assert_eq!(backend_of(&get(&address, "/")), "a");
+    balancer.signal(Signal::TERM);
+    let failed = balancer.event("handover_failed");
+    assert!(failed["error"].as_str().is_some_and(|it| it.contains("a stop")), "{failed}");
+    balancer.event("stopped");
+    assert_eq!(balancer.end().code, 0);
+    assert!(!stage.shell.folder().join("run.pid").exists(), "it goes with its process");
+}
+
+#[test]
+fn a_handover_takes_edits_along() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"{a}\"]\nstate_dir: state\n");
+    stage.shell.write("config.yaml", &text);
+    let mut balancer = stage.start();
+    let started = balancer.event("started");
+    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+    let weigh = |weight: &str| {
+        let words = ["backend", "weight", &a, weight, "--admin", &admin];
+        let answer = stage.shell.run(&words);
+        assert_eq!(answer.code, 0, "{answer:?}");
+    };
+    let weight = || {
+        let list = stage.shell.run(&["backend", "list", "--json", "--admin", &admin]).json();
+        list["backends"][0]["weight"].clone()
+    };
+    weigh("7");
+    balancer.signal(Signal::USR2);
+    let successor = Successor::of(&mut balancer);
+    balancer.event("stopped");
+    assert_eq!(weight(), 7);
+    weigh("9");
+    drop(successor);
+    assert_eq!(balancer.end().code, 0);
+    let mut again = stage.start();
+    let started = again.event("started");
+    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+    let list = stage.shell.run(&["backend", "list", "--json", "--admin", &admin]).json();
+    assert_eq!(list["backends"][0]["weight"], 9);
+}
+
+/// Between two requests of a client: it shares the machine with what it tests.
+const PACE: Duration = Duration::from_millis(5);
+
+/// Asks on connections of its own, or on one that is kept until an answer says that it ends.
+fn ask_until(over: &AtomicBool, address: &str, keeps: bool) -> u32 {
+    let mut asked = 0;
+    let mut kept: Option<TcpStream> = None;
+    while !over.load(Ordering::Relaxed) {
+        let mut stream = kept.take().unwrap_or_else(|| TcpStream::connect(address).expect("open"));
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+        let close = if keeps { "" } else { "Connection: close\r\n" };
+        let request = format!("GET /bytes/5 HTTP/1.1\r\nHost: a\r\n{close}\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+        let whole = |answer: &[u8]| {
+            let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
+            head.is_some_and(|at| answer.len() >= at + 4 + 5)
+        };
+        while !whole(&answer) {
+            let length = stream.read(&mut chunk).expect("an answer");
+            assert!(length > 0, "cut off after {:?}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&chunk[..length]);
+        }
+        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert!(text.starts_with("http/1.1 200 "), "{text}");
+        if !text.contains("connection: close") {
+            kept = Some(stream);
+        }
+        asked += 1;
+        thread::park_timeout(PACE);
+    }
+    asked
+}
+
+/// Echoes on a WebSocket until the end.
+fn talk_until(over: &AtomicBool, address: &str) -> u32 {
+    let mut stream = TcpStream::connect(address).expect("open");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+    let opening = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(opening.as_bytes()).expect("sent");
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let mut said = 0;
+    while !over.load(Ordering::Relaxed) {
+        stream.write_all(b"\x81\x84\0\0\0\0ping").expect("sent");
+        let mut echo = [0; 6];
+        stream.read_exact(&mut echo).expect("an echo");
+        assert_eq!(&echo, b"\x81\x04ping");
+        said += 1;
+        thread::park_timeout(PACE);
+    }
+    said
+}
+
+#[test]
+fn upgrades_under_load_lose_nothing() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let text = format!(
+        "listen: \"127.0.0.1:0\"\nbackends: [\"{a}\"]\n\
+         logging: {{ access: {{ enabled: false }} }}\n"
+    );
+    stage.shell.write("config.yaml", &text);
+    let mut balancer = stage.start();
+    let address = balancer.address();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (over, address) = (&over, address.as_str());
+        let ends = Ends(over);
+        let asking =
+            [true, true, false].map(|keeps| scope.spawn(move || ask_until(over, address, keeps)));
+        let talking = scope.spawn(move || talk_until(over, address));
+        let mut successors = Vec::new();
+        for program in [env!("CARGO_BIN_EXE_evenkeel"), "/bin/false"].iter().cycle().take(6) {
+            stage.replace(program);
+            let before = stage.pid();
+            let mut running = send_get(address, "/delay/100ms");
+            let is_new = *program != "/bin/false";
+            let timeout = if is_new { "15s" } else { "300ms" };
+            let code = upgrade(&stage.shell, &["--pid-file", "run.pid", "--timeout", timeout]).0;
+            let is_same = stage.pid() == before;
+            assert_eq!((code, is_same), if is_new { (0, false) } else { (3, true) });
+            if is_new {
+                successors.push(Successor(i32::try_from(stage.pid()).expect("a process")));
+            }
+            let mut answer = String::new();
+            running.read_to_string(&mut answer).expect("whole");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        drop(ends);
+        for asking in asking {
+            assert!(asking.join().expect("nothing is lost") > 0);
+        }
+        assert!(talking.join().expect("it was left alone") > 0);
+    });
+}
+
+/// Ends the clients, also where a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

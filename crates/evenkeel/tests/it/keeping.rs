@@ -76,14 +76,49 @@ fn an_edit_that_does_not_fit_any_more_is_told_and_kept() {
     shell.write("config.yaml", &FILE.replace("name: b1", "name: b3"));
     let mut balancer = shell.start(&["run", "--no-watch"]);
     let told = balancer.event("config_conflict");
-    assert_eq!(told["conflict"], "weight of web/b1 is 7: no backend \"b1\"");
-    balancer.event("started");
+    let conflict = "weight of web/b1 is 7: no backend \"b1\"";
+    assert_eq!(told["conflict"], conflict);
+    let admin = format!("http://{}", balancer.event("started")["admin"].as_str().expect("a text"));
+    let status = done(&shell, &["status", "--admin", &admin]).stdout;
+    assert!(status.contains(&format!("conflict: {conflict}\n")), "{status}");
+    assert_eq!(said(&shell, &["status", "--json", "--admin", &admin])["conflicts"][0], conflict);
+    let plan = said(&shell, &["reload", "--plan", "--json", "--admin", &admin]);
+    assert_eq!(plan["conflicts"].as_array().expect("a list").len(), 1, "{plan}");
     assert_eq!(balancer.terminate().code, 0);
 
     shell.write("config.yaml", FILE);
     let (_balancer, shell) = start(shell);
     assert_eq!(weight_of_first(&shell), 7, "it holds again");
     assert_eq!(revisions(&shell).len(), 4, "each other file is a revision");
+}
+
+#[test]
+fn what_is_in_force_is_exported_as_a_native_file() {
+    let shell = Shell::new();
+    let file = FILE.replace("[{ name: web,", "[{ name: web, # ours\n ");
+    shell.write("config.yaml", &file);
+    let (_balancer, shell) = start(shell);
+    done(&shell, &["backend", "weight", "b1", "7"]);
+    done(&shell, &["backend", "add", "b4", "127.0.0.1:4"]);
+    let in_force = get(&admin_of(&shell), "/api/v1/config");
+    let (_, in_force) = in_force.split_once("\r\n\r\n").expect("a body");
+    let in_force: Value = serde_json::from_str(in_force).expect("JSON");
+    for (form, name) in [("yaml", "exported.yaml"), ("toml", "exported.toml")] {
+        let exported = done(&shell, &["config", "export", "--to", form]).stdout;
+        shell.write(name, &exported);
+        let again = said(&shell, &["config", "-c", name, "--json"]);
+        assert_eq!(again, in_force, "{exported}");
+        done(&shell, &["check", "-c", name]);
+    }
+    assert_eq!(in_force["pools"][0]["backends"][0]["weight"], 7);
+    assert_eq!(in_force["pools"][0]["backends"][2]["name"], "b4");
+    assert_eq!(shell.run(&["config", "export", "--admin", "http://127.0.0.1:1"]).code, 1);
+}
+
+/// The address that the environment names.
+fn admin_of(shell: &Shell) -> String {
+    let url = shell.variable("EVENKEEL_ADMIN");
+    url.trim_start_matches("http://").to_owned()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The program as its users meet it: the binary is started, typed at and looked at from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod activation;
 mod bench;
 mod cli;
 mod configuration;

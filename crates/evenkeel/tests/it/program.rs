@@ -79,22 +79,29 @@ impl Shell {
     /// The same by another path to the binary.
     pub(crate) fn start_at(&self, binary: &Path, words: &[&str]) -> Program {
         let mut command = Command::new(binary);
+        command.args(words).stdin(Stdio::piped()).stderr(Stdio::piped());
+        self.launch(command)
+    }
+
+    /// Starts this command in the folder and the environment; its stdin and stderr may be its own.
+    pub(crate) fn launch(&self, mut command: Command) -> Program {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("EVENKEEL") {
                 command.env_remove(name);
             }
         }
-        command.args(words).current_dir(self.folder()).env_remove("NO_COLOR");
+        command.current_dir(self.folder()).env_remove("NO_COLOR");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        // A command that does not read its stdin closes it.
-        let _ = stdin.write_all(self.stdin.as_bytes());
-        drop(stdin);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that does not read its stdin closes it.
+            let _ = stdin.write_all(self.stdin.as_bytes());
+        }
         let (to, lines) = sync_channel(MAX_LINES);
         read_lines(child.stdout.take().expect("piped"), to.clone(), Line::Stdout);
-        read_lines(child.stderr.take().expect("piped"), to, Line::Stderr);
+        if let Some(stderr) = child.stderr.take() {
+            read_lines(stderr, to, Line::Stderr);
+        }
         Program { child, lines, deadline: Instant::now() + PATIENCE, seen: String::new() }
     }
 
@@ -159,6 +166,11 @@ impl Program {
         let listeners = started["listeners"].as_str().expect("a text");
         let first = listeners.split(' ').next().expect("one listener");
         first.split_once('=').expect("NAME=ADDRESS").1.to_owned()
+    }
+
+    /// It may take so long from now on.
+    pub(crate) fn may_take(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

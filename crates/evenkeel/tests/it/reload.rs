@@ -162,3 +162,149 @@ fn a_changed_file_is_seen_however_it_changed() {
     ask(&mut client);
     assert_eq!(balancer.terminate().code, 0);
 }
+
+#[test]
+fn the_admin_listener_moves() {
+    let (_a, a) = backend("a");
+    let free = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("bound").to_string()
+    };
+    let with = |admin: &str| format!("{}admin: {{ bind: \"{admin}\" }}\n", file(&[&a]));
+    let shell = Shell::new();
+    shell.write("config.yaml", &with("127.0.0.1:0"));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let first = balancer.event("started")["admin"].as_str().expect("a text").to_owned();
+    assert!(get(&first, "/readyz").starts_with("HTTP/1.1 200 "));
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    shell.write("config.yaml", &with(&taken.local_addr().expect("bound").to_string()));
+    balancer.signal(Signal::HUP);
+    let rejected = balancer.event("config_rejected");
+    let error = rejected["error"].as_str().expect("a text");
+    assert!(error.starts_with("admin.bind: cannot listen on 127.0.0.1:"), "{error}");
+    assert!(get(&first, "/readyz").starts_with("HTTP/1.1 200 "), "nothing has changed");
+
+    let second = free();
+    shell.write("config.yaml", &with(&second));
+    let foreseen =
+        shell.run(&["reload", "--plan", "--json", "--admin", &format!("http://{first}")]);
+    assert_eq!(foreseen.json()["notes"], serde_json::json!([]), "it needs no restart");
+    balancer.signal(Signal::HUP);
+    assert_eq!(balancer.event("config_reloaded")["admin"], second.as_str());
+    assert!(get(&second, "/readyz").starts_with("HTTP/1.1 200 "));
+    assert!(TcpStream::connect(&first).is_err(), "nobody listens there any more");
+    assert_eq!(balancer.terminate().code, 0);
+}
+
+/// Memory that is the process's own, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("of Linux");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+}
+
+/// Reloads again and again while clients go on, and what that does to memory.
+fn storm(reloads: u32, pace: Duration, backends: usize) {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    // Those of weight 0 take no traffic; they only have to be there.
+    let idle: Vec<String> = (0..backends)
+        .map(|at| format!("{{ address: \"127.1.{}.{}:9\", weight: 0 }}", at / 250, at % 250 + 1))
+        .collect();
+    let text = |round: u32| {
+        format!(
+            "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\nroutes: [{{ pool: p }}]\n\
+             pools: [{{ name: p, health: {{ type: none }}, timeouts: {{ response_head: {}s }}, \
+             backends: [\"{a}\", {}] }}]\nlogging: {{ access: {{ enabled: false }} }}\n",
+            60 + round % 7,
+            idle.join(", ")
+        )
+    };
+    shell.write("config.yaml", &text(0));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    balancer.may_take(Duration::from_secs(120));
+    let address = balancer.address();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = || {
+            // One connection from the beginning to the end.
+            let mut stream = TcpStream::connect(&address).expect("it listens");
+            let mut asked = 0_u64;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(ask(&mut stream), "a");
+                asked += 1;
+                // It shares the machine with what it tests.
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            asked
+        };
+        let clients = [scope.spawn(client), scope.spawn(client)];
+        let mut settled = 0;
+        for round in 1..=reloads {
+            let next = Instant::now() + pace;
+            shell.write("config.yaml", &text(round));
+            balancer.signal(Signal::HUP);
+            balancer.event("config_reloaded");
+            if round == reloads / 2 {
+                settled = resident(balancer.pid());
+            }
+            while let Some(left) = next.checked_duration_since(Instant::now()) {
+                std::thread::park_timeout(left);
+            }
+        }
+        let grown = resident(balancer.pid()).saturating_sub(settled);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for client in clients {
+            assert!(client.join().expect("no answer is missing") > 0);
+        }
+        assert!(grown < MAX_GROWTH, "{grown} KiB more after {reloads} reloads");
+    });
+    assert_eq!(balancer.terminate().code, 0);
+}
+
+/// What memory may grow by in the second half of a storm, in KiB: a configuration that is kept for
+/// each of its reloads would be several times that.
+const MAX_GROWTH: u64 = 8 * 1024;
+
+#[test]
+fn a_storm_of_reloads_costs_no_connection_and_no_memory() {
+    storm(60, Duration::ZERO, 300);
+}
+
+#[test]
+#[ignore = "needs a minute: ten reloads a second, for that long"]
+fn ten_reloads_a_second_for_a_minute() {
+    storm(600, Duration::from_millis(100), 100);
+}
+
+#[test]
+#[ignore = "needs a release build and a quiet machine: it measures"]
+fn ten_thousand_backends_are_applied_within_100_ms() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    let idle: Vec<String> = (0..9_999)
+        .map(|at| {
+            format!("  - {{ address: \"127.1.{}.{}:9\", weight: 0 }}", at / 250, at % 250 + 1)
+        })
+        .collect();
+    let text = |timeout: u32| {
+        format!(
+            "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\nroutes: [{{ pool: p }}]\n\
+             pools:\n- name: p\n  health: {{ type: none }}\n\
+             \x20 timeouts: {{ response_head: {timeout}s }}\n  backends:\n  - \"{a}\"\n{}\n",
+            idle.join("\n")
+        )
+    };
+    shell.write("config.yaml", &text(60));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let mut client = TcpStream::connect(balancer.address()).expect("it listens");
+    let mut took = Vec::new();
+    for timeout in 61..=65 {
+        shell.write("config.yaml", &text(timeout));
+        balancer.signal(Signal::HUP);
+        took.push(balancer.event("config_reloaded")["took_ms"].as_f64().expect("a number"));
+        assert_eq!(ask(&mut client), "a");
+    }
+    assert!(took.iter().all(|millis| *millis < 100.0), "{took:?}");
+}

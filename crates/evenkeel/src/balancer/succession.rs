@@ -1,0 +1,146 @@
+//! From one program to the next: this one as the new one, and as the old one.
+
+use super::{Balancer, Stop};
+use crate::handover::{Bequest, Bygone, Inheritance, Successor, hand_over};
+use crate::signals::{Request, Signals};
+use crate::system;
+use crate::wiring;
+use evenkeel_control::Heritage;
+use evenkeel_control::steering::FileWatch;
+use evenkeel_core::plan::LogLevel;
+use evenkeel_core::record::EventValue;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What was asked for while a new program started.
+#[derive(Default)]
+struct Meanwhile {
+    /// The new program is not waited for any more, unless it is ready.
+    stop: Arc<AtomicBool>,
+    /// The file is to be read again.
+    reload: bool,
+}
+
+impl Balancer {
+    /// Tells the process before this one that it may go, and takes its work over.
+    pub(crate) fn relieve(&mut self, from: Inheritance) {
+        if !from.is_handover() {
+            return;
+        }
+        let events = self.log.events();
+        let tell = move |why: &str| {
+            let fields = [("error", EventValue::Text(why))];
+            let message = "what the process before this one counted is not counted here";
+            wiring::tell(&events, (LogLevel::Warn, "counters_lost"), message, &fields);
+        };
+        self.bygone = from.tell_ready(&self.ledger, tell);
+        if !self.bygone.as_ref().is_some_and(Bygone::await_first) {
+            self.ledger.restore();
+        }
+        // It went on deciding until a moment ago.
+        self.migrations.restore_again();
+        self.control.open();
+        self.server.open();
+    }
+
+    /// Why serving is to end: a new program serves now, or a stop was asked for meanwhile.
+    pub(super) async fn hand_over(&self, signals: &mut Signals) -> Option<Stop> {
+        self.phase.begin_handover();
+        self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
+        let mut meanwhile = Meanwhile::default();
+        match self.start_new(signals, &mut meanwhile).await {
+            Ok(successor) => {
+                let pid = successor.pid;
+                self.retire(successor);
+                if meanwhile.reload {
+                    // It may have read the file before that.
+                    system::ask_to_reload(pid);
+                }
+                Some(Stop::Relieved)
+            }
+            Err(why) => {
+                self.autoscalers.iter().for_each(|it| it.go_on());
+                self.phase.fail_handover(&why);
+                let fields = [("error", EventValue::Text(&why))];
+                let message = "this program serves on";
+                self.tell((LogLevel::Error, "handover_failed"), message, &fields);
+                if meanwhile.reload {
+                    self.reload();
+                }
+                meanwhile.stop.load(Ordering::Acquire).then_some(Stop::Asked)
+            }
+        }
+    }
+
+    /// Starts the new program and waits for it; notes what is asked for meanwhile.
+    async fn start_new(
+        &self,
+        signals: &mut Signals,
+        meanwhile: &mut Meanwhile,
+    ) -> Result<Successor, String> {
+        let scaled = || {
+            self.autoscalers.as_ref().map_or_else(|| Ok(Heritage::default()), |it| it.bequeath())
+        };
+        let estate = self
+            .server
+            .legacy()
+            .and_then(|legacy| Ok((legacy, self.control.sockets()?, scaled()?)));
+        let (legacy, admin, scaled) =
+            estate.map_err(|error| format!("no descriptors to hand over: {error}"))?;
+        let stop = Arc::clone(&meanwhile.stop);
+        let start = move || hand_over(legacy, admin, scaled, &stop);
+        let mut starting = tokio::task::spawn_blocking(start);
+        loop {
+            tokio::select! {
+                started = &mut starting => {
+                    return started.unwrap_or_else(|error| Err(error.to_string()));
+                }
+                request = signals.next() => match request {
+                    Request::Stop => meanwhile.stop.store(true, Ordering::Release),
+                    Request::ReopenLog => self.log.reopen(),
+                    Request::Reload => meanwhile.reload = true,
+                    Request::Handover => {
+                        let event = (LogLevel::Warn, "handover_refused");
+                        self.tell(event, "a handover goes on already", &[]);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Decides and answers nothing any more: the new program does.
+    fn retire(&self, Successor { pid, bequest }: Successor) {
+        *self.lock_watch() = None;
+        self.steering.retire();
+        self.control.release();
+        self.autoscalers.iter().for_each(|it| it.leave());
+        bequest.send(self.ledger.leave());
+        *self.lock_bequest() = Some(bequest);
+        system::notify_main_pid(pid);
+        let fields = [("pid", EventValue::Number(pid.into()))];
+        self.tell((LogLevel::Info, "handed_over"), "the new program serves", &fields);
+    }
+
+    /// Tells the new program what was counted since it was told last.
+    pub(super) fn pass_counts_on(&self) {
+        if let Some(bequest) = &*self.lock_bequest() {
+            self.ledger.rest().into_iter().for_each(|rest| bequest.send(rest));
+        }
+    }
+
+    /// True if nothing is left to wait for: no exchange here, and nothing that a process before
+    /// this one still counts and the next one should know.
+    pub(super) fn is_done(&self, why: Stop) -> bool {
+        let is_over = || self.bygone.as_ref().is_none_or(Bygone::is_over);
+        self.server.drain(Duration::ZERO) && (why == Stop::Asked || is_over())
+    }
+
+    pub(super) fn lock_watch(&self) -> MutexGuard<'_, Option<FileWatch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_bequest(&self) -> MutexGuard<'_, Option<Bequest>> {
+        self.bequest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

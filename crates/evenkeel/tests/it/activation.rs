@@ -1,0 +1,70 @@
+//! Sockets that systemd has opened: a shell plays systemd, as sd_listen_fds(3) describes it.
+
+use crate::program::{Program, Shell, backend_of, get};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+/// Descriptors 3 and 4 are the sockets; `$$` is the process that the shell becomes.
+const LAUNCHER: &str = "exec 3<&0 4<&2 0</dev/null 2>/dev/null; \
+    export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=\"$1\"; exec \"$0\" run --no-watch";
+
+fn socket() -> (TcpListener, String) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("bound").to_string();
+    (socket, address)
+}
+
+fn launch(shell: &Shell, names: &str, sockets: [&TcpListener; 2]) -> Program {
+    let [web, other] = sockets.map(|socket| {
+        let own = socket.try_clone().expect("a descriptor");
+        Stdio::from(OwnedFd::from(own))
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", LAUNCHER, env!("CARGO_BIN_EXE_evenkeel"), names]);
+    command.stdin(web).stderr(other);
+    shell.launch(command)
+}
+
+#[test]
+fn listeners_take_the_sockets_of_systemd() {
+    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", "a"];
+    let mut server = Shell::new().start(&words);
+    let line = server.line_with("listens on");
+    let a = line.split("http://").nth(1).expect("an address").trim_end_matches('/').to_owned();
+    for names in ["web:other", "", "unknown:unknown"] {
+        let ((one, web), (two, other)) = (socket(), socket());
+        let shell = Shell::new();
+        let text = format!(
+            "listeners:\n- {{ name: other, bind: \"{other}\" }}\n\
+             - {{ name: web, bind: \"{web}\" }}\nroutes: [{{ pool: p }}]\n\
+             pools: [{{ name: p, backends: [\"{a}\"] }}]\nadmin: {{ bind: \"127.0.0.1:0\" }}\n"
+        );
+        shell.write("config.yaml", &text);
+        let mut balancer = launch(&shell, names, [&one, &two]);
+        let started = balancer.event("started");
+        assert_eq!(started["listeners"], format!("other={other} web={web}"), "{names:?}");
+        // They are the very sockets: one that was not taken over would have been refused the port.
+        drop((one, two));
+        for address in [&web, &other] {
+            assert_eq!(backend_of(&get(address, "/")), "a", "{names:?}");
+        }
+        assert_eq!(balancer.terminate().code, 0);
+    }
+}
+
+#[test]
+fn sockets_that_were_meant_for_another_process_are_left_alone() {
+    let ((one, web), (two, _)) = (socket(), socket());
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
+    shell.write("config.yaml", &format!("listen: \"{web}\"\nbackends: [\"127.0.0.1:1\"]\n"));
+    let mut command = Command::new("sh");
+    let launcher = LAUNCHER.replace("LISTEN_PID=$$", "LISTEN_PID=1");
+    command.args(["-c", &launcher, env!("CARGO_BIN_EXE_evenkeel"), "web:other"]);
+    let fd = |socket: &TcpListener| {
+        Stdio::from(OwnedFd::from(socket.try_clone().expect("a descriptor")))
+    };
+    command.stdin(fd(&one)).stderr(fd(&two));
+    // The port is taken: by a socket that is not ours.
+    assert_eq!(shell.launch(command).end().code, 2);
+}
