@@ -159,7 +159,7 @@ fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told()
     let file = sleepy("", "{ interval: 200ms }", "22000-22499")
         .replace("timeout: 60s", "timeout: 2s")
         .replace(env!("CARGO_BIN_EXE_evenkeel"), "/no/such/program");
-    let world = World::new(&file);
+    let mut world = World::new(&file);
     let answer = get(&world.address, "/");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("queue_timeout") && answer.contains("Retry-After"), "{answer}");
@@ -168,6 +168,7 @@ fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told()
     });
     let decisions = status["autoscalers"][0]["decisions"].as_array().expect("a list").len();
     assert_eq!(decisions, 1, "it is wanted once, however often it fails: {status:#}");
+    assert_eq!(pauses(&mut world, 3), [1.0, 2.0, 4.0]);
 }
 
 /// A pool with one backend at all times.
@@ -250,4 +251,25 @@ fn what_a_crash_has_left_is_taken_over_or_ended() {
     let admin = "admin: { bind: \"127.0.0.1:0\" }";
     let _world = World::again(shell, &format!("{listener}\n{other}\n{admin}\nstate_dir: state\n"));
     wait_for_end(&address);
+}
+
+/// So many pauses after failures, in seconds.
+fn pauses(world: &mut World, count: usize) -> Vec<f64> {
+    let pause = |event: Value| event["pause_seconds"].as_f64().expect("a number");
+    (0..count).map(|_| pause(world.balancer.event("autoscale_failed"))).collect()
+}
+
+#[test]
+fn a_backend_that_is_healthy_and_ends_over_and_over_is_tried_ever_more_rarely() {
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    let served = format!(
+        "command: [\"{program}\", testserver, --listen, \"127.0.0.1:{{port}}\", --name, \
+         \"{{name}}\"]"
+    );
+    let script = format!("{program} testserver --listen 127.0.0.1:{{port}} & sleep 1; kill $!");
+    let ends = format!("command: [sh, \"-c\", \"{script}\"]");
+    let file = steady("24000-24249", "").replace(&served, &ends);
+    assert!(file.contains("sleep 1"), "{file}");
+    let mut world = World::new(&file);
+    assert_eq!(pauses(&mut world, 3), [1.0, 2.0, 4.0]);
 }

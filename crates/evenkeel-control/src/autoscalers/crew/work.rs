@@ -26,7 +26,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 enum Stage {
     Starting { since: Instant, good: u32 },
-    Serving,
+    Serving { since: Instant },
     Leaving { until: Instant },
 }
 
@@ -139,7 +139,7 @@ impl Work {
         let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
         // Those that took traffic are in the pool already.
         let stage = if backends.any(|backend| *backend.name == *name) {
-            Stage::Serving
+            Stage::Serving { since: Instant::now() }
         } else {
             Stage::Starting { since: Instant::now(), good: 0 }
         };
@@ -148,6 +148,7 @@ impl Work {
 
     async fn look(&mut self, orders: &Orders) {
         self.bury().await;
+        self.forgive();
         if Instant::now() >= self.recount_at {
             self.recount(&orders.plan).await;
         }
@@ -185,6 +186,18 @@ impl Work {
         }
     }
 
+    /// One that has served for long enough shows that they can: one that is healthy and ends, over
+    /// and over, does not.
+    fn forgive(&mut self) {
+        let lasts = |stage: &Stage| match stage {
+            Stage::Serving { since } => since.elapsed() >= MAX_PAUSE,
+            Stage::Starting { .. } | Stage::Leaving { .. } => false,
+        };
+        if self.members.iter().any(|member| lasts(&member.stage)) {
+            self.failures = 0;
+        }
+    }
+
     /// Those that somebody else has removed are not needed.
     fn follow(&mut self, plan: &AutoscalePlan) {
         let snapshot = self.ground.numbers.snapshot();
@@ -193,7 +206,7 @@ impl Work {
         let until = Instant::now() + plan.down.drain_timeout;
         for member in &mut self.members {
             let is_there = pool.backends.iter().any(|backend| *backend.name == *member.name);
-            if matches!(member.stage, Stage::Serving) && !is_there {
+            if matches!(member.stage, Stage::Serving { .. }) && !is_there {
                 member.stage = Stage::Leaving { until };
             }
         }
@@ -213,8 +226,7 @@ impl Work {
                 let name = member.name.clone();
                 match self.ground.grows.add(&self.pool, &name, &address) {
                     Ok(()) => {
-                        self.members[at].stage = Stage::Serving;
-                        self.failures = 0;
+                        self.members[at].stage = Stage::Serving { since: Instant::now() };
                         self.trouble(None);
                         self.keep();
                     }
@@ -385,7 +397,7 @@ impl Work {
             let found = self.members.iter().filter(|member| wanted(&member.stage)).count();
             u32::try_from(found).unwrap_or(u32::MAX)
         };
-        let serving = count(|stage| matches!(stage, Stage::Serving));
+        let serving = count(|stage| matches!(stage, Stage::Serving { .. }));
         let starting = count(|stage| matches!(stage, Stage::Starting { .. }));
         // Whoever is told a count has so many, whether the pool knows them or not.
         let size = match self.said {
@@ -397,7 +409,7 @@ impl Work {
         };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.size = Some(size);
-        let serving = self.members.iter().filter(|it| matches!(it.stage, Stage::Serving));
+        let serving = self.members.iter().filter(|it| matches!(it.stage, Stage::Serving { .. }));
         told.serving = serving.map(|it| (it.name.clone(), it.started.address())).collect();
         told.names = self.members.iter().map(|member| member.name.clone()).collect();
     }
@@ -410,7 +422,7 @@ impl Work {
                 pid: process.pid,
                 port: process.port,
                 began: process.began,
-                serving: matches!(member.stage, Stage::Serving),
+                serving: matches!(member.stage, Stage::Serving { .. }),
             }),
             Started::Container(_) => None,
         };
