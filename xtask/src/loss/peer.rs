@@ -76,7 +76,7 @@ fn configuration(peer: Peer, places: &Places, number: u32) -> String {
             )
         }
         Peer::Haproxy => format!(
-            "global\n  maxconn 20000\n  stats socket {folder}/haproxy.sock expose-fd listeners\n\
+            "global\n  maxconn 4000\n  stats socket {folder}/haproxy.sock expose-fd listeners\n\
              defaults\n  mode http\n  timeout connect 3s\n  timeout client 90s\n\
              \x20 timeout server {timeout}s\n  timeout tunnel 1h\n\
              \x20 retries 3\n  option redispatch\n\
@@ -143,7 +143,7 @@ impl Running {
                 command
             }
             Peer::Nginx => {
-                let mut command = Command::new("nginx");
+                let mut command = Command::new("/usr/sbin/nginx");
                 command.arg("-p").arg(&folder).args(["-c", peer.file(), "-g", "daemon off;"]);
                 command
             }
