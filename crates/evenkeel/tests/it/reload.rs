@@ -278,9 +278,12 @@ fn ten_reloads_a_second_for_a_minute() {
     storm(600, Duration::from_millis(100), 100);
 }
 
+/// Bound on how long 10,000 backends take to apply. A program that is not optimised is given longer.
+const MAX_APPLY_MILLIS: f64 = if cfg!(debug_assertions) { 2_000.0 } else { 100.0 };
+
 #[test]
-#[ignore = "needs a release build and a quiet machine: it measures"]
-fn ten_thousand_backends_are_applied_within_100_ms() {
+#[ignore = "needs a quiet machine: it measures"]
+fn ten_thousand_backends_are_applied_in_no_time() {
     let (_a, a) = backend("a");
     let shell = shell();
     let idle: Vec<String> = (0..9_999)
@@ -306,5 +309,5 @@ fn ten_thousand_backends_are_applied_within_100_ms() {
         took.push(balancer.event("config_reloaded")["took_ms"].as_f64().expect("a number"));
         assert_eq!(ask(&mut client), "a");
     }
-    assert!(took.iter().all(|millis| *millis < 100.0), "{took:?}");
+    assert!(took.iter().all(|millis| *millis < MAX_APPLY_MILLIS), "{took:?}");
 }
