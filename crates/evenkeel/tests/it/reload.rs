@@ -278,7 +278,7 @@ fn ten_reloads_a_second_for_a_minute() {
     storm(600, Duration::from_millis(100), 100);
 }
 
-/// Bound on how long 10,000 backends take to apply. A program that is not optimised is given longer.
+/// Bound on applying 10,000 backends. A program that is not optimised is given longer.
 const MAX_APPLY_MILLIS: f64 = if cfg!(debug_assertions) { 2_000.0 } else { 100.0 };
 
 #[test]
