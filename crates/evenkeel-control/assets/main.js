@@ -187,7 +187,11 @@ function happened(text) {
 async function watch() {
   for (;;) {
     try {
-      await events(happened, () => { streaming = true; showLink(); });
+      await events(happened, () => {
+        streaming = true;
+        showLink();
+        plan();
+      });
     } catch (error) {
       if (isMissing(error)) state.absent.add('events');
     }
