@@ -20,6 +20,8 @@ pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) const MAX_TOKENS_BYTES: u64 = 1024 * 1024;
 /// Bytes of a token.
 pub(crate) const MAX_TOKEN_BYTES: usize = 1024;
+/// Tokens of whom it is known from where they were let in.
+pub(crate) const MAX_PROVEN_TOKENS: usize = 256;
 /// Unknown tokens that an address may send one after the other.
 pub(crate) const MAX_FAILURES: u32 = 10;
 /// Addresses whose unknown tokens are counted.

@@ -2,14 +2,16 @@
 //! looked at once and forgotten.
 
 use crate::admin::Actor;
-use crate::limits::{MAX_FAILING_ADDRESSES, MAX_FAILURES, MAX_TOKEN_BYTES, MAX_TOKENS_BYTES};
+use crate::limits::{
+    MAX_FAILING_ADDRESSES, MAX_FAILURES, MAX_PROVEN_TOKENS, MAX_TOKEN_BYTES, MAX_TOKENS_BYTES,
+};
 use arc_swap::ArcSwap;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::fill;
 use evenkeel_api::Role;
 use evenkeel_config::{Diagnostics, TokenEntry, TokenRole};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,6 +21,10 @@ use std::time::{Duration, Instant};
 
 /// An address may try one more unknown token after so long.
 const FORGIVE_AFTER: Duration = Duration::from_secs(1);
+/// What looking at an unknown token costs its address, of `LOOK_AHEAD`.
+const LOOK_COST: Duration = Duration::from_millis(10);
+/// Beyond so much nothing more of an address is looked at: a hundred at once, or a hundred a second.
+const LOOK_AHEAD: Duration = Duration::from_secs(1);
 
 /// Why the tokens of a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +70,10 @@ pub struct Tokens {
     file: PathBuf,
     known: ArcSwap<Vec<Token>>,
     failures: Failures,
+    proven: Proven,
 }
 
+#[derive(Clone)]
 struct Token {
     actor: Actor,
     digest: [u8; 32],
@@ -79,7 +87,7 @@ pub(crate) enum Presented {
     Known(Actor),
     /// Somebody else's.
     Unknown,
-    /// It was not looked at; come again in so many seconds.
+    /// Somebody else's, or not looked at: come again in so many seconds.
     TooOften(u32),
 }
 
@@ -90,7 +98,8 @@ impl Tokens {
     /// If it cannot be read, or says what cannot be.
     pub fn load(file: &Path) -> Result<Tokens, TokensError> {
         let known = ArcSwap::from_pointee(read(file)?);
-        Ok(Tokens { file: file.to_owned(), known, failures: Failures::default() })
+        let (failures, proven) = (Failures::default(), Proven::default());
+        Ok(Tokens { file: file.to_owned(), known, failures, proven })
     }
 
     /// Reads the file again; on error what was known stays.
@@ -103,26 +112,38 @@ impl Tokens {
     }
 
     /// Whose token the value of an `Authorization` field is.
+    ///
+    /// One of ours is let in however many others its address has sent, so that nobody locks out
+    /// those behind the same address. Only where they come by the hundred is one held back unseen,
+    /// unless it has been let in from there before.
     pub(crate) fn find(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Presented {
         let Some(token) = authorization.and_then(token_of) else { return Presented::None };
-        if let Some(wait) = self.failures.wait(peer, Instant::now()) {
+        let (place, now) = (key(peer), Instant::now());
+        let presented = digest(&SHA256, token);
+        if let Some(wait) = self.failures.held(place, now)
+            && !self.proven.contain(place, presented.as_ref())
+        {
             return Presented::TooOften(wait);
         }
-        let presented = digest(&SHA256, token);
+        if let Some(token) = self.known_by(presented.as_ref()) {
+            self.proven.remember(place, token.digest);
+            return Presented::Known(token.actor);
+        }
+        match self.failures.count(place, now) {
+            Some(wait) => Presented::TooOften(wait),
+            None => Presented::Unknown,
+        }
+    }
+
+    /// All of them are compared, each in constant time.
+    fn known_by(&self, presented: &[u8]) -> Option<Token> {
         let mut found = None;
-        // All of them are compared, each in constant time.
         for token in self.known.load().iter() {
-            if verify_slices_are_equal(presented.as_ref(), &token.digest).is_ok() {
-                found = Some(token.actor.clone());
+            if verify_slices_are_equal(presented, &token.digest).is_ok() {
+                found = Some(token.clone());
             }
         }
-        match found {
-            Some(actor) => Presented::Known(actor),
-            None => {
-                self.failures.count(peer, Instant::now());
-                Presented::Unknown
-            }
-        }
+        found
     }
 }
 
@@ -162,35 +183,71 @@ fn token_of(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && fits).then_some(token)
 }
 
-/// Unknown tokens by the address that sent them: after `MAX_FAILURES` in a row an address waits.
+/// Unknown tokens by the address that sent them: after `MAX_FAILURES` in a row an address is told to
+/// wait.
 #[derive(Default)]
 struct Failures(Mutex<HashMap<Ipv6Addr, Failing>>);
 
-/// A bucket that leaks one failure every `FORGIVE_AFTER`.
+/// Two buckets that leak: what was answered with "unknown", and what was looked at.
 struct Failing {
     empty_at: Instant,
+    looked_until: Instant,
 }
 
 impl Failures {
-    /// How many seconds this address has to wait, if it does.
-    fn wait(&self, peer: Option<IpAddr>, now: Instant) -> Option<u32> {
+    /// How many seconds nothing of this address is looked at.
+    fn held(&self, place: Ipv6Addr, now: Instant) -> Option<u32> {
         let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let level = failing.get(&key(peer))?.empty_at.checked_duration_since(now)?;
-        let over = level.checked_sub(FORGIVE_AFTER * (MAX_FAILURES - 1))?;
-        (!over.is_zero()).then(|| u32::try_from(over.as_secs()).unwrap_or(u32::MAX).max(1))
+        let ahead = failing.get(&place)?.looked_until.checked_duration_since(now)?;
+        seconds(ahead.checked_sub(LOOK_AHEAD)?)
     }
 
-    fn count(&self, peer: Option<IpAddr>, now: Instant) {
+    /// Counts one more; how many seconds its sender has to wait, if there were too many.
+    fn count(&self, place: Ipv6Addr, now: Instant) -> Option<u32> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(peer);
-        if failing.len() >= MAX_FAILING_ADDRESSES && !failing.contains_key(&key) {
+        if failing.len() >= MAX_FAILING_ADDRESSES && !failing.contains_key(&place) {
             failing.retain(|_, it| it.empty_at > now);
             if failing.len() >= MAX_FAILING_ADDRESSES {
                 failing.clear();
             }
         }
-        let entry = failing.entry(key).or_insert(Failing { empty_at: now });
-        entry.empty_at = entry.empty_at.max(now) + FORGIVE_AFTER;
+        let entry = failing.entry(place).or_insert(Failing { empty_at: now, looked_until: now });
+        entry.looked_until = entry.looked_until.max(now) + LOOK_COST;
+        let before = entry.empty_at.saturating_duration_since(now);
+        let wait = before.checked_sub(FORGIVE_AFTER * (MAX_FAILURES - 1)).and_then(seconds);
+        if wait.is_none() {
+            entry.empty_at = entry.empty_at.max(now) + FORGIVE_AFTER;
+        }
+        wait
+    }
+}
+
+/// Rounded down, but never 0; `None` = there is nothing to wait for.
+fn seconds(wait: Duration) -> Option<u32> {
+    (!wait.is_zero()).then(|| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1))
+}
+
+/// Tokens that were let in, and from where: the newest last.
+#[derive(Default)]
+struct Proven(Mutex<VecDeque<(Ipv6Addr, [u8; 32])>>);
+
+impl Proven {
+    fn contain(&self, place: Ipv6Addr, presented: &[u8]) -> bool {
+        let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_place = proven.iter().filter(|(from, _)| *from == place);
+        // All of them are compared, each in constant time.
+        of_place.filter(|(_, it)| verify_slices_are_equal(presented, it).is_ok()).count() > 0
+    }
+
+    fn remember(&self, place: Ipv6Addr, digest: [u8; 32]) {
+        let mut proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.contains(&(place, digest)) {
+            return;
+        }
+        if proven.len() >= MAX_PROVEN_TOKENS {
+            proven.pop_front();
+        }
+        proven.push_back((place, digest));
     }
 }
 
@@ -251,29 +308,67 @@ mod tests {
     }
 
     #[test]
-    fn guessing_is_slowed_down_for_the_guesser_alone() {
+    fn unknown_tokens_are_told_to_wait_and_ours_are_let_in_all_the_same() {
         let folder = tempfile::tempdir().expect("folder");
         let tokens = tokens(&folder);
         for _ in 0..MAX_FAILURES {
             assert!(matches!(tokens.find(Some(b"Bearer x"), PEER), Presented::Unknown));
         }
+        assert!(matches!(tokens.find(Some(b"Bearer x"), PEER), Presented::TooOften(1..)));
+        assert!(matches!(tokens.find(Some(b"Bearer root"), PEER), Presented::Known(_)));
+        assert!(matches!(tokens.find(Some(b"Bearer x"), None), Presented::Unknown));
+    }
+
+    #[test]
+    fn an_address_is_forgiven_a_token_a_second() {
+        let failures = Failures::default();
+        let (place, now) = (key(PEER), Instant::now());
+        for _ in 0..MAX_FAILURES {
+            assert_eq!(failures.count(place, now), None);
+        }
+        assert_eq!(failures.count(place, now), Some(1));
+        assert_eq!(failures.count(place, now + FORGIVE_AFTER), None);
+        assert_eq!(failures.count(place, now + FORGIVE_AFTER), Some(1));
+    }
+
+    #[test]
+    fn of_a_flood_only_those_are_let_in_who_were_before() {
+        let folder = tempfile::tempdir().expect("folder");
+        let tokens = tokens(&folder);
+        assert!(shown(&tokens, "Bearer see").is_some());
+        let (place, far) = (key(PEER), Instant::now() + Duration::from_secs(3600));
+        // As far in the future as the test may last, so that nothing is forgiven meanwhile.
+        tokens.failures.count(place, far);
         assert!(matches!(tokens.find(Some(b"Bearer root"), PEER), Presented::TooOften(1..)));
+        assert!(shown(&tokens, "Bearer see").is_some());
         assert!(matches!(tokens.find(Some(b"Bearer root"), None), Presented::Known(_)));
-        let now = Instant::now();
-        let later = now + FORGIVE_AFTER * (MAX_FAILURES + 1);
-        assert!(tokens.failures.wait(PEER, now).is_some());
-        assert_eq!(tokens.failures.wait(PEER, later), None);
+    }
+
+    #[test]
+    fn guesses_are_looked_at_a_hundred_at_once_and_a_hundred_a_second() {
+        let failures = Failures::default();
+        let (place, now) = (key(PEER), Instant::now());
+        for _ in 0..=100 {
+            assert_eq!(failures.held(place, now), None);
+            failures.count(place, now);
+        }
+        assert_eq!(failures.held(place, now), Some(1));
+        assert_eq!(failures.held(place, now + LOOK_COST), None);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let failures = Failures::default();
+        let (failures, proven) = (Failures::default(), Proven::default());
         let now = Instant::now();
         for number in 0..u32::try_from(2 * MAX_FAILING_ADDRESSES).expect("small") {
-            failures.count(Some(IpAddr::V4(number.into())), now);
+            let place = key(Some(IpAddr::V4(number.into())));
+            failures.count(place, now);
+            proven.remember(place, [0; 32]);
+            proven.remember(place, [0; 32]);
         }
         let held = failures.0.lock().expect("lock").len();
         assert!(held <= MAX_FAILING_ADDRESSES, "{held}");
+        assert_eq!(proven.0.lock().expect("lock").len(), MAX_PROVEN_TOKENS);
     }
 
     #[test]
