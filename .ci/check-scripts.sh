@@ -101,7 +101,12 @@ workflow() {
   node "$work/npm/check-workflow.mjs" .github/workflows/ci-cd.yml
 }
 
-for step in make_targets backends archives manifests chart site workflow; do
+powershell() {
+  "$work/venv/bin/pip" install -q tree-sitter==0.26.1 tree-sitter-powershell==0.26.4
+  "$work/venv/bin/python" .ci/check-powershell.py
+}
+
+for step in make_targets backends archives manifests chart site workflow powershell; do
   "$step"
   say "$step: holds"
 done

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes k8s/deployment.yaml from deployments/kubernetes/, or checks the manifests.
+"""Makes the files of k8s/ from deployments/kubernetes/, or checks the manifests.
 
-    scripts/kubernetes.py write      writes k8s/deployment.yaml
-    scripts/kubernetes.py check      k8s/deployment.yaml is up to date; every object fits the schema of
-                                     Kubernetes; names, labels and probes agree; the configuration in
-                                     each ConfigMap passes `evenkeel check`
+    scripts/kubernetes.py write      writes the files of k8s/
+    scripts/kubernetes.py check      those are up to date; every object fits the schema of Kubernetes;
+                                     names, labels, probes and rights agree; the configuration in each
+                                     ConfigMap passes `evenkeel check`
     scripts/kubernetes.py chart HELM KUBECTL
                                      the same of what the chart of deployments/helm renders, with its
                                      own values and others; the kustomization gives the manifests
@@ -21,7 +21,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deployments" / "kubernetes"
 SINGLE = ROOT / "k8s" / "deployment.yaml"
-# The account's Role and Lease are left out of the single file.
+SCALING = ROOT / "deployments" / "kubernetes-rights" / "scaling.yaml"
+RIGHTS = ROOT / "k8s" / "rights.yaml"
+# Of the account, only itself stands in the single file; its rights have a file of their own.
 PARTS = ["rbac.yaml", "configmap.yaml", "deployment.yaml", "service.yaml", "hpa.yaml", "pdb.yaml"]
 OTHER_NAMES = [("gobalancer", "go-loadbalancer"), ("GOBALANCER", "GO_LOADBALANCER")]
 CHART = ROOT / "deployments" / "helm" / "evenkeel"
@@ -52,14 +54,38 @@ HEADER = """\
 """
 
 
+RIGHTS_HEADER = """\
+# What discovery and the scaling of deployments may ask the API server; made by scripts/kubernetes.py:
+#   kubectl apply -f k8s/rights.yaml
+# The account's token has to be in the pod, too:
+#   kubectl patch deployment go-loadbalancer -p \\
+#     '{"spec":{"template":{"spec":{"automountServiceAccountToken":true}}}}'
+"""
+# What the account may do: (group, resource) and verbs; all but discovery only by name.
+DISCOVERY = {
+    ("discovery.k8s.io", "endpointslices"): {"get", "list", "watch"},
+    ("coordination.k8s.io", "leases"): {"get", "update"},
+}
+SCALE = {("apps", "deployments/scale"): {"get", "patch"}}
+
+
+def renamed(text):
+    for old, new in OTHER_NAMES:
+        text = text.replace(old, new)
+    return text
+
+
+def rights():
+    roles = (FOLDER / PARTS[0]).read_text().split("---\n", 1)[1]
+    return RIGHTS_HEADER + renamed(roles + "---\n" + SCALING.read_text())
+
+
 def single():
     texts = [(FOLDER / part).read_text() for part in PARTS]
     texts[0] = texts[0].split("---\n")[0]
     text = "---\n".join(texts)
     text = "".join(line for line in text.splitlines(True) if not line.startswith("# tidy:"))
-    for old, new in OTHER_NAMES:
-        text = text.replace(old, new)
-    return HEADER + text
+    return HEADER + renamed(text)
 
 
 def objects(text):
@@ -115,6 +141,22 @@ def check_together(all_objects, name):
     return container
 
 
+def check_rights(all_objects, account, wanted):
+    """The account may do just what is wanted."""
+    roles = {found["metadata"]["name"]: found["rules"] for found in all_objects if found["kind"] == "Role"}
+    allowed = {}
+    for binding in all_objects:
+        if binding["kind"] != "RoleBinding":
+            continue
+        assert [subject["name"] for subject in binding["subjects"]] == [account], binding
+        for rule in roles.pop(binding["roleRef"]["name"]):
+            (group,), (resource,) = rule["apiGroups"], rule["resources"]
+            assert resource == "endpointslices" or rule.get("resourceNames"), rule
+            allowed[group, resource] = set(rule["verbs"])
+    assert not roles, f"bound to nobody: {roles}"
+    assert allowed == wanted, allowed
+
+
 def check_configuration(all_objects, container):
     """Lays the volumes out as in the pod, and lets the program read its configuration."""
     program = os.environ.get("EVENKEEL_BIN") or str(ROOT / "target" / "release" / "evenkeel")
@@ -135,9 +177,17 @@ def check_configuration(all_objects, container):
 def check():
     stored = SINGLE.read_text()
     assert stored == single(), "k8s/deployment.yaml is out of date: scripts/kubernetes.py write"
+    apart = RIGHTS.read_text()
+    assert apart == rights(), "k8s/rights.yaml is out of date: scripts/kubernetes.py write"
+    for found in objects(apart):
+        print(check_schema(found, "k8s/rights.yaml"))
+    check_rights(objects(apart), "go-loadbalancer", DISCOVERY | SCALE)
     folder = "---\n".join((FOLDER / part).read_text() for part in PARTS)
-    listed = objects((FOLDER / "kustomization.yaml").read_text())[0]["resources"]
+    listed = objects((FOLDER / "Kustomization").read_text())[0]["resources"]
     assert sorted(listed) == sorted(PARTS), listed
+    # What `kubectl apply -f` of the folder takes.
+    taken = [found.name for found in FOLDER.iterdir() if found.suffix in (".yaml", ".yml", ".json")]
+    assert sorted(taken) == sorted(PARTS), taken
     for text, name, where in (
         (folder, "gobalancer", "deployments/kubernetes"),
         (stored, "go-loadbalancer", "k8s/deployment.yaml"),
@@ -146,6 +196,7 @@ def check():
         for found in all_objects:
             print(check_schema(found, where))
         container = check_together(all_objects, name)
+        check_rights(all_objects, name, DISCOVERY if name == "gobalancer" else {})
         print(f"{where}: {check_configuration(all_objects, container)}")
 
 
@@ -163,6 +214,10 @@ def chart(helm, kubectl):
     for found in with_own + with_others:
         print(check_schema(found, "chart"))
     print(f"chart: {check_configuration(with_own, check_together(with_own, 'web-evenkeel'))}")
+    check_rights(with_own, "web-evenkeel", DISCOVERY)
+    scaling = objects(output(*render, "--set", "scales={app,other}"))
+    print(*[check_schema(found, "chart") for found in scaling if found["kind"] == "Role"])
+    check_rights(scaling, "web-evenkeel", DISCOVERY | SCALE)
     kinds = sorted(found["kind"] for found in with_others)
     assert kinds == ["ConfigMap", "Deployment", "Service", "ServiceAccount"], kinds
     pod = one(with_others, "Deployment")["spec"]["template"]["spec"]
@@ -175,6 +230,11 @@ def chart(helm, kubectl):
     built = sorted(objects(output(kubectl, "kustomize", str(FOLDER))), key=key)
     written = sorted(objects("---\n".join((FOLDER / part).read_text() for part in PARTS)), key=key)
     assert built == written, "the kustomization gives something else than its files"
+    asking = objects(output(kubectl, "kustomize", str(SCALING.parent)))
+    print(*[check_schema(found, "kubernetes-rights") for found in asking])
+    check_rights(asking, "gobalancer", DISCOVERY | SCALE)
+    pod = one(asking, "Deployment")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is True
     print("chart: holds; kustomization: holds")
 
 
@@ -182,6 +242,7 @@ def main():
     words = sys.argv[1:]
     if words == ["write"]:
         SINGLE.write_text(single())
+        RIGHTS.write_text(rights())
     elif words == ["check"]:
         check()
     elif len(words) == 3 and words[0] == "chart":
