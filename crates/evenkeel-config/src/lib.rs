@@ -33,7 +33,6 @@ mod scalar;
 mod schema;
 mod section;
 mod sections;
-mod served;
 mod suggest;
 mod targets;
 mod tokens;
@@ -61,7 +60,6 @@ use evenkeel_core::discovery::Finds;
 use evenkeel_core::plan::Plan;
 use key::Key;
 use sections::Root;
-use served::Verdict;
 use tree::{Node, Place, Value};
 
 /// The form of a text.
@@ -204,21 +202,12 @@ pub fn is_variable(name: &str) -> bool {
 }
 
 impl Configuration {
-    /// What is to be served, and warnings about keys that do nothing.
-    ///
-    /// # Errors
-    /// Keys that would change safety or meaning, but are not served by this version.
-    pub fn plan(&self) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
-        let tree = &self.merged.tree;
-        let refused = served::find(Verdict::Refused, &self.root, tree);
-        if !refused.is_empty() {
-            return Err(self.merged.diagnostics(refused, &self.lines));
-        }
-        let mut warnings = served::find(Verdict::WithoutEffect, &self.root, tree);
-        warnings.extend(check::warnings(&self.root, tree));
+    /// What is to be served, and warnings.
+    pub fn plan(&self) -> (Plan, Vec<Diagnostic>) {
+        let warnings = check::warnings(&self.root, &self.merged.tree);
         let mut warnings = self.merged.diagnostics(warnings, &self.lines).0;
         warnings.extend(self.lines.diagnostics(self.notes.clone()).0);
-        Ok((plan::plan(&self.root), warnings))
+        (plan::plan(&self.root), warnings)
     }
 
     /// Whose form the file has.

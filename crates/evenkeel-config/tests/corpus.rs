@@ -101,7 +101,6 @@ fn check(bytes: &[u8]) {
             read(Some(&source), &Overrides::default())
         };
         let Ok(configuration) = read_text(&text, format) else { continue };
-        // Refused or not: it must come to an end.
         let _ = configuration.plan();
         let shown = configuration.to_yaml();
         let again = read_text(&shown, Format::Yaml).map(|again| again.to_yaml());

@@ -13,9 +13,9 @@ fn opened(text: &str, format: Format) -> Configuration {
     read(Some(&source), &Overrides::default()).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// What is served, as far as this version serves it.
-fn plan(configuration: &Configuration) -> Option<evenkeel_core::plan::Plan> {
-    configuration.plan().ok().map(|(plan, _)| plan)
+/// What is served.
+fn plan(configuration: &Configuration) -> evenkeel_core::plan::Plan {
+    configuration.plan().0
 }
 
 fn check(text: &str) {

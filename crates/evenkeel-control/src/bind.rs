@@ -1,18 +1,19 @@
 //! Binds the admin listener, before its thread exists, so that errors reach the caller.
 
-#[cfg(windows)]
-use crate::absent::{SocketFile, UnixListener, bind_unix};
 use crate::limits::ACCEPT_BACKLOG;
 use evenkeel_core::address::BindAddress;
+#[cfg(windows)]
+use evenkeel_proxy::socket::UnixListener;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 #[cfg(unix)]
 use {
     std::fs,
     std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     std::os::unix::net::{UnixListener, UnixStream},
-    std::path::{Path, PathBuf},
+    std::path::PathBuf,
 };
 
 /// Listening sockets, not yet served.
@@ -21,7 +22,6 @@ pub(crate) enum Bound {
     /// One per address; at least one.
     Tcp(Vec<TcpListener>),
     /// With its file.
-    #[cfg_attr(windows, expect(dead_code, reason = "unix sockets are refused there"))]
     Unix(UnixListener, SocketFile),
 }
 
@@ -96,6 +96,17 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
     let file = SocketFile { path: path.to_owned(), inode: fs::metadata(path)?.ino() };
     Ok(Bound::Unix(listener, file))
 }
+
+/// Refused, as those for traffic are.
+#[cfg(windows)]
+fn bind_unix(path: &Path) -> io::Result<Bound> {
+    evenkeel_proxy::socket::bind_unix(path).map(|listener| Bound::Unix(listener, SocketFile))
+}
+
+/// The file of a socket that there is none of.
+#[cfg(windows)]
+#[derive(Debug)]
+pub(crate) struct SocketFile;
 
 #[cfg(unix)]
 fn is_stale(path: &Path) -> bool {

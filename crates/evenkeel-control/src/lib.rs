@@ -12,8 +12,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-#[cfg(windows)]
-mod absent;
 mod admin;
 mod autoscalers;
 mod bind;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 const FORGIVE_AFTER: Duration = Duration::from_secs(1);
 /// What looking at an unknown token costs its address, of `LOOK_AHEAD`.
 const LOOK_COST: Duration = Duration::from_millis(10);
-/// Beyond so much nothing more of an address is looked at: a hundred at once, or a hundred a second.
+/// Beyond so much nothing more of an address is looked at: a hundred at once, a hundred a second.
 const LOOK_AHEAD: Duration = Duration::from_secs(1);
 
 /// Why the tokens of a file cannot be used.
@@ -183,8 +183,8 @@ fn token_of(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && fits).then_some(token)
 }
 
-/// Unknown tokens by the address that sent them: after `MAX_FAILURES` in a row an address is told to
-/// wait.
+/// Unknown tokens by the address that sent them: after `MAX_FAILURES` in a row an address is told
+/// to wait.
 #[derive(Default)]
 struct Failures(Mutex<HashMap<Ipv6Addr, Failing>>);
 

@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What is to be served, and warnings. Certificates, keys and authorities are read, and forgotten.
 ///
 /// # Errors
-/// Keys that this version cannot serve, or files that it cannot use.
+/// Files that cannot be used.
 pub fn vet(configuration: &Configuration) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
-    let (plan, mut warnings) = configuration.plan()?;
+    let (plan, mut warnings) = configuration.plan();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let is_error = |fault: &TlsFault| fault.gravity == Gravity::Error;

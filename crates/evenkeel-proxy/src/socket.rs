@@ -10,12 +10,14 @@ mod left_open;
 #[cfg_attr(windows, path = "socket/no_pipes.rs")]
 pub(crate) mod pipes;
 
+#[cfg(windows)]
+pub use absent::{UnixListener, UnixStream, bind_unix};
 #[cfg(unix)]
 pub use left_open::inherited;
 
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
 #[cfg(windows)]
-use absent::{UnixListener, UnixListener as StdUnixListener, UnixStream, bind_unix};
+use absent::UnixListener as StdUnixListener;
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::cell::RefCell;

@@ -1,8 +1,10 @@
 //! What can be typed: the tree of commands, and the one liberty taken with it, long flags with one
 //! dash.
 
+mod dashes;
 mod steer;
 
+pub(crate) use dashes::with_two_dashes;
 pub(crate) use steer::*;
 
 use crate::autoscale::AutoscaleArguments;
@@ -11,8 +13,6 @@ use crate::installed::InstalledCommand;
 use crate::migrate::MigrateArguments;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use evenkeel_config::{Dialect, Product};
-use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -385,38 +385,6 @@ pub(crate) fn command_tree() -> clap::Command {
     tree
 }
 
-/// Turns `-flag` and `-flag=value` into `--flag…` where `flag` is the long name of one; what
-/// follows a `--` stays as it is.
-pub(crate) fn with_two_dashes(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut known = BTreeSet::new();
-    collect_long_flags(&command_tree(), &mut known);
-    let mut flags_ended = false;
-    words
-        .map(|word| {
-            flags_ended |= word == "--";
-            match word.to_str() {
-                Some(text) if !flags_ended && is_long_flag(text, &known) => {
-                    format!("-{text}").into()
-                }
-                Some(_) | None => word,
-            }
-        })
-        .collect()
-}
-
-fn collect_long_flags(command: &clap::Command, known: &mut BTreeSet<String>) {
-    known.extend(command.get_arguments().filter_map(|flag| Some(flag.get_long()?.to_owned())));
-    for child in command.get_subcommands() {
-        collect_long_flags(child, known);
-    }
-}
-
-fn is_long_flag(word: &str, known: &BTreeSet<String>) -> bool {
-    let Some(flag) = word.strip_prefix('-') else { return false };
-    let name = flag.split_once('=').map_or(flag, |(name, _)| name);
-    name.len() >= 2 && known.contains(name)
-}
-
 fn dialect(text: &str) -> Result<Dialect, String> {
     let known = || Dialect::names().collect::<Vec<_>>().join(", ");
     Dialect::parse(text).ok_or_else(|| format!("one of: {}", known()))
@@ -452,24 +420,6 @@ mod tests {
     #[test]
     fn the_tree_is_sound() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn long_flags_take_one_dash() {
-        let cases: &[(&[&str], &[&str])] = &[
-            (&["run", "-listen", ":80", "-to=a:1"], &["run", "--listen", ":80", "--to=a:1"]),
-            (&["run", "--listen", ":80"], &["run", "--listen", ":80"]),
-            (&["-to", "-c", "x"], &["--to", "-c", "x"]),
-            (&["-cfile.yaml", "-config", "x"], &["-cfile.yaml", "--config", "x"]),
-            (&["testserver", "-fail-rate", "1"], &["testserver", "--fail-rate", "1"]),
-            (&["-help", "-version", "-V"], &["--help", "--version", "-V"]),
-            (&["-nonsense", "-", "-t"], &["-nonsense", "-", "-t"]),
-            (&["--", "-to"], &["--", "-to"]),
-        ];
-        for (typed, wanted) in cases {
-            let words = with_two_dashes(typed.iter().map(OsString::from));
-            assert_eq!(words, *wanted, "{typed:?}");
-        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn edited(text: &str, edits: &[Edit]) -> (Plan, Vec<String>) {
     let read = read_edited(Some(&file), &Overrides::default(), edits);
     let configuration = read.unwrap_or_else(|problems| panic!("{problems}"));
     let conflicts = configuration.conflicts.iter().map(ToString::to_string).collect();
-    (configuration.plan().expect("served").0, conflicts)
+    (configuration.plan().0, conflicts)
 }
 
 fn every_edit() -> Vec<Edit> {
@@ -144,7 +144,7 @@ fn with_found(text: &str, found: Vec<Found>, edits: &[Edit]) -> Vec<String> {
     let read = read_over(Some(&file), &Overrides::default(), layers);
     let configuration = read.unwrap_or_else(|problems| panic!("{problems}"));
     let laid = &configuration.found;
-    let plan = configuration.plan().expect("served").0;
+    let plan = configuration.plan().0;
     let is_laid = |name: &str| laid.iter().any(|it| *it == ("a".to_owned(), name.to_owned()));
     let backends = plan.pools[0].backends.iter();
     let show = |it: &BackendPlan| {

@@ -52,7 +52,7 @@ fn flags_alone_are_a_configuration() {
         strategy: Some("rr".to_owned()),
         ..environment_of(&[("EVENKEEL__ADMIN__BIND", "127.0.0.1:2")])
     };
-    let (plan, warnings) = read(None, &flags).expect("valid").plan().expect("served");
+    let (plan, warnings) = read(None, &flags).expect("valid").plan();
     assert_eq!(warnings, []);
     assert_eq!(plan.listeners[0].bind.to_string(), "127.0.0.1:1");
     assert_eq!(plan.admin.bind.map(|bind| bind.to_string()).as_deref(), Some("127.0.0.1:2"));
@@ -60,7 +60,7 @@ fn flags_alone_are_a_configuration() {
     assert_eq!(plan.pools[0].backends.len(), 2);
     assert_eq!(plan.routes[0].split, [(0, 1)]);
     let to = Overrides { to: flags.to, ..Overrides::default() };
-    let (plan, _) = read(None, &to).expect("valid").plan().expect("served");
+    let (plan, _) = read(None, &to).expect("valid").plan();
     assert_eq!(plan.listeners[0].bind.to_string(), ":8080");
 }
 
@@ -72,8 +72,7 @@ fn flags_lie_over_a_file() {
         ..Overrides::default()
     };
     for text in [GOOD, "listen: \":80\"\nbackends: [\"a:1\", \"b:1\"]\n"] {
-        let (plan, _) =
-            read(Some(&source(text, Format::Yaml)), &to).expect("valid").plan().unwrap();
+        let (plan, _) = read(Some(&source(text, Format::Yaml)), &to).expect("valid").plan();
         assert_eq!(plan.listeners[0].bind.to_string(), "127.0.0.1:1");
         assert_eq!(&*plan.pools[0].backends[0].address.text, "127.0.0.1:9");
         assert_eq!(plan.pools[0].backends.len(), 1);

@@ -144,7 +144,7 @@ const CASES: &[(&str, &str, Fate)] = &[
 #[test]
 fn each_has_its_fate() {
     for (name, text, fate) in CASES {
-        let read = yaml(text).and_then(|configuration| configuration.plan());
+        let read = yaml(text).map(|configuration| configuration.plan());
         match (fate, read) {
             (Error(line, words), Err(told)) => {
                 let told = told.0;
@@ -180,6 +180,6 @@ fn ten_thousand_backends_are_read() {
     (0..10_000).for_each(|at| {
         writeln!(text, "  - address: 10.0.{}.{}:80", at / 250, at % 250).unwrap();
     });
-    let (plan, _) = yaml(&text).unwrap().plan().unwrap();
+    let (plan, _) = yaml(&text).unwrap().plan();
     assert_eq!(plan.pools[0].backends.len(), 10_000);
 }

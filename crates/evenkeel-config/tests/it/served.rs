@@ -35,8 +35,7 @@ shutdown: { grace: 1s }
 "#,
     )
     .unwrap_or_else(|e| panic!("{e}"))
-    .plan()
-    .unwrap_or_else(|e| panic!("{e}"));
+    .plan();
     assert_eq!(warnings, []);
     let route = &plan.routes[0];
     assert_eq!(&*route.name, "route-0");
@@ -72,12 +71,12 @@ fn what_does_nothing_is_warned_about_only_if_written() {
             "routes[0].strip_prefix",
         ),
     ] {
-        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert_eq!((warnings[0].line, warnings[0].path.as_str()), (line, path));
     }
     for text in [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }")] {
-        assert_eq!(yaml(&text).expect("valid").plan().expect("served").1, []);
+        assert_eq!(yaml(&text).expect("valid").plan().1, []);
     }
 }
 
@@ -86,7 +85,7 @@ fn autoscalers_are_served_whole() {
     let lease = "lease: { redis: \"redis://:pw@r/1\" }";
     let driver = "driver: { type: kubernetes, deployment: d }";
     let text = format!("{GOOD}    autoscale: {{ min: 0, {lease}, {driver} }}\n");
-    let (plan, warnings) = yaml(&text).expect("valid").plan().expect("served");
+    let (plan, warnings) = yaml(&text).expect("valid").plan();
     assert_eq!(warnings, []);
     let scale = plan.pools[0].autoscale.as_ref().expect("a plan");
     let shown = format!("{:?} {:?} {}", scale.lease, scale.driver, scale.min);
@@ -103,7 +102,7 @@ fn the_effective_configuration_means_the_same() {
     let first = yaml(GOOD).expect("valid");
     for again in [yaml(&first.to_yaml()), toml(&first.to_toml())] {
         let again = again.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(again.plan().expect("served").0, first.plan().expect("served").0);
+        assert_eq!(again.plan().0, first.plan().0);
     }
 }
 
@@ -127,7 +126,7 @@ fn a_route_that_names_the_path_of_a_mount_is_warned_about() {
         ("path: /s", "path_prefix: /", false),
     ] {
         let text = text(mount, test);
-        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+        let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
         let found = warnings.iter().find(|it| it.path == "listeners[0].mounts[0].path");
         assert_eq!(found.is_some(), warned, "{mount} {test}: {warnings:?}");
         assert!(found.is_none_or(|it| it.message.contains("/s") && it.line == 5), "{found:?}");
@@ -178,7 +177,7 @@ fn a_discovery_says_what_its_kind_needs() {
 fn a_discovery_becomes_a_plan() {
     let pool = |keys: &str| GOOD.to_owned() + "    discovery: { " + keys + " }\n";
     let plan = |keys: &str| {
-        let plan = yaml(&pool(keys)).expect(keys).plan().expect("served").0;
+        let plan = yaml(&pool(keys)).expect(keys).plan().0;
         plan.pools[0].discovery.clone().expect("it discovers")
     };
     let dns = plan("type: dns, name: a.test, port: 8080, resolver: 127.0.0.1, scheme: https");

@@ -16,14 +16,14 @@ pools:
 
 #[test]
 fn a_tcp_listener_needs_no_route_and_probes_by_connecting() {
-    let (plan, warnings) = yaml(TCP).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    let (plan, warnings) = yaml(TCP).unwrap_or_else(|e| panic!("{e}")).plan();
     assert_eq!(warnings, []);
     assert!(
         matches!(&plan.listeners[0].protocol, ListenerProtocol::Tcp(tcp) if tcp.pool == Some(0))
     );
     assert_eq!(plan.pools[0].health.check, HealthCheck::Tcp);
     let asked = TCP.to_owned() + "    health: { path: /ping }\n";
-    let (plan, _) = yaml(&asked).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    let (plan, _) = yaml(&asked).unwrap_or_else(|e| panic!("{e}")).plan();
     assert!(matches!(plan.pools[0].health.check, HealthCheck::Http(_)));
 }
 
@@ -81,7 +81,7 @@ fn an_http_listener_has_no_pool_of_its_own() {
 #[test]
 fn a_redirect_alone_needs_no_pool() {
     let text = "listeners: [{ bind: \":80\", redirect: {} }]\n";
-    let (plan, _) = yaml(text).unwrap_or_else(|e| panic!("{e}")).plan().expect("served");
+    let (plan, _) = yaml(text).unwrap_or_else(|e| panic!("{e}")).plan();
     let redirect = plan.listeners[0].redirect.expect("a redirect");
     assert_eq!((redirect.secure, redirect.port, redirect.status), (true, 443, 308));
 }
@@ -95,7 +95,7 @@ fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
         )
     };
     let good = text("    udp: { idle_timeout: 5s, max_flows: 7 }\n");
-    let plan = yaml(&good).expect("valid").plan().unwrap_or_else(|e| panic!("{e}")).0;
+    let plan = yaml(&good).expect("valid").plan().0;
     let ListenerProtocol::Udp(udp) = &plan.listeners[0].protocol else { panic!("udp") };
     assert_eq!((udp.pool, udp.idle_timeout.as_secs(), udp.max_flows), (0, 5, 7));
     assert_eq!(plan.pools[0].health.check, HealthCheck::Off, "nobody has asked for probes");

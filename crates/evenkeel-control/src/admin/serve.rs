@@ -1,14 +1,14 @@
 //! Connections of the admin listener.
 
 use super::gate::Peer;
-#[cfg(windows)]
-use crate::absent::UnixListener;
 use crate::bind::Bound;
 use crate::control::{Course, Stage, reaches};
 use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+#[cfg(windows)]
+use evenkeel_proxy::socket::UnixListener;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;

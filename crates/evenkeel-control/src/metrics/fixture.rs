@@ -63,7 +63,7 @@ impl Fixture {
         let source =
             Source { name: "test".to_owned(), text: text.to_owned(), format: Format::Yaml };
         let configuration = read(Some(&source), &Overrides::default()).expect("it is valid");
-        let (plan, _) = configuration.plan().expect("it is served");
+        let (plan, _) = configuration.plan();
         let stats = Stats::new(1);
         Fixture {
             now_seconds: 61,

@@ -2,9 +2,9 @@
 //! server, a catalogue), over TCP, TLS or a unix socket. Bytes and time of its answer are bounded.
 
 use super::AGENT;
-#[cfg(windows)]
-use crate::absent::UnixStream;
 use bytes::{Buf, Bytes, BytesMut};
+#[cfg(windows)]
+use evenkeel_proxy::socket::UnixStream;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;

@@ -21,7 +21,11 @@ fn refused<T>() -> io::Result<T> {
 pub enum UnixStream {}
 
 impl UnixStream {
-    pub(super) async fn connect(_to: &Path) -> io::Result<UnixStream> {
+    /// Refused.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn connect(_to: &Path) -> io::Result<UnixStream> {
         refused()
     }
 
@@ -69,8 +73,20 @@ impl AsSocket for UnixStream {
 pub enum UnixListener {}
 
 impl UnixListener {
-    pub(super) fn from_std(listener: UnixListener) -> io::Result<UnixListener> {
+    /// The same; there is none.
+    ///
+    /// # Errors
+    /// None: nobody has a listener.
+    pub fn from_std(listener: UnixListener) -> io::Result<UnixListener> {
         match listener {}
+    }
+
+    /// The next connection; there is none.
+    ///
+    /// # Errors
+    /// None: nobody has a listener.
+    pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        match *self {}
     }
 
     pub(super) fn try_clone(&self) -> io::Result<UnixListener> {
@@ -100,7 +116,10 @@ impl Nowhere {
 }
 
 /// Binds nothing.
-pub(super) fn bind_unix(_path: &Path) -> io::Result<UnixListener> {
+///
+/// # Errors
+/// Always.
+pub fn bind_unix(_path: &Path) -> io::Result<UnixListener> {
     refused()
 }
 
