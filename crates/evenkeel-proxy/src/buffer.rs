@@ -110,11 +110,32 @@ impl Outbox {
         to: &mut S,
         parts: [&[u8]; 3],
     ) -> io::Result<()> {
+        self.send_by(S::poll_write, cx, to, parts)
+    }
+
+    /// The same for parts that more follows at once.
+    pub(crate) fn send_ahead<S: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut S,
+        parts: [&[u8]; 3],
+    ) -> io::Result<()> {
+        self.send_by(S::poll_write_ahead, cx, to, parts)
+    }
+
+    #[inline]
+    fn send_by<S: Stream>(
+        &mut self,
+        write: fn(&mut S, &mut Context<'_>, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+        to: &mut S,
+        parts: [&[u8]; 3],
+    ) -> io::Result<()> {
         let slices = parts.map(IoSlice::new);
         let filled = if parts[1].is_empty() && parts[2].is_empty() { 1 } else { 3 };
         let mut taken = 0;
         if self.is_empty() && !parts[0].is_empty() {
-            match to.poll_write(cx, &slices[..filled]) {
+            match write(to, cx, &slices[..filled]) {
                 Poll::Ready(written) => taken = written?,
                 Poll::Pending => {}
             }

@@ -107,7 +107,7 @@ impl Beginning {
             // Never without TLS what was asked to be with it.
             (Scheme::Https, None) => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(BackendConnection { stream, reused: false, secure: self.secure.clone() })
+        Ok(BackendConnection { stream, reused: false, long: false, secure: self.secure.clone() })
     }
 }
 
@@ -218,7 +218,7 @@ pub(crate) async fn connect<N: Net>(
         }
     };
     let (stream, secure) = (Wire::Outbound(Box::new(stream)), beginning.secure.clone());
-    Ok(BackendConnection { stream, reused, secure })
+    Ok(BackendConnection { stream, reused, long: false, secure })
 }
 
 /// A connection, made at the cost of idle ones if descriptors have run out.
@@ -257,7 +257,7 @@ impl<N: Net> Worker<N> {
             && let Some((stream, reused)) = self.links.take(backend, &beginning.secure)
         {
             let (stream, secure) = (Wire::Outbound(Box::new(stream)), beginning.secure.clone());
-            return Some(BackendConnection { stream, reused, secure });
+            return Some(BackendConnection { stream, reused, long: false, secure });
         }
         self.idle_connection(backend, beginning)
     }

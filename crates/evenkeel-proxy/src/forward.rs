@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// Most that is read at once while a response head is awaited.
 const RESPONSE_READ_BYTES: usize = 128 * 1024;
+/// The same if the last response was long: the rest of this one can go by without coming here.
+const LONG_RESPONSE_READ_BYTES: usize = 4 * 1024;
 
 /// The backend of one try.
 pub(crate) struct Hop<'a, S> {
@@ -209,7 +211,7 @@ impl<S: Stream> Try<'_, S> {
             let mut scratch = worker.scratch.borrow_mut();
             let start = self.partial.len();
             scratch.bytes[..start].copy_from_slice(&self.partial);
-            let most = client.stream.write_most().min(RESPONSE_READ_BYTES - start);
+            let most = client.stream.write_most().min(self.read_most(start));
             let window = &mut scratch.bytes[start..start + most];
             let read = match self.connection.stream.poll_read(cx, window) {
                 Poll::Ready(Ok(length)) if length > 0 => length,
@@ -231,6 +233,11 @@ impl<S: Stream> Try<'_, S> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn read_most(&self, start: usize) -> usize {
+        let most = RESPONSE_READ_BYTES - start;
+        if self.connection.long { most.min(LONG_RESPONSE_READ_BYTES) } else { most }
     }
 
     /// True if parsing again is in vain: a head that trickles in is parsed when its end may have

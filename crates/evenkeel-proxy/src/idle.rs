@@ -21,6 +21,8 @@ pub(crate) struct BackendConnection<S> {
     pub(crate) stream: Wire<S>,
     /// It has carried a request before.
     pub(crate) reused: bool,
+    /// Its last response was long.
+    pub(crate) long: bool,
     /// What TLS is spoken with.
     pub(crate) secure: Option<Arc<Connector>>,
 }
@@ -231,7 +233,7 @@ mod tests {
     fn fill(idle: &mut IdleConnections<Line>, backend: &Arc<Backend>, state: &Rc<Cell<Peek>>) {
         for _ in 0..100 {
             let stream = Wire::Plain(Line(Rc::clone(state)));
-            let connection = BackendConnection { stream, reused: false, secure: None };
+            let connection = BackendConnection { stream, reused: false, long: false, secure: None };
             idle.give(backend, &BOUNDS, connection, Nanos(0));
         }
     }

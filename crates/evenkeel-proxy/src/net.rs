@@ -38,6 +38,15 @@ pub trait Stream: 'static {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>>;
 
+    /// The same for parts that more follows at once: they may wait for it, to go out together.
+    fn poll_write_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, parts)
+    }
+
     /// Passes on what was taken, but is still held back here; ready when nothing is.
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

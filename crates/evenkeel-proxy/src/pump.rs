@@ -1,10 +1,13 @@
 //! One direction of a body: reads from one side, decodes the received framing, writes our own to
 //! the other. Nothing is read while something is still to be written: that is the back-pressure.
 
+mod blind;
+
 use crate::buffer::Outbox;
 use crate::frame_position::FramePosition;
 use crate::net::{Net, Stream};
 use crate::rate::Rate;
+use crate::siphon::Siphon;
 use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 use evenkeel_core::chunked::{ChunkDecoder, write_chunk_head};
 use evenkeel_core::field::{Known, classify, may_be_trailer};
@@ -12,6 +15,7 @@ use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
 use evenkeel_core::mirror::BodyWitness;
 use std::cell::RefCell;
+use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -73,6 +77,7 @@ pub(crate) struct Pump {
     pass_trailers: Trailers,
     trailers: Vec<u8>,
     pub(crate) outbox: Outbox,
+    siphon: Siphon,
     ended: bool,
     held: usize,
     rate: Rate,
@@ -113,6 +118,7 @@ impl Pump {
             BodyLength::Chunked => Source::Chunked(ChunkDecoder::default()),
             BodyLength::UntilClose => Source::UntilClose,
         };
+        let much = matches!(source, Source::Fixed(left) if left >= blind::WORTH_A_PIPE_BYTES);
         Pump {
             ended: matches!(source, Source::Fixed(0)),
             source,
@@ -121,6 +127,7 @@ impl Pump {
             pass_trailers: Trailers::Drop,
             trailers: Vec::new(),
             outbox: Outbox::default(),
+            siphon: if much { Siphon::on() } else { Siphon::default() },
             held: 0,
             rate: Rate::default(),
             max_bytes,
@@ -135,12 +142,6 @@ impl Pump {
     /// Both ends raw: whatever comes is passed on until the source ends.
     pub(crate) fn raw() -> Pump {
         Pump::new(BodyLength::UntilClose, BodyLength::UntilClose, Toward::Tunnel, 0)
-    }
-
-    /// True if bytes pass as they come, and nobody looks at them or keeps them.
-    pub(crate) fn is_blind(&self) -> bool {
-        let raw = matches!(self.source, Source::UntilClose) && !self.chunked_out;
-        raw && self.max_bytes == 0 && self.position.is_none() && self.tape.is_none()
     }
 
     /// The same direction as one of a tunnel: no minimum rate.
@@ -209,12 +210,17 @@ impl Pump {
 
     /// Changes whenever a byte moves, in or out.
     pub(crate) fn progress(&self) -> (u64, usize) {
-        (self.moved, self.outbox.left())
+        (self.moved, self.outbox.left() + self.siphon.held())
+    }
+
+    /// True if everything that was read is written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.outbox.is_empty() && self.siphon.held() == 0
     }
 
     /// True once the whole message was read and written.
     pub(crate) fn is_done(&self) -> bool {
-        self.ended && self.outbox.is_empty()
+        self.ended && self.is_flushed()
     }
 
     /// Frames a piece: body bytes are moved to the front of what it returns, our framing is
@@ -286,6 +292,31 @@ impl Pump {
         from: (&mut F, &mut Vec<u8>),
         to: &mut T,
     ) -> Poll<Result<(), PumpError>> {
+        let before = self.moved;
+        let polled = self.poll_moving(cx, worker, from, to);
+        if polled.is_pending() {
+            self.note_moved(self.moved - before);
+        }
+        polled
+    }
+
+    /// Writes what was read.
+    pub(crate) fn poll_flush<T: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut T,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.outbox.poll_flush(cx, to))?;
+        self.siphon.poll_empty(cx, to)
+    }
+
+    fn poll_moving<N: Net, F: Stream, T: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker<N>,
+        from: (&mut F, &mut Vec<u8>),
+        to: &mut T,
+    ) -> Poll<Result<(), PumpError>> {
         let (from, carry) = from;
         for _ in 0..READS_PER_POLL {
             let flushed = self.outbox.poll_flush(cx, to);
@@ -294,6 +325,10 @@ impl Pump {
             self.account(worker);
             if self.ended {
                 return Poll::Ready(Ok(()));
+            }
+            if carry.is_empty() && self.siphons() {
+                ready!(self.poll_siphon(cx, worker, (from, to)))?;
+                continue;
             }
             let mut scratch = worker.scratch.borrow_mut();
             let length = if carry.is_empty() {
@@ -383,6 +418,7 @@ impl Pump {
     /// Gives back what this direction holds; call before dropping it.
     pub(crate) fn release<N: Net>(&mut self, worker: &Worker<N>) {
         self.outbox = Outbox::default();
+        self.siphon.release(&worker.pipes);
         self.account(worker);
     }
 

@@ -1,12 +1,11 @@
-//! One direction of a tunnel in which much moves and nobody looks at it: its bytes go from socket
-//! to socket through a pipe of the kernel. Small messages cost less the usual way, so a direction
-//! is siphoned only while a lot comes at once.
+//! One direction in which much moves and nobody looks at it: its bytes go from socket to socket
+//! through a pipe of the kernel. Small messages cost less the usual way, so a direction is siphoned
+//! only while a lot comes at once.
 
 use crate::net::Stream;
 use crate::pump::PumpError;
 use crate::socket::codes;
 use crate::socket::pipes::{Pipe, Pipes};
-use crate::wire::Wire;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -38,9 +37,9 @@ enum State {
 }
 
 impl Siphon {
-    /// For bytes that somebody looks at.
-    pub(crate) fn unfit() -> Siphon {
-        Siphon { state: State::Unfit, ..Siphon::default() }
+    /// For a body of which much is to come.
+    pub(crate) fn on() -> Siphon {
+        Siphon { state: State::On, ..Siphon::default() }
     }
 
     /// True if this is how bytes are to be moved.
@@ -60,69 +59,82 @@ impl Siphon {
         }
     }
 
-    /// Moves bytes until the source ends (`Ok(true)`), has nothing, or the target takes nothing.
-    /// `Ok(false)`: from now on the usual way.
-    pub(crate) fn poll<S: Stream>(
+    /// Moves up to `most` bytes, until that is done or the source ends (`Ok(true)`), the source has
+    /// nothing, or the target takes nothing. `Ok(false)`: from now on the usual way.
+    pub(crate) fn poll<F: Stream, T: Stream>(
         &mut self,
         cx: &mut Context<'_>,
         pipes: &Pipes,
-        (from, to): (&mut Wire<S>, &mut Wire<S>),
-        moved: &mut u64,
+        (from, to): (&mut F, &mut T),
+        (most, moved): (u64, &mut u64),
     ) -> Poll<Result<bool, PumpError>> {
-        let before = *moved;
-        let result = self.poll_moving(cx, pipes, (from, to), moved);
+        let result = self.poll_moving(cx, pipes, (from, to), (most, moved));
         if self.held() == 0 {
-            if let Some(pipe) = self.pipe.take() {
-                pipes.give(pipe);
-            }
-            let moved = *moved - before;
-            if result.is_pending() && self.is_on() && moved > 0 && moved < LITTLE_BYTES {
+            self.release(pipes);
+            if result.is_pending() && self.is_on() && *moved > 0 && *moved < LITTLE_BYTES {
                 self.state = State::Off;
             }
         }
         result
     }
 
-    fn poll_moving<S: Stream>(
+    fn poll_moving<F: Stream, T: Stream>(
         &mut self,
         cx: &mut Context<'_>,
         pipes: &Pipes,
-        (from, to): (&mut Wire<S>, &mut Wire<S>),
-        moved: &mut u64,
+        (from, to): (&mut F, &mut T),
+        (most, moved): (u64, &mut u64),
     ) -> Poll<Result<bool, PumpError>> {
         for _ in 0..FILLS_PER_POLL {
             ready!(self.poll_empty(cx, to)).map_err(|_| PumpError::Write)?;
-            if self.ended {
+            if self.ended || *moved >= most {
                 return Poll::Ready(Ok(true));
             }
-            let (Some(source), Some(_)) = (from.socket(), to.socket()) else {
-                self.state = State::Unfit;
+            let drawn = self.poll_draw(cx, pipes, (from, to), most - *moved);
+            *moved += ready!(drawn).map_err(|_| PumpError::Read)?;
+            if !self.is_on() {
                 return Poll::Ready(Ok(false));
-            };
-            let Some(pipe) = self.pipe.take().or_else(|| pipes.take()) else {
-                self.state = State::Off;
-                return Poll::Ready(Ok(false));
-            };
-            match self.pipe.insert(pipe).poll_draw(cx, source) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(drawn)) => *moved += drawn as u64,
-                Poll::Ready(Err(error)) if is_refused(&error) => {
-                    self.state = State::Unfit;
-                    return Poll::Ready(Ok(false));
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(PumpError::Read)),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Lets out what is in the pipe.
-    pub(crate) fn poll_empty<S: Stream>(
+    /// Takes in up to `most` bytes of what the source has. Afterwards it is on, or nothing was
+    /// taken because it cannot be.
+    pub(crate) fn poll_draw<F: Stream, T: Stream>(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Wire<S>,
+        pipes: &Pipes,
+        (from, to): (&mut F, &T),
+        most: u64,
+    ) -> Poll<io::Result<u64>> {
+        let (Some(source), Some(_)) = (from.socket(), to.socket()) else {
+            self.state = State::Unfit;
+            return Poll::Ready(Ok(0));
+        };
+        let Some(pipe) = self.pipe.take().or_else(|| pipes.take()) else {
+            self.state = State::Off;
+            return Poll::Ready(Ok(0));
+        };
+        match ready!(self.pipe.insert(pipe).poll_draw(cx, source, most)) {
+            Ok(drawn) => {
+                self.ended = drawn == 0;
+                Poll::Ready(Ok(drawn as u64))
+            }
+            Err(error) if is_refused(&error) => {
+                self.state = State::Unfit;
+                Poll::Ready(Ok(0))
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Lets out what is in the pipe.
+    pub(crate) fn poll_empty<T: Stream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut T,
     ) -> Poll<io::Result<()>> {
         while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
             let Some(target) = to.socket() else {

@@ -6,13 +6,12 @@ use crate::deadline::Deadline;
 use crate::frame_position::{FramePosition, close_for_backend, close_for_client};
 use crate::net::{Net, Stream};
 use crate::pump::{Pump, PumpError};
-use crate::siphon::Siphon;
 use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::backend::OpenTunnel;
 use evenkeel_core::pool::Pick;
 use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A tunnel that has been quiet for so long is ended when the server drains, or its listener or
@@ -68,11 +67,11 @@ pub(crate) async fn run<N: Net>(
     let bound = |moved_at: Nanos| moved_at.after(terms.idle).min(terms.until);
     terms.deadline.set(bound(moved_at));
     poll_fn(|cx| {
-        let before = (up.progress(), down.progress());
+        let before = (up.pump.progress(), down.pump.progress());
         up.poll(cx, worker, (client, carry), backend);
         down.poll(cx, worker, (backend, &mut nothing), client);
         let over = up.is_broken() || down.is_broken() || (up.closed && down.closed);
-        if (up.progress(), down.progress()) != before {
+        if (up.pump.progress(), down.pump.progress()) != before {
             moved_at = worker.now();
             terms.deadline.set(bound(moved_at));
         }
@@ -104,8 +103,8 @@ pub(crate) async fn run<N: Net>(
         })
         .await;
     }
-    up.release(worker);
-    down.release(worker);
+    up.pump.release(worker);
+    down.pump.release(worker);
     Ended {
         moved: (up.pump.moved, down.pump.moved),
         client_broke: up.broke == Some(Side::Source) || down.broke == Some(Side::Target),
@@ -122,15 +121,13 @@ enum Side {
 
 struct Direction {
     pump: Box<Pump>,
-    siphon: Siphon,
     closed: bool,
     broke: Option<Side>,
 }
 
 impl Direction {
     fn new(pump: Box<Pump>) -> Direction {
-        let siphon = if pump.is_blind() { Siphon::default() } else { Siphon::unfit() };
-        Direction { pump, siphon, closed: false, broke: None }
+        Direction { pump, closed: false, broke: None }
     }
 
     fn is_broken(&self) -> bool {
@@ -138,18 +135,7 @@ impl Direction {
     }
 
     fn is_flushed(&self) -> bool {
-        self.pump.outbox.is_empty() && self.siphon.held() == 0
-    }
-
-    /// Changes whenever a byte moves, in or out.
-    fn progress(&self) -> (u64, usize) {
-        let (moved, waiting) = self.pump.progress();
-        (moved, waiting + self.siphon.held())
-    }
-
-    fn release<N: Net>(&mut self, worker: &Worker<N>) {
-        self.pump.release(worker);
-        self.siphon.release(&worker.pipes);
+        self.pump.is_flushed()
     }
 
     /// True if a frame of ours may be put in here.
@@ -166,12 +152,7 @@ impl Direction {
         to: &mut Wire<N>,
     ) -> bool {
         if !self.closed {
-            match self.siphon.poll_empty(cx, to) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return true,
-                Poll::Pending => return false,
-            }
-            match self.pump.outbox.poll_flush(cx, to) {
+            match self.pump.poll_flush(cx, to) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) => self.closed = to.poll_shutdown(cx).is_ready(),
                 Poll::Ready(Err(_)) => return true,
@@ -189,29 +170,6 @@ impl Direction {
         false
     }
 
-    /// Moves bytes, the way that costs less.
-    fn poll_moving<N: Net>(
-        &mut self,
-        cx: &mut Context<'_>,
-        worker: &Worker<N>,
-        (from, carry): (&mut Wire<N::Stream>, &mut Vec<u8>),
-        to: &mut Wire<N::Stream>,
-    ) -> Poll<Result<(), PumpError>> {
-        if self.siphon.is_on() {
-            let ends = (&mut *from, &mut *to);
-            let moved = &mut self.pump.moved;
-            if ready!(self.siphon.poll(cx, &worker.pipes, ends, moved))? {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let before = self.pump.moved;
-        let polled = self.pump.poll(cx, worker, (from, &mut *carry), to);
-        if polled.is_pending() && self.pump.outbox.is_empty() && carry.is_empty() {
-            self.siphon.note(self.pump.moved - before);
-        }
-        polled
-    }
-
     /// Puts in bytes of ours.
     fn say(&mut self, bytes: &[u8]) {
         self.pump.outbox.bytes.extend_from_slice(bytes);
@@ -227,7 +185,7 @@ impl Direction {
         if self.closed || self.is_broken() {
             return;
         }
-        match self.poll_moving(cx, worker, from, to) {
+        match self.pump.poll(cx, worker, from, to) {
             Poll::Pending => {}
             Poll::Ready(Err(PumpError::Write)) => self.broke = Some(Side::Target),
             Poll::Ready(Err(_)) => self.broke = Some(Side::Source),

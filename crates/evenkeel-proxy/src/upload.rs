@@ -114,7 +114,7 @@ impl Upload {
 
     /// True if the backend has taken all that is there: the client keeps us waiting.
     pub(crate) fn waits_for_client(&self) -> bool {
-        let flushed = self.rest.as_ref().is_none_or(|rest| rest.outbox.is_empty());
+        let flushed = self.rest.as_ref().is_none_or(|rest| rest.is_flushed());
         !self.has_arrived() && self.kept.is_empty() && flushed
     }
 
@@ -139,7 +139,7 @@ impl Upload {
 
     /// Changes whenever a byte moves, in or out.
     pub(crate) fn progress(&self) -> (u64, usize, usize) {
-        let unsent = self.rest.as_ref().map_or(0, |rest| rest.outbox.left());
+        let unsent = self.rest.as_ref().map_or(0, |rest| rest.progress().1);
         (self.bytes_in(), self.kept.written, unsent)
     }
 
@@ -191,7 +191,7 @@ impl Upload {
         }
         let Some(rest) = &mut self.rest else { return Ok(()) };
         let polled = rest.poll(cx, worker, (client, carry), to);
-        let moved = rest.moved > 0 || polled.is_ready() || !rest.outbox.is_empty();
+        let moved = rest.moved > 0 || polled.is_ready() || !rest.is_flushed();
         self.streamed |= moved && rest.tape().is_none();
         match polled {
             Poll::Pending => Ok(()),

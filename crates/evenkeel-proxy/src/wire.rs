@@ -49,6 +49,17 @@ impl<S: Stream> Stream for Wire<S> {
         }
     }
 
+    fn poll_write_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Wire::Plain(stream) => stream.poll_write_ahead(cx, parts),
+            Wire::Tls(_) | Wire::Inbound(_) | Wire::Outbound(_) => self.poll_write(cx, parts),
+        }
+    }
+
     #[inline]
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

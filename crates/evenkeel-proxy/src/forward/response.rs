@@ -27,6 +27,8 @@ use std::time::Duration;
 const HOLD_BELOW_BYTES: u64 = 16 * 1024;
 /// But not longer than this.
 const HOLD_TIME: Duration = Duration::from_millis(100);
+/// A response this long goes by without coming here, as far as it can.
+const LONG_BYTES: u64 = 48 * 1024;
 /// Statuses below are never worth another try.
 const FIRST_RETRIABLE_STATUS: u16 = 400;
 const SERVICE_UNAVAILABLE: u16 = 503;
@@ -194,12 +196,20 @@ impl<S: Stream> Try<'_, S> {
         pump.outbox = std::mem::take(&mut exchange.ahead);
         pump.excess |= framed.consumed < body.len();
         let piece = &body[framed.body];
-        let sent = if piece.len() < COPY_BELOW_BYTES {
+        self.connection.long =
+            matches!(head.body, BodyLength::Fixed(length) if length >= LONG_BYTES);
+        let ends = (&mut self.connection.stream, &client.stream);
+        let parts: [&[u8]; 3] = if piece.len() < COPY_BELOW_BYTES {
             out.extend_from_slice(piece);
             out.append(tail);
-            pump.outbox.send(cx, &mut client.stream, [out, &[], &[]])
+            [out, &[], &[]]
         } else {
-            pump.outbox.send(cx, &mut client.stream, [out, piece, tail])
+            [out, piece, tail]
+        };
+        let sent = if pump.draw_ahead(cx, exchange.worker(), ends) {
+            pump.outbox.send_ahead(cx, &mut client.stream, parts)
+        } else {
+            pump.outbox.send(cx, &mut client.stream, parts)
         };
         sent.map_err(|_| TryError::ClientGone)?;
         exchange.record.bytes_out = pump.moved;
@@ -246,12 +256,12 @@ impl<S: Stream> Try<'_, S> {
             }
             if (down.progress(), exchange.upload.progress()) != before {
                 worker.now();
-                let client_stalls = !down.outbox.is_empty();
+                let client_stalls = !down.is_flushed();
                 let patience =
                     if client_stalls { client_patience(client, exchange, &pool) } else { idle };
                 client.deadline.set(exchange.until(patience));
             } else if client.deadline.has_passed(worker.tick()) {
-                let client_stalls = !down.outbox.is_empty();
+                let client_stalls = !down.is_flushed();
                 let failure =
                     if client_stalls { Failure::ClientGone } else { Failure::ResponseTimeout };
                 return Poll::Ready(Err(failure));

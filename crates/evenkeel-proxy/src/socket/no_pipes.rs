@@ -32,6 +32,7 @@ impl Pipe {
         &mut self,
         _cx: &mut Context<'_>,
         _from: &Socket,
+        _most: u64,
     ) -> Poll<io::Result<usize>> {
         match *self {}
     }

@@ -69,16 +69,18 @@ impl Pipe {
         self.held
     }
 
-    /// Takes in what the socket has, as far as there is room; 0 = it has ended. Only while the pipe
-    /// is empty: a full one looks like a socket that has nothing.
+    /// Takes in up to `most` bytes of what the socket has, as far as there is room; 0 = it has
+    /// ended. Only while the pipe is empty: a full one looks like a socket that has nothing.
     pub(crate) fn poll_draw(
         &mut self,
         cx: &mut Context<'_>,
         from: &Socket,
+        most: u64,
     ) -> Poll<io::Result<usize>> {
         debug_assert_eq!(self.held, 0);
+        let most = usize::try_from(most).unwrap_or(PIPE_BYTES).min(PIPE_BYTES);
         let moved = ready!(poll_moved(cx, from, Interest::READABLE, || {
-            system::splice(from, &self.writer, PIPE_BYTES)
+            system::splice(from, &self.writer, most)
         }))?;
         self.held += moved;
         Poll::Ready(Ok(moved))
@@ -202,7 +204,7 @@ mod tests {
         let pipes = Pipes::default();
         let mut pipe = pipes.take().expect("a pipe");
         sender.write_all(b"some bytes").await.expect("taken");
-        let moved = poll_fn(|cx| pipe.poll_draw(cx, &from)).await.expect("drawn");
+        let moved = poll_fn(|cx| pipe.poll_draw(cx, &from, u64::MAX)).await.expect("drawn");
         assert_eq!((moved, pipe.held()), (10, 10));
         assert_eq!(poll_fn(|cx| pipe.poll_pour(cx, &to)).await.expect("poured"), 10);
         assert_eq!(pipe.held(), 0);
@@ -210,6 +212,6 @@ mod tests {
         receiver.read_exact(&mut bytes).await.expect("there");
         assert_eq!(&bytes, b"some bytes");
         sender.shutdown().await.expect("open");
-        assert_eq!(poll_fn(|cx| pipe.poll_draw(cx, &from)).await.expect("an end"), 0);
+        assert_eq!(poll_fn(|cx| pipe.poll_draw(cx, &from, u64::MAX)).await.expect("an end"), 0);
     }
 }

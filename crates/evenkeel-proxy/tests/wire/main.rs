@@ -24,6 +24,7 @@ mod hostile_log;
 mod http2;
 mod http2_backends;
 mod limits;
+mod long_bodies;
 mod mirroring;
 mod mounts;
 mod pipelining;

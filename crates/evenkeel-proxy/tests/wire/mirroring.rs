@@ -166,11 +166,11 @@ fn heads_are_copied_and_upgrades_are_not() {
     let (real, shadow) = (Backend::start(answering_heads), Backend::start(answering_heads));
     let proxy = mirrored(real.address(), shadow.address());
     let mut client = proxy.connect();
-    for _ in 0..2 {
+    for copies in 1..=2 {
         client.send("HEAD /h HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.response_to_head().expect("200").status(), 200);
+        results_become(&proxy, [copies, 0, 0]);
     }
-    results_become(&proxy, [2, 0, 0]);
     assert_eq!(shadow.connections(), 1, "an answer to HEAD has no body");
     client.send("GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(client.response_to_head().expect("200").status(), 200);
