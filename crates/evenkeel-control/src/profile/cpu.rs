@@ -16,6 +16,9 @@ const NOT_WALKED: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 #[cfg(target_env = "gnu")]
 const NOT_WALKED: [&str; 0] = [];
 
+/// Who walks a stack: how names of its functions begin, and where its source is.
+const SAMPLER: [(&str, &str); 2] = [("backtrace::", "/backtrace-"), ("pprof::", "/pprof-")];
+
 static TAKING: AtomicBool = AtomicBool::new(false);
 
 /// Why there is no profile.
@@ -72,21 +75,17 @@ fn refused(error: Error) -> NoProfile {
 fn encode(report: &Report, (began, time): (Duration, Duration)) -> Vec<u8> {
     let mut message = Message::new();
     for (frames, count) in &report.data {
-        let stack: Vec<Vec<Function>> = frames
-            .frames
-            .iter()
-            .map(|frame| {
-                let function = |symbol: &pprof::Symbol| Function {
-                    name: symbol.name(),
-                    file: symbol.filename().into_owned(),
-                    line: i64::from(symbol.lineno()),
-                };
-                frame.iter().map(function).collect()
-            })
-            .collect();
+        let function = |symbol: &pprof::Symbol| Function {
+            name: symbol.name(),
+            file: symbol.filename().into_owned(),
+            line: i64::from(symbol.lineno()),
+        };
+        let stack: Vec<Vec<Function>> =
+            frames.frames.iter().map(|frame| frame.iter().map(function).collect()).collect();
+        let stack = interrupted(&stack);
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
         let values = [count, count.saturating_mul(NANOS_PER_SAMPLE)];
-        message.sample(&stack, &values, &frames.thread_name);
+        message.sample(stack, &values, &frames.thread_name);
     }
     let cpu = ("cpu", "nanoseconds");
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
@@ -96,4 +95,42 @@ fn encode(report: &Report, (began, time): (Duration, Duration)) -> Vec<u8> {
         time: (nanos(began), nanos(time)),
         comment: "evenkeel",
     })
+}
+
+/// What was interrupted: without the frames that walk the stack, which are innermost.
+fn interrupted(stack: &[Vec<Function>]) -> &[Vec<Function>] {
+    let walks = |function: &Function| {
+        let name = function.name.trim_start_matches('<');
+        SAMPLER
+            .iter()
+            .any(|(module, folder)| name.starts_with(module) || function.file.contains(folder))
+    };
+    let begin = stack.iter().position(|frame| !frame.iter().any(walks));
+    begin.map_or(&[], |begin| &stack[begin..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_begins_with_what_was_interrupted() {
+        let frame = |all: &[(&str, &str)]| -> Vec<Function> {
+            let function = |(name, file): &(&str, &str)| Function {
+                name: (*name).to_owned(),
+                file: (*file).to_owned(),
+                line: 1,
+            };
+            all.iter().map(function).collect()
+        };
+        let shipped = frame(&[("backtrace::backtrace::trace_unsynchronized", "")]);
+        let debug = frame(&[("trace", "/x/backtrace-0.3.75/src/backtrace/libunwind.rs")]);
+        let trait_of = frame(&[("<pprof::backtrace::Trace as pprof::Trace>::trace", "")]);
+        let own = frame(&[("evenkeel_proxy::pump::poll", "crates/evenkeel-proxy/src/pump.rs")]);
+        let root = frame(&[("std::thread::start", "")]);
+        let stack = [shipped, debug.clone(), trait_of, own.clone(), root.clone()];
+        assert_eq!(interrupted(&stack), &[own.clone(), root.clone()]);
+        assert_eq!(interrupted(&[own.clone(), root.clone()]), &[own, root]);
+        assert!(interrupted(&[debug]).is_empty());
+    }
 }

@@ -126,8 +126,8 @@ impl Message {
         let (name, file) = (self.string(&function.name), self.string(&function.file));
         let mut message = Vec::new();
         put(&mut message, 1, id);
+        // Without the name that the linker knows: readers then leave this one as it is.
         put(&mut message, 2, name.cast_unsigned());
-        put(&mut message, 3, name.cast_unsigned());
         put(&mut message, 4, file.cast_unsigned());
         bytes(&mut self.body, 5, &message);
         self.functions.insert(key, id);

@@ -109,6 +109,8 @@ fn go_reads_them_and_finds_names() {
         let said = String::from_utf8_lossy(&output.stdout);
         let why = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains(wanted), "{name}: {said}{why}");
+        // Whole names, and no frame of the one who samples.
+        assert!(!said.contains(" ::") && !said.contains("trace_unsynchronized"), "{said}");
     }
     drop(balancer);
 }
