@@ -198,6 +198,17 @@ def tells_state(browser, stage):
     browser.click('[data-do="details"][data-backend="b3"]')
 
 
+def tells_discovery(browser, stage):
+    """Who is asked for backends, how many were found, and what is wrong."""
+    card = "return document.querySelector('#pool-list [data-key=\"found\"]').innerText"
+    browser.until("one is found", f"return (function () {{ {card} }})().includes('1 found, last good answer')")
+    for word in ("answers", "file", "targets.json"):
+        expect(word in browser.run(card), f"{word} is not in {browser.run(card)!r}")
+    (stage.folder / "targets.json").write_text("[{")
+    browser.until("the mistake is told", f"return (function () {{ {card} }})().includes('fails')", seconds=12)
+    expect("1 found" in browser.run(card), f"what was known stays: {browser.run(card)!r}")
+
+
 def drains(browser, stage):
     """An operator drains a backend, after a question; and takes it back in."""
     drain = '[data-do="draining"][data-backend="b2"]'
@@ -249,6 +260,7 @@ def takes_pictures(browser, folder, name):
     if not folder:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    browser.run("document.activeElement.blur(); document.documentElement.style.scrollbarWidth = 'none'; scrollTo(0, 0)")
     for scheme in ("light", "dark"):
         browser.scheme(scheme)
         for width, height in ((1400, 1000), (400, 860)):
@@ -286,10 +298,12 @@ def three_backends(binary, pictures):
             affinity = {"type": "cookie"}
             backends = [stage.backend(name) for name in ("b1", "b2", "b3")]
             pool = {"name": "web", "backends": backends, "health": health, "affinity": affinity}
-            stage.run([pool])
+            (stage.folder / "targets.json").write_text('[{"targets": ["127.0.0.1:9"]}]')
+            found = {"type": "file", "path": f"{folder}/targets.json", "interval": "1s"}
+            stage.run([pool, {"name": "found", "discovery": found, "health": {"type": "none"}}])
             browser = Browser(folder)
             browser.size(1400, 1000)
-            for check in (loads, grows, tells_state, drains, is_for_everybody):
+            for check in (loads, grows, tells_state, tells_discovery, drains, is_for_everybody):
                 check(browser, stage)
                 print(f"dashboard: {check.__name__}: ok")
             takes_pictures(browser, pictures, "three")
@@ -320,6 +334,7 @@ def many_backends(binary, pictures):
             expect("26" in browser.run("return document.querySelector('.pager').innerText"), "the second page")
             browser.type("#backend-filter", "img-77")
             browser.until("one row is left", f"{rows.replace('return ', 'return 1 === ')}")
+            browser.run("const it = document.getElementById('backend-filter'); it.value = ''; it.dispatchEvent(new Event('input'))")
             takes_pictures(browser, pictures, "many")
             keeps_to_itself(browser, stage)
             print("dashboard: many_backends: ok")

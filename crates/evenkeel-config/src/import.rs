@@ -55,6 +55,12 @@ impl fmt::Display for Fidelity {
     }
 }
 
+/// A line whose grammar does not hold.
+fn wrong(line: usize, message: impl Into<String>) -> Problem {
+    let place = Place::in_file(line, 1);
+    Problem { place, path: "syntax".to_owned(), fault: Fault::new(message) }
+}
+
 /// What became of one directive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {

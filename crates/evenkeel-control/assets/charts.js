@@ -15,7 +15,7 @@ function axes(text) {
   const look = { stroke: css('--muted'), grid: { stroke: css('--line'), width: 1 }, ticks: { stroke: css('--line'), width: 1 }, font: '11px system-ui, sans-serif' };
   return [
     { ...look, values: [[3600, '{HH}:{mm}'], [60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([incr, form]) => [incr, form, null, null, null, null, null, null, 1]) },
-    { ...look, size: 56, values: (_, splits) => splits.map((split) => (split === null ? '' : text(split))) },
+    { ...look, size: 66, values: (_, splits) => splits.map((split) => (split === null ? '' : text(split))) },
   ];
 }
 

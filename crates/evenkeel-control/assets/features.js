@@ -33,7 +33,7 @@ export function poolFeatures(pool) {
     pool.protocol && pool.protocol !== 'http1' && ['protocol', pool.protocol],
     pool.proxy_protocol && pool.proxy_protocol !== 'off' && ['PROXY protocol', pool.proxy_protocol],
     pool.tls && (pool.tls.ca_file || pool.tls.server_name) && ['TLS to backends', pool.tls.server_name || 'own CA'],
-    discovery && Object.keys(discovery).length > 0 && ['discovery', Object.keys(discovery).join(', ')],
+    discovery && discovery.type && ['discovery', `${discovery.type} every ${discovery.interval}`],
     autoscale && autoscale.max > 0 && ['autoscaling', `${autoscale.min} to ${autoscale.max} backends`],
   ];
   return all.filter(Boolean);

@@ -1,7 +1,7 @@
 // Pools and routes.
 
 import { badge, byId, h, show } from "./dom.js";
-import { percent, short, whole } from "./format.js";
+import { percent, short, span, whole } from "./format.js";
 import { poolFeatures, routeFeatures } from "./features.js";
 import { backendKey, rate, routeKey, state, sum } from "./state.js";
 
@@ -29,8 +29,20 @@ function chips(features) {
     features.map(([name, how]) => h('li', { 'data-key': name }, h('b', {}, name), how && ` ${how}`)));
 }
 
-function pair(name, value) {
-  return h('div', { 'data-key': name }, h('dt', {}, name), h('dd', {}, value));
+function pair(name, value, width) {
+  return h('div', { 'data-key': name, class: width }, h('dt', {}, name), h('dd', {}, value));
+}
+
+/** Who is asked for backends, what came of it, and what is wrong. */
+function discovery(it, settings) {
+  const { name, path, namespace, service, label } = (settings && settings.discovery) || {};
+  const asked = [namespace, name || path || service || label].filter(Boolean).join('/');
+  const [kind, word] = it.up ? ['good', 'answers'] : it.trouble ? ['bad', 'fails'] : ['none', 'asking'];
+  const answer = it.age_seconds === null ? 'no good answer yet' : `last good answer ${span(it.age_seconds)} ago`;
+  return pair('Discovery', [
+    badge(kind, word), ` ${it.type} ${asked}: ${whole(it.backends)} found, ${answer}`,
+    it.left_out > 0 && `; ▲ ${whole(it.left_out)} left out, more than discovery.max`,
+    it.trouble && h('p', { class: 'bad' }, it.trouble)], 'wide');
 }
 
 function card(pool) {
@@ -38,6 +50,7 @@ function card(pool) {
   const { backends, retry_budget: budget } = pool;
   const eligible = backends.filter((backend) => backend.eligible).length;
   const perSecond = sum(backends.map((backend) => rate(backendKey(pool.name, backend.name))));
+  const settings = configured('pools', pool.name);
   const facts = [
     pair('Backends', `${eligible} of ${backends.length} take traffic`),
     pair('Requests', `${short(perSecond)}/s · ${whole(sum(backends.map((it) => it.requests)))}`),
@@ -45,8 +58,8 @@ function card(pool) {
     pair('Queue', pool.waiting > 0 ? `${whole(pool.waiting)} wait` : 'empty'),
     budget && pair('Retry budget', `${percent(budget.ratio)} of requests or ${budget.floor}/s` +
       (budget.refused > 0 ? `; ▲ ${whole(budget.refused)} retries refused` : '; none refused')),
+    pool.discovery && discovery(pool.discovery, settings),
   ];
-  const settings = configured('pools', pool.name);
   return h('article', { class: 'panel', 'data-key': pool.name, 'aria-label': `Pool ${pool.name}` },
     h('div', { class: 'panel-head' },
       h('h3', {}, pool.name), badge(kind, word),

@@ -124,9 +124,8 @@ fn things_to_try(balancer: &Balancer, backends: &[SocketAddr]) -> String {
             format!("    {name:<8}http://{at}/   answers after {delay:>5}   weight {}", b.weight)
         })
         .collect();
-    let admin_line = admin.as_ref().map(|at| format!("  admin     http://{at}/\n"));
-    let ready =
-        admin.map(|at| format!("  curl -i http://{at}/readyz\n      may it get traffic?\n"));
+    let dashboard = admin.as_ref().map(|at| format!("  dashboard http://{at}/\n"));
+    let steering = admin.map(|admin| steering(at, &admin));
     format!(
         "\
 evenkeel demo: a balancer and three backends in this one process
@@ -149,9 +148,25 @@ Try in another terminal:
 {}
 Stop with Ctrl-C.
 ",
-        admin_line.unwrap_or_default(),
+        dashboard.unwrap_or_default(),
         rows.join("\n"),
-        ready.unwrap_or_default(),
+        steering.unwrap_or_default(),
+    )
+}
+
+/// What to try with the admin listener.
+fn steering(at: &str, admin: &str) -> String {
+    let asked = format!("--admin http://{admin}");
+    format!(
+        "  evenkeel top {asked}
+      the dashboard on a terminal
+  evenkeel explain http://{at}/ {asked}
+      who would get a request, and why
+  evenkeel backend drain slow {asked}
+      takes one out gently; `enable` brings it back
+  curl -i http://{admin}/readyz
+      may it get traffic?
+"
     )
 }
 

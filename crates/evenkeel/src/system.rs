@@ -69,6 +69,8 @@ pub(crate) fn cannot_listen(address: &str, error: &io::Error) -> Trouble {
         }
     } else if kind == io::ErrorKind::PermissionDenied {
         format!("{error}; ports below 1024 need root or CAP_NET_BIND_SERVICE")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("{error}; no interface of this machine has that address")
     } else {
         error.to_string()
     };
@@ -89,5 +91,14 @@ mod tests {
         };
         assert!(text.contains(&address), "{text}");
         assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
+    }
+
+    #[test]
+    fn an_address_of_nobody_is_told_as_such() {
+        let error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let Trouble::CannotStart(text) = cannot_listen("192.0.2.1:80", &error) else {
+            panic!("the machine refused");
+        };
+        assert!(text.contains("192.0.2.1:80") && text.contains("no interface"), "{text}");
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct LoadArguments {
     #[arg(short = 'z', long, value_name = "D", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
     /// Requests per second, sent when they are due (open loop); their latency counts from then.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = requests_per_second)]
     pub(crate) rate: Option<f64>,
     /// How long it takes until the whole load is offered.
     #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration)]
@@ -145,6 +145,11 @@ pub(crate) struct CompareArguments {
     /// Where the table goes.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_TABLE)]
     pub(crate) out: PathBuf,
+}
+
+fn requests_per_second(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "requests per second, such as 100 or 0.5".to_owned())
 }
 
 impl LoadArguments {

@@ -47,6 +47,8 @@ pub(crate) fn cannot_listen(address: &str, error: &io::Error) -> Trouble {
         format!("the address is in use; `netstat -ano | findstr :{port}` shows by which process")
     } else if kind == io::ErrorKind::PermissionDenied {
         format!("{error}; the port is reserved, or another process has it for itself")
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        format!("{error}; no interface of this machine has that address")
     } else {
         error.to_string()
     };

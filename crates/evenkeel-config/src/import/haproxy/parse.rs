@@ -1,8 +1,8 @@
 //! The grammar of HAProxy: lines of words under section names.
 
 use crate::bound::MAX_NODES;
-use crate::diagnostic::{Fault, Problem};
-use crate::tree::Place;
+use crate::diagnostic::Problem;
+use crate::import::wrong;
 
 /// Words that begin a section.
 const SECTIONS: &[&str] = &[
@@ -128,11 +128,6 @@ fn words(text: &str, line: usize) -> Result<Vec<String>, Problem> {
     }
     words.extend(word);
     Ok(words)
-}
-
-fn wrong(line: usize, message: impl Into<String>) -> Problem {
-    let place = Place::in_file(line, 1);
-    Problem { place, path: "syntax".to_owned(), fault: Fault::new(message) }
 }
 
 #[cfg(test)]

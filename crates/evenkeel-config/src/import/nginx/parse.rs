@@ -1,8 +1,8 @@
 //! The grammar of nginx: words, blocks, semicolons.
 
 use crate::bound::{MAX_DEPTH, MAX_NODES};
-use crate::diagnostic::{Fault, Problem};
-use crate::tree::Place;
+use crate::diagnostic::Problem;
+use crate::import::wrong;
 
 /// One directive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,11 +162,6 @@ impl Words<'_> {
         }
         word
     }
-}
-
-fn wrong(line: usize, message: impl Into<String>) -> Problem {
-    let place = Place::in_file(line, 1);
-    Problem { place, path: "syntax".to_owned(), fault: Fault::new(message) }
 }
 
 #[cfg(test)]

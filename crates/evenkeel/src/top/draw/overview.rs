@@ -101,8 +101,11 @@ fn draw_curves(frame: &mut Frame<'_>, history: &History, (paint, area): (Paint, 
         let skipped = history.steps.len().saturating_sub(usize::from(curve.width));
         let values: Vec<u64> = history.steps.iter().skip(skipped).map(value).collect();
         let most = values.iter().copied().max().unwrap_or(0);
-        let minutes = values.len() as u64 * u64::from(history.step_seconds) / 60;
-        let text = format!("{name}, {minutes} min, max {}", shown(most));
+        let time = match values.len() as u64 * u64::from(history.step_seconds) {
+            seconds @ 0..60 => format!("{seconds} s"),
+            seconds => format!("{} min", seconds / 60),
+        };
+        let text = format!("{name}, {time}, max {}", shown(most));
         frame.render_widget(Paragraph::new(Span::styled(text, paint.faint())), title);
         frame.render_widget(Sparkline::default().data(values).style(paint.line()), curve);
     }
