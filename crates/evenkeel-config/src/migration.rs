@@ -69,7 +69,7 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
         let place = tree.key_place_at(path).clone();
         problems.push(Problem { place, path: path.to_owned(), fault });
     };
-    if keys.from == keys.to {
+    if keys.from == keys.to && !keys.to.0.is_empty() {
         report("to", Fault::new("`from` and `to` are the same pool"));
     }
     if keys.stages.len() > MAX_STAGES {
@@ -102,6 +102,16 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
         if stage.max_duration.is_some_and(|most| most.0 < stage.min_duration.0) {
             let fault = Fault::new("`max_duration` is less than `min_duration`");
             report(&format!("{path}.max_duration"), fault);
+        }
+    }
+    for (index, hook) in keys.webhooks.iter().enumerate() {
+        if !["http://", "https://"].iter().any(|scheme| hook.url.0.starts_with(scheme)) {
+            let fault = Fault::new("only http:// and https:// can be called");
+            report(&format!("webhooks[{index}].url"), fault.hint("such as http://ci/hook"));
+        }
+        if hook.timeout.0.is_zero() {
+            let fault = Fault::new("0s is no time to answer in").hint("such as 10s");
+            report(&format!("webhooks[{index}].timeout"), fault);
         }
     }
 }
@@ -305,9 +315,16 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
             ),
             (&*format!("{base}cohort: user\n"), "one of: client_ip"),
             (&*format!("{base}gates: {{ confidence: 2 }}\n"), "out of range"),
+            (&*format!("{base}webhooks: [{{ url: ci/hook }}]\n"), "webhooks[0].url: only http://"),
+            (
+                &*format!("{base}webhooks: [{{ url: 'https://ci/', timeout: 0s }}]\n"),
+                "webhooks[0].timeout: 0s is no time",
+            ),
         ] {
             let wrong = read(text).expect_err(text);
             assert!(wrong.contains(expected), "{wrong}");
         }
+        let nothing = read("name: x\n").expect_err("three keys are missing");
+        assert!(!nothing.contains("the same pool"), "{nothing}");
     }
 }

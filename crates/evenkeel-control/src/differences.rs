@@ -109,7 +109,7 @@ impl Differences {
 }
 
 fn sample(compared: &Compared, found: Found) -> Difference {
-    let took = |heard: &Heard| heard.took.as_secs_f64() * 1e3;
+    let took = |heard: &Heard| to_micros(heard.took.as_secs_f64() * 1e3);
     let (real, shadow) = (took(&compared.real), took(&compared.shadow));
     let kinds = DifferenceKind::ALL.into_iter().filter(|kind| found.has(*kind));
     Difference {
@@ -126,6 +126,11 @@ fn sample(compared: &Compared, found: Found) -> Difference {
         headers: found.headers,
         body: found.body,
         latency_ms: DifferenceSides { real, mirror: shadow },
-        latency_delta_ms: shadow - real,
+        latency_delta_ms: to_micros(shadow - real),
     }
+}
+
+/// Milliseconds with three digits behind the point.
+fn to_micros(millis: f64) -> f64 {
+    (millis * 1e3).round() / 1e3
 }

@@ -1,23 +1,19 @@
-//! Short HTTP requests of the control plane itself: webhooks, and the synthetic requests before a
-//! migration. `reach` asks what has a longer answer, over TLS and unix sockets too.
+//! Short requests of the control plane itself to a URL: webhooks. `reach` does the asking, and is
+//! used as it is by those who want more than a status.
 
 pub(crate) mod reach;
 
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Method, Request, Uri};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use hyper::{Method, Uri};
+use reach::{Place, Question};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 /// Bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
 
-/// Sends one request to an `http://` URL and waits for the status of its answer; a body is JSON.
+/// Sends one request to an `http://` or `https://` URL and waits for the status of its answer; a
+/// body is JSON.
 ///
 /// # Errors
 /// In words: the URL is none, nobody answers, or not in time.
@@ -27,46 +23,21 @@ pub(crate) async fn call(
     body: Option<String>,
     patience: Duration,
 ) -> Result<u16, String> {
-    let exchange = exchange(method, url, body);
-    match timeout(patience, exchange).await {
-        Ok(status) => status.map_err(|why| format!("{url}: {why}")),
-        Err(_) => Err(format!("{url}: no answer within {patience:?}")),
-    }
-}
-
-async fn exchange(method: Method, url: &str, body: Option<String>) -> Result<u16, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// can be called".to_owned());
-    }
-    let authority = uri.authority().ok_or("the URL names no host")?;
-    let (host, port) = (authority.host(), authority.port_u16().unwrap_or(80));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    let moving = tokio::spawn(connection);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder().method(method).uri(path);
-    request = request.header(HOST, authority.as_str()).header(USER_AGENT, AGENT);
-    if body.is_some() {
-        request = request.header(CONTENT_TYPE, "application/json");
-    }
-    let request = request
-        .body(Full::new(Bytes::from(body.unwrap_or_default())))
-        .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string());
-    let status = match answer {
-        Ok(answer) => {
-            let status = answer.status().as_u16();
-            // What is longer says nothing more.
-            let _ = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-            Ok(status)
-        }
-        Err(error) => Err(error),
+    let uri: Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let body = body.map(|text| ("application/json", Bytes::from(text)));
+    let question = Question { method, path, fields: Vec::new(), body };
+    let exchange = async {
+        let opened = reach::open(&Place::of_url(url, None)?, question).await?;
+        let status = opened.status;
+        // What is longer says nothing more.
+        let _ = opened.whole(MAX_ANSWER_BYTES).await;
+        Ok(status)
     };
-    moving.abort();
-    status
+    match tokio::time::timeout(patience, exchange).await {
+        Ok(status) => status.map_err(|why: String| format!("{url}: {why}")),
+        Err(_) => Err(format!("{url}: no answer in time")),
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_called_is_said_in_words() {
         for (url, expected) in [
-            ("https://a/", "only http:// can be called"),
+            ("ftp://a/", "begins neither with http://"),
             ("http://a b/", "not a url"),
             ("http://127.0.0.1:1/", "refused"),
         ] {

@@ -252,9 +252,9 @@ impl Steering {
         let Some((written, overlay)) = course.history.state_of(revision) else {
             return Err(EditError::NotFound(format!("no revision {revision}")));
         };
-        let adjusted = Vec::new();
-        let next = State { written, overlay, adjusted, ..course.state.clone() };
-        let leaving = std::mem::take(&mut course.leaving);
+        let next = course.state.gone_back(written, overlay);
+        let leaving = course.leaving.clone();
+        course.leaving.retain(|it| it.found.is_some() || next.removes(&it.pool, &it.backend));
         let reason = match by.reason.as_str() {
             "" => format!("back to revision {revision}"),
             reason => reason.to_owned(),

@@ -6,6 +6,7 @@
 //! report   outcome -> breaker, suspicion, response times -> who is eligible from now on
 //! ```
 
+mod begun;
 mod next;
 mod pick;
 mod preview;
@@ -13,6 +14,7 @@ mod report;
 mod selection;
 mod waiting;
 
+pub use begun::Begun;
 pub use pick::{NoPick, Pick, Query, Tried};
 pub use preview::{Candidate, Foreseen, Preview};
 pub use report::{Change, Outcome};
@@ -70,6 +72,8 @@ pub struct Pool {
     pub budget: Arc<RetryBudget>,
     /// Where requests wait while every backend has its `connections.max`.
     pub waiting: Arc<WaitingRoom>,
+    /// What stands for requests where connections or datagrams are carried.
+    pub begun: Arc<Begun>,
     /// Sign and verify session cookies; `None` without cookie affinity.
     pub cookie_keys: Option<Arc<CookieKeys>>,
     keys: Arc<KeyTable>,
@@ -103,6 +107,7 @@ impl Pool {
             in_flight: Arc::default(),
             budget: Arc::default(),
             waiting: Arc::new(waiting),
+            begun: Arc::default(),
             cursor: Arc::default(),
             news: Arc::default(),
         };
@@ -115,7 +120,7 @@ impl Pool {
         parts: Parts,
         now: Nanos,
     ) -> Pool {
-        let Parts { keys, in_flight, budget, waiting, cursor, news } = parts;
+        let Parts { keys, in_flight, budget, waiting, begun, cursor, news } = parts;
         // Known first: what happens while the selection is made is then news.
         let known = AtomicU64::new(news.count());
         let selection = Selection::of(&plan, &backends, now);
@@ -124,6 +129,7 @@ impl Pool {
             in_flight,
             budget,
             waiting,
+            begun,
             cookie_keys,
             cursor,
             news,

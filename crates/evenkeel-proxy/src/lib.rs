@@ -45,6 +45,7 @@ mod session;
 pub mod shared;
 mod siphon;
 pub mod socket;
+pub mod sounding;
 mod tcp;
 pub mod tls;
 pub mod trace;

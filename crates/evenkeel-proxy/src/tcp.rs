@@ -15,7 +15,7 @@ use crate::welcome::{Entry, Guest};
 use crate::wire::Wire;
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::client_hello::{self, Hello, MAX_HELLO_BYTES};
-use evenkeel_core::failure::Failure;
+use evenkeel_core::failure::{Failure, Side};
 use evenkeel_core::plan::{LogLevel, TcpPlan};
 use evenkeel_core::pool::{NoPick, Outcome, Pick, Pool, Query, Tried};
 use evenkeel_core::record::{Event, EventValue};
@@ -157,6 +157,11 @@ async fn carry<N: Net>(
     (story.tries, story.pool) = (call.tries, Some(call.at));
     *snapshot = call.snapshot.clone();
     let pool = call.pool()?;
+    match &reached {
+        Ok(_) => pool.begun.reached(),
+        Err(failure) if failure.side() == Side::Client => {}
+        Err(_) => pool.begun.failed(),
+    }
     let (pick, mut connection) = reached?;
     story.backend = Some(pick.index);
     let idle = snapshot

@@ -219,10 +219,16 @@ impl<N: Net> Station<N> {
                 Step::Chosen => self.link(ends),
             };
             match reached.and_then(|()| self.send(ends, datagram)) {
-                Ok(()) => return Some(()),
+                Ok(()) => {
+                    if step == Step::Chosen {
+                        terms.pool.begun.reached();
+                    }
+                    return Some(());
+                }
                 Err(error) => self.fail(ends, &error),
             }
         }
+        terms.pool.begun.failed();
         None
     }
 

@@ -56,9 +56,12 @@ impl Check<'_> {
             let fault = Fault::new(format!("{:?} is not a range of ports", text.0));
             self.report(&format!("{path}.ports"), fault.hint("such as 20000-20999"));
         }
-        let is_http = |url: &Text| url.0.starts_with("http://") || url.0.is_empty();
+        let is_http = |url: &Text| {
+            url.0.is_empty() || ["http://", "https://"].iter().any(|it| url.0.starts_with(it))
+        };
         if driver.url.as_ref().is_some_and(|url| !is_http(url)) {
-            let fault = Fault::new("only http:// can be called").hint("such as http://x/scale");
+            let fault = Fault::new("only http:// and https:// can be called");
+            let fault = fault.hint("such as http://x/scale");
             self.report(&format!("{path}.url"), fault);
         }
     }

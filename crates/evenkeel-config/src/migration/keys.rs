@@ -163,7 +163,7 @@ choice! {
 section! {
     /// A URL that is called; what is not 2xx holds the stage, until its time is over.
     HookKeys {
-        /// Where; http.
+        /// Where; http or https.
         url: Text = Text::default(), required;
         /// When.
         on: Vec<HookTime> = vec![HookTime::BeforeStage, HookTime::AfterStage];

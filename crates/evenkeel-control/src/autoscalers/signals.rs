@@ -33,11 +33,14 @@ impl Seen {
         let in_flight = backends.iter().map(|backend| backend.in_flight()).sum();
         let waiting = found.map_or(0, |pool| pool.waiting.starts());
         let failed = |(code, _): &(u16, _)| *code >= FIRST_FAILURE_STATUS;
-        let errors = totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
+        let errors: u64 =
+            totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
+        // Where bytes are carried, tunnels and flows are what requests are elsewhere.
+        let (begun, unreached) = found.map_or((0, 0), |pool| pool.begun.read());
         let moving = ground.migrations.as_ref().is_some_and(|it| it.concerns(pool));
         Signals {
-            requests: totals.durations.count(),
-            errors,
+            requests: totals.durations.count() + begun,
+            errors: errors + unreached,
             in_flight,
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             queue_wait,

@@ -3,10 +3,11 @@
 use super::{Division, Entry, Migrations, report, unix_ms};
 use crate::outgoing::call;
 use evenkeel_api::MigrationState;
-use evenkeel_core::address::{Endpoint, Scheme};
 use evenkeel_core::migration::{Command, HookPoint, MigrationPlan, Traffic, Wish};
+use evenkeel_core::plan::{HealthCheck, HttpCheck};
 use evenkeel_core::stats::Totals;
 use evenkeel_core::strategy::hash::hash;
+use evenkeel_proxy::sounding::Sounding;
 use hyper::Method;
 use serde_json::json;
 use std::sync::Arc;
@@ -131,44 +132,37 @@ impl Migrations {
         }
     }
 
-    /// Asks the new pool's backends in turn; every answer must be a success.
+    /// Asks the new pool's backends in turn, as the pool speaks; every answer must be a success.
     async fn preflight(&self, plan: &MigrationPlan) -> Result<(), String> {
-        let urls = self.urls_of(&plan.to)?;
-        let asked = plan.preflight.requests;
-        let mut failed = Vec::new();
-        let turns = urls.iter().cycle().take(usize::try_from(asked).unwrap_or(usize::MAX));
-        for base in turns {
-            let url = format!("{base}{}", plan.preflight.path);
-            match call(Method::GET, &url, None, PREFLIGHT_TIMEOUT).await {
-                Ok(status) if status < 400 => {}
-                Ok(status) => failed.push(format!("{url}: status {status}")),
-                Err(why) => failed.push(why),
-            }
-        }
-        match failed.first() {
-            None => Ok(()),
-            Some(first) => {
-                Err(format!("{} of {asked} requests failed, first {first}", failed.len()))
-            }
-        }
-    }
-
-    fn urls_of(&self, pool: &str) -> Result<Vec<String>, String> {
         let snapshot = self.numbers.snapshot();
-        let found = snapshot.plan.pools.iter().find(|it| *it.name == *pool);
-        let backends = found.map_or(&[][..], |pool| &pool.backends);
-        let url = |address: &evenkeel_core::address::BackendAddress| match &address.endpoint {
-            _ if address.scheme != Scheme::Http => None,
-            Endpoint::Ip(ip) => Some(format!("http://{ip}")),
-            Endpoint::Name(host, port) => Some(format!("http://{host}:{port}")),
-            Endpoint::Unix(_) => None,
+        let pool = snapshot.plan.pools.iter().find(|it| it.name == plan.to);
+        let asked = preflight_check(pool.map(|pool| &pool.health.check), &plan.preflight.path);
+        let sounding = Sounding {
+            snapshot: Arc::clone(&snapshot),
+            pool: Arc::clone(&plan.to),
+            check: asked,
+            timeout: PREFLIGHT_TIMEOUT,
         };
-        let urls: Vec<String> = backends.iter().filter_map(|it| url(&it.address)).collect();
-        if urls.is_empty() {
-            return Err(format!("no backend of {pool} can be asked in plain HTTP/1.1"));
-        }
-        Ok(urls)
+        sounding.ask_in_turn(plan.preflight.requests).await
     }
+}
+
+/// Pools whose health is asked for by gRPC are asked so before a migration too; others for the
+/// page, under the name that their health checks use.
+fn preflight_check(own: Option<&HealthCheck>, path: &str) -> HealthCheck {
+    let host = match own {
+        Some(HealthCheck::Grpc(name)) => return HealthCheck::Grpc(name.clone()),
+        Some(HealthCheck::Http(check)) => check.host.clone(),
+        Some(HealthCheck::Off | HealthCheck::Tcp) | None => String::new(),
+    };
+    HealthCheck::Http(HttpCheck {
+        path: path.to_owned(),
+        method: "GET".to_owned(),
+        host,
+        expect_status: vec![200..=399],
+        expect_body: String::new(),
+        by_default: false,
+    })
 }
 
 fn division(plan: &MigrationPlan, traffic: &Traffic) -> Division {
@@ -212,7 +206,7 @@ async fn call_hooks(plan: &MigrationPlan, point: HookPoint, facts: &str) -> Resu
                 Err(why) => why,
             };
             if Instant::now() + HOOK_PAUSE >= until {
-                return Err(why);
+                return Err(format!("{why}, for {:?}", hook.timeout));
             }
             sleep(HOOK_PAUSE).await;
         }

@@ -111,13 +111,14 @@ fn write_report(it: &Document, out: &mut String) -> std::fmt::Result {
         it.stages,
         it.weight
     )?;
-    writeln!(out, "- Reason: {}", it.reason)?;
+    writeln!(out, "- Reason: {}", it.reason.replace(['\r', '\n'], " "))?;
     writeln!(
         out,
         "- Started {}, ended {}\n",
         it.started,
         it.ended.as_deref().unwrap_or("not yet")
     )?;
+    write_stages(it, out)?;
     writeln!(out, "## Checks\n")?;
     let arms = [&it.from, &it.to].map(|pool| format!("`{pool}`: requests, errors, p99 ms"));
     let [from, to] = arms;
@@ -128,24 +129,71 @@ fn write_report(it: &Document, out: &mut String) -> std::fmt::Result {
             let p99 = arm.p99_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1}"));
             format!("{}, {}, {p99}", arm.requests, arm.errors)
         };
-        let verdict = match check.verdict {
-            Verdict::Go => "GO",
-            Verdict::NoGo => "NO-GO",
-            Verdict::NotEnoughData => "NOT-ENOUGH-DATA",
-        };
         writeln!(
             out,
-            "| {} | {} | {}% | {verdict} | {} | {} | {} | {} |",
+            "| {} | {} | {}% | {} | {} | {} | {} | {} |",
             check.time,
             check.stage + 1,
             check.weight,
+            verdict_text(check.verdict),
             arm(&check.from),
             arm(&check.to),
-            check.reason,
-            check.approved_by.as_deref().unwrap_or("–"),
+            cell(&check.reason),
+            cell(check.approved_by.as_deref().unwrap_or("–")),
         )?;
     }
     write_gates(it, out)
+}
+
+/// One row for each run of checks that count from the same beginning: a stage, its second half after
+/// a pause or a restart, the watch.
+fn write_stages(it: &Document, out: &mut String) -> std::fmt::Result {
+    if it.checks.is_empty() {
+        return Ok(());
+    }
+    let [from, to] =
+        [&it.from, &it.to].map(|pool| format!("`{pool}`: requests, errors %, p50, p95, p99 ms"));
+    writeln!(out, "## Stages\n")?;
+    writeln!(out, "| stage | weight | first check | last check | {from} | {to} | decision |")?;
+    writeln!(out, "|--:|--:|---|---|--:|--:|---|")?;
+    let begins_anew = |before: &MigrationCheck, check: &MigrationCheck| {
+        check.stage != before.stage || check.to.requests < before.to.requests
+    };
+    for run in it.checks.chunk_by(|before, check| !begins_anew(before, check)) {
+        let ([first, ..], [.., last]) = (run, run) else { continue };
+        writeln!(
+            out,
+            "| {} | {}% | {} | {} | {} | {} | {} |",
+            last.stage + 1,
+            last.weight,
+            first.time,
+            last.time,
+            in_short(&last.from),
+            in_short(&last.to),
+            verdict_text(last.verdict),
+        )?;
+    }
+    writeln!(out)
+}
+
+fn in_short(arm: &ArmReport) -> String {
+    let errors = (1.0 - arm.success_rate) * 100.0;
+    let ms = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1}"));
+    let times = [arm.p50_ms, arm.p95_ms, arm.p99_ms].map(ms).join(", ");
+    format!("{}, {errors:.2}, {times}", arm.requests)
+}
+
+fn verdict_text(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Go => "GO",
+        Verdict::NoGo => "NO-GO",
+        Verdict::NotEnoughData => "NOT-ENOUGH-DATA",
+    }
+}
+
+/// A text that stays in its cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\r', '\n'], " ")
 }
 
 fn write_gates(it: &Document, out: &mut String) -> std::fmt::Result {
@@ -169,4 +217,86 @@ fn write_gates(it: &Document, out: &mut String) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(stage: usize, second: u32, requests: u64) -> MigrationCheck {
+        let arm = |requests, errors| ArmReport {
+            requests,
+            errors,
+            success_rate: 1.0 - errors as f64 / requests.max(1) as f64,
+            p50_ms: Some(1.0),
+            p95_ms: Some(2.0),
+            p99_ms: None,
+        };
+        MigrationCheck {
+            time: format!("12:00:{second:02}"),
+            stage,
+            weight: 50.0,
+            verdict: Verdict::Go,
+            reason: "every gate holds".to_owned(),
+            approved_by: Some("ann|bob\nx".to_owned()),
+            from: arm(400, 0),
+            to: arm(requests, 1),
+            gates: Vec::new(),
+        }
+    }
+
+    fn report(checks: Vec<MigrationCheck>) -> String {
+        migration_markdown(&Document {
+            id: "m".to_owned(),
+            route: "web".to_owned(),
+            from: "old".to_owned(),
+            to: "new".to_owned(),
+            state: MigrationState::Running,
+            stage: 0,
+            stages: 2,
+            weight: 50.0,
+            verdict: None,
+            reason: "said".to_owned(),
+            started: "then".to_owned(),
+            ended: None,
+            checks,
+        })
+    }
+
+    #[test]
+    fn a_stage_is_a_row_and_counts_that_begin_anew_another_one() {
+        let checks = vec![
+            check(0, 1, 100),
+            check(0, 2, 200),
+            check(1, 3, 100),
+            check(1, 4, 400),
+            check(1, 5, 50),
+        ];
+        let text = report(checks);
+        let rows: Vec<&str> = text
+            .lines()
+            .skip_while(|line| *line != "## Stages")
+            .take_while(|line| *line != "## Checks")
+            .filter(|line| line.starts_with("| ") && line.contains("12:00"))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                "| 1 | 50% | 12:00:01 | 12:00:02 | 400, 0.00, 1.0, 2.0, – | \
+                 200, 0.50, 1.0, 2.0, – | GO |",
+                "| 2 | 50% | 12:00:03 | 12:00:04 | 400, 0.00, 1.0, 2.0, – | \
+                 400, 0.25, 1.0, 2.0, – | GO |",
+                "| 2 | 50% | 12:00:05 | 12:00:05 | 400, 0.00, 1.0, 2.0, – | \
+                 50, 2.00, 1.0, 2.0, – | GO |",
+            ],
+            "{text}"
+        );
+        assert!(!report(Vec::new()).contains("## Stages"));
+    }
+
+    #[test]
+    fn what_people_say_stays_in_its_cell() {
+        let text = report(vec![check(0, 1, 100)]);
+        assert!(text.contains("| ann\\|bob x |"), "{text}");
+    }
 }

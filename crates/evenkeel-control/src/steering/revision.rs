@@ -87,3 +87,28 @@ impl History {
         Some((Written::clone(&kept.written), kept.overlay.clone()))
     }
 }
+
+impl State {
+    /// With a file and an overlay of before. What a loop had set ends; which backends there are
+    /// beside those of the configuration, it alone says.
+    pub(super) fn gone_back(&self, written: Written, overlay: Vec<Edit>) -> State {
+        let mut next = State { written, overlay, ..self.clone() };
+        next.adjusted.retain(|edit| match edit {
+            Edit::AddBackend { .. } | Edit::RemoveBackend { .. } => true,
+            Edit::Strategy { .. }
+            | Edit::Weight { .. }
+            | Edit::Admin { .. }
+            | Edit::Split { .. }
+            | Edit::RoutePool { .. } => false,
+        });
+        next
+    }
+
+    /// True if an edit removes this backend.
+    pub(super) fn removes(&self, in_pool: &str, name: &str) -> bool {
+        self.overlay.iter().chain(&self.adjusted).any(|edit| {
+            matches!(edit, Edit::RemoveBackend { pool, backend, .. }
+                if pool == in_pool && backend == name)
+        })
+    }
+}

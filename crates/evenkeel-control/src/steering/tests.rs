@@ -219,6 +219,39 @@ fn adjustments_are_no_revisions_and_end_with_an_edit_by_hand() {
 }
 
 #[test]
+fn going_back_keeps_what_an_autoscaler_has_added_and_lets_drain_what_it_removed() {
+    use crate::autoscalers::Grows;
+    let bench = Bench::new();
+    let names = || bench.backends().into_iter().map(|it| (it.0, it.2)).collect::<Vec<_>>();
+    let served = |names: &[(&str, AdminState)]| -> Vec<(String, AdminState)> {
+        names.iter().map(|(name, admin)| ((*name).to_owned(), *admin)).collect()
+    };
+    let (on, off) = (AdminState::Enabled, AdminState::Draining);
+    bench.edit(weight("b1", 3)).expect("it is there");
+    bench.steering.add("a", "a-auto-1", "127.0.0.1:7").expect("new");
+    bench.steering.add("a", "a-auto-2", "127.0.0.1:8").expect("new");
+    let drain = Duration::from_secs(30);
+    bench.steering.remove("a", "a-auto-2", drain).expect("it is there");
+    let all = [("b1", on), ("b2", on), ("a-auto-1", on), ("a-auto-2", off)];
+    assert_eq!(names(), served(&all));
+    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    assert_eq!(names(), served(&all));
+    assert_eq!(bench.backends()[0].1, 1, "it went back");
+    let mut grown = bench.steering.grown("a");
+    grown.sort();
+    assert_eq!(grown, ["a-auto-1", "a-auto-2"]);
+    bench.steering.tick(Instant::now());
+    assert_eq!(names(), served(&all[..3]), "it has drained");
+    // What a person had removed comes back for good, whatever still drained.
+    let remove = Edit::RemoveBackend { pool: "a".into(), backend: "b2".into(), drain };
+    bench.edit(remove).expect("it is there");
+    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    bench.steering.tick(Instant::now());
+    assert_eq!(names(), served(&all[..3]));
+    bench.server.stop();
+}
+
+#[test]
 fn a_removed_backend_is_there_until_nothing_runs_on_it() {
     let bench = Bench::new();
     let drain = Duration::from_secs(30);

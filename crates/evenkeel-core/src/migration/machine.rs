@@ -314,13 +314,13 @@ impl Migration {
             self.checked = pair.clone();
             self.base = Some(pair);
         }
-        let moves = self.moves();
-        if moves && seen.capacity.eligible == 0 {
+        let uses = self.uses_the_new_pool();
+        if uses && seen.capacity.eligible == 0 {
             return self.abort("no backend of the new pool is eligible".to_owned(), seen.unix_ms);
         }
         let allowed = self.allowed_errors();
         match self.recent.judge(&self.plan.abort, allowed) {
-            Trend::Failing(why) if moves => return self.fail(&why, seen),
+            Trend::Failing(why) if uses => return self.fail(&why, seen),
             Trend::StableFails if self.state == State::Running => {
                 self.stand_still(State::Frozen, "the old pool fails too".to_owned(), now);
             }
@@ -341,16 +341,15 @@ impl Migration {
         }
     }
 
-    /// True if clients get answers of the new pool.
-    fn moves(&self) -> bool {
+    /// True if the new pool gets requests, or copies of them: then what it does to them ends it.
+    fn uses_the_new_pool(&self) -> bool {
         let before = usize::from(self.awaited == Some(Awaited::Before));
         let stage = self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at));
         let watched = self.state == State::Watching || self.held == Some(State::Watching);
         watched
             || stage.is_some_and(|stage| match stage.traffic {
-                StageTraffic::Weight(weight) => weight > 0.0,
+                StageTraffic::Weight(share) | StageTraffic::Mirror(share) => share > 0.0,
                 StageTraffic::Match { .. } => true,
-                StageTraffic::Mirror(_) => false,
             })
     }
 

@@ -1,7 +1,7 @@
 //! A pool of the next configuration: what is known of its backends, its queue, its budget and its
 //! turns goes on; tables are made anew only if what they were made from has changed.
 
-use super::{KeyTable, Mode, Pool, WaitingRoom, key_table};
+use super::{Begun, KeyTable, Mode, Pool, WaitingRoom, key_table};
 use crate::address::{Endpoint, Scheme};
 use crate::affinity::CookieKeys;
 use crate::backend::Backend;
@@ -51,6 +51,7 @@ pub(super) struct Parts {
     pub(super) in_flight: Arc<AtomicU64>,
     pub(super) budget: Arc<RetryBudget>,
     pub(super) waiting: Arc<WaitingRoom>,
+    pub(super) begun: Arc<Begun>,
     pub(super) cursor: Arc<RoundRobin>,
     pub(super) news: Arc<News>,
 }
@@ -87,6 +88,7 @@ impl Pool {
             in_flight: Arc::clone(&self.in_flight),
             budget: Arc::clone(&self.budget),
             waiting: Arc::clone(&self.waiting),
+            begun: Arc::clone(&self.begun),
             cursor: Arc::clone(&self.cursor),
             news: Arc::clone(&self.news),
         };

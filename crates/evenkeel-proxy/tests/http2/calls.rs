@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use evenkeel_core::grpc;
-use evenkeel_core::plan::PoolProtocol;
+use evenkeel_core::plan::{HealthCheck, HttpCheck, PoolProtocol};
+use evenkeel_proxy::sounding::Sounding;
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::PATIENCE;
@@ -208,4 +209,36 @@ fn how_calls_end_is_counted() {
     });
     let codes = [grpc::OK, grpc::CANCELLED, 13].map(usize::from);
     assert_eq!(counted(&proxy, 4), [(codes[0], 2), (codes[1], 1), (codes[2], 1)]);
+}
+
+#[test]
+fn questions_of_our_own_are_spoken_as_the_pool_speaks() {
+    let proxy = proxy_before(&["a", "b"]);
+    let asking = |check| Sounding {
+        snapshot: proxy.server().state().snapshot(),
+        pool: proxy.pool().plan.name.clone(),
+        check,
+        timeout: PATIENCE,
+    };
+    let page = |status: u16| {
+        HealthCheck::Http(HttpCheck {
+            path: "/page".to_owned(),
+            method: "GET".to_owned(),
+            host: String::new(),
+            expect_status: vec![status..=status],
+            expect_body: String::new(),
+            by_default: false,
+        })
+    };
+    runtime().block_on(async {
+        // These servers know nothing but HTTP/2.
+        assert_eq!(asking(page(200)).ask_in_turn(5).await, Ok(()));
+        let elsewhere = server("c");
+        assert_eq!(asking(page(200)).ask_at(&elsewhere).await, Ok(()));
+        let why = asking(page(204)).ask_in_turn(3).await.expect_err("not 204");
+        assert!(why.starts_with("3 of 3 requests failed, first ") && why.ends_with("status 200"));
+        let call = HealthCheck::Grpc(String::new());
+        let why = asking(call).ask_in_turn(2).await.expect_err("it answers something else");
+        assert!(why.starts_with("2 of 2 requests failed"), "{why}");
+    });
 }

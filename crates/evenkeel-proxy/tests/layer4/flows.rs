@@ -148,6 +148,7 @@ fn flows_are_shared_out_and_stay_where_they_are() {
     let proxy = Proxy::start(&plan(&echoes.each_ref(), &USUAL));
     let clients: Vec<Client> = (0..60).map(|_| Client::to(proxy.address())).collect();
     let first: Vec<char> = clients.iter().map(|client| client.ask("one")).collect();
+    assert_eq!(proxy.pool().begun.read(), (60, 0));
     let mut counts = BTreeMap::new();
     first.iter().for_each(|name| *counts.entry(*name).or_insert(0) += 1);
     assert_eq!(counts, BTreeMap::from([('a', 20), ('b', 20), ('c', 20)]), "open flows count");

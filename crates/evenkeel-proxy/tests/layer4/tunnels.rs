@@ -66,6 +66,7 @@ fn turns_are_taken_and_the_dead_are_passed_over() {
     }
     assert!(heard.contains(&b'a') && heard.contains(&b'b'), "{heard:?}");
     assert_eq!(heard.len(), 6, "every client reached somebody");
+    assert_eq!(proxy.pool().begun.read(), (6, 0));
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn nobody_there_is_a_closed_connection() {
     assert_eq!(bytes, b"");
     let event = &proxy.wait_for_events("tunnel_closed", 1)[0];
     assert_eq!(event["failure"], "connect_failure");
+    assert_eq!(proxy.pool().begun.read(), (1, 1));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::stage::{Authority, Files};
 use evenkeel_core::plan::{HealthCheck, HttpCheck, Plan, PoolTlsPlan};
+use evenkeel_proxy::sounding::Sounding;
 use evenkeel_testkit::backend::{Backend, OK};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
@@ -100,6 +101,36 @@ fn a_verified_backend_is_used_again_and_again() {
         assert_eq!(client.ask(GET).status(), 200);
     }
     assert_eq!(backend.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn questions_of_our_own_are_encrypted_too() {
+    let authority = Authority::new();
+    let backend = TlsBackend::start(&authority.sign(&["127.0.0.1"]), Some(&authority));
+    let client = authority.sign(&["evenkeel"]);
+    let tls = PoolTlsPlan {
+        ca_file: Some(authority.file.clone()),
+        client: Some((client.cert.clone(), client.key.clone())),
+        ..PoolTlsPlan::default()
+    };
+    let proxy = Proxy::start(&plan(&backend.url(), tls));
+    let sounding = Sounding {
+        snapshot: proxy.server().state().snapshot(),
+        pool: proxy.pool().plan.name.clone(),
+        check: HealthCheck::Http(HttpCheck {
+            path: "/".to_owned(),
+            method: "GET".to_owned(),
+            host: String::new(),
+            expect_status: vec![200..=200],
+            expect_body: String::new(),
+            by_default: false,
+        }),
+        timeout: Duration::from_secs(5),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.expect("a runtime").block_on(sounding.ask_in_turn(2));
+    assert_eq!(asked, Ok(()));
+    assert_eq!(*backend.shown.lock().unwrap(), [true, true], "with our certificate");
 }
 
 #[test]

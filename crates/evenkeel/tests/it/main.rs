@@ -3,6 +3,7 @@
 
 mod activation;
 mod bench;
+mod calling;
 mod cli;
 mod configuration;
 mod demo;

@@ -155,6 +155,31 @@ fn a_connection_waits_for_a_first_backend_too() {
 }
 
 #[test]
+fn connections_are_what_a_pool_of_a_tcp_listener_counts() {
+    let listener = ", protocol: tcp, pool: app";
+    let file = sleepy(listener, "{ type: tcp, interval: 200ms }", "23500-23749")
+        .replace("min: 0", "min: 1")
+        .replace("max: 1\n", "max: 2\n      requests_per_interval: 5\n")
+        .replace("interval: 1s\n", "interval: 3s\n");
+    let world = World::new(&file);
+    world.wait_for(&BACKENDS, |it| it["backends"][0]["eligible"] == true);
+    // Short ones, none of which is open when somebody looks.
+    let until = Instant::now() + PATIENCE;
+    while !decisions(&world).iter().any(|why| why.contains("requests")) {
+        assert!(Instant::now() < until, "{:#}", world.json(&["autoscale", "status", "--json"]));
+        for _ in 0..6 {
+            let mut stream = TcpStream::connect(&world.address).expect("it listens");
+            stream.write_all(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n").expect("sent");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("an answer");
+            assert!(text.contains("app-auto-"), "{text}");
+        }
+        thread::park_timeout(POLL);
+    }
+    world.wait_for(&BACKENDS, |it| it["backends"][1]["eligible"] == true);
+}
+
+#[test]
 fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told() {
     let file = sleepy("", "{ interval: 200ms }", "22000-22499")
         .replace("timeout: 60s", "timeout: 2s")

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for what takes a few of the loops' seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn backend(words: &[&str]) -> (Program, String) {
     let all = [&["testserver", "--listen", "127.0.0.1:0"], words].concat();
@@ -19,14 +19,14 @@ fn backend(words: &[&str]) -> (Program, String) {
     (server, address.to_owned())
 }
 
-struct World {
-    balancer: Program,
-    shell: Shell,
-    address: String,
+pub(crate) struct World {
+    pub(crate) balancer: Program,
+    pub(crate) shell: Shell,
+    pub(crate) address: String,
 }
 
 impl World {
-    fn new(file: &str) -> World {
+    pub(crate) fn new(file: &str) -> World {
         let shell = Shell::new();
         shell.write("config.yaml", file);
         World::start(shell)
@@ -48,12 +48,12 @@ impl World {
     }
 
     /// What the admin listener answers.
-    fn admin(&self, path: &str) -> String {
+    pub(crate) fn admin(&self, path: &str) -> String {
         let admin = &self.shell.variable("EVENKEEL_ADMIN");
         get(admin.trim_start_matches("http://"), path)
     }
 
-    fn json(&self, words: &[&str]) -> Value {
+    pub(crate) fn json(&self, words: &[&str]) -> Value {
         let answer = self.shell.run(words);
         assert_eq!(answer.code, 0, "{words:?}: {answer:?}");
         serde_json::from_str(&answer.stdout).expect("JSON")
@@ -99,11 +99,16 @@ watch: 1s
 fn a_failing_pool_is_left_and_gets_nothing_more() {
     let (_s, stable) = backend(&["--name", "stable"]);
     let (_c, canary) = backend(&["--name", "canary", "--status", "500"]);
-    let world = World::new(&pools(&stable, &canary));
+    let mut world = World::new(&pools(&stable, &canary));
     world.shell.write("plan.yaml", PLAN);
     let outline = world.shell.run(&["migrate", "plan", "plan.yaml"]);
     assert!(outline.stdout.contains("299 requests"), "{outline:?}");
+    // Nobody has changed anything so far; who starts it does.
+    let dry = world.shell.run(&["migrate", "plan", "plan.yaml", "--json"]);
+    assert_eq!(dry.code, 0, "{dry:?}");
     assert_eq!(world.shell.run(&["migrate", "start", "plan.yaml"]).stdout, "v2\n");
+    let change = world.balancer.event("admin_change");
+    assert_eq!((&change["path"], &change["status"]), (&"/api/v1/migrations".into(), &201.into()));
     let ended =
         world.load_until(&["migrate", "status", "v2", "--json"], |it| it["state"] == "aborted");
     assert_eq!((ended["weight"].as_f64(), ended["verdict"].as_str()), (Some(0.0), Some("NO-GO")));

@@ -221,7 +221,9 @@ impl Work {
             let member = &mut self.members[at];
             let Stage::Starting { since, good } = &mut member.stage else { continue };
             let address = member.started.address();
-            *good = if is_healthy(&health, &address).await { *good + 1 } else { 0 };
+            let snapshot = self.ground.numbers.snapshot();
+            let healthy = is_healthy(snapshot, (&self.pool, &health), &address).await;
+            *good = if healthy { *good + 1 } else { 0 };
             if *good >= health.healthy_threshold.max(1) {
                 let name = member.name.clone();
                 match self.ground.grows.add(&self.pool, &name, &address) {

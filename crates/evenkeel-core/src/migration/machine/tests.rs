@@ -335,6 +335,34 @@ fn a_stage_of_copies_moves_nobody_and_asks_whether_answers_differ() {
 }
 
 #[test]
+fn copies_that_fail_end_a_stage_of_copies_within_two_seconds() {
+    let last_divided = |world: &World| {
+        let mut told = world.told.iter().rev();
+        told.find_map(|command| match command {
+            Command::Divide(traffic) => Some((traffic.moved, traffic.copies)),
+            Command::Preflight | Command::Call(_) | Command::Promote => None,
+        })
+    };
+    let mut world = mirror_world(0.5, 10.0);
+    (0..5).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
+    assert_eq!(last_divided(&world), Some((0, 10.0)));
+    // What both have is nothing that the new pool does.
+    world.answer((1_000, 2), (100, 2), 1);
+    assert_ne!(world.migration.state(), State::Aborted);
+    let mut world = mirror_world(0.5, 10.0);
+    (0..5).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
+    world.answer((1_000, 0), (100, 1), 1);
+    assert_eq!(world.migration.state(), State::Aborted);
+    assert!(world.migration.reason().contains("in a row"), "{}", world.migration.reason());
+    assert_eq!(last_divided(&world), Some((0, 0.0)), "no more copies");
+    let mut world = mirror_world(0.5, 10.0);
+    (0..5).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
+    world.capacity.eligible = 0;
+    world.answer((1_000, 0), (0, 0), 1);
+    assert_eq!((world.migration.state(), last_divided(&world)), (State::Aborted, Some((0, 0.0))));
+}
+
+#[test]
 fn differences_are_asked_for_in_stages_of_copies_only_and_hold_them_until_known() {
     let mut world = mirror_world(0.01, 10.0);
     (0..100).for_each(|_| world.answer((1_000, 0), (100, 0), 1));
