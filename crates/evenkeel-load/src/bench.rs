@@ -21,12 +21,15 @@ mod journal;
 mod lane;
 mod link;
 mod live;
+mod numbered;
 mod outgoing;
+mod patience;
 mod report;
 mod summary;
 mod tally;
 mod tcp;
 mod trust;
+mod turn;
 mod url;
 mod websocket;
 
@@ -34,6 +37,7 @@ pub use check::{CsvCheck, Finding, Flaw, Verdict};
 pub use live::LiveBench;
 pub use report::{ErrorCount, Report};
 pub use trust::Trust;
+pub use turn::Connections;
 pub use url::{BenchUrl, Scheme};
 
 use bytes::Bytes;
@@ -44,6 +48,7 @@ use http2::{Http2, STREAMS_PER_CONNECTION, Trunk};
 use journal::Journal;
 use lane::Lane;
 use link::Dialer;
+use numbered::{Numbered, PLACEHOLDER};
 use outgoing::Outgoing;
 use std::io;
 use std::num::NonZeroUsize;
@@ -55,6 +60,7 @@ use tally::Tally;
 use tcp::Tcp;
 use tokio::task::JoinSet;
 use tokio::time::interval;
+use turn::Turns;
 use websocket::WebSocket;
 
 /// Connections, or streams of HTTP/2, at the same time.
@@ -75,6 +81,8 @@ pub struct Bench {
     pub duration: Option<Duration>,
     /// How many at the same time.
     pub concurrency: usize,
+    /// How they share connections.
+    pub connections: Connections,
     /// Requests per second (open loop); `None` = as fast as answers come (closed loop).
     pub rate: Option<f64>,
     /// How long it takes until the whole load is offered.
@@ -175,13 +183,18 @@ impl Bench {
         }
         let outgoing = Outgoing::new(self.method.as_deref(), &self.headers, self.body.clone())?;
         match self.url.scheme {
+            Scheme::Http | Scheme::Https if self.http2 && self.url.path.contains(PLACEHOLDER) => {
+                Err(format!("{PLACEHOLDER} in a path needs HTTP/1.1"))
+            }
             Scheme::Http | Scheme::Https if self.http2 => {
                 Ok(Protocol::Http2 { head: outgoing.http2(&self.url)?, body: outgoing.body })
             }
-            Scheme::Http | Scheme::Https => Ok(Protocol::Http1 {
-                request: outgoing.http1(&self.url, self.keep_alive),
-                head_only: outgoing.method == Method::HEAD,
-            }),
+            Scheme::Http | Scheme::Https => {
+                let request = outgoing.http1(&self.url, self.keep_alive);
+                let line = request.iter().position(|byte| *byte == b'\r').unwrap_or(0);
+                let request = Numbered::new(request, line);
+                Ok(Protocol::Http1 { request, head_only: outgoing.method == Method::HEAD })
+            }
             Scheme::Ws | Scheme::Wss | Scheme::Tcp if self.http2 => {
                 Err("-http2 needs a URL with http:// or https://".to_owned())
             }
@@ -202,7 +215,7 @@ impl Bench {
 
 /// What is sent, ready for the wire.
 enum Protocol {
-    Http1 { request: Bytes, head_only: bool },
+    Http1 { request: Numbered, head_only: bool },
     Http2 { head: Request<()>, body: Bytes },
     WebSocket { opening: (String, HeaderMap), body: Bytes },
     Tcp { payload: Bytes },
@@ -297,8 +310,12 @@ impl Run<'_> {
 
     fn spawn_lanes(&self, thread: usize, tally: &Arc<Mutex<Tally>>, lanes: &mut JoinSet<()>) {
         let mut trunks: Vec<Arc<Trunk>> = Vec::new();
+        let turns = match self.bench.connections {
+            Connections::All => None,
+            Connections::Fewest => Some(Arc::<Turns>::default()),
+        };
         for (nth, index) in (thread..self.lanes).step_by(self.threads).enumerate() {
-            let lane = self.lane(index, tally);
+            let lane = Lane { turns: turns.clone(), ..self.lane(index, tally) };
             let (dialer, keep_alive) = (Arc::clone(&self.dialer), self.bench.keep_alive);
             match &self.protocol {
                 Protocol::Http1 { request, head_only } => {
@@ -335,6 +352,7 @@ impl Run<'_> {
             tally: Arc::clone(tally),
             timeout: self.bench.timeout,
             joins,
+            turns: None,
         }
     }
 }

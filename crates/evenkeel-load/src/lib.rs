@@ -3,7 +3,7 @@
 //!
 //! Reading order: `server` (accepts), `connection` (one exchange after another), `request` (what
 //! was asked), `body` (read to the end), `answer` (what is said), `websocket` and `events` (the
-//! two endless answers); `open_loop` (offers load), `latency` (counts it).
+//! two endless answers); `bench` (offers load), `latency` (counts it).
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -14,7 +14,7 @@ mod connection;
 mod events;
 mod latency;
 mod limits;
-mod open_loop;
+mod load_error;
 mod refusal;
 mod request;
 mod server;
@@ -24,5 +24,5 @@ mod wire;
 
 pub use answer::MOCK_PREFIX;
 pub use latency::LatencyHistogram;
-pub use open_loop::{LoadError, OpenLoop, Sample, Summary};
+pub use load_error::LoadError;
 pub use server::{TestServer, TestServerOptions};

@@ -1,7 +1,9 @@
 //! The bench against servers whose behaviour is known.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use evenkeel_load::bench::{Bench, BenchError, BenchUrl, CsvCheck, LiveBench, Report, Trust};
+use evenkeel_load::bench::{
+    Bench, BenchError, BenchUrl, Connections, CsvCheck, LiveBench, Report, Trust,
+};
 use evenkeel_load::{LoadError, TestServer, TestServerOptions};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -22,6 +24,7 @@ fn bench(url: &str, requests: u64, concurrency: usize) -> Bench {
         requests: Some(requests),
         duration: None,
         concurrency,
+        connections: Connections::All,
         rate: None,
         ramp: Duration::ZERO,
         method: None,
@@ -166,6 +169,68 @@ fn an_open_loop_keeps_its_times_and_counts_from_them() {
     let max = late.latency.max();
     assert!(max >= Duration::from_millis(198), "{max:?}");
     assert!(late.latency.percentile(0.5) >= Duration::from_millis(95));
+}
+
+#[test]
+fn an_open_loop_opens_no_more_connections_than_it_needs_if_it_shall_not() {
+    let address = test_server();
+    let open = |path: &str, rate: f64, requests: u64| Bench {
+        rate: Some(rate),
+        connections: Connections::Fewest,
+        ..bench(&format!("http://{address}{path}"), requests, 100)
+    };
+    let calm = run(&open("/", 200.0, 60));
+    assert_eq!((calm.requests(), calm.failed(), calm.lateness.count()), (60, 0, 60));
+    // Every one of a hundred would have had a turn.
+    assert!(calm.connections < 60, "{}", calm.connections);
+    // All are due at once, and each takes its time: others are opened meanwhile.
+    let rush = run(&open("/delay/500ms", 100_000.0, 100));
+    assert_eq!((rush.requests(), rush.failed()), (100, 0));
+    assert!(rush.connections >= 10, "{}", rush.connections);
+}
+
+#[test]
+fn a_stall_counts_in_every_request_that_was_due_meanwhile() {
+    // The third answer of each connection takes 400 ms; with one connection, all wait for it.
+    let address = threads(|mut stream, _| {
+        let mut buffer = [0; 4096];
+        for number in 0.. {
+            match stream.read(&mut buffer) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return,
+            }
+            pass(Duration::from_millis(if number == 2 { 400 } else { 0 }));
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).expect("the bench reads");
+        }
+    });
+    let open = Bench { rate: Some(200.0), ..bench(&format!("http://{address}/"), 60, 1) };
+    let report = run(&open);
+    // The last one is due at 295 ms, and all that are due after the third wait until 410 ms.
+    assert!(report.latency.percentile(0.5) >= Duration::from_millis(100), "{report:?}");
+    assert!(report.latency.max() >= Duration::from_millis(390));
+}
+
+#[test]
+fn requests_have_their_numbers_in_their_paths() {
+    let (told, paths) = sync_channel(10);
+    let address = threads(move |mut stream, _| {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let path = text.split(' ').nth(1).expect("a path").to_owned();
+            told.send(path).expect("the test waits");
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).expect("the bench reads");
+        }
+    });
+    let numbered = bench(&format!("http://{address}/r/{{seq}}?n={{seq}}"), 3, 1);
+    assert_eq!(run(&numbered).failed(), 0);
+    let paths: Vec<String> = (0..3).map(|_| paths.recv().expect("a request")).collect();
+    assert_eq!(paths, ["/r/1?n=1", "/r/2?n=2", "/r/3?n=3"]);
+    let http2 = Bench { http2: true, ..numbered };
+    let refused = http2.run(&LiveBench::default()).expect_err("not there");
+    assert!(matches!(refused, BenchError::Invalid(why) if why.contains("{seq}")));
 }
 
 #[test]

@@ -37,9 +37,8 @@ impl Sounding {
     /// In words: how many answers were not as they must be, and what was wrong with the first.
     pub async fn ask_in_turn(self, times: u32) -> Result<(), String> {
         let pool = self.pool()?;
-        let wanted = |it: &&Arc<Backend>| {
-            it.plan.admin == AdminState::Enabled && it.plan.weight > 0
-        };
+        let wanted =
+            |it: &&Arc<Backend>| it.plan.admin == AdminState::Enabled && it.plan.weight > 0;
         let backends: Vec<_> = pool.backends.iter().filter(wanted).map(Arc::clone).collect();
         if backends.is_empty() {
             return Err(format!("{} has no backend that is to take traffic", self.pool));
@@ -119,7 +118,11 @@ impl Sounding {
             (ProbeAnswer::Status(status), HealthCheck::Http(check)) => {
                 let is_expected = check.expect_status.iter().any(|range| range.contains(&status));
                 let is_missing_page = check.by_default && status == NOT_FOUND;
-                if is_expected || is_missing_page { Ok(()) } else { Err(format!("status {status}")) }
+                if is_expected || is_missing_page {
+                    Ok(())
+                } else {
+                    Err(format!("status {status}"))
+                }
             }
             (ProbeAnswer::Status(_) | ProbeAnswer::Connected | ProbeAnswer::Serves, _) => Ok(()),
         }

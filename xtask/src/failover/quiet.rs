@@ -1,14 +1,13 @@
 //! `--quiet-latency`: latency at fixed rates, with nothing broken.
 
 use super::backend::{Backend, Manner};
-use super::load::Load;
+use super::load::{Load, Summary};
 use super::network::{self, BACKENDS};
 use super::peer::{Choice, Peer};
 use super::repeat::Setup;
 use super::report::millis;
 use super::slow::Crowd;
 use anyhow::{Context as _, Result, bail};
-use evenkeel_load::Summary;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -72,8 +71,8 @@ async fn round(setup: &Setup, line: &Line) -> Result<Summary> {
     let crowd = Crowd::start(options.slow_clients)?;
     await_crowd(&crowd, options.slow_clients).await?;
     let load = |duration| Load { rate: line.rate, duration, timeout: options.timeout };
-    load(WARM_UP).start()?.end().await?;
-    let offered = load(options.round).start()?.end().await?;
+    load(WARM_UP).start(folder)?.end().await?;
+    let offered = load(options.round).start(folder)?.end().await?;
     let (left, all) = (crowd.connected(), options.slow_clients);
     if all > 0 {
         writeln!(std::io::stderr().lock(), "slow clients at the end: {left} of {all}")?;
@@ -136,8 +135,8 @@ fn table(lines: &[Line]) -> String {
     }
     table += " generator late p99 ms |\n|--:|---|--:|--:|--:|--:|--:|--:|\n";
     for line in lines {
-        let sent: u64 = line.rounds.iter().map(|round| round.sent).sum();
-        let failed: u64 = line.rounds.iter().map(|round| round.failed).sum();
+        let sent: usize = line.rounds.iter().map(|round| round.sent).sum();
+        let failed: usize = line.rounds.iter().map(|round| round.failed).sum();
         let _ = write!(table, "| {} | {} | {failed}/{sent} |", line.rate, line.peer.name());
         for (_, share) in SHARES {
             let (median, worst) = line.spread(share);

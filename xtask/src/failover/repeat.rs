@@ -3,12 +3,12 @@
 use super::backend::{self, Backend};
 use super::capture::Capture;
 use super::fault::{Fault, WELL};
-use super::load::{Load, Offered};
+use super::load::{Load, Offered, Sample};
 use super::network::{self, BACKENDS, BAD};
 use super::options::Options;
 use super::peer::{Choice, Peer, Told};
 use anyhow::{Result, bail};
-use evenkeel_load::{LatencyHistogram, Sample};
+use evenkeel_load::LatencyHistogram;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,7 +61,8 @@ pub(super) async fn run(setup: &Setup, peer: Peer, fault: Fault) -> Result<Measu
     let balancer = peer.start(choice, folder, &options.bin).await?;
     let capture = Capture::start(folder).await?;
     let duration = options.warm_up + options.fault_for + options.after;
-    let load = Load { rate: options.rate, duration, timeout: options.timeout }.start()?;
+    let load = Load { rate: options.rate, duration, timeout: options.timeout };
+    let load = load.start(folder)?;
 
     let begin = load.start + options.warm_up;
     tokio::time::sleep_until(begin).await;
@@ -108,7 +109,7 @@ fn measure(samples: &[Sample], times: Times, seen: &Seen) -> Result<Measured> {
     let last = samples.iter().filter(during).filter(at_bad).map(|s| s.intended).max();
     let bad = backend::name(BAD);
     let back = samples.iter().filter(|s| s.intended >= healed && s.status == 200);
-    let back = back.filter(|s| s.backend.as_deref() == Some(&bad));
+    let back = back.filter(|s| s.backend == bad);
     Ok(Measured {
         sent: samples.len(),
         failed: samples.iter().filter(|s| !s.succeeded()).count(),
@@ -158,8 +159,7 @@ mod tests {
             intended: Duration::from_millis(seq * 10),
             latency: Duration::from_millis(2),
             status: 200,
-            error: None,
-            backend: Some(backend::name(usize::try_from(seq % 3).unwrap())),
+            backend: backend::name(usize::try_from(seq % 3).unwrap()),
         };
         (0..300).map(sample).collect()
     }
@@ -193,7 +193,7 @@ mod tests {
         samples[120].status = 503;
         samples[121].latency = Duration::from_millis(700);
         for late in &mut samples[200..230] {
-            late.backend = Some(backend::name(0));
+            late.backend = backend::name(0);
         }
         let measured = measure(&samples, TIMES, &seen(&[], &[])).unwrap();
         // A histogram keeps three digits.

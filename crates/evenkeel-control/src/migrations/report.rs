@@ -145,8 +145,8 @@ fn write_report(it: &Document, out: &mut String) -> std::fmt::Result {
     write_gates(it, out)
 }
 
-/// One row for each run of checks that count from the same beginning: a stage, its second half after
-/// a pause or a restart, the watch.
+/// One row for each run of checks that count from the same beginning: a stage, what is left of it
+/// after a pause or a restart, the watch.
 fn write_stages(it: &Document, out: &mut String) -> std::fmt::Result {
     if it.checks.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Tunnels and flows that have begun: what a pool of a tcp or udp listener has in place of requests.
+//! Tunnels and flows that have begun: what pools of tcp and udp listeners have for requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

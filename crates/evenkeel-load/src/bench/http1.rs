@@ -4,18 +4,19 @@ use super::fault::Fault;
 use super::incoming::Incoming;
 use super::lane::{Answer, Client};
 use super::link::{Dialer, Link};
-use bytes::Bytes;
+use super::numbered::Numbered;
+use super::patience::Patience;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 /// Sends the same request again and again.
 pub(crate) struct Http1 {
     dialer: Arc<Dialer>,
-    request: Bytes,
+    request: Numbered,
     link: Option<Link>,
     incoming: Incoming,
     patience: Patience,
@@ -23,7 +24,7 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     /// Needs a running runtime.
-    pub(crate) fn new(dialer: Arc<Dialer>, request: Bytes, head_only: bool) -> Http1 {
+    pub(crate) fn new(dialer: Arc<Dialer>, request: Numbered, head_only: bool) -> Http1 {
         let (incoming, patience) = (Incoming::new(head_only), Patience::new());
         Http1 { dialer, request, link: None, incoming, patience }
     }
@@ -46,7 +47,7 @@ impl Http1 {
     ) -> Poll<Result<(), Fault>> {
         if !written.done {
             // A server may answer, and close, before it has read everything: go on reading.
-            written.poll(cx, link, &self.request);
+            written.poll(cx, link, self.request.bytes());
         }
         loop {
             let mut room = ReadBuf::new(self.incoming.room());
@@ -68,7 +69,8 @@ impl Http1 {
 }
 
 impl Client for Http1 {
-    async fn exchange(&mut self, deadline: Instant) -> Result<Answer, Fault> {
+    async fn exchange(&mut self, seq: u64, deadline: Instant) -> Result<Answer, Fault> {
+        self.request.number(seq);
         let mut link = match self.take_open() {
             Some(link) => link,
             None => self.dialer.open(deadline).await?,
@@ -110,27 +112,6 @@ impl Written {
         }
         if !self.failed {
             self.done = matches!(Pin::new(link).poll_flush(cx), Poll::Ready(Ok(())));
-        }
-    }
-}
-
-/// A deadline that moves with every exchange, without a timer of its own for each: the timer of an
-/// earlier exchange is only set anew once it has run out.
-struct Patience(Pin<Box<Sleep>>);
-
-impl Patience {
-    fn new() -> Patience {
-        Patience(Box::pin(sleep_until(Instant::now())))
-    }
-
-    /// Ready when the deadline, never earlier than the last one, has passed.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        loop {
-            ready!(self.0.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            self.0.as_mut().reset(deadline);
         }
     }
 }

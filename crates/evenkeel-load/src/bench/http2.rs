@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::lane::{Answer, Client};
 use super::link::Dialer;
+use super::patience::Patience;
 use crate::LoadError;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
@@ -11,7 +12,7 @@ use http::Request;
 use std::future::poll_fn;
 use std::sync::Arc;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// Exchanges that share a connection.
 pub(crate) const STREAMS_PER_CONNECTION: usize = 100;
@@ -71,39 +72,69 @@ impl Trunk {
 
 /// Sends the same request again and again.
 pub(crate) struct Http2 {
-    trunk: Arc<Trunk>,
-    head: Request<()>,
-    body: Bytes,
-    keep_alive: bool,
-    backend: String,
+    caller: Caller,
+    patience: Patience,
 }
 
 impl Http2 {
-    /// One of those that share the trunk.
+    /// One of those that share the trunk; needs a running runtime.
     pub(crate) fn new(
         trunk: Arc<Trunk>,
         head: Request<()>,
         body: Bytes,
         keep_alive: bool,
     ) -> Http2 {
-        Http2 { trunk, head, body, keep_alive, backend: String::new() }
+        let caller =
+            Caller { trunk, head, body, keep_alive, backend: String::new(), current: None };
+        Http2 { caller, patience: Patience::new() }
+    }
+}
+
+impl Client for Http2 {
+    async fn exchange(&mut self, _: u64, deadline: Instant) -> Result<Answer, Fault> {
+        self.caller.backend.clear();
+        self.patience.within(deadline, self.caller.attempt(deadline)).await
     }
 
+    fn backend(&self) -> &str {
+        &self.caller.backend
+    }
+}
+
+struct Caller {
+    trunk: Arc<Trunk>,
+    head: Request<()>,
+    body: Bytes,
+    keep_alive: bool,
+    backend: String,
+    /// The connection of the last exchange, and which of the trunk's it is.
+    current: Option<(SendRequest<Bytes>, u64)>,
+}
+
+impl Caller {
     async fn attempt(&mut self, deadline: Instant) -> Result<Answer, Fault> {
         let (mut sender, generation) = self.ready_sender(deadline).await?;
         let answered = self.send(&mut sender).await;
         let broken = answered.as_ref().is_err_and(|error| !error.is_reset());
         if broken || !self.keep_alive {
             self.trunk.forget(generation).await;
+        } else {
+            self.current = Some((sender, generation));
         }
         answered.map_err(|error| fault(&error))
     }
 
     /// A connection that takes another request; one that has been closed is replaced.
-    async fn ready_sender(&self, deadline: Instant) -> Result<(SendRequest<Bytes>, u64), Fault> {
+    async fn ready_sender(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<(SendRequest<Bytes>, u64), Fault> {
         let mut openings = 0;
         loop {
-            let (sender, generation) = self.trunk.sender(deadline).await?;
+            let (sender, generation) = match self.current.take() {
+                Some(current) => current,
+                None => self.trunk.sender(deadline).await?,
+            };
             match sender.ready().await {
                 Ok(sender) => return Ok((sender, generation)),
                 Err(error) => {
@@ -124,26 +155,11 @@ impl Http2 {
             send_body(&mut upload, self.body.clone()).await?;
         }
         let (head, mut body) = answer.await?.into_parts();
-        self.backend.clear();
         if let Some(backend) = head.headers.get("x-backend") {
             self.backend.push_str(&String::from_utf8_lossy(backend.as_bytes()));
         }
         let bytes = drop_body(&mut body).await?;
         Ok(Answer { status: head.status.as_u16(), bytes })
-    }
-}
-
-impl Client for Http2 {
-    async fn exchange(&mut self, deadline: Instant) -> Result<Answer, Fault> {
-        self.backend.clear();
-        match timeout_at(deadline, self.attempt(deadline)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Fault::timeout()),
-        }
-    }
-
-    fn backend(&self) -> &str {
-        &self.backend
     }
 }
 

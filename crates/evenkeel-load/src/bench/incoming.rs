@@ -2,6 +2,7 @@
 
 use super::chunks::Chunks;
 use super::fault::Fault;
+use std::mem::MaybeUninit;
 
 /// First size of the buffer.
 const FIRST_BYTES: usize = 8 * 1024;
@@ -145,9 +146,14 @@ impl Incoming {
     }
 
     fn read_head(&mut self) -> Result<(), Fault> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut head = httparse::Response::new(&mut fields);
-        let parsed = head.parse(&self.buffer[self.start..self.end]);
+        // Nothing is written before it is needed: this is done for every answer.
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut head = httparse::Response::new(&mut []);
+        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut head,
+            &self.buffer[self.start..self.end],
+            &mut fields,
+        );
         let length = match parsed.map_err(|error| Fault::bad(format!("not HTTP/1: {error}")))? {
             httparse::Status::Partial => return Ok(()),
             httparse::Status::Complete(length) => length,

@@ -4,9 +4,11 @@ use super::alarm::Alarm;
 use super::course::{Course, Ticket};
 use super::fault::Fault;
 use super::tally::{Ended, Tally};
+use super::turn::Turns;
 use crate::LoadError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// How long a closed loop rests after it found no connection, so that it does not spin.
 const CONNECT_PAUSE: Duration = Duration::from_millis(10);
@@ -22,9 +24,10 @@ pub(crate) struct Answer {
 
 /// Speaks one protocol to the target, one exchange at a time.
 pub(crate) trait Client: Send + 'static {
-    /// Sends the request and reads the whole answer, before the deadline.
+    /// Sends the request of this number and reads the whole answer, before the deadline.
     fn exchange(
         &mut self,
+        seq: u64,
         deadline: tokio::time::Instant,
     ) -> impl Future<Output = Result<Answer, Fault>> + Send;
 
@@ -42,29 +45,26 @@ pub(crate) struct Lane {
     pub(crate) timeout: Duration,
     /// When it joins in, from the start of the run.
     pub(crate) joins: Duration,
+    /// With whom it takes turns, if not everybody takes the next request as soon as it can.
+    pub(crate) turns: Option<Arc<Turns>>,
 }
 
 impl Lane {
     /// Sends until there is nothing left to send.
     pub(crate) async fn run<C: Client>(self, mut client: C) {
-        let start = self.course.start();
-        let mut alarm = Alarm::new();
+        // Not before it is needed: most of many lanes may never have a turn.
+        let mut alarm = None;
+        let call = Arc::new(Notify::new());
         if !self.joins.is_zero() {
-            alarm.until(start + self.joins).await;
+            ring(&mut alarm, self.course.start() + self.joins).await;
         }
-        while let Some(ticket) = self.course.take() {
-            if let Some(due) = ticket.due {
-                alarm.until(start + due).await;
-                if self.course.ended_before(due) {
-                    return;
-                }
-            }
+        while let Some(ticket) = self.next(&call, &mut alarm).await {
             let flight = Flight::begin(&self, ticket);
             let deadline = flight.begun + self.timeout;
-            let outcome = if Instant::now() >= deadline {
+            let outcome = if ticket.due.is_some() && Instant::now() >= deadline {
                 Err(Fault::new(LoadError::Timeout, "no connection was free in time"))
             } else {
-                client.exchange(deadline.into()).await
+                client.exchange(ticket.seq, deadline.into()).await
             };
             let rests = outcome.as_ref().is_err_and(|fault| fault.kind == LoadError::Connect);
             flight.end(outcome, client.backend());
@@ -74,9 +74,29 @@ impl Lane {
         }
     }
 
+    /// The next request of this connection, once it is due.
+    async fn next(&self, call: &Arc<Notify>, alarm: &mut Option<Alarm>) -> Option<Ticket> {
+        if let Some(turns) = &self.turns {
+            turns.lead(call).await;
+        }
+        let ticket = self.course.take();
+        let due = ticket.and_then(|ticket| ticket.due);
+        if let Some(due) = due {
+            ring(alarm, self.course.start() + due).await;
+        }
+        if let Some(turns) = &self.turns {
+            turns.pass_on();
+        }
+        ticket.filter(|_| due.is_none_or(|due| !self.course.ended_before(due)))
+    }
+
     fn count(&self, ended: Ended<'_>) {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner).count(ended);
     }
+}
+
+async fn ring(alarm: &mut Option<Alarm>, then: Instant) {
+    alarm.get_or_insert_with(Alarm::new).until(then).await;
 }
 
 /// A request that has begun. It is counted however it ends, even if nobody waits for it any more.
@@ -89,8 +109,13 @@ struct Flight<'a> {
 
 impl<'a> Flight<'a> {
     fn begin(lane: &'a Lane, ticket: Ticket) -> Flight<'a> {
+        let now = Instant::now();
         let due = ticket.due.map(|due| lane.course.start() + due);
-        Flight { lane, seq: ticket.seq, begun: due.unwrap_or_else(Instant::now), counted: false }
+        if let Some(due) = due {
+            let mut tally = lane.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.began_late(now.saturating_duration_since(due));
+        }
+        Flight { lane, seq: ticket.seq, begun: due.unwrap_or(now), counted: false }
     }
 
     fn end(mut self, outcome: Result<Answer, Fault>, backend: &str) {

@@ -19,6 +19,9 @@ pub struct Report {
     pub bytes: u64,
     /// Of all requests, the failed ones included.
     pub latency: LatencyHistogram,
+    /// Of an open loop: from when each request was due to when it was sent. If this is not far
+    /// below `latency`, the generator was what was measured.
+    pub lateness: LatencyHistogram,
     /// How many answers had which status.
     pub statuses: BTreeMap<u16, u64>,
     /// How many answers came from whom.
@@ -72,6 +75,7 @@ impl Report {
         self.connections += part.connections;
         self.stopped |= part.stopped;
         self.latency.merge(&part.latency);
+        self.lateness.merge(&part.lateness);
         for (status, count) in part.statuses {
             *self.statuses.entry(status).or_default() += count;
         }

@@ -33,6 +33,7 @@ pub(crate) struct Ended<'a> {
 /// Counts of one thread.
 pub(crate) struct Tally {
     latency: LatencyHistogram,
+    lateness: LatencyHistogram,
     statuses: Vec<u64>,
     backends: Vec<(String, u64)>,
     errors: [u64; LoadError::ALL.len()],
@@ -47,6 +48,7 @@ impl Tally {
     pub(crate) fn new(live: Counter, rows: Option<Rows>) -> Tally {
         Tally {
             latency: LatencyHistogram::default(),
+            lateness: LatencyHistogram::default(),
             statuses: vec![0; STATUSES],
             backends: Vec::new(),
             errors: Default::default(),
@@ -55,6 +57,11 @@ impl Tally {
             rows,
             live,
         }
+    }
+
+    /// Counts how late a request was sent that had its time.
+    pub(crate) fn began_late(&mut self, by: Duration) {
+        self.lateness.record(by);
     }
 
     /// Counts one request.
@@ -94,6 +101,7 @@ impl Tally {
     /// Adds everything to a report; no further row will come.
     pub(crate) fn add_to(self, report: &mut Report) {
         report.latency.merge(&self.latency);
+        report.lateness.merge(&self.lateness);
         report.bytes += self.bytes;
         for (status, count) in (0..).zip(&self.statuses).filter(|(_, count)| **count > 0) {
             *report.statuses.entry(status).or_default() += count;

@@ -61,7 +61,7 @@ impl Tcp {
 }
 
 impl Client for Tcp {
-    async fn exchange(&mut self, deadline: Instant) -> Result<Answer, Fault> {
+    async fn exchange(&mut self, _: u64, deadline: Instant) -> Result<Answer, Fault> {
         match timeout_at(deadline, self.attempt(deadline)).await {
             Ok(answer) => answer,
             Err(_) => Err(Fault::timeout()),

@@ -122,7 +122,7 @@ enum Opened {
 }
 
 impl Client for WebSocket {
-    async fn exchange(&mut self, deadline: Instant) -> Result<Answer, Fault> {
+    async fn exchange(&mut self, _: u64, deadline: Instant) -> Result<Answer, Fault> {
         match timeout_at(deadline, self.attempt(deadline)).await {
             Ok(answer) => answer,
             Err(_) => Err(Fault::timeout()),

@@ -4,7 +4,7 @@ use super::read_file;
 use crate::trouble::Trouble;
 use clap::{Args, Subcommand};
 use evenkeel_config::{parse_duration, parse_ratio};
-use evenkeel_load::bench::{Bench, BenchUrl, Trust};
+use evenkeel_load::bench::{Bench, BenchUrl, Connections, Trust};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -173,6 +173,7 @@ impl LoadArguments {
             requests,
             duration: self.duration,
             concurrency: self.concurrency,
+            connections: Connections::All,
             rate: self.rate,
             ramp: self.ramp,
             method: self.method.clone(),

@@ -6,7 +6,7 @@ use super::arguments::CompareArguments;
 use super::{trouble, write};
 use crate::output::print;
 use crate::trouble::Trouble;
-use evenkeel_load::bench::{Bench, BenchUrl, LiveBench, Report, Trust};
+use evenkeel_load::bench::{Bench, BenchUrl, Connections, LiveBench, Report, Trust};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -92,6 +92,7 @@ fn send(balancer: &Process, requests: u64) -> Result<Report, Trouble> {
         requests: Some(requests),
         duration: None,
         concurrency: 1,
+        connections: Connections::All,
         rate: None,
         ramp: Duration::ZERO,
         method: None,

@@ -1,4 +1,4 @@
-//! Migrations of a route that carries gRPC: what ends in a trailer counts, whatever HTTP says of it.
+//! Migrations of a route that carries gRPC: how a call ends in its trailers is what counts.
 
 use crate::traffic::{PATIENCE, World};
 use bytes::Bytes;
