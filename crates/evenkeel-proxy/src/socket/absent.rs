@@ -9,7 +9,7 @@ use std::os::windows::io::{AsSocket, BorrowedSocket};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 fn refused<T>() -> io::Result<T> {
     let why = "unix sockets are not served on Windows; use host:port";
@@ -27,6 +27,14 @@ impl UnixStream {
     /// Always.
     pub async fn connect(_to: &Path) -> io::Result<UnixStream> {
         refused()
+    }
+
+    pub(super) fn try_io<T>(
+        &self,
+        _interest: Interest,
+        _act: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match *self {}
     }
 
     pub(super) fn poll_read_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
