@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod failover;
+mod flags;
 mod loss;
 
 use anyhow::{Result, bail};

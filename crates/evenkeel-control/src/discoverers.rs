@@ -124,6 +124,7 @@ impl Discoverers {
             if let Some(discoverers) = follower.upgrade() {
                 discoverers.look_again();
             }
+            Vec::new()
         });
         discoverers
     }

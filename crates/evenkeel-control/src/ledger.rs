@@ -1,43 +1,50 @@
-//! What was counted outlives the process: in `state_dir` over a restart, and by a pipe over a
-//! handover, so that no counter ever goes backwards.
+//! What was counted, and what is known of backends, outlives the process: in `state_dir` over a
+//! restart, and by a pipe over a handover, so that no counter ever goes backwards, and nobody is
+//! asked who was known to be dead.
 //!
 //! ```text
 //!   start:     counters.json ──▶ counts          a file that cannot be read is set aside
+//!              verdicts.json ──▶ backends        unless it is old
 //!   running:   counts ──▶ counters.json          every 5 seconds if changed, and at the end
+//!              who is out ──▶ verdicts.json
 //!   handover:  old ── everything ──▶ new         and from then on, until the old one ends,
-//!              old ── what came since ──▶ new    once a second; only the new one writes the file
+//!              old ── what came since ──▶ new    once a second; only the new one writes files
 //! ```
 
 mod form;
+mod page;
+mod verdicts;
 
 pub(crate) use form::Carried;
 
+use crate::migrations::Migrations;
 use crate::numbers::{Numbers, unix_nanos};
-use crate::state_file;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
-use evenkeel_core::strategy::hash::hash;
 use evenkeel_proxy::log::EventLog;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use page::Page;
+use serde_json::Value;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
+use verdicts::{TakenUp, Use, Verdicts};
 
 /// What a crash may lose.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// In `state_dir`.
-const FILE: &str = "counters.json";
+/// In `state_dir`: what was counted.
+const COUNTERS: &str = "counters.json";
+/// In `state_dir`: what speaks against backends.
+const VERDICTS: &str = "verdicts.json";
+/// Verdicts of a process that has ended longer ago than this are not believed any more.
+const FRESH: Duration = Duration::from_secs(60);
 
-/// Where counts are written down.
-#[derive(Debug, Default)]
+/// What is written down.
+#[derive(Debug)]
 struct Book {
-    /// `None` without `state_dir`, if what is there must not be overwritten, and once another
-    /// process writes it.
-    file: Option<PathBuf>,
-    /// What is in the file.
-    written: Option<u64>,
-    /// The last attempt to write failed, and that was told.
-    failing: bool,
+    counters: Page,
+    verdicts: Page,
     /// What the process after this one has been told.
     told: Carried,
 }
@@ -46,6 +53,7 @@ struct Book {
 pub struct Ledger {
     numbers: Arc<Numbers>,
     events: Option<EventLog>,
+    migrations: OnceLock<Arc<Migrations>>,
     book: Mutex<Book>,
 }
 
@@ -56,38 +64,74 @@ impl Ledger {
         state_dir: Option<&Path>,
         events: Option<EventLog>,
     ) -> Arc<Ledger> {
-        let file = state_dir.map(|folder| folder.join(FILE));
-        let book = Mutex::new(Book { file, ..Book::default() });
-        Arc::new(Ledger { numbers, events, book })
+        let page = |name, without| Page::of(state_dir.map(|folder| folder.join(name)), without);
+        let counters = page(COUNTERS, "counters begin at 0");
+        let verdicts = page(VERDICTS, "what was known of backends is forgotten");
+        let book = Mutex::new(Book { counters, verdicts, told: Carried::default() });
+        Arc::new(Ledger { numbers, events, migrations: OnceLock::new(), book })
     }
 
-    /// Goes on counting where the file ends, if there is one.
+    /// Tells the process after this one how far these are, too.
+    pub fn carry(&self, migrations: &Arc<Migrations>) {
+        // There is one set of them for the life of a process.
+        let _ = self.migrations.set(Arc::clone(migrations));
+    }
+
+    /// Goes on where the files end, if there are any.
     pub fn restore(&self) {
         let mut book = self.lock();
-        let Some(file) = book.file.clone() else { return };
-        let text = state_file::read(&file).map_err(|error| error.to_string());
-        let error = match text.map(|text| text.map(|text| Carried::parse(&text))) {
-            Ok(None) => return,
-            Ok(Some(Ok(carried))) => return self.numbers.begin_with(&carried),
-            Ok(Some(Err(error))) | Err(error) => error,
-        };
-        let fate = match state_file::set_aside(&file) {
-            Ok(aside) => format!("kept as {}; counters begin at 0", aside.display()),
-            Err(problem) => {
-                book.file = None;
-                format!("left alone, and no counters are kept from now on: {problem}")
+        let counters = book.counters.read(Carried::parse);
+        match counters {
+            Ok(Some(carried)) => self.numbers.begin_with(&carried),
+            Ok(None) => {}
+            Err(error) => self.complain("state_unreadable", &book.counters, &error),
+        }
+        let verdicts = book.verdicts.read(|text| {
+            let value: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+            Verdicts::parse(&value)
+        });
+        match verdicts {
+            Ok(Some(verdicts)) if verdicts.is_empty() => {}
+            Ok(Some(verdicts)) if book.verdicts.is_younger_than(FRESH) => {
+                self.take_up(verdicts, Use::All);
             }
-        };
-        self.complain("state_unreadable", &file, &format!("{error}; {fate}"));
+            Ok(Some(verdicts)) => {
+                let why = "it is too old to be believed: breakers that are still open are taken up";
+                self.complain("state_stale", &book.verdicts, why);
+                self.take_up(verdicts, Use::OpenBreakers);
+            }
+            Ok(None) => {}
+            Err(error) => self.complain("state_unreadable", &book.verdicts, &error),
+        }
     }
 
-    /// Goes on counting where the process before this one stopped.
+    /// Goes on counting where the process before this one stopped, with what it knew of backends.
     ///
     /// # Errors
     /// What it said makes no sense.
     pub fn begin_with(&self, text: &[u8]) -> Result<(), String> {
-        self.numbers.begin_with(&Carried::parse(text)?);
+        let carried = Carried::parse(text)?;
+        self.numbers.begin_with(&carried);
+        // Older programs say nothing of these.
+        if let (Some(said), Some(own)) = (&carried.migrations, self.migrations.get()) {
+            own.take_over(said).map_err(|why| format!("migrations: {why}"))?;
+        }
+        if let Some(verdicts) = &carried.verdicts {
+            let verdicts = Verdicts::parse(verdicts).map_err(|why| format!("verdicts: {why}"))?;
+            self.take_up(verdicts, Use::All);
+        }
         Ok(())
+    }
+
+    fn take_up(&self, verdicts: Verdicts, what: Use) {
+        let TakenUp { backends, unhealthy, open } = verdicts.take_up(self.numbers.server(), what);
+        let fields = [
+            ("backends", EventValue::Number(backends)),
+            ("unhealthy", EventValue::Number(unhealthy)),
+            ("breakers_open", EventValue::Number(open)),
+        ];
+        let message = "what an earlier process knew of backends holds on";
+        self.tell((LogLevel::Info, "verdicts_taken_up"), message, &fields);
     }
 
     /// Adds what the process before this one has counted since it said so last.
@@ -116,33 +160,37 @@ impl Ledger {
     /// Writes everything down, if anything changed. A disk that refuses is told once.
     pub fn save(&self) {
         let mut book = self.lock();
-        let Some(file) = book.file.clone() else { return };
-        let text = self.numbers.counted().to_text();
-        let own = hash(&text);
-        if book.written == Some(own) {
-            return;
+        let Book { counters, verdicts, .. } = &mut *book;
+        if counters.is_kept() {
+            let text = self.numbers.counted().to_text();
+            let written = counters.write(&text, || text.clone());
+            self.check_written(counters, written);
         }
-        match state_file::write(&file, &text) {
-            Ok(()) => {
-                book.written = Some(own);
-                book.failing = false;
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut book.failing, true) {
-                    self.complain("state_not_kept", &file, &error.to_string());
-                }
-            }
+        if verdicts.is_kept() {
+            let (standing, marks) = Verdicts::standing(self.numbers.server());
+            let text = || standing.to_json().to_string().into_bytes();
+            let written = verdicts.write(marks.as_bytes(), text);
+            self.check_written(verdicts, written);
         }
     }
 
-    /// Everything that was counted, for the process after this one, which writes the file from now
-    /// on.
+    fn check_written(&self, page: &mut Page, written: io::Result<()>) {
+        if let Some(error) = page.news_of(written) {
+            self.complain("state_not_kept", page, &error);
+        }
+    }
+
+    /// Everything that was counted, and what is known of backends, for the process after this one,
+    /// which writes the files from now on.
     pub fn leave(&self) -> Vec<u8> {
         let mut book = self.lock();
-        book.file = None;
+        book.counters.leave();
+        book.verdicts.leave();
         book.told = self.numbers.counted();
         self.numbers.show(book.told.totals.clone());
-        book.told.to_text()
+        let verdicts = Some(Verdicts::all(self.numbers.server()).to_json());
+        let migrations = self.migrations.get().map(|it| it.to_json());
+        Carried { verdicts, migrations, ..book.told.clone() }.to_text()
     }
 
     /// What was counted since the process after this one was told last; `None` if nothing was.
@@ -159,17 +207,24 @@ impl Ledger {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn complain(&self, name: &'static str, file: &Path, error: &str) {
-        let Some(events) = &self.events else { return };
-        let file = file.display().to_string();
+    fn complain(&self, name: &'static str, page: &Page, error: &str) {
+        let file = page.place();
         let fields = [("file", EventValue::Text(&file)), ("error", EventValue::Text(error))];
-        let message = "counters could not be kept or taken up";
-        events.emit(&Event {
-            unix_nanos: unix_nanos(),
-            level: LogLevel::Warn,
-            name,
-            message,
-            fields: &fields,
-        });
+        let message = "what outlives a process could not be kept or taken up";
+        self.tell((LogLevel::Warn, name), message, &fields);
+    }
+
+    fn tell(
+        &self,
+        (level, name): (LogLevel, &'static str),
+        message: &str,
+        fields: &[(&'static str, EventValue<'_>)],
+    ) {
+        if let Some(events) = &self.events {
+            events.emit(&Event { unix_nanos: unix_nanos(), level, name, message, fields });
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -84,6 +84,8 @@ struct Entry {
     /// Checks of before a restart.
     before: Vec<evenkeel_api::MigrationCheck>,
     division: Traffic,
+    /// It is done, but its pool could not be made the route's pool yet.
+    is_unpromoted: bool,
 }
 
 impl Entry {
@@ -101,6 +103,8 @@ pub struct Migrations {
     entries: Mutex<Vec<Entry>>,
     /// When it was last written down, in milliseconds since 1970.
     saved_ms: AtomicU64,
+    /// The process before this one has said how far they are.
+    is_told: AtomicBool,
 }
 
 impl Migrations {
@@ -117,6 +121,7 @@ impl Migrations {
             file,
             entries: Mutex::default(),
             saved_ms: AtomicU64::new(0),
+            is_told: AtomicBool::new(false),
         };
         this.restore();
         Arc::new(this)
@@ -193,7 +198,13 @@ impl Migrations {
         }
         entries.retain(|it| *it.name() != *plan.name);
         let machine = Migration::start(plan, self.numbers.now(), unix_ms());
-        let entry = Entry { text, machine, before: Vec::new(), division: Traffic::default() };
+        let entry = Entry {
+            text,
+            machine,
+            before: Vec::new(),
+            division: Traffic::default(),
+            is_unpromoted: false,
+        };
         let document = report::document(&entry);
         entries.push(entry);
         while entries.len() > MAX_MIGRATIONS

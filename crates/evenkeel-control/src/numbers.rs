@@ -136,6 +136,11 @@ impl Numbers {
         }
     }
 
+    /// The server that is counted.
+    pub(crate) fn server(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The configuration in force.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot()
@@ -156,7 +161,7 @@ impl Numbers {
         let Reloads { applied, unchanged, rejected, .. } = self.reloads();
         let [(_, passed), (_, failed)] = self.shared.probe_counts();
         let reloads = [applied, unchanged, rejected];
-        Carried { totals: self.totals(), probes: [passed, failed], reloads }
+        Carried { totals: self.totals(), probes: [passed, failed], reloads, ..Carried::default() }
     }
 
     /// Goes on counting from there: nothing of it is recent.

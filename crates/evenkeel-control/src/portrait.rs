@@ -2,6 +2,8 @@
 
 mod backend;
 
+pub(crate) use backend::url;
+
 use crate::metrics::{Traffic, View};
 use crate::steering::Sources;
 use evenkeel_api as api;

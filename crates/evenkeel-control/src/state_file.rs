@@ -5,6 +5,7 @@ use std::io::{self, Write};
 #[cfg(unix)]
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Unreadable files of one name that are kept aside; further ones stay where they are.
 const MAX_ASIDE: usize = 100;
@@ -43,6 +44,11 @@ pub(crate) fn write(file: &Path, text: &[u8]) -> io::Result<()> {
     drop(out);
     fs::rename(&next, file)?;
     reach_disk(folder.unwrap_or(Path::new(".")))
+}
+
+/// Says that what is there still holds.
+pub(crate) fn touch(file: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.set_modified(SystemTime::now())
 }
 
 /// The rename itself.

@@ -92,8 +92,8 @@ struct Course {
     history: History,
 }
 
-/// Called after each change.
-type Follower = Box<dyn Fn(&InForce) + Send + Sync>;
+/// Called after each change; says what of it does not take effect.
+type Follower = Box<dyn Fn(&InForce) -> Vec<String> + Send + Sync>;
 
 /// The one road on which the configuration changes.
 pub struct Steering {
@@ -151,6 +151,7 @@ impl Steering {
     /// It cannot be read or does not hold; nothing has changed then.
     pub fn reload(&self, by: &Author) -> Result<Applied, Rejected> {
         let mut course = self.lock_course();
+        self.refuse_while_held().map_err(Rejected::Refused)?;
         let outcome = (self.read_file)().and_then(|written| {
             let next = State { written, ..course.state.clone() };
             self.change(&mut course, next, by)
@@ -188,7 +189,7 @@ impl Steering {
         divide::lay_over(&mut plan, &next.divisions);
         let snapshot = self.server.state().snapshot();
         let mut preview = preview::preview(&snapshot, &plan);
-        preview.notes.extend(self.needs_restart(&plan));
+        preview.notes = self.needs_restart(&plan);
         preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
         preview.conflicts = configuration.conflicts;
         preview.warnings = warnings;
@@ -207,6 +208,7 @@ impl Steering {
         if_match: Option<&str>,
     ) -> Result<Revision, EditError> {
         let mut course = self.lock_course();
+        self.refuse_while_held().map_err(EditError::Refused)?;
         self.check_match(edits, if_match)?;
         self.refuse_removal(edits)?;
         let mut next = course.state.clone();
@@ -249,6 +251,7 @@ impl Steering {
     /// There is no such revision, or it does not hold any more.
     pub fn rollback(&self, revision: u64, by: &Author) -> Result<Revision, EditError> {
         let mut course = self.lock_course();
+        self.refuse_while_held().map_err(EditError::Refused)?;
         let Some((written, overlay)) = course.history.state_of(revision) else {
             return Err(EditError::NotFound(format!("no revision {revision}")));
         };
@@ -312,8 +315,9 @@ impl Steering {
         self.tally.rejected.fetch_add(rejected, Ordering::Relaxed);
     }
 
-    /// Calls this after each change, for the life of the process.
-    pub fn follow(&self, follower: impl Fn(&InForce) + Send + Sync + 'static) {
+    /// Calls this after each change, for the life of the process. It says what of it does not take
+    /// effect, in words.
+    pub fn follow(&self, follower: impl Fn(&InForce) -> Vec<String> + Send + Sync + 'static) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.push(Box::new(follower));
     }
@@ -375,25 +379,29 @@ impl Steering {
         let before = self.in_force.load_full();
         let next_admin = self.next_admin(&plan)?;
         let served = self.server.apply(plan.clone());
-        let server::Applied { changed, generation, mut notes } =
+        let server::Applied { changed, generation } =
             served.map_err(|error| Rejected::Refused(error.to_string()))?;
-        notes.extend(self.move_admin(next_admin));
+        let mut notes: Vec<String> = self.move_admin(next_admin).into_iter().collect();
+        notes.extend(self.misses_admin(&plan));
         notes.extend(self.needs_restart(&plan));
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
-        in_force.notes.clone_from(&notes);
         in_force.file = next.file();
         in_force.revision = before.revision;
         let conflicts = in_force.conflicts.clone();
         let differs = || differences(before.json(), in_force.json());
         let changes = if changed { differs() } else { Vec::new() };
-        let in_force = Arc::new(in_force);
-        self.in_force.store(Arc::clone(&in_force));
+        self.in_force.store(Arc::new(in_force));
         course.state = next;
-        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.iter().for_each(|follower| follower(&in_force));
+        notes.extend(self.tell_followers());
         let changes = changes.iter().map(ToString::to_string).collect();
         Ok(Applied { changed, generation, changes, notes, conflicts })
+    }
+
+    fn tell_followers(&self) -> Vec<String> {
+        let in_force = self.in_force.load_full();
+        let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.iter().flat_map(|follower| follower(&in_force)).collect()
     }
 
     /// What is in force has another revision now, which is written down.

@@ -7,9 +7,11 @@
 //! `Backend::barred` is the only place that joins them; suspicion comes on top, while others exist.
 
 mod live;
+mod memory;
 mod pace;
 
 pub use live::{IdleClose, Live};
+pub use memory::Memory;
 pub use pace::ConnectTimes;
 
 use crate::address::Endpoint;

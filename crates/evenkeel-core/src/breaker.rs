@@ -16,10 +16,12 @@
 //!                                                 +----------+
 //! ```
 
+mod memory;
 mod outlier;
 mod window;
 mod word;
 
+pub use memory::BreakerMemory;
 pub use outlier::{HostWindow, MIN_HOSTS, MIN_REQUESTS, Outlier, ejectable, outliers};
 
 use crate::plan::BreakerPlan;

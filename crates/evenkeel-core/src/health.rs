@@ -11,8 +11,10 @@
 //!
 //! Thresholds are met by results in a row.
 
+mod memory;
 mod schedule;
 
+pub use memory::HealthMemory;
 pub use schedule::ProbeSchedule;
 
 use crate::plan::{HealthPlan, HttpCheck};

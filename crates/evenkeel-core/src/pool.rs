@@ -10,6 +10,7 @@ mod begun;
 mod next;
 mod pick;
 mod preview;
+mod recall;
 mod report;
 mod selection;
 mod waiting;

@@ -3,7 +3,11 @@
 pub(crate) use evenkeel_core::time::Nanos;
 use tokio::time::Instant;
 
-/// A clock that starts at zero.
+/// What the clock shows at its start, in nanoseconds: thirty days, so that what an earlier process
+/// saw has a time on it too.
+const BEGINNING: u64 = 30 * 24 * 3600 * 1_000_000_000;
+
+/// A clock that starts at `BEGINNING`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -19,6 +23,6 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         let elapsed = Instant::now().duration_since(self.start);
-        Nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+        Nanos(BEGINNING).after(elapsed)
     }
 }

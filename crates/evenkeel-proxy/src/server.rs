@@ -99,8 +99,6 @@ pub struct Applied {
     pub changed: bool,
     /// The generation in force.
     pub generation: u64,
-    /// What of it needs a restart, in words.
-    pub notes: Vec<String>,
 }
 
 impl Server {
@@ -197,22 +195,16 @@ impl Server {
     pub fn apply(&self, plan: Plan) -> Result<Applied, StartError> {
         let mut course = self.lock_course();
         let old = self.shared.snapshot();
-        let workers = worker_count(&plan);
         let same_files = !course.vault.read_files(&plan)?;
         if same_files && plan == old.plan {
-            let generation = old.generation;
-            return Ok(Applied { changed: false, generation, notes: Vec::new() });
+            return Ok(Applied { changed: false, generation: old.generation });
         }
         let numbers = old.doors_for(&plan.listeners);
         let listeners = (&*plan.listeners, &*numbers);
         let none = &mut Vec::new();
         let (bound, added) = course.doors.bind_new(listeners, self.workers, none)?;
         let next = old.next(plan, &mut course.vault, self.shared.now());
-        let mut applied = Applied { changed: true, generation: next.generation, notes: Vec::new() };
-        if workers != self.workers {
-            let running = self.workers;
-            applied.notes.push(format!("workers: {running} run until a restart, not {workers}"));
-        }
+        let applied = Applied { changed: true, generation: next.generation };
         course.doors.follow(bound, &next);
         let before = self.shared.publish(next);
         // Whoever came has room for those who wait: now that it can be found.
@@ -223,6 +215,11 @@ impl Server {
         course.retired.push(before);
         course.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         Ok(applied)
+    }
+
+    /// Threads that a plan asks for, if that is another number than serve.
+    pub fn other_workers(&self, plan: &Plan) -> Option<usize> {
+        Some(worker_count(plan)).filter(|wanted| *wanted != self.workers)
     }
 
     /// What a process after this one needs to go on: the very sockets, and the secrets.

@@ -7,6 +7,7 @@ use crate::idle::BackendConnection;
 use crate::net::Net;
 use crate::shared::Shared;
 use crate::worker::Worker;
+use evenkeel_core::backend::Memory;
 use evenkeel_core::breaker::Transition;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::pool::{Change, Mode, Outcome, Pick, Pool};
@@ -91,6 +92,17 @@ impl Teller<'_> {
         let fields = [("pool", pool)];
         let unix_nanos = self.unix_nanos;
         self.shared.events.emit(&Event { unix_nanos, level, name, message, fields: &fields });
+    }
+}
+
+impl Shared {
+    /// Takes up what an earlier process knew of backends of the pool with this index.
+    pub fn recall(&self, pool: usize, memories: &[(usize, Memory)], unix_nanos: u64) {
+        let snapshot = self.snapshot();
+        let Some(pool) = snapshot.pools.get(pool) else { return };
+        if let Some(mode) = pool.recall(memories, self.now()) {
+            Teller { shared: self, unix_nanos, pool, index: 0 }.mode(mode);
+        }
     }
 }
 

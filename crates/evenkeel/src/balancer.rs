@@ -109,6 +109,7 @@ impl Balancer {
         let journal = Journal::new(server.state(), details, numbers.differences());
         let (desk, migrations) =
             desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties));
+        ledger.carry(&migrations);
         let desk = Desk {
             ledger: Some(Arc::clone(&ledger)),
             discoverers: Some(Arc::clone(&discoverers)),
@@ -274,16 +275,18 @@ impl Balancer {
         let logging = Mutex::new(plan.logging.clone());
         self.steering.follow(move |in_force| {
             resolver.resolve(named_backends(&server, &log));
+            let mut notes = Vec::new();
             if let Some(Err(error)) = tokens.as_ref().map(|tokens| tokens.reload()) {
                 let text = error.to_string();
                 let fields = [("error", EventValue::Text(&text))];
                 let event = (LogLevel::Error, "tokens_unchanged");
                 wiring::tell(&log.events(), event, "the tokens known before stay", &fields);
+                notes.push(format!("admin.tokens_file: the tokens known before stay: {text}"));
             }
             let mut before = logging.lock().unwrap_or_else(PoisonError::into_inner);
             let wanted = &in_force.plan.logging;
             if *before == *wanted {
-                return;
+                return notes;
             }
             match log.adopt(wiring::log_options(&in_force.plan)) {
                 Ok(()) => before.clone_from(wanted),
@@ -292,8 +295,10 @@ impl Balancer {
                     let fields = [("error", EventValue::Text(&text))];
                     let event = (LogLevel::Error, "log_unchanged");
                     wiring::tell(&log.events(), event, "the log stays where it is", &fields);
+                    notes.push(format!("logging: the log stays where it is: {text}"));
                 }
             }
+            notes
         });
     }
 

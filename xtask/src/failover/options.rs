@@ -2,9 +2,9 @@
 
 use super::fault::{self, Fault};
 use super::peer::{self, Peer};
-use anyhow::{Context as _, Result, bail};
+use crate::flags::{self, Flags, list, number, seconds};
+use anyhow::Result;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -97,23 +97,17 @@ impl Options {
     /// Reads the flags; each but `--quiet-latency` takes a value.
     pub(super) fn parse(arguments: &[String]) -> Result<Options> {
         let mut options = Options::default();
-        let mut rest = arguments.iter();
-        while let Some(flag) = rest.next() {
-            if flag == "--quiet-latency" {
-                options.purpose = Purpose::QuietLatency;
-                continue;
-            }
-            let value = rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
-            options.set(flag, value).with_context(|| format!("{flag} {value:?}"))?;
-        }
-        if options.peers.contains(&Peer::Evenkeel) && !options.bin.is_file() {
-            bail!("no program at {}; build it or give --bin PATH", options.bin.display());
+        let flags = Flags { usage: USAGE, alone: &["--quiet-latency"] };
+        flags.read(arguments, |flag, value| options.set(flag, value))?;
+        if options.peers.contains(&Peer::Evenkeel) {
+            flags::program(&options.bin)?;
         }
         Ok(options)
     }
 
-    fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+    fn set(&mut self, flag: &str, value: &str) -> Result<bool> {
         match flag {
+            "--quiet-latency" => self.purpose = Purpose::QuietLatency,
             "--bin" => self.bin = PathBuf::from(value),
             "--json" => self.json = Some(PathBuf::from(value)),
             "--peers" => self.peers = list(value, Peer::find)?,
@@ -128,31 +122,15 @@ impl Options {
             "--after" => self.after = seconds(value)?,
             "--timeout" => self.timeout = seconds(value)?,
             "--secs" => self.round = seconds(value)?,
-            _ => bail!("there is no such flag\n{USAGE}"),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
-}
-
-fn list<T>(value: &str, find: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-    value.split(',').map(|one| find(one).with_context(|| format!("what is {one:?}?"))).collect()
-}
-
-fn number<T: FromStr>(value: &str) -> Result<T> {
-    value.parse().ok().context("is not a number")
-}
-
-fn seconds(value: &str) -> Result<Duration> {
-    Duration::try_from_secs_f64(number(value)?).context("is not a number of seconds")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(line: &str) -> Result<Options> {
-        Options::parse(&line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
 
     #[test]
     fn flags_change_the_defaults() {
@@ -166,22 +144,12 @@ mod tests {
             json: Some(PathBuf::from("x")),
             ..Options::default()
         };
-        assert_eq!(parse(line).unwrap(), wanted);
+        assert_eq!(Options::parse(&flags::words(line)).unwrap(), wanted);
     }
 
     #[test]
     fn mistakes_are_told() {
-        let cases = [
-            ("--rate", "needs a value"),
-            ("--rate x", "not a number"),
-            ("--warm-up -1", "not a number of seconds"),
-            ("--faults z", "what is \"z\"?"),
-            ("--speed 1", "no such flag"),
-            ("--bin /nonexistent/evenkeel", "no program at"),
-        ];
-        for (line, wanted) in cases {
-            let told = format!("{:#}", parse(line).unwrap_err());
-            assert!(told.contains(wanted), "{line}: {told}");
-        }
+        let cases = [("--warm-up -1", "not a number of seconds"), ("--faults z", "what is \"z\"?")];
+        flags::assert_refused(Options::parse, &cases);
     }
 }

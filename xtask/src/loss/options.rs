@@ -1,7 +1,8 @@
 //! The flags.
 
 use super::peer::{self, Peer};
-use anyhow::{Context as _, Result, bail};
+use crate::flags::{self, Flags, list, number};
+use anyhow::Result;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,50 +79,33 @@ impl Options {
     /// Reads the flags; each takes a value.
     pub(super) fn parse(arguments: &[String]) -> Result<Options> {
         let mut options = Options::default();
-        let mut rest = arguments.iter();
-        while let Some(flag) = rest.next() {
-            let value = rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))?;
-            options.set(flag, value).with_context(|| format!("{flag} {value:?}"))?;
-        }
-        if !options.bin.is_file() {
-            bail!("no program at {}; build it or give --bin PATH", options.bin.display());
-        }
+        let flags = Flags { usage: USAGE, alone: &[] };
+        flags.read(arguments, |flag, value| options.set(flag, value))?;
+        flags::program(&options.bin)?;
         Ok(options)
     }
 
-    fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+    fn set(&mut self, flag: &str, value: &str) -> Result<bool> {
+        let change = |word: &str| ALL.into_iter().find(|it| it.name() == word);
         match flag {
             "--bin" => self.bin = PathBuf::from(value),
-            "--peers" => self.peers = list(value, &peer::ALL, Peer::name)?,
-            "--changes" => self.changes = list(value, &ALL, Change::name)?,
+            "--peers" => self.peers = list(value, Peer::find)?,
+            "--changes" => self.changes = list(value, change)?,
             "--times" => self.times = number(value)?,
             "--pause" => self.pause = Duration::from_millis(number(value)?),
             "--rate" => self.rate = number(value)?,
             "--websockets" => self.websockets = number(value)?,
             "--downloads" => self.downloads = number(value)?,
             "--in-flight" => self.in_flight = number(value)?,
-            _ => bail!("there is no such flag\n{USAGE}"),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
-}
-
-fn list<T: Copy>(value: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<Vec<T>> {
-    let find = |word: &str| all.iter().copied().find(|it| name(*it) == word);
-    value.split(',').map(|word| find(word).with_context(|| format!("what is {word:?}?"))).collect()
-}
-
-fn number<T: std::str::FromStr>(value: &str) -> Result<T> {
-    value.parse().ok().context("is not a number")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(line: &str) -> Result<Options> {
-        Options::parse(&line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
 
     #[test]
     fn flags_change_the_defaults() {
@@ -134,21 +118,11 @@ mod tests {
             pause: Duration::from_millis(50),
             ..Options::default()
         };
-        assert_eq!(parse(line).unwrap(), wanted);
+        assert_eq!(Options::parse(&flags::words(line)).unwrap(), wanted);
     }
 
     #[test]
     fn mistakes_are_told() {
-        let cases = [
-            ("--rate", "needs a value"),
-            ("--rate x", "not a number"),
-            ("--changes z", "what is \"z\"?"),
-            ("--speed 1", "no such flag"),
-            ("--bin /nonexistent/evenkeel", "no program at"),
-        ];
-        for (line, wanted) in cases {
-            let told = format!("{:#}", parse(line).unwrap_err());
-            assert!(told.contains(wanted), "{line}: {told}");
-        }
+        flags::assert_refused(Options::parse, &[("--changes z", "what is \"z\"?")]);
     }
 }

@@ -40,6 +40,11 @@ impl Peer {
         }
     }
 
+    /// The balancer of a name.
+    pub(super) fn find(name: &str) -> Option<Peer> {
+        ALL.into_iter().find(|peer| peer.name() == name)
+    }
+
     fn file(self) -> &'static str {
         match self {
             Peer::Evenkeel => "evenkeel.yaml",

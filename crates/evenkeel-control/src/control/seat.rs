@@ -69,7 +69,7 @@ impl Seat {
     /// # Errors
     /// The address cannot be bound; nothing has changed.
     pub fn prepare(&self, bind: Option<&BindAddress>) -> io::Result<Option<NextPlace>> {
-        if self.lock().bind.as_ref() == bind {
+        if self.is_at(bind) {
             return Ok(None);
         }
         let listener = match bind {
@@ -91,6 +91,11 @@ impl Seat {
         sent.map_err(|_| "the control thread takes no other admin.bind now".to_owned())?;
         *place = next.place;
         Ok(())
+    }
+
+    /// True if it is there.
+    pub fn is_at(&self, bind: Option<&BindAddress>) -> bool {
+        self.lock().bind.as_ref() == bind
     }
 
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {

@@ -7,6 +7,7 @@ use evenkeel_core::stats::{
     HistogramSnapshot, MethodLabel, RetryReason, Series, StatusTotals, Totals,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +25,10 @@ pub(crate) struct Carried {
     pub(crate) probes: [u64; 2],
     /// Reloads: applied, unchanged, rejected.
     pub(crate) reloads: [u64; 3],
+    /// What is known of backends; only in a handover.
+    pub(crate) verdicts: Option<Value>,
+    /// How far migrations are; only in a handover.
+    pub(crate) migrations: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +48,10 @@ struct Form {
     retry_budget_exhausted: u64,
     probes: [u64; 2],
     reloads: [u64; 3],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verdicts: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    migrations: Option<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,7 +102,7 @@ struct ListenerForm {
 impl Carried {
     /// What was counted after `older`.
     pub(crate) fn since(&self, older: &Carried) -> Carried {
-        let mut later = self.clone();
+        let mut later = Carried { verdicts: None, migrations: None, ..self.clone() };
         later.totals = self.totals.since(&older.totals);
         let pairs = later.probes.iter_mut().zip(older.probes);
         let all = pairs.chain(later.reloads.iter_mut().zip(older.reloads));
@@ -122,6 +131,8 @@ impl Carried {
             retry_budget_exhausted: totals.retry_budget_exhausted,
             probes: self.probes,
             reloads: self.reloads,
+            verdicts: self.verdicts.clone(),
+            migrations: self.migrations.clone(),
         };
         // Strings and numbers only: it cannot fail.
         serde_json::to_vec(&form).unwrap_or_default()
@@ -156,7 +167,8 @@ impl Form {
         };
         let mut others = self.probes.iter().chain(&self.reloads);
         others.all(|number| count(*number).is_some()).then_some(())?;
-        Some(Carried { totals, probes: self.probes, reloads: self.reloads })
+        let Form { probes, reloads, verdicts, migrations, .. } = self;
+        Some(Carried { totals, probes, reloads, verdicts, migrations })
     }
 }
 
@@ -339,7 +351,7 @@ mod tests {
         worker.retry_refused();
         let mut totals = stats.read();
         totals.listeners[0].1.closed = 3;
-        Carried { totals, probes: [7, 8], reloads: [1, 2, 3] }
+        Carried { totals, probes: [7, 8], reloads: [1, 2, 3], ..Carried::default() }
     }
 
     #[test]

@@ -66,7 +66,13 @@ impl Migrations {
         let now = self.numbers.now();
         if machine.state().is_over() {
             // What a wish has ended still has something to be done.
-            return machine.tick(now, &Default::default());
+            let mut commands = machine.tick(now, &Default::default());
+            let fits = self.check_names(machine.plan()).is_ok();
+            if entry.is_unpromoted && fits && !commands.contains(&Command::Promote) {
+                commands.push(Command::Promote);
+            }
+            entry.is_unpromoted &= fits;
+            return commands;
         }
         let fits = self.check_names(machine.plan());
         match self.observe(machine.plan(), totals).filter(|_| fits.is_ok()) {
@@ -102,6 +108,9 @@ impl Migrations {
                     // The route's own pool serves all of it now.
                     let _ = self.divides.divide(&plan.route, None);
                 }
+                // No edit is taken while another program is started, for instance: then this one
+                // tries again, or that one does.
+                entry.is_unpromoted = promoted.is_err();
             }
             Command::Preflight => {
                 let (this, plan) = (Arc::clone(self), plan.clone());

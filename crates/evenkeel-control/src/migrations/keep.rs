@@ -6,6 +6,7 @@ use evenkeel_api::MigrationCheck;
 use evenkeel_config::{Format, Source, read_migration};
 use evenkeel_core::migration::{Migration, Resumed, State, Traffic};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,6 +35,17 @@ struct KeptMigration {
     ended_unix_ms: Option<u64>,
     reason: String,
     checks: Vec<MigrationCheck>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_unpromoted: bool,
+}
+
+impl Kept {
+    fn check(&self) -> Result<(), String> {
+        match self.version {
+            VERSION => Ok(()),
+            other => Err(format!("written in form {other}, not {VERSION}")),
+        }
+    }
 }
 
 impl Migrations {
@@ -46,6 +58,21 @@ impl Migrations {
     pub(crate) fn save(&self) {
         self.saved_ms.store(unix_ms(), Ordering::Relaxed);
         let Some(file) = &self.file else { return };
+        // Strings and numbers only: it cannot fail.
+        let text = serde_json::to_vec(&self.kept()).unwrap_or_default();
+        if let Err(error) = state_file::write(file, &text) {
+            let place = file.display().to_string();
+            self.complain("state_not_kept", &place, &error.to_string());
+        }
+    }
+
+    /// Everything, for the process after this one.
+    pub(crate) fn to_json(&self) -> Value {
+        // Strings and numbers only: it cannot fail.
+        serde_json::to_value(self.kept()).unwrap_or_default()
+    }
+
+    fn kept(&self) -> Kept {
         let now = self.numbers.now();
         let kept = |entry: &Entry| {
             let was = entry.machine.to_resume(now);
@@ -61,23 +88,33 @@ impl Migrations {
                 ended_unix_ms: was.ended_unix_ms,
                 reason: was.reason,
                 checks: report::checks(entry),
+                is_unpromoted: entry.is_unpromoted,
             }
         };
-        let migrations = self.lock().iter().map(kept).collect();
-        // Strings and numbers only: it cannot fail.
-        let text = serde_json::to_vec(&Kept { version: VERSION, migrations }).unwrap_or_default();
-        if let Err(error) = state_file::write(file, &text) {
-            let place = file.display().to_string();
-            self.complain("state_not_kept", &place, &error.to_string());
-        }
+        Kept { version: VERSION, migrations: self.lock().iter().map(kept).collect() }
     }
 
-    /// Takes up what the process before this one has left when it went.
+    /// Takes up what the process before this one has written down when it went, unless it has said
+    /// that itself.
     pub fn restore_again(&self) {
-        if self.file.is_some() {
+        if self.file.is_some() && !self.is_told.load(Ordering::Relaxed) {
             self.lock().clear();
             self.restore();
         }
+    }
+
+    /// Takes up what the process before this one says, in place of what it has written down.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub(crate) fn take_over(&self, said: &Value) -> Result<(), String> {
+        let kept = Kept::deserialize(said).map_err(|error| error.to_string())?;
+        kept.check()?;
+        self.is_told.store(true, Ordering::Relaxed);
+        let mut entries = self.lock();
+        entries.clear();
+        entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
+        Ok(())
     }
 
     /// Takes up what is there; what cannot be read is told and set aside.
@@ -88,13 +125,10 @@ impl Migrations {
             Ok(None) => return,
             Err(error) => return self.set_aside(file, &error.to_string()),
         };
-        let kept = match serde_json::from_slice::<Kept>(&text) {
-            Ok(kept) if kept.version == VERSION => kept,
-            Ok(kept) => {
-                let why = format!("written in form {}, not {VERSION}", kept.version);
-                return self.set_aside(file, &why);
-            }
-            Err(error) => return self.set_aside(file, &error.to_string()),
+        let kept = serde_json::from_slice::<Kept>(&text).map_err(|error| error.to_string());
+        let kept = match kept.and_then(|kept| kept.check().map(|()| kept)) {
+            Ok(kept) => kept,
+            Err(why) => return self.set_aside(file, &why),
         };
         let mut entries = self.lock();
         entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
@@ -122,6 +156,7 @@ impl Migrations {
             reason: kept.reason,
         };
         let machine = Migration::resume(plan, was, self.numbers.now());
-        Some(Entry { text, machine, before: kept.checks, division: Traffic::default() })
+        let (before, is_unpromoted) = (kept.checks, kept.is_unpromoted);
+        Some(Entry { text, machine, before, division: Traffic::default(), is_unpromoted })
     }
 }

@@ -124,7 +124,8 @@ fn breaker(state: BreakerState) -> api::BreakerState {
     }
 }
 
-fn url(address: &BackendAddress) -> String {
+/// Its address as a URL, however it was spelt.
+pub(crate) fn url(address: &BackendAddress) -> String {
     let scheme = match (&address.endpoint, address.scheme) {
         (Endpoint::Unix(_), _) => return address.text.to_string(),
         (_, Scheme::Http) => "http",

@@ -21,8 +21,6 @@ pub struct InForce {
     pub warnings: Vec<Diagnostic>,
     /// Edits that do not fit the file any more.
     pub conflicts: Vec<Conflict>,
-    /// What of it needs a restart.
-    pub notes: Vec<String>,
     /// Backends that are there because they were found: pool and name.
     pub(super) found: Arc<[(String, String)]>,
     configuration: Arc<Configuration>,
@@ -40,7 +38,6 @@ impl InForce {
             revision: 0,
             warnings: Vec::new(),
             conflicts: configuration.conflicts.clone(),
-            notes: Vec::new(),
             found: configuration.found.as_slice().into(),
             configuration: Arc::new(configuration),
             json: OnceLock::new(),

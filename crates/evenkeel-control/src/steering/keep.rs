@@ -57,6 +57,8 @@ pub(super) struct Keep {
     file: Option<PathBuf>,
     /// Another process writes now.
     relieved: AtomicBool,
+    /// Another process reads what this one has written, and may write soon.
+    held: AtomicBool,
 }
 
 impl Keep {
@@ -64,7 +66,7 @@ impl Keep {
         let json = configuration.to_json();
         let folder = json["state_dir"].as_str().filter(|folder| !folder.is_empty());
         let file = folder.map(|folder| PathBuf::from(folder).join(FILE));
-        Keep { file, relieved: AtomicBool::new(false) }
+        Keep { file, relieved: AtomicBool::new(false), held: AtomicBool::new(false) }
     }
 
     fn worry(&self, event: &'static str, error: String) -> Worry {
@@ -171,6 +173,24 @@ fn parse(text: &[u8], overrides: &Overrides) -> Result<History, String> {
 }
 
 impl Steering {
+    /// Takes no change that another process, which is being started, might not see; or does again.
+    /// What was begun before is written when this returns.
+    pub fn hold(&self, hold: bool) {
+        let _course = self.lock_course();
+        self.keep.held.store(hold, Ordering::Relaxed);
+    }
+
+    /// True while no change is taken.
+    pub(super) fn is_held(&self) -> bool {
+        self.keep.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuse_while_held(&self) -> Result<(), String> {
+        let why = "a new program is being started, which would not see the change; ask again when \
+                   it serves, or has failed";
+        if self.is_held() { Err(why.to_owned()) } else { Ok(()) }
+    }
+
     /// Changes nothing and writes no state any more: another process has taken over, and writes
     /// its own.
     pub fn retire(&self) {

@@ -103,7 +103,7 @@ pub struct Applied {
     pub generation: u64,
     /// What is different, a line for each key.
     pub changes: Vec<String>,
-    /// What needs a restart.
+    /// What of it does not take effect, and what that needs.
     pub notes: Vec<String>,
     /// Edits that do not fit the file any more.
     pub conflicts: Vec<Conflict>,

@@ -70,9 +70,5 @@ pub(super) fn preview(now: &Snapshot, next: &Plan) -> Preview {
             touched.sessions += backend.ties();
         }
     }
-    let mut notes = Vec::new();
-    if next.workers != now.plan.workers {
-        notes.push(format!("workers: {} needs a restart", next.workers));
-    }
-    Preview { touched, notes, ..Preview::default() }
+    Preview { touched, ..Preview::default() }
 }

@@ -20,6 +20,7 @@ impl Steering {
             return Ok(None);
         };
         match seat.prepare(plan.admin.bind.as_ref()) {
+            // The start would go without it as well; `needs_restart` says so.
             Err(error) if !plan.admin.required && error.kind() == io::ErrorKind::AddrInUse => {
                 Ok(None)
             }
@@ -46,23 +47,45 @@ impl Steering {
         self.began.admin.tokens_file == plan.admin.tokens_file
     }
 
-    /// What cannot change while the process runs, and differs from what it began with.
+    /// What of a plan does not take effect while this process runs, a line for each key: it differs
+    /// from what the process began with, or what it needs is not there.
     pub(super) fn needs_restart(&self, plan: &Plan) -> Vec<String> {
+        let began = &self.began;
         let mut notes = Vec::new();
+        if let Some(wanted) = self.server.other_workers(plan) {
+            let running = self.server.worker_count();
+            notes.push(format!("workers: {running} run {UNTIL}, not {wanted}"));
+        }
         if !self.knows_tokens_of(plan) {
-            notes.push("admin.tokens_file: another file is read at the next restart".to_owned());
-            if self.began.admin.bind != plan.admin.bind {
-                let why = "admin.bind: the admin listener moves at the next restart, when it knows \
-                           the tokens of the other file";
-                notes.push(why.to_owned());
+            notes.push(format!("admin.tokens_file: the tokens of the file before count {UNTIL}"));
+            if began.admin.bind != plan.admin.bind {
+                let why = "when it knows the tokens of the other file";
+                notes.push(format!("admin.bind: the admin listener stays {UNTIL}, {why}"));
             }
         }
-        if self.began.state_dir != plan.state_dir {
-            notes.push("state_dir: another directory is used from the next restart on".to_owned());
+        if began.state_dir != plan.state_dir {
+            notes.push(format!("state_dir: the directory before is used {UNTIL}"));
         }
-        if self.began.pprof != plan.pprof {
-            notes.push("debug.pprof: profiles move at the next restart".to_owned());
+        if began.pprof != plan.pprof {
+            notes.push(format!("debug.pprof: profiles stay where they are {UNTIL}"));
+        }
+        if began.logging.greeting != plan.logging.greeting {
+            notes.push(format!("logging.greeting: not said {UNTIL}"));
+        }
+        if began.mocks != plan.mocks {
+            notes.push(format!("mocks: nothing else is played {UNTIL}"));
         }
         notes
     }
+
+    /// That the admin listener is not where the plan wants it, though it could have moved.
+    pub(super) fn misses_admin(&self, plan: &Plan) -> Option<String> {
+        let seat = self.seat.get().filter(|_| self.knows_tokens_of(plan))?;
+        let wanted = plan.admin.bind.as_ref().filter(|wanted| !seat.is_at(Some(*wanted)))?;
+        let why = "it is in use, and admin.required is false: the admin listener stays";
+        Some(format!("admin.bind: not {wanted}; {why}"))
+    }
 }
+
+/// How long what cannot change stays as it is.
+const UNTIL: &str = "until a restart or `evenkeel upgrade`";

@@ -394,3 +394,23 @@ fn what_was_found_outlives_the_process() {
     assert!(folder.path().join("discovery.json.unreadable").exists());
     server.stop();
 }
+
+#[test]
+fn while_another_program_starts_nothing_is_taken_that_it_might_not_see() {
+    let bench = Bench::new();
+    bench.steering.hold(true);
+    bench.write("127.0.0.1:3", "127.0.0.1:4");
+    let weight = || Edit::Weight { pool: "a".into(), backend: "b1".into(), weight: 9 };
+    let refused = |outcome: Result<Revision, EditError>| {
+        let Err(EditError::Refused(why)) = outcome else { return false };
+        why.contains("a new program")
+    };
+    assert!(refused(bench.edit(weight())));
+    assert!(refused(bench.steering.rollback(1, &Author::named("ana"))));
+    assert!(matches!(bench.reload(), Err(Rejected::Refused(_))));
+    assert_eq!(bench.steering.reloads().rejected, 0, "it is not the file's fault");
+    bench.steering.hold(false);
+    assert!(bench.edit(weight()).is_ok());
+    assert!(bench.reload().expect("valid").changed);
+    assert!(bench.told("config_rejected").is_empty());
+}

@@ -161,6 +161,11 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
     }
     let mut absent = 0;
     while wait(woken, POLL) && !is_over(ended) {
+        if steering.is_held() {
+            // A program that is being started reads the file by itself; if it fails, it is this
+            // one's turn again.
+            continue;
+        }
         let mut now = known.now(&files);
         if now.same(&known) {
             known = now;

@@ -31,7 +31,7 @@ impl Balancer {
         let events = self.log.events();
         let tell = move |why: &str| {
             let fields = [("error", EventValue::Text(why))];
-            let message = "what the process before this one counted is not counted here";
+            let message = "what the process before this one has left is not taken up";
             wiring::tell(&events, (LogLevel::Warn, "counters_lost"), message, &fields);
         };
         self.bygone = from.tell_ready(&self.ledger, tell);
@@ -47,6 +47,7 @@ impl Balancer {
     /// Why serving is to end: a new program serves now, or a stop was asked for meanwhile.
     pub(super) async fn hand_over(&self, signals: &mut Signals) -> Option<Stop> {
         self.phase.begin_handover();
+        self.steering.hold(true);
         self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
         let mut meanwhile = Meanwhile::default();
         match self.start_new(signals, &mut meanwhile).await {
@@ -61,6 +62,7 @@ impl Balancer {
             }
             Err(why) => {
                 self.autoscalers.iter().for_each(|it| it.go_on());
+                self.steering.hold(false);
                 self.phase.fail_handover(&why);
                 let fields = [("error", EventValue::Text(&why))];
                 let message = "this program serves on";

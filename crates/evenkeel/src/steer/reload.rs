@@ -44,7 +44,7 @@ fn done(report: &ReloadReport) -> String {
     };
     let mut text = format!("{result}; generation {}\n", report.generation);
     listed(&mut text, "changed", &report.changes);
-    listed(&mut text, "needs a restart", &report.notes);
+    listed(&mut text, "does not take effect by a reload", &report.notes);
     listed(&mut text, "does not fit the file any more", &report.conflicts);
     text
 }
@@ -62,7 +62,7 @@ fn foreseen(plan: &ReloadPlan) -> String {
         "touches {connections} connections, {requests} requests, {tunnels} tunnels, \
          {sessions} sessions\n"
     ));
-    listed(&mut text, "would need a restart", &plan.notes);
+    listed(&mut text, "would not take effect by a reload", &plan.notes);
     listed(&mut text, "would not fit any more", &plan.conflicts);
     let warning = |it: &evenkeel_api::ConfigError| {
         format!("{}:{}:{}: {}: {}", it.file, it.line, it.column, it.path, it.message)

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-fn backend(name: &str) -> (Program, String) {
+/// A backend of its own process, and its address.
+pub(crate) fn backend(name: &str) -> (Program, String) {
     let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
     let mut server = Shell::new().start(&words);
     let line = server.line_with("listens on");
@@ -20,13 +21,13 @@ fn backend(name: &str) -> (Program, String) {
 }
 
 /// A balancer that is started by a link, so that another program can take its place.
-struct Stage {
-    shell: Shell,
+pub(crate) struct Stage {
+    pub(crate) shell: Shell,
     link: PathBuf,
 }
 
 impl Stage {
-    fn new(backend: &str) -> Stage {
+    pub(crate) fn new(backend: &str) -> Stage {
         let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
         let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"{backend}\"]\n");
         shell.write("config.yaml", &text);
@@ -41,7 +42,7 @@ impl Stage {
         std::fs::rename(new, &self.link).expect("replaced");
     }
 
-    fn start(&self) -> Program {
+    pub(crate) fn start(&self) -> Program {
         self.shell.start_at(&self.link, &["run", "--no-watch", "--pid-file", "run.pid"])
     }
 

@@ -197,6 +197,78 @@ fn the_admin_listener_moves() {
     assert_eq!(balancer.terminate().code, 0);
 }
 
+/// Keys that a running process cannot take up, with other values than `file` has.
+const FIXED: [(&str, &str); 6] = [
+    ("workers", "workers: 1"),
+    ("state_dir", "state_dir: state"),
+    ("debug.pprof", "debug: { pprof: \"127.0.0.1:0\" }"),
+    ("logging.greeting", "logging: { greeting: Keel }"),
+    ("mocks", "mocks: true"),
+    ("admin.tokens_file", "admin: { tokens_file: tokens }"),
+];
+
+#[test]
+fn what_a_reload_cannot_change_is_named_until_an_upgrade() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    let base = file(&[&a]);
+    let tokens = "tokens: [{ name: ana, role: admin, sha256: \
+                  2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae }]\n";
+    shell.write("tokens", tokens);
+    shell.write("config.yaml", &format!("{base}workers: 2\n"));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let started = balancer.event("started");
+    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+    let notes = |words: &[&str]| -> Vec<String> {
+        let said = shell.run(&[words, &["--json", "--admin", &admin]].concat()).json();
+        let notes = said["notes"].as_array().unwrap_or_else(|| panic!("{said}"));
+        notes.iter().map(|it| it.as_str().expect("a text").to_owned()).collect()
+    };
+    for (key, line) in FIXED {
+        shell.write("config.yaml", &format!("{base}{line}\n"));
+        let named = |notes: &[String]| {
+            let found = notes.iter().find(|note| note.starts_with(&format!("{key}: ")));
+            found.is_some_and(|note| note.contains("until a restart or `evenkeel upgrade`"))
+        };
+        let foreseen = notes(&["reload", "--plan"]);
+        assert!(named(&foreseen), "{key}: {foreseen:?}");
+        balancer.signal(Signal::HUP);
+        let reloaded = balancer.event("config_reloaded");
+        let note = reloaded["note"].as_str().unwrap_or_default().to_owned();
+        assert!(named(&note.split("; ").map(str::to_owned).collect::<Vec<_>>()), "{note}");
+        let again = notes(&["reload"]);
+        assert!(named(&again), "{key} is still not in force: {again:?}");
+        assert_eq!(notes(&["reload", "--plan"]), again);
+    }
+    let all: Vec<&str> = FIXED[..4].iter().map(|(_, line)| *line).collect();
+    shell.write("config.yaml", &format!("{base}{}\n", all.join("\n")));
+    balancer.signal(Signal::HUP);
+    balancer.event("config_reloaded");
+    balancer.signal(Signal::USR2);
+    let successor = crate::handover::Successor::of(&mut balancer);
+    assert_eq!(notes(&["reload", "--plan"]), Vec::<String>::new());
+    balancer.event("stopped");
+    drop(successor);
+    assert_eq!(balancer.end().code, 0);
+}
+
+#[test]
+fn what_a_reload_needs_and_does_not_find_is_named() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    shell.write("config.yaml", &file(&[&a]));
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let address = balancer.address();
+    shell.write("config.yaml", &(file(&[&a]) + "logging: { file: nowhere/at/all.log }\n"));
+    balancer.signal(Signal::HUP);
+    balancer.event("log_unchanged");
+    let note = balancer.event("config_reloaded")["note"].clone();
+    let note = note.as_str().unwrap_or_default();
+    assert!(note.starts_with("logging: the log stays where it is: "), "{note}");
+    assert_eq!(backend_of(&get(&address, "/")), "a");
+    assert_eq!(balancer.terminate().code, 0);
+}
+
 /// Memory that is the process's own, in KiB.
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
