@@ -9,7 +9,7 @@ use crate::outgoing::call;
 use evenkeel_core::autoscale::DriverPlan;
 use hyper::Method;
 use serde_json::json;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// How long a command that is told the count may take.
@@ -151,22 +151,33 @@ async fn run(command: &[String], names: Names<'_>) -> Result<(), String> {
     let (program, arguments) = words.split_first().ok_or("the command is empty")?;
     let mut child = std::process::Command::new(program);
     child.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = child.spawn().map_err(|error| format!("{program}: {error}"))?;
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut child, 0);
+    let child = child.spawn().map_err(|error| format!("{program}: {error}"))?;
+    let mut running = Running(child);
     let until = tokio::time::Instant::now() + COMMAND_TIMEOUT;
     loop {
-        match child.try_wait() {
+        match running.0.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(format!("{program}: {status}")),
             Ok(None) if tokio::time::Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            Ok(None) => {
-                // It is ours, and has had its time.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("{program}: no end within {COMMAND_TIMEOUT:?}"));
-            }
+            Ok(None) => return Err(format!("{program}: no end within {COMMAND_TIMEOUT:?}")),
             Err(error) => return Err(format!("{program}: {error}")),
+        }
+    }
+}
+
+/// A command that runs. If nobody waits for its end any more, it ends with what it has started.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            process::end_command(&mut self.0);
+            // It has been told in a way that it cannot refuse.
+            let _ = self.0.wait();
         }
     }
 }

@@ -28,6 +28,12 @@ pub(super) async fn start(
     Err(WHY.to_owned())
 }
 
+/// Ends a command; what it has started is not known here.
+pub(super) fn end_command(child: &mut std::process::Child) {
+    // It may have ended just now.
+    let _ = child.kill();
+}
+
 impl Process {
     pub(super) fn adopt(_pid: u32, _port: u16, _began_then: u64) -> Option<Process> {
         None

@@ -154,6 +154,11 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
+/// Ends a command that leads a group, with what it has started.
+pub(super) fn end_command(child: &mut Child) {
+    send(child.id(), Signal::KILL);
+}
+
 /// Guards a program: starts it, tells its number on stdout, and ends it when stdin ends. Returns
 /// when it has ended.
 ///

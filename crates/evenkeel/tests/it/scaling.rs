@@ -179,6 +179,42 @@ fn connections_are_what_a_pool_of_a_tcp_listener_counts() {
     world.wait_for(&BACKENDS, |it| it["backends"][1]["eligible"] == true);
 }
 
+/// Processes that have this word among theirs.
+fn processes_with(word: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("Linux");
+    let words = |it: std::fs::DirEntry| std::fs::read(it.path().join("cmdline")).ok();
+    let all = processes.filter_map(|it| words(it.ok()?));
+    all.filter(|it| it.split(|byte| *byte == 0).any(|it| it == word.as_bytes())).count()
+}
+
+#[test]
+fn a_command_that_hangs_does_not_outlive_us() {
+    // A time that nobody else sleeps.
+    let time = format!("86400.{}", std::process::id());
+    let file = sleepy("", "{ interval: 200ms }", "23750-23999");
+    let (before, _) = file.split_once("driver:").expect("a driver");
+    let file = format!(
+        "{}driver: {{ type: exec, command: [/bin/sh, -c, \"sleep $0 & wait\", \"{time}\"] }}\n\
+         admin: {{ bind: \"127.0.0.1:0\" }}\n",
+        before
+            .replace("backends: []", "backends: [\"127.0.0.1:1\"]")
+            .replace("min: 0", "min: 2")
+            .replace("max: 1", "max: 3")
+    );
+    let world = World::new(&file);
+    let until = Instant::now() + PATIENCE;
+    while processes_with(&time) < 2 {
+        assert!(Instant::now() < until, "{:#}", world.json(&["autoscale", "status", "--json"]));
+        thread::park_timeout(POLL);
+    }
+    assert_eq!(world.balancer.terminate().code, 0);
+    let until = Instant::now() + PATIENCE;
+    while processes_with(&time) > 0 {
+        assert!(Instant::now() < until, "an orphan sleeps {time}");
+        thread::park_timeout(POLL);
+    }
+}
+
 #[test]
 fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told() {
     let file = sleepy("", "{ interval: 200ms }", "22000-22499")

@@ -92,7 +92,15 @@ impl Work {
                 Ok(()) = orders.changed() => {}
             }
             let now = orders.borrow_and_update().clone();
-            self.look(&now).await;
+            if driver::starts_each(&now.plan.driver) {
+                self.look(&now).await;
+                continue;
+            }
+            // Whoever is told the count may take long over it; an end does not wait for that.
+            tokio::select! {
+                told = &mut ended => return if told.is_ok() { self.end_all().await },
+                () = self.look(&now) => {}
+            }
         }
     }
 
