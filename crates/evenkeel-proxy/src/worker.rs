@@ -113,6 +113,7 @@ impl<N: Net> Worker<N> {
         let records = RecordWriter::new(access, &snapshot.plan.logging);
         let counts = Counts::new(shared.worker_stats());
         counts.adopt(&snapshot);
+        let now = shared.clock.now();
         Rc::new(Worker {
             date: RefCell::new(http_date(net.unix_nanos())),
             net,
@@ -139,8 +140,8 @@ impl<N: Net> Worker<N> {
             shedding: Cell::new(false),
             held_bytes: Cell::new(0),
             alarm: Cell::new(0),
-            tick: Cell::new(Nanos::default()),
-            recent: Cell::new(Nanos::default()),
+            tick: Cell::new(now),
+            recent: Cell::new(now),
             draining: Cell::new(false),
             snapshot: RefCell::new(LocalSnapshot(Rc::new(snapshot))),
             generation: Cell::new(generation),
