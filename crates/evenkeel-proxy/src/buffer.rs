@@ -6,22 +6,45 @@ use std::io;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 
-/// Free small buffers kept per worker.
-const MAX_FREE: usize = 256;
 /// What is small: a request head, as a rule.
 const SMALL_BYTES: usize = 8 * 1024;
-/// Free large buffers kept per worker.
-const MAX_FREE_LARGE: usize = 64;
+/// Room of the free small buffers that a worker keeps: those of some thousand requests at a time.
+const MAX_FREE_SMALL_BYTES: usize = 4 * 1024 * 1024;
 /// A buffer that grew beyond this is given back to the allocator instead.
 const LARGE_BYTES: usize = 96 * 1024;
+/// Room of the free large buffers that a worker keeps.
+const MAX_FREE_LARGE_BYTES: usize = 6 * 1024 * 1024;
 /// Room that a new buffer starts with: a typical request head.
 const NEW_BUFFER_BYTES: usize = 1024;
 
 /// The free buffers of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    small: RefCell<Vec<Vec<u8>>>,
-    large: RefCell<Vec<Vec<u8>>>,
+    small: RefCell<Free>,
+    large: RefCell<Free>,
+}
+
+/// Free buffers, the one that was used last at the end, and their room.
+#[derive(Debug, Default)]
+struct Free {
+    buffers: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Free {
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn push(&mut self, mut buffer: Vec<u8>, most: usize) {
+        if self.bytes + buffer.capacity() <= most {
+            self.bytes += buffer.capacity();
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 impl BufferPool {
@@ -35,18 +58,14 @@ impl BufferPool {
 
     /// Takes a buffer back.
     #[inline]
-    pub(crate) fn give(&self, mut buffer: Vec<u8>) {
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
         let (pool, most) = match buffer.capacity() {
             0 => return,
-            capacity if capacity <= SMALL_BYTES => (&self.small, MAX_FREE),
-            capacity if capacity <= LARGE_BYTES => (&self.large, MAX_FREE_LARGE),
+            capacity if capacity <= SMALL_BYTES => (&self.small, MAX_FREE_SMALL_BYTES),
+            capacity if capacity <= LARGE_BYTES => (&self.large, MAX_FREE_LARGE_BYTES),
             _ => return,
         };
-        let mut free = pool.borrow_mut();
-        if free.len() < most {
-            buffer.clear();
-            free.push(buffer);
-        }
+        pool.borrow_mut().push(buffer, most);
     }
 }
 
