@@ -16,6 +16,11 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of a log is shown.
 const SHOWN_BYTES: usize = 2000;
 
+/// nginx takes no new program while it is the child of whoever started it, so it goes into the
+/// background; this stays until it has ended. By its whole path: it starts itself anew by that.
+const NGINX: &str = "/usr/sbin/nginx -p . -c nginx.conf && \
+    while [ -e run.pid ] || [ -e run.pid.oldbin ]; do sleep 0.05; done";
+
 /// A balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -148,8 +153,8 @@ impl Running {
                 command
             }
             Peer::Nginx => {
-                let mut command = Command::new("/usr/sbin/nginx");
-                command.arg("-p").arg(&folder).args(["-c", peer.file(), "-g", "daemon off;"]);
+                let mut command = Command::new("sh");
+                command.args(["-c", NGINX]);
                 command
             }
         };
@@ -185,6 +190,9 @@ impl Running {
     /// Has a new program take over, and waits until it has.
     pub(super) fn upgrade(&mut self) -> Result<()> {
         let before = self.pid()?;
+        if self.peer == Peer::Nginx && self.places.folder.join("run.pid.oldbin").exists() {
+            bail!("nginx takes no new program while the old one still ends its connections");
+        }
         kill_process(before, Signal::USR2)?;
         if self.peer == Peer::Haproxy {
             // The master becomes the new program under its own id.
