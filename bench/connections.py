@@ -13,7 +13,9 @@ in the SAME round. HAProxy is measured as it is and with `option splice-auto`; t
 
 Options: --rounds N  --gib N (per round and proxy)  --streams N (tunnel)  --count N (idle connections)
 --strace (tunnel: counts evenkeel's system calls in one more round)  --max R (exit 3 above this ratio)
-Loopback only; bounded in time; ends every process that it starts. One process may have 20,000 open files.
+Loopback only; bounded in time; ends every process that it starts. A proxy of N idle WebSockets has 2 N open files:
+the limit is raised as far as that is allowed (`ulimit -Hn`), and told if it is too low. Each proxy has an address of
+the backend of its own, and clients call from several, so that ports of connections that were closed are not missed.
 """
 import argparse, asyncio, base64, hashlib, os, re, resource, signal, socket, ssl, statistics, subprocess, sys
 import tempfile, threading, time
@@ -21,6 +23,9 @@ import tempfile, threading, time
 HZ = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BACKEND, PIECE = 9501, 1 << 20
+HOSTS = {"evenkeel": "127.0.0.1", "haproxy": "127.0.0.2", "nginx": "127.0.0.3"}  # where each proxy finds the backend
+SOURCES = [f"127.0.1.{n}" for n in range(1, 9)]  # where clients call from
+SPARE_FILES = 2000
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 AT_ONCE = 200  # connections that are opened at a time
 PATIENCE = 60
@@ -49,10 +54,10 @@ workers: 1
 {extra}""")
 
 
-def haproxy(folder, name, mode, bind, more=""):
+def haproxy(folder, name, mode, bind, more="", most=9600, host="127.0.0.1"):
     return write(f"{folder}/{name}.cfg", f"""global
  nbthread 1
- maxconn {9600 if mode == "http" else 2000}
+ maxconn {most if mode == "http" else 2000}
 defaults
  mode {mode}
  no log
@@ -66,15 +71,15 @@ frontend f
  bind {bind}
  default_backend b
 backend b
- server s 127.0.0.1:{BACKEND}
+ server s {host}:{BACKEND}
 """)
 
 
-def nginx(folder, listen, location):
+def nginx(folder, listen, location, files):
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temp = " ".join(f"{kind}_temp_path {folder}/t_{kind};" for kind in kinds)
     return write(f"{folder}/nginx.conf", f"""daemon off; worker_processes 1; pid {folder}/n.pid;
-error_log {folder}/n.err crit; worker_rlimit_nofile 20000; events {{ worker_connections 19000; }}
+error_log {folder}/n.err crit; worker_rlimit_nofile {files}; events {{ worker_connections {files - 200}; }}
 http {{ access_log off; keepalive_timeout 600s; {temp} server {{ {listen} location / {{ {location} }} }} }}""")
 
 
@@ -254,7 +259,7 @@ async def backend(mode):
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", BACKEND, backlog=4096)
+    server = await asyncio.start_server(serve, list(HOSTS.values()), BACKEND, backlog=4096)
     async with server:
         await server.serve_forever()
 
@@ -266,9 +271,10 @@ async def idle(options, port, process):
     secure = {"ssl": trusting} if options.what == "tls" else {}
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def open_one():
+    async def open_one(number):
         async with gate:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, **secure)
+            source = (SOURCES[number % len(SOURCES)], 0)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source, **secure)
             if options.what == "tls":
                 writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             else:
@@ -279,9 +285,9 @@ async def idle(options, port, process):
             assert wanted in head, head
             return reader, writer
 
-    warm = [await open_one() for _ in range(50)]
+    warm = [await open_one(number) for number in range(50)]
     before = resident(process.pid)
-    opened = await asyncio.gather(*(open_one() for _ in range(options.count)))
+    opened = await asyncio.gather(*(open_one(number) for number in range(options.count)))
     await asyncio.sleep(2)
     each = (resident(process.pid) - before) / options.count / 1024
     answered = 0
@@ -304,18 +310,18 @@ def idle_connections(options, folder):
     write(f"{folder}/both.pem", open(pem[0]).read() + open(pem[1]).read())
     tls = options.what == "tls"
     own = f', tls: {{ certificates: [{{ cert: "{pem[0]}", key: "{pem[1]}" }}] }}' if tls else ""
-    limits = "limits: { idle_timeout: 10m, max_connections: 19000 }"
+    limits = f"limits: {{ idle_timeout: 10m, max_connections: {options.count + 200} }}"
     config = evenkeel(folder, f'{{ name: t, bind: "127.0.0.1:9511"{own}, {limits} }}')
     bind = f"127.0.0.1:9512 ssl crt {folder}/both.pem" if tls else "127.0.0.1:9512"
     listen = f"listen 127.0.0.1:9513 ssl; ssl_certificate {pem[0]}; ssl_certificate_key {pem[1]};" if tls else "listen 127.0.0.1:9513;"
     upgrade = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_read_timeout 600s;'
-    location = f"proxy_pass http://127.0.0.1:{BACKEND}; proxy_http_version 1.1; " + ("" if tls else upgrade)
+    location = f"proxy_pass http://{HOSTS['nginx']}:{BACKEND}; proxy_http_version 1.1; " + ("" if tls else upgrade)
     proxies = {
         "evenkeel": ([options.bin, "run", "-c", config], 9511),
-        "haproxy": (["haproxy", "-db", "-f", haproxy(folder, "ha", "http", bind)], 9512),
-        "nginx": (["nginx", "-c", nginx(folder, listen, location), "-e", f"{folder}/n.err"], 9513),
+        "haproxy": (["haproxy", "-db", "-f", haproxy(folder, "ha", "http", bind, most=options.count + 200, host=HOSTS["haproxy"])], 9512),
+        "nginx": (["nginx", "-c", nginx(folder, listen, location, options.files), "-e", f"{folder}/n.err"], 9513),
     }
-    server = start([sys.executable, os.path.abspath(__file__), f"backend-{options.what}", "--bin", "-"], options.others, f"{folder}/b.log")
+    server = start([sys.executable, os.path.abspath(__file__), f"backend-{options.what}", "--bin", "-", "--count", str(options.count)], options.others, f"{folder}/b.log")
     os.sched_setaffinity(0, {int(one) for one in options.others.split(",")})
     figures = {}
     try:
@@ -335,6 +341,20 @@ def idle_connections(options, folder):
         stop(server)
 
 
+def raise_limit(files):
+    """So many open files for us and all that we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 30 if hard == resource.RLIM_INFINITY else hard
+    if most < files:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+            return files
+        except (OSError, ValueError):
+            sys.exit(f"{files} open files are needed and {most} allowed: ulimit -Hn, or a lower --count")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["tunnel", "tls", "websocket", "source", "backend-tls", "backend-websocket"])
@@ -346,8 +366,7 @@ def main():
     parser.add_argument("--strace", action="store_true")
     parser.add_argument("--max", type=float)
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(20000, hard), hard))
+    options.files = raise_limit(2 * options.count + SPARE_FILES)
     cpus = os.cpu_count() or 1
     options.others = ",".join(str(one) for one in range(1, cpus)) if cpus > 1 else "0"
     if options.what == "source":

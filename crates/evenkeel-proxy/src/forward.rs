@@ -110,8 +110,7 @@ pub(crate) async fn run<N: Net>(
         Answer::Whole => true,
         Answer::Bodies(pump) => Box::pin(this.stream_bodies(worker, client, exchange, pump)).await,
         Answer::Tunnel(down) => {
-            Box::pin(this.tunnel(worker, client, exchange, down)).await;
-            return Ok(Next::Close);
+            return Ok(Box::pin(this.tunnel(worker, client, exchange, down)).await);
         }
     };
     if !whole {
@@ -129,14 +128,15 @@ pub(crate) async fn run<N: Net>(
 }
 
 impl<S: Stream> Try<'_, S> {
-    /// Carries what is no HTTP any more, to its end.
+    /// Carries what is no HTTP any more, to its end. What breaks on one side breaks on the other: a
+    /// clean end would say that all has come.
     async fn tunnel<N: Net<Stream = S>>(
-        &mut self,
+        mut self,
         worker: &Worker<N>,
         client: &mut Client<S>,
         exchange: &mut Exchange<N>,
         down: Box<Pump>,
-    ) {
+    ) -> Next {
         let ends = (&mut client.stream, &mut client.carry, &mut self.connection.stream);
         let terms = Terms {
             deadline: &client.deadline,
@@ -147,6 +147,12 @@ impl<S: Stream> Try<'_, S> {
         };
         let ended = tunnel::run(worker, ends, down, terms).await;
         (exchange.record.bytes_in, exchange.record.bytes_out) = ended.moved;
+        if ended.client_broke {
+            self.connection.stream.reset();
+        } else {
+            self.connection.stream.farewell();
+        }
+        if ended.backend_broke { Next::Reset } else { Next::Close }
     }
 
     /// Keeps the connection for another exchange, if it can serve one.

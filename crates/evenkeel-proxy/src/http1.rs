@@ -147,15 +147,15 @@ pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, guest: Guest<N::Stream>
 
 /// Serves the one exchange of an HTTP/2 stream.
 pub(crate) async fn serve_once<N: Net>(
-    worker: Rc<Worker<N>>,
+    worker: &Rc<Worker<N>>,
     stream: Wire<N::Stream>,
     peer: Rc<Peer>,
     listener: usize,
 ) {
-    let mut client = Client::new(&worker, stream, (peer, listener), None).await;
-    client.await_request(&worker);
-    let arrival = poll_fn(|cx| client.poll_request(cx, &worker)).await;
-    if let Some(Next::Reset) = settle(&worker, &mut client, arrival).await {
+    let mut client = Client::new(worker, stream, (peer, listener), None).await;
+    client.await_request(worker);
+    let arrival = poll_fn(|cx| client.poll_request(cx, worker)).await;
+    if let Some(Next::Reset) = settle(worker, &mut client, arrival).await {
         client.stream.reset();
     }
 }

@@ -3,11 +3,12 @@
 //! request; what must be refused because of how HTTP/2 is spoken is refused here.
 //!
 //! `server` and `inbound` face clients, `client` and `outbound` face backends; `shape`, `sending`,
-//! `receiving` and `lines` serve both.
+//! `receiving`, `lines` and `spare` serve both; `lanes` are the tasks of clients' streams.
 
 mod from_client;
 mod inbound;
 mod io;
+pub(crate) mod lanes;
 mod lines;
 pub(crate) mod links;
 mod meter;
@@ -16,6 +17,7 @@ mod receiving;
 mod sending;
 pub(crate) mod server;
 mod shape;
+mod spare;
 mod to_backend;
 mod websocket;
 

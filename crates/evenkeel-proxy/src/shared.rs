@@ -244,6 +244,9 @@ impl Shared {
     }
 }
 
+/// Of all clients that the process may have, flows of datagrams are this part at most.
+const FLOWS_SHARE: usize = 2;
+
 /// One loop that lets clients in.
 pub(crate) struct Accepting(Arc<Shared>);
 
@@ -257,13 +260,16 @@ impl Drop for Accepting {
 #[derive(Debug)]
 pub(crate) struct Connections {
     all: AtomicUsize,
+    /// Of these, flows of datagrams.
+    flows: AtomicUsize,
     max: usize,
     per_ip: Mutex<std::collections::HashMap<IpAddr, usize>>,
 }
 
 impl Connections {
     fn new(max: usize) -> Connections {
-        Connections { all: AtomicUsize::new(0), max, per_ip: Mutex::default() }
+        let (all, flows) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Connections { all, flows, max, per_ip: Mutex::default() }
     }
 
     /// What one more would be over: the process's bound, or the listener's (0 = unlimited).
@@ -305,10 +311,28 @@ impl Connections {
 impl Connections {
     /// Lets a flow in; its listener counts it by itself. `None` if the process has all it may have.
     pub(crate) fn admit_flow(shared: &Arc<Shared>) -> Option<FlowAdmission> {
-        let this = &shared.connections;
-        let more = |count: usize| (count < this.max).then_some(count + 1);
-        this.all.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).ok()?;
-        Some(FlowAdmission(Arc::clone(shared)))
+        shared.connections.take_flow().then(|| FlowAdmission(Arc::clone(shared)))
+    }
+
+    /// The sources of datagrams can be made up: all flows together never keep connections out.
+    fn take_flow(&self) -> bool {
+        let more = |count: &AtomicUsize, most: usize| {
+            let more = |open: usize| (open < most).then_some(open + 1);
+            count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more).is_ok()
+        };
+        if !more(&self.flows, self.max.div_ceil(FLOWS_SHARE)) {
+            return false;
+        }
+        let taken = more(&self.all, self.max);
+        if !taken {
+            self.flows.fetch_sub(1, Ordering::AcqRel);
+        }
+        taken
+    }
+
+    fn give_flow(&self) {
+        self.all.fetch_sub(1, Ordering::AcqRel);
+        self.flows.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -317,7 +341,7 @@ pub(crate) struct FlowAdmission(Arc<Shared>);
 
 impl Drop for FlowAdmission {
     fn drop(&mut self) {
-        self.0.connections.all.fetch_sub(1, Ordering::AcqRel);
+        self.0.connections.give_flow();
     }
 }
 
@@ -343,5 +367,27 @@ impl Drop for Admission {
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         connections.all.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_leave_room_for_connections() {
+        let connections = Connections::new(9);
+        let taken = (0..20).filter(|_| connections.take_flow()).count();
+        assert_eq!(taken, 5, "half, and never nothing");
+        assert_eq!(connections.all.load(Ordering::Relaxed), 5);
+        connections.give_flow();
+        assert!(connections.take_flow() && !connections.take_flow());
+        // Where connections have all, there is no flow, and none stays counted.
+        (0..5).for_each(|_| connections.give_flow());
+        connections.all.store(9, Ordering::Relaxed);
+        assert!(!connections.take_flow());
+        assert_eq!(connections.flows.load(Ordering::Relaxed), 0);
+        let only = Connections::new(1);
+        assert!(only.take_flow() && !only.take_flow());
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Ended {
     pub(crate) moved: (u64, u64),
     /// The client's connection broke.
     pub(crate) client_broke: bool,
-    /// The backend's did.
+    /// The backend's did, before it had ended its half.
     pub(crate) backend_broke: bool,
 }
 
@@ -108,7 +108,8 @@ pub(crate) async fn run<N: Net>(
     Ended {
         moved: (up.pump.moved, down.pump.moved),
         client_broke: up.broke == Some(Side::Source) || down.broke == Some(Side::Target),
-        backend_broke: up.broke == Some(Side::Target) || down.broke == Some(Side::Source),
+        backend_broke: !down.closed
+            && (up.broke == Some(Side::Target) || down.broke == Some(Side::Source)),
     }
 }
 

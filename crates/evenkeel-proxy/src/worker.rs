@@ -6,6 +6,7 @@ use crate::clock::Nanos;
 use crate::count::Counts;
 use crate::deadline::{Deadlines, TICK, TURNS_PER_SWEEP};
 use crate::exchange::ExchangePool;
+use crate::http2::lanes::Lanes;
 use crate::http2::links::Links;
 use crate::idle::IdleConnections;
 use crate::log::AccessSink;
@@ -81,6 +82,8 @@ pub struct Worker<N: Net> {
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     /// HTTP/2 connections to backends.
     pub(crate) links: Links,
+    /// Tasks that wait for a client's HTTP/2 stream.
+    pub(crate) lanes: Lanes,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) records: RecordWriter,
     pub(crate) counts: Counts,
@@ -131,6 +134,7 @@ impl<N: Net> Worker<N> {
             exchanges: ExchangePool::new(),
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             links: Links::default(),
+            lanes: Lanes::default(),
             deadlines: Rc::default(),
             records,
             counts,

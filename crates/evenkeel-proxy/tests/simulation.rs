@@ -100,6 +100,32 @@ fn invariants_hold_in_every_world() {
 }
 
 #[test]
+fn tunnels_carry_every_byte_in_order_and_end_in_order() {
+    let (first, count) = match number("EVENKEEL_SEED") {
+        Some(seed) => (seed, 1),
+        None => (0, number("EVENKEEL_SEEDS").unwrap_or(SEEDS)),
+    };
+    let (mut failing, mut whole, mut cut) = (Vec::new(), 0, 0);
+    for seed in first..first.saturating_add(count) {
+        let played = simulation::play_tunnels(seed);
+        whole += played.whole_and_cut.0;
+        cut += played.whole_and_cut.1;
+        if count == 1 {
+            tell(&played.trace.join("\n"));
+        }
+        if let Some(breach) = played.breaches.first() {
+            failing.push(format!("EVENKEEL_SEED={seed}: {breach}"));
+        }
+    }
+    tell(&format!("{count} worlds of tunnels: {whole} whole, {cut} cut"));
+    let told = failing.iter().take(MAX_TOLD).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failing.is_empty(), "{} of {count} worlds fail:\n{told}", failing.len());
+    assert!(count < SEEDS || whole > 500 && cut > 100, "{whole} whole, {cut} cut");
+    let again = simulation::play_tunnels(first);
+    assert_eq!(again.trace, simulation::play_tunnels(first).trace, "the same seed, the same world");
+}
+
+#[test]
 fn streams_and_callers_behind_a_proxy_are_played() {
     let reports = (0..40).map(simulation::play_seed);
     let (mut streams, mut behind) = (0, 0);

@@ -31,10 +31,12 @@ mod journal;
 mod mood;
 mod multiplexed;
 mod response;
+mod tunnels;
 mod watchdog;
 mod world;
 
 pub use journal::{Errand, Outcome, Sighting, Told, Visit};
+pub use tunnels::{Tunnels, play_tunnels};
 pub use world::{
     Backend, Body, Client, Cookie, Forged, Leave, Manners, Method, Mood, Promise, Request, World,
     backend_address, cookie_plan, health_page, listener_address, plan_of,

@@ -70,7 +70,7 @@ pub(crate) fn write_head(
     match (framing, protocol) {
         (Framing::Chunked, None) => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         (Framing::Fixed(length), None) => {
-            write_line(b"content-length", length.to_string().as_bytes(), out);
+            write_line(b"content-length", itoa::Buffer::new().format(length).as_bytes(), out);
         }
         (_, Some(protocol)) => {
             out.extend_from_slice(b"connection: upgrade\r\n");
@@ -153,8 +153,7 @@ pub(crate) struct ResponseText {
 
 /// Reads a response head of ours. Without a body: the answer to HEAD, 204, 304. `tunnel`: the
 /// client asked for one: then 101 becomes 200 (RFC 8441 5).
-pub(crate) fn read_head(head: Vec<u8>, to_head: bool, tunnel: bool) -> io::Result<ResponseText> {
-    let head = Bytes::from(head);
+pub(crate) fn read_head(head: Bytes, to_head: bool, tunnel: bool) -> io::Result<ResponseText> {
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let status = head.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
     let status = status.ok_or_else(malformed)?;
@@ -301,7 +300,7 @@ mod tests {
     #[test]
     fn responses() {
         let read = |text: &str, to_head, tunnel| {
-            read_head(text.as_bytes().to_vec(), to_head, tunnel).expect("our own")
+            read_head(text.to_owned().into(), to_head, tunnel).expect("our own")
         };
         let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\nX-A: b\r\n\r\n";
         let ResponseText { response, framing } = read(head, false, false);

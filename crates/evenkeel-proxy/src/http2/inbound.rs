@@ -5,6 +5,7 @@ use super::from_client::{self, Announced, Malformed};
 use super::receiving::Receiving;
 use super::sending::{Heads, Opening, Sending};
 use super::shape::Framing;
+use super::spare;
 use crate::net::{Peek, Stream};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -37,7 +38,7 @@ struct Responder {
 }
 
 impl Heads for Responder {
-    fn head(&mut self, _: &mut Context<'_>, head: Vec<u8>) -> io::Result<Opening> {
+    fn head(&mut self, _: &mut Context<'_>, head: Bytes) -> io::Result<Opening> {
         let text = from_client::read_head(head, self.to_head, self.tunnel)?;
         let (response, framing) = (text.response, text.framing);
         if response.status().is_informational() {
@@ -60,7 +61,7 @@ impl Inbound {
     ) -> Result<Inbound, (Malformed, SendResponse<Bytes>)> {
         let (parts, mut frames) = request.into_parts();
         let (announced, first) = announced(cx, &mut frames, &mut respond);
-        let mut head = Vec::with_capacity(512);
+        let mut head = spare::take(0);
         let written = from_client::framing(&parts, announced).and_then(|framing| {
             from_client::write_head(&parts, framing, (key, max_fields), &mut head)?;
             Ok(framing)
@@ -147,7 +148,7 @@ impl Stream for Inbound {
         buf[..length].copy_from_slice(&head[..length]);
         self.read += length;
         if self.read == self.head.len() {
-            self.head = Vec::new();
+            spare::give(std::mem::take(&mut self.head));
             self.read = 0;
         }
         let rest = &mut buf[length..];

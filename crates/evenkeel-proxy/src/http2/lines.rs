@@ -90,6 +90,7 @@ pub(crate) fn write_trailers(fields: &HeaderMap, out: &mut Vec<u8>) -> Option<()
 
 /// One line.
 pub(crate) fn write_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + value.len() + 4);
     for part in [name, b": ", value, b"\r\n"] {
         out.extend_from_slice(part);
     }

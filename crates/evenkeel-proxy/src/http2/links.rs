@@ -27,6 +27,9 @@ use tokio::sync::Notify;
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
 /// Connections of one backend in one worker.
 const MAX_LINKS: usize = 1024;
+/// Streams that a backend resets one after the other, none of them answered, until their connection
+/// is given up: what is wrong may be the connection, and another is to be had.
+const MAX_RESETS_IN_A_ROW: u32 = 3;
 /// Bytes by which a peer is known to speak HTTP/2: the head of its first frame.
 const FIRST_BYTES: u64 = 9;
 
@@ -43,6 +46,8 @@ pub(crate) struct Link {
     closed: Cell<bool>,
     /// It has carried a request.
     used: Cell<bool>,
+    /// Streams that were reset since one was answered.
+    resets: Cell<u32>,
     /// Since when it carries none, as the last sweep found it.
     idle_since: Cell<Nanos>,
 }
@@ -51,6 +56,19 @@ impl Link {
     /// No more streams are opened on it.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+    }
+
+    /// The backend answered a stream.
+    pub(crate) fn note_answer(&self) {
+        self.resets.set(0);
+    }
+
+    /// It reset one instead.
+    pub(crate) fn note_reset(&self) {
+        self.resets.set(self.resets.get() + 1);
+        if self.resets.get() >= MAX_RESETS_IN_A_ROW {
+            self.close();
+        }
     }
 
     /// True if its TLS is what is wanted now.
@@ -336,6 +354,7 @@ async fn shake_hands<S: Stream>(
         open: Cell::new(0),
         closed: Cell::new(false),
         used: Cell::new(false),
+        resets: Cell::new(0),
         idle_since: Cell::new(Nanos::NEVER),
     });
     let known = Rc::downgrade(&link);

@@ -40,7 +40,7 @@ struct Asker {
 }
 
 impl Heads for Asker {
-    fn head(&mut self, _: &mut Context<'_>, head: Vec<u8>) -> io::Result<Opening> {
+    fn head(&mut self, _: &mut Context<'_>, head: Bytes) -> io::Result<Opening> {
         let link = self.lease.link();
         let text = to_backend::read_head(head, &link.scheme)?;
         let RequestText { request, framing, tunnel } = text;
@@ -87,6 +87,8 @@ impl Outbound {
         self.asker.unprocessed = error.is_remote() && (refused || farewell);
         if error.is_go_away() || error.is_io() {
             self.asker.lease.link().close();
+        } else if error.is_reset() && error.is_remote() && !refused {
+            self.asker.lease.link().note_reset();
         }
         io::Error::other(error)
     }
@@ -124,6 +126,7 @@ impl Outbound {
         let framing = to_backend::write_head(&parts, answered, &mut self.heads);
         let framing = framing.ok_or(io::ErrorKind::InvalidData)?;
         if let Some(body) = body {
+            self.asker.lease.link().note_answer();
             self.receiving = Some(Receiving::new(body, framing));
         }
         Ok(())

@@ -4,6 +4,7 @@
 use super::MAX_WRITE_BYTES;
 use super::lines;
 use super::shape::{Framing, Shape};
+use super::spare;
 use bytes::Bytes;
 use h2::SendStream;
 use std::io;
@@ -23,7 +24,7 @@ pub(crate) enum Opening {
 /// Makes frames of heads.
 pub(crate) trait Heads {
     /// Takes a whole head.
-    fn head(&mut self, cx: &mut Context<'_>, head: Vec<u8>) -> io::Result<Opening>;
+    fn head(&mut self, cx: &mut Context<'_>, head: Bytes) -> io::Result<Opening>;
 }
 
 /// One half.
@@ -75,7 +76,8 @@ impl Sending {
         heads: &mut impl Heads,
     ) -> Poll<io::Result<usize>> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let mut piece = Piece { taken: 0, out: Vec::new(), room: self.room(cx, total)? };
+        let room = self.room(cx, total)?;
+        let mut piece = Piece { taken: 0, out: spare::take(room.min(total)), room };
         for part in parts {
             if !self.take(cx, part, total, &mut piece, heads)? {
                 break;
@@ -103,9 +105,10 @@ impl Sending {
         while !rest.is_empty() {
             let used = if self.shape.awaits_head() {
                 let (used, whole) = self.shape.take_head(rest)?;
-                if whole {
-                    let head = self.shape.release_head();
-                    self.open(heads.head(cx, head)?);
+                if let Some(head) = whole {
+                    let opening = heads.head(cx, spare::share(head))?;
+                    self.shape.forget_head();
+                    self.open(opening);
                     piece.room = self.room(cx, total - piece.taken - used)?;
                 }
                 used
@@ -151,17 +154,20 @@ impl Sending {
 
     /// Sends body bytes, and what ends the message if this was its end.
     fn send(&mut self, body: Vec<u8>) -> io::Result<()> {
-        let Some(stream) = self.stream.as_mut().filter(|_| !self.finished) else { return Ok(()) };
         let done = self.shape.is_done();
+        let Some(stream) = self.stream.as_mut().filter(|_| !self.finished) else {
+            spare::give(body);
+            return Ok(());
+        };
         let trailers = self.shape.trailers();
         if done && !trailers.is_empty() {
             if !body.is_empty() {
-                stream.send_data(body.into(), false).map_err(|_| broken())?;
+                stream.send_data(spare::seal(body), false).map_err(|_| broken())?;
             }
             let trailers = lines::trailers(trailers)?;
             stream.send_trailers(trailers).map_err(|_| broken())?;
         } else if done || !body.is_empty() {
-            stream.send_data(body.into(), done).map_err(|_| broken())?;
+            stream.send_data(spare::seal(body), done).map_err(|_| broken())?;
         }
         self.finished = done;
         Ok(())

@@ -4,6 +4,7 @@
 use super::from_client::Malformed;
 use super::inbound::Inbound;
 use super::io::Io;
+use super::lanes::{self, Fare, Running};
 use super::meter::{Fault, MALFORMED_GLITCHES, Meter};
 use super::websocket;
 use super::{
@@ -83,15 +84,6 @@ struct Session<N: Net> {
     /// Since when there is none.
     idle_since: Option<Nanos>,
     farewell: Farewell,
-}
-
-/// Counts one exchange while it runs.
-struct Running(Rc<Cell<u32>>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
 }
 
 impl<N: Net> Session<N> {
@@ -195,7 +187,7 @@ impl<N: Net> Session<N> {
         self.io.pipe().meter.as_mut().map(|(meter, _)| use_it(meter)).unwrap_or_default()
     }
 
-    /// Serves one stream, in a task of its own.
+    /// Serves one stream, beside the others.
     fn begin(&mut self, cx: &mut Context<'_>, (request, mut respond): Asked) {
         if respond.poll_reset(cx).is_ready() {
             // The client thought better of it before anything was done.
@@ -216,15 +208,10 @@ impl<N: Net> Session<N> {
                 self.with_meter(|meter| meter.glitch(MALFORMED_GLITCHES));
             }
             Ok(stream) => {
-                self.open.set(self.open.get() + 1);
-                let running = Running(Rc::clone(&self.open));
-                let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
-                let stream = Wire::Inbound(Box::new(stream));
-                let listener = self.listener;
-                tokio::task::spawn_local(async move {
-                    http1::serve_once(worker, stream, peer, listener).await;
-                    drop(running);
-                });
+                let running = Running::among(&self.open);
+                let (stream, peer) = (Box::new(stream), Rc::clone(&self.peer));
+                let fare = Fare { stream, peer, listener: self.listener, running };
+                lanes::serve(&self.worker, fare);
             }
         }
     }

@@ -66,15 +66,19 @@ impl Shape {
         self.state == State::Raw
     }
 
-    /// Takes bytes of a head: how many, and whether it is whole.
-    pub(crate) fn take_head(&mut self, bytes: &[u8]) -> io::Result<(usize, bool)> {
+    /// Takes bytes of a head: how many, and the head once it is whole, to be forgotten when used.
+    pub(crate) fn take_head<'a>(
+        &'a mut self,
+        bytes: &'a [u8],
+    ) -> io::Result<(usize, Option<&'a [u8]>)> {
         const END: &[u8] = b"\r\n\r\n";
         let before = self.text.len().min(END.len() - 1);
         let mut seam = [0; 6];
         let ahead = bytes.len().min(END.len() - 1);
         seam[..before].copy_from_slice(&self.text[self.text.len() - before..]);
         seam[before..before + ahead].copy_from_slice(&bytes[..ahead]);
-        let across = memchr::memmem::find(&seam[..before + ahead], END);
+        let seam = &seam[..before + ahead];
+        let across = if before > 0 { memchr::memmem::find(seam, END) } else { None };
         let end = match across {
             Some(at) => Some(at + END.len() - before),
             None => memchr::memmem::find(bytes, END).map(|at| at + END.len()),
@@ -83,13 +87,16 @@ impl Shape {
         if self.text.len() + used > MAX_HEAD_BYTES {
             return Err(malformed());
         }
+        if self.text.is_empty() && end.is_some() {
+            return Ok((used, Some(&bytes[..used])));
+        }
         self.text.extend_from_slice(&bytes[..used]);
-        Ok((used, end.is_some()))
+        Ok((used, end.is_some().then_some(&*self.text)))
     }
 
-    /// The whole head, for its reader to keep.
-    pub(crate) fn release_head(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.text)
+    /// The whole head was used.
+    pub(crate) fn forget_head(&mut self) {
+        self.text.clear();
     }
 
     /// What follows the head that was just whole.
@@ -244,16 +251,18 @@ mod tests {
         for piece in 1..bytes.len() {
             let mut shape = Shape::new();
             let mut at = 0;
-            loop {
+            let whole = loop {
                 let end = bytes.len().min(at + piece);
                 let (used, whole) = shape.take_head(&bytes[at..end]).expect("our own form");
                 at += used;
-                if whole {
-                    break;
+                if let Some(whole) = whole {
+                    break whole.to_vec();
                 }
-            }
+            };
             assert_eq!(at, bytes.len() - 4, "{piece}");
-            assert_eq!(shape.release_head(), &bytes[..at]);
+            assert_eq!(whole, &bytes[..at]);
+            shape.forget_head();
+            assert_eq!(shape.take_head(b"HTTP/1.1 2").expect("a part"), (10, None), "{piece}");
         }
     }
 

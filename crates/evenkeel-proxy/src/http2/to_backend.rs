@@ -5,6 +5,7 @@ use super::lines::{self, is_of_connection, write_line};
 use super::shape::Framing;
 use super::websocket;
 use bytes::Bytes;
+use evenkeel_core::grpc;
 use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -27,8 +28,7 @@ fn malformed() -> io::Error {
 
 /// Reads a request head of ours. What asks for another protocol becomes an extended CONNECT
 /// (RFC 8441 4).
-pub(crate) fn read_head(head: Vec<u8>, scheme: &Scheme) -> io::Result<RequestText> {
-    let head = Bytes::from(head);
+pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText> {
     let start = lines::after_start_line(&head);
     let mut words = head[..start].trim_ascii_end().split(|byte| *byte == b' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else {
@@ -49,8 +49,9 @@ pub(crate) fn read_head(head: Vec<u8>, scheme: &Scheme) -> io::Result<RequestTex
             protocol = std::str::from_utf8(value).ok().map(Protocol::from);
         } else if name == "sec-websocket-key" {
             key = Some(websocket::accept(value));
-        } else if !is_of_connection(&name) && (name != TE || value == b"trailers") {
-            let value = lines::shared_value(&head, line.value)?;
+        } else if is_carried(&name, value) {
+            let mut value = lines::shared_value(&head, line.value)?;
+            value.set_sensitive(is_of_call(&name));
             if name == CONTENT_LENGTH {
                 length = value.to_str().ok().and_then(|text| text.parse().ok());
             }
@@ -77,6 +78,21 @@ pub(crate) fn read_head(head: Vec<u8>, scheme: &Scheme) -> io::Result<RequestTex
         request.extensions_mut().insert(protocol);
     }
     Ok(RequestText { request, framing, tunnel })
+}
+
+/// Fields that a backend gets. A timeout that is none stays here: there are backends that it makes
+/// refuse calls of others on the same connection.
+fn is_carried(name: &HeaderName, value: &[u8]) -> bool {
+    match name.as_str() {
+        "grpc-timeout" => grpc::parse_timeout(value).is_some(),
+        _ => !is_of_connection(name) && (*name != TE || value == b"trailers"),
+    }
+}
+
+/// What a client says of its own call. It stays out of the table that all calls of a connection
+/// share (RFC 7541 7.1.3): what one backend's library made of a bad one there, it told all.
+fn is_of_call(name: &HeaderName) -> bool {
+    name.as_str().starts_with("grpc-") || name.as_str().ends_with("-bin")
 }
 
 /// The target as it is, or with what the library does not take in percent.
@@ -166,7 +182,28 @@ mod tests {
     use http::Response;
 
     fn request(text: &str) -> RequestText {
-        read_head(text.as_bytes().to_vec(), &Scheme::HTTP).expect("our own form")
+        read_head(text.to_owned().into(), &Scheme::HTTP).expect("our own form")
+    }
+
+    #[test]
+    fn what_a_client_says_of_its_call_is_kept_from_others() {
+        let fields = |text: &str| {
+            let head = format!("POST /a.B/C HTTP/1.1\r\nhost: x\r\n{text}\r\n");
+            let read = read_head(head.into(), &Scheme::HTTP).expect("our own form");
+            let (parts, ()) = read.request.into_parts();
+            let told = |(name, value): (&HeaderName, &http::HeaderValue)| {
+                (name.to_string(), value.is_sensitive())
+            };
+            parts.headers.iter().map(told).collect::<Vec<_>>()
+        };
+        let own = |name: &str, sensitive| (name.to_owned(), sensitive);
+        assert_eq!(fields("grpc-timeout: 00000001S\r\n"), [own("grpc-timeout", true)]);
+        for bad in ["-1S", "1", "", "1X", "999999999S", "1S, 2S"] {
+            assert_eq!(fields(&format!("grpc-timeout: {bad}\r\n")), [], "{bad}");
+        }
+        let text = "trace-bin: AA==\r\ngrpc-encoding: gzip\r\nx-a: b\r\n";
+        let expected = [own("trace-bin", true), own("grpc-encoding", true), own("x-a", false)];
+        assert_eq!(fields(text), expected);
     }
 
     #[test]

@@ -49,10 +49,12 @@ impl Names {
     /// nothing, may ask for the hosts that no certificate is for.
     pub(crate) fn share(&self, asked: Option<&str>, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
+        if asked == Some(host) {
+            return true;
+        }
         let chosen = asked.map_or(FIRST, |asked| self.find(asked));
         let is_known = |name| self.holders(name).next().is_some();
-        asked == Some(host)
-            || self.holders(host).any(|index| chosen.contains(index))
+        self.holders(host).any(|index| chosen.contains(index))
             || !asked.is_some_and(is_known) && !is_known(host)
     }
 

@@ -14,6 +14,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{Connection, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Seconds before the end of a certificate from which on it is warned about.
@@ -250,6 +251,8 @@ pub(crate) struct Identity {
     pub(crate) client_cert: Box<[u8]>,
     /// The version that was agreed on.
     pub(crate) version: TlsVersion,
+    /// Another host than it named, which was found to be served last.
+    served: RefCell<Option<Box<str>>>,
 }
 
 impl Identity {
@@ -270,6 +273,7 @@ impl Identity {
                 Some(ProtocolVersion::TLSv1_2) => TlsVersion::V12,
                 Some(_) | None => TlsVersion::V13,
             },
+            served: RefCell::default(),
         }
     }
 
@@ -278,7 +282,16 @@ impl Identity {
         // An address may stand in brackets; what is no text is nobody's name.
         let host = std::str::from_utf8(host).unwrap_or_default();
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-        self.acceptor.names.share(self.server_name.as_deref(), bare)
+        let asked = self.server_name.as_deref();
+        // The next request is for the same host, as a rule.
+        if asked == Some(bare) || self.served.borrow().as_deref() == Some(bare) {
+            return true;
+        }
+        let serves = self.acceptor.names.share(asked, bare);
+        if serves {
+            *self.served.borrow_mut() = Some(bare.into());
+        }
+        serves
     }
 }
 

@@ -4,5 +4,6 @@
 
 mod backends;
 mod clients;
+mod multiplexed;
 mod stage;
 mod swaps;

@@ -1,6 +1,7 @@
 //! Certificates, clients and backends.
 
 use evenkeel_core::plan::{Alpn, CertificatePlan, ClientAuthPlan, ListenerTlsPlan, TlsVersion};
+use evenkeel_testkit::frames::Frames;
 use evenkeel_testkit::message::{self, Kind, Message, Reading};
 use evenkeel_testkit::wire::PATIENCE;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -241,6 +242,11 @@ impl Client {
                 length => self.unread.extend_from_slice(&piece[..length]),
             }
         }
+    }
+
+    /// To speak HTTP/2 over it.
+    pub(crate) fn into_frames(self) -> Frames {
+        Frames::over(self.stream)
     }
 
     pub(crate) fn ask(&mut self, request: &str) -> Message {

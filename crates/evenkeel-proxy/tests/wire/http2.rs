@@ -12,7 +12,7 @@ use std::time::Duration;
 type Fields = Vec<(&'static str, &'static str)>;
 
 impl Arena {
-    fn frames(&self) -> Frames {
+    pub(crate) fn frames(&self) -> Frames {
         Frames::connect(self.proxy.address())
     }
 

@@ -142,6 +142,32 @@ fn a_stream_that_breaks_is_not_sent_again_if_it_may_have_done_something() {
 }
 
 #[test]
+fn a_connection_that_breaks_one_stream_after_the_other_is_given_up() {
+    // Not every stream's fault is its own: what one client sent may have spoilt the connection.
+    async fn break_some(
+        request: Request<RecvStream>,
+        mut respond: Respond,
+        number: usize,
+    ) -> Option<()> {
+        if matches!(number, 1 | 3 | 4 | 6..=8) {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return Some(());
+        }
+        echo(request, respond, number).await
+    }
+    let (address, seen) = server(break_some);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    let post = "POST /once HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+    let mut statuses = || client.ask(post).status();
+    let first: Vec<u16> = (0..9).map(|_| statuses()).collect();
+    assert_eq!(first, [200, 502, 200, 502, 502, 200, 502, 502, 502]);
+    assert_eq!(seen.connections.load(Ordering::Relaxed), 1, "two in a row may be chance");
+    assert_eq!((statuses(), statuses()), (200, 200));
+    assert_eq!(seen.connections.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn trailers_pass_to_those_that_take_them() {
     async fn trail(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
         body_of(request).await?;

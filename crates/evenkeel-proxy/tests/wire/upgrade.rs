@@ -3,6 +3,7 @@
 
 use crate::arena::{Arena, BAD_RESPONSE, each, forwarded, is_refusal};
 use evenkeel_testkit::backend::{Backend, OK};
+use evenkeel_testkit::frames::{DATA, END_STREAM, Outcome, RST_STREAM, frame};
 use evenkeel_testkit::wire::Ending;
 use std::time::Duration;
 
@@ -268,6 +269,43 @@ fn a_drain_closes_a_websocket_between_two_frames() {
         panic!("{}", received.escape_ascii())
     };
     assert_eq!([high ^ a, low ^ b], [0x03, 0xe9]);
+}
+
+#[test]
+fn what_breaks_on_one_side_of_a_tunnel_breaks_on_the_other() {
+    // A clean end would say that all has come.
+    let backend = || {
+        Backend::start(|conversation| {
+            conversation.request();
+            conversation.send(&[SWITCH, b"the first half"].concat());
+            conversation.receive();
+            conversation.reset();
+        })
+    };
+    let arena = Arena::before(backend(), |plan| plan);
+    let mut client = arena.connect();
+    client.send(ASK);
+    assert_eq!(client.response().expect("101").status(), 101);
+    client.read_until(b"the first half");
+    client.send("x");
+    assert_eq!(client.read_to_close(), (Vec::new(), Ending::Reset));
+    assert!(arena.proxy.wait_for_no_clients());
+    // The stream of an HTTP/2 connection is reset, and nothing else of it.
+    let arena = Arena::before(backend(), |plan| plan);
+    let mut frames = arena.frames();
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/ws"),
+        (":authority", "x"),
+    ];
+    frames.headers(1, 0, &fields);
+    assert_eq!(frames.outcome(1), Outcome::Status(200));
+    frames.send(&frame(DATA, 0, 1, b"x"));
+    let last = frames.find(|one| one.kind == RST_STREAM || one.flags & END_STREAM != 0);
+    let last = last.expect("an end of the stream");
+    assert_eq!((last.kind, last.stream), (RST_STREAM, 1), "{last:?}");
 }
 
 #[test]
