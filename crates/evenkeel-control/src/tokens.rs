@@ -127,6 +127,7 @@ impl Tokens {
         }
         if let Some(token) = self.known_by(presented.as_ref()) {
             self.proven.remember(place, token.digest);
+            self.failures.forgive(place, now);
             return Presented::Known(token.actor);
         }
         match self.failures.count(place, now) {
@@ -219,6 +220,15 @@ impl Failures {
             entry.empty_at = entry.empty_at.max(now) + FORGIVE_AFTER;
         }
         wait
+    }
+
+    /// One of ours came: the next unknown one is the first in a row again. How many are looked at
+    /// stays bounded.
+    fn forgive(&self, place: Ipv6Addr, now: Instant) {
+        let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = failing.get_mut(&place) {
+            entry.empty_at = now;
+        }
     }
 }
 
@@ -316,6 +326,7 @@ mod tests {
         }
         assert!(matches!(tokens.find(Some(b"Bearer x"), PEER), Presented::TooOften(1..)));
         assert!(matches!(tokens.find(Some(b"Bearer root"), PEER), Presented::Known(_)));
+        assert!(matches!(tokens.find(Some(b"Bearer x"), PEER), Presented::Unknown), "a new row");
         assert!(matches!(tokens.find(Some(b"Bearer x"), None), Presented::Unknown));
     }
 
