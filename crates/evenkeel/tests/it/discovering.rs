@@ -26,6 +26,9 @@ fn config(more: &str) -> String {
     )
 }
 
+/// Requests until whoever can answer has answered, though others ask in between.
+const ASKED: usize = 40;
+
 struct World {
     balancer: Program,
     shell: Shell,
@@ -70,7 +73,7 @@ impl World {
     /// Who answers a few requests in a row.
     fn answer(&self) -> Vec<String> {
         let mut all: Vec<String> =
-            (0..4).map(|_| backend_of(&get(&self.address, "/")).to_owned()).collect();
+            (0..ASKED).map(|_| backend_of(&get(&self.address, "/")).to_owned()).collect();
         all.sort();
         all.dedup();
         all
