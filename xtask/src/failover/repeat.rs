@@ -69,6 +69,7 @@ pub(super) async fn run(setup: &Setup, peer: Peer, fault: Fault) -> Result<Measu
     let struck = load.start.elapsed();
     fault.strike(&mut backends)?;
     fault.last(&mut backends, begin + options.fault_for).await?;
+    let healing = load.start.elapsed();
     fault.heal(&mut backends, folder).await?;
     let healed = load.start.elapsed();
 
@@ -76,7 +77,7 @@ pub(super) async fn run(setup: &Setup, peer: Peer, fault: Fault) -> Result<Measu
     drop(balancer);
     let first = capture.stop().await?;
     let told = peer.read_log(folder)?;
-    measure(&samples, Times { struck, healed }, &Seen { first, told })
+    measure(&samples, Times { struck, healing, healed }, &Seen { first, told })
 }
 
 /// From the start of the load.
@@ -84,6 +85,8 @@ pub(super) async fn run(setup: &Setup, peer: Peer, fault: Fault) -> Result<Measu
 struct Times {
     /// Just before the backend was broken.
     struck: Duration,
+    /// Just before it was made whole again: from then on it may answer.
+    healing: Duration,
     /// When it was whole again.
     healed: Duration,
 }
@@ -97,9 +100,9 @@ struct Seen {
 }
 
 fn measure(samples: &[Sample], times: Times, seen: &Seen) -> Result<Measured> {
-    let Times { struck, healed } = times;
+    let Times { struck, healing, healed } = times;
     check_seen(samples, seen)?;
-    let during = |s: &&Sample| (struck..healed).contains(&s.intended);
+    let during = |s: &&Sample| (struck..healing).contains(&s.intended);
     let quiet = |s: &&Sample| (OPENING..struck).contains(&s.intended);
     // Of a request with several tries, the first was at the broken backend: the others answer.
     let at_bad = |s: &&Sample| match seen.first.get(&s.seq) {
@@ -149,8 +152,11 @@ fn p99<'a>(samples: impl Iterator<Item = &'a Sample>) -> Duration {
 mod tests {
     use super::*;
 
-    const TIMES: Times =
-        Times { struck: Duration::from_millis(1000), healed: Duration::from_millis(2000) };
+    const TIMES: Times = Times {
+        struck: Duration::from_millis(1000),
+        healing: Duration::from_millis(2000),
+        healed: Duration::from_millis(2020),
+    };
 
     /// 100 requests per second for three seconds, each answered in 2 ms by the backends in turn.
     fn samples() -> Vec<Sample> {
@@ -175,7 +181,7 @@ mod tests {
     fn the_last_first_try_is_on_the_wire_or_in_the_log() {
         let cases: [(&[u64], &[u64], u64); 5] = [
             (&[], &[], 0),
-            (&[99, 105, 200], &[], 50),
+            (&[99, 105, 200, 201], &[], 50),
             (&[105], &[108], 80),
             (&[], &[99, 200], 0),
             (&[100], &[], 0),
@@ -206,7 +212,7 @@ mod tests {
             quiet_p99: Duration::from_millis(2),
             fault_p99: p99,
             last_first_try: Duration::ZERO,
-            back: Some(Duration::from_millis(302)),
+            back: Some(Duration::from_millis(282)),
             removals: 1,
         };
         assert_eq!(measured, wanted);
