@@ -1,5 +1,6 @@
 //! What a pick costs with each strategy, beside the one atomic addition that is the least a shared
-//! cursor can do: nanoseconds for each pick, with one thread and with two that share the state.
+//! cursor can do: nanoseconds and cycles for each pick, with one thread and with two that share the
+//! state.
 //! Best of several short runs, which is what is left when nothing else disturbs.
 
 use crossbeam_utils::CachePadded;
@@ -146,22 +147,49 @@ fn measure(threads: usize, round: &(impl Fn(usize) + Sync)) -> f64 {
     runs.unwrap_or_default().as_nanos() as f64 / rounds as f64
 }
 
+/// What the kernel says of the first processor's clock; `None` where it says nothing.
+fn cycles_per_ns() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("cpu MHz"))?;
+    let mhz: f64 = line.split(':').nth(1)?.trim().parse().ok()?;
+    Some(mhz / 1_000.0)
+}
+
+fn table(
+    out: &mut impl Write,
+    title: &str,
+    costs: &[(&str, [f64; SIZES.len()])],
+    factor: f64,
+) -> io::Result<()> {
+    write!(out, "{title:<22}")?;
+    SIZES.iter().try_for_each(|size| write!(out, "{size:>9}"))?;
+    writeln!(out)?;
+    for (name, costs) in costs {
+        write!(out, "{name:<22}")?;
+        costs.iter().try_for_each(|cost| write!(out, "{:>9.1}", cost * factor))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
     let pools = SIZES.map(Pool::new);
     let mut out = io::stdout().lock();
     for threads in THREADS {
-        write!(out, "ns, {threads} thread(s)      ")?;
-        SIZES.iter().try_for_each(|size| write!(out, "{size:>9}"))?;
-        writeln!(out)?;
-        for (name, pick) in rows() {
-            write!(out, "{name:<22}")?;
-            for pool in &pools {
-                let cost = measure(threads, &|round| {
-                    black_box(pick(black_box(pool), round));
-                });
-                write!(out, "{cost:>9.1}")?;
-            }
-            writeln!(out)?;
+        let costs: Vec<(&str, [f64; SIZES.len()])> = rows()
+            .iter()
+            .map(|(name, pick)| {
+                let cost = |pool| {
+                    measure(threads, &|round| {
+                        black_box(pick(black_box(pool), round));
+                    })
+                };
+                (*name, pools.each_ref().map(cost))
+            })
+            .collect();
+        table(&mut out, &format!("ns, {threads} thread(s)"), &costs, 1.0)?;
+        if let Some(cycles) = cycles_per_ns() {
+            table(&mut out, &format!("cycles, {threads} thread(s)"), &costs, cycles)?;
         }
     }
     // The most work there is for 1,000 backends: as many distinct weights as fit.
