@@ -68,7 +68,7 @@ fn enter_namespace(arguments: &[String]) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!("a network namespace of its own needs root: try `sudo`");
     }
-    let mut tools = vec!["unshare", "setpriv", "ip", "iptables", "tcpdump"];
+    let mut tools = vec!["unshare", "setpriv", "chrt", "ip", "iptables", "tcpdump"];
     tools.extend(options.peers.iter().filter_map(|peer| peer.tool()));
     for tool in tools {
         if !process::is_installed(tool) {

@@ -33,7 +33,7 @@ pub(super) fn is_installed(tool: &str) -> bool {
 /// The package that has a tool.
 pub(super) fn package_of(tool: &str) -> &str {
     match tool {
-        "unshare" | "setpriv" => "util-linux",
+        "unshare" | "setpriv" | "chrt" => "util-linux",
         "ip" => "iproute2",
         "nginx" => "nginx-light",
         other => other,

@@ -2,6 +2,7 @@
 //! now and then, and calls again as soon as it is thrown out.
 
 use super::network::BALANCER;
+use super::process::command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -33,6 +34,7 @@ impl Crowd {
         let (stop, stopped) = oneshot::channel::<()>();
         let count = Arc::clone(&connected);
         let run = move || {
+            give_way();
             // A crowd without a runtime is an empty one, which `connected` tells.
             let _ = super::block_on(async {
                 let between = ARRIVAL / u32::try_from(size.max(1)).unwrap_or(u32::MAX);
@@ -52,6 +54,13 @@ impl Crowd {
     pub(super) fn connected(&self) -> usize {
         self.connected.load(Ordering::Relaxed)
     }
+}
+
+/// The calling thread runs only while nobody else wants to, as if it were on another machine: its work
+/// must not be taken for latency. Where that is not to be had, the lateness of the generator tells.
+fn give_way() {
+    let thread = rustix::thread::gettid().to_string();
+    let _ = command("chrt").args(["--idle", "--pid", "0", &thread]).status();
 }
 
 async fn call_again(count: Arc<AtomicUsize>) {
