@@ -11,7 +11,8 @@ pub const OK: u8 = 0;
 /// UNKNOWN: also the meaning of a call that ends without a status.
 pub const UNKNOWN: u8 = 2;
 const PERMISSION_DENIED: u8 = 7;
-const DEADLINE_EXCEEDED: u8 = 4;
+/// DEADLINE_EXCEEDED: it took longer than its client, or somebody on the way, waits.
+pub const DEADLINE_EXCEEDED: u8 = 4;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;

@@ -72,6 +72,10 @@ async fn dial_and_forward<N: Net>(
             return Err(TryFailure { again: true, ..slow });
         }
         (Dialled::Starved, _) => Err(TryFailure::unsent(TryError::Starved)),
+        (Dialled::Failed, _) if exchange.is_past_call(worker.recent()) => {
+            // The call's own time was too short even for this.
+            Err(TryFailure { provoked: true, ..TryFailure::unsent(TryError::Timeout) })
+        }
         (Dialled::Connection(_) | Dialled::Failed, _) => Err(TryFailure::unsent(TryError::Connect)),
     };
     if let Some(pick) = &mut pick {
@@ -89,7 +93,9 @@ fn settle<N: Net>(
 ) {
     let Err(failed) = outcome else { return };
     if failed.error.is_backends() && !failed.stale {
-        worker.report(pool, pick, Outcome::Failed);
+        if !failed.provoked {
+            worker.report(pool, pick, Outcome::Failed);
+        }
         match failed.error {
             TryError::Connect => drop(worker.doubt(pool, pick.index, Doubt::ConnectFailure)),
             TryError::Reset => drop(worker.doubt(pool, pick.index, Doubt::Reset)),
@@ -138,7 +144,9 @@ async fn dial<N: Net>(
         Ok(dialled) => dialled,
         Err(_) => {
             worker.now();
-            worker.doubt(pool, pick.index, Doubt::SlowConnect);
+            if usual <= patience {
+                worker.doubt(pool, pick.index, Doubt::SlowConnect);
+            }
             if exchange.wants_another(pool, Retriable::Connect, 0) {
                 let (on, pool) = (Rc::clone(worker), Arc::clone(pool));
                 tokio::task::spawn_local(async move {

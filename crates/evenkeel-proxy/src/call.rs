@@ -10,11 +10,15 @@ use evenkeel_core::grpc::{self, TIMEOUT_BYTES};
 use evenkeel_core::pool::{Outcome, Pick, Pool};
 use evenkeel_core::request::RequestHead;
 use evenkeel_core::response::ResponseHead;
+use std::time::Duration;
 
 /// The status of a call that ended well, for who counts by HTTP's.
 const GOOD: u16 = 200;
 /// And of one that did not.
 const BAD: u16 = 503;
+
+/// Timers of backends may be so much early.
+const TIMER_SLACK: Duration = Duration::from_millis(10);
 
 /// One call.
 #[derive(Debug)]
@@ -40,6 +44,16 @@ impl Call {
         let until = timeout.map_or(Nanos::NEVER, |timeout| now.after(timeout));
         let needs_trailers = !grpc::is_web(kind);
         Some(Call { until, timeout_at: 0, judged: false, needs_trailers })
+    }
+
+    /// True if its client waits no longer, or hardly: a backend keeps the same time.
+    pub(crate) fn is_past(&self, now: Nanos) -> bool {
+        self.until <= now.after(TIMER_SLACK)
+    }
+
+    /// True if this end is a failure of the backend. How long it has had, the client says.
+    fn blames(&self, status: u8, now: Nanos) -> bool {
+        grpc::is_failure(status) && !(status == grpc::DEADLINE_EXCEEDED && self.is_past(now))
     }
 
     /// Makes room for a timeout of fixed width in the head for the backend.
@@ -92,9 +106,14 @@ impl<N: Net> Exchange<N> {
             return false;
         };
         call.judged = true;
+        let blames = call.blames(status, self.record.worker().recent());
         self.record.grpc_status = Some(status);
-        let good = if grpc::is_failure(status) { BAD } else { GOOD };
-        self.worker().report(pool, pick, Outcome::Answered(good));
+        let outcome = match (blames, grpc::is_failure(status)) {
+            (true, _) => Outcome::Answered(BAD),
+            (false, true) => Outcome::Begun,
+            (false, false) => Outcome::Answered(GOOD),
+        };
+        self.worker().report(pool, pick, outcome);
         status == grpc::UNAVAILABLE
     }
 
@@ -112,8 +131,12 @@ impl<N: Net> Exchange<N> {
                 // Without one, the end of gRPC-Web stands in its body.
                 let status = told.or(call.needs_trailers.then_some(grpc::UNKNOWN));
                 self.record.grpc_status = status;
-                let is_failure = status.is_some_and(grpc::is_failure);
-                if is_failure { Outcome::Failed } else { Outcome::Answered(GOOD) }
+                let now = self.record.worker().recent();
+                match status.filter(|status| grpc::is_failure(*status)) {
+                    Some(status) if call.blames(status, now) => Outcome::Failed,
+                    Some(_) => return,
+                    None => Outcome::Answered(GOOD),
+                }
             }
             (false, true) => Outcome::Answered(GOOD),
             (false, false) => return,

@@ -278,6 +278,11 @@ impl<N: Net> Exchange<N> {
             && pool.budget.withdraw(retry, now)
     }
 
+    /// True if it is a call whose own time is up, as its client measures it.
+    pub(crate) fn is_past_call(&self, now: Nanos) -> bool {
+        self.call.as_ref().is_some_and(|call| call.is_past(now))
+    }
+
     /// True if the route's bound on the whole exchange has passed.
     fn is_overdue(&self) -> bool {
         self.until(Duration::MAX) <= self.worker().recent()

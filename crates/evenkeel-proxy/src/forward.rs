@@ -173,10 +173,34 @@ impl<S: Stream> Try<'_, S> {
             error,
             sent: if unprocessed { 0 } else { exchange.upload.kept.written },
             stale: error == TryError::Reset && self.connection.reused && !heard,
+            provoked: self.is_provoked(exchange, error),
             again: matches!(
                 error,
                 TryError::Status(_) | TryError::Unavailable | TryError::Forsaken
             ),
+        }
+    }
+
+    /// True if the client may be why: a backend that tires of waiting for a body may break the
+    /// connection, and how long a call may take its client says. The latter excuses no backend
+    /// that answers nobody.
+    fn is_provoked<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> bool {
+        let now = exchange.worker().recent();
+        match error {
+            TryError::Reset => exchange.upload.waits_for_client(),
+            TryError::Timeout => exchange.is_past_call(now) && !self.pick.is_silent(now),
+            TryError::Connect
+            | TryError::SlowConnect
+            | TryError::Starved
+            | TryError::Forsaken
+            | TryError::BadResponse
+            | TryError::Status(_)
+            | TryError::Unavailable
+            | TryError::PerTryTimeout
+            | TryError::ClientGone
+            | TryError::BadRequestBody
+            | TryError::BodyTooLarge
+            | TryError::BodyTimeout => false,
         }
     }
 

@@ -129,12 +129,14 @@ pub(crate) struct TryFailure {
     /// The connection had been idle, and broke without a byte of response: that says nothing about
     /// the backend.
     pub(crate) stale: bool,
+    /// The client may be why: its pool learns nothing of the backend from it.
+    pub(crate) provoked: bool,
     /// Another try was granted, and paid for.
     pub(crate) again: bool,
 }
 
 impl TryFailure {
     pub(crate) fn unsent(error: TryError) -> TryFailure {
-        TryFailure { error, sent: 0, stale: false, again: false }
+        TryFailure { error, sent: 0, stale: false, provoked: false, again: false }
     }
 }

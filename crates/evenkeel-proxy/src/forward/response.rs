@@ -272,7 +272,9 @@ impl<S: Stream> Try<'_, S> {
         self.reusable &= !down.excess && exchange.upload.is_sent();
         down.release(worker);
         exchange.record.failure = ended.err();
-        if ended.is_err_and(|failure| failure.side() == Side::Backend) {
+        let backends = ended.is_err_and(|failure| failure.side() == Side::Backend);
+        let late = ended == Err(Failure::ResponseTimeout) && exchange.is_past_call(worker.recent());
+        if backends && !late {
             worker.report(&pool, self.pick, Outcome::Failed);
         }
         ended.is_ok()

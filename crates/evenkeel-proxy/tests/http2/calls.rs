@@ -3,6 +3,7 @@
 //! other servers are those of `.ci/check-grpc.py`.
 
 use bytes::Bytes;
+use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::grpc;
 use evenkeel_core::plan::{HealthCheck, HttpCheck, PoolProtocol};
 use evenkeel_proxy::sounding::Sounding;
@@ -58,6 +59,9 @@ async fn answer(
     let path = request.uri().path().to_owned();
     let head = Response::builder().header("content-type", "application/grpc");
     let head = head.header("x-backend", name).body(()).ok()?;
+    if path == "/test.S/Hangs" {
+        return std::future::pending().await;
+    }
     let mut sent = respond.send_response(head, false).ok()?;
     let mut frames = request.into_body();
     let mut heard = 0;
@@ -96,8 +100,17 @@ impl Caller {
     }
 
     async fn begin(&mut self, name: &str) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
+        self.begin_within(name, "1H").await
+    }
+
+    async fn begin_within(
+        &mut self,
+        name: &str,
+        timeout: &str,
+    ) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
         let request = Request::post(format!("http://x/test.S/{name}"))
             .header("content-type", "application/grpc")
+            .header("grpc-timeout", timeout)
             .header("te", "trailers");
         self.0 = self.0.clone().ready().await.expect("a live connection");
         self.0.send_request(request.body(()).expect("a request"), false).expect("sent")
@@ -209,6 +222,57 @@ fn how_calls_end_is_counted() {
     });
     let codes = [grpc::OK, grpc::CANCELLED, 13].map(usize::from);
     assert_eq!(counted(&proxy, 4), [(codes[0], 2), (codes[1], 1), (codes[2], 1)]);
+}
+
+/// Ends with the status DEADLINE_EXCEEDED, told alone.
+async fn is_late(response: h2::client::ResponseFuture) {
+    let response = response.await.expect("a local reply");
+    assert_eq!(response.headers().get("grpc-status").expect("one"), "4");
+    assert!(response.into_body().is_end_stream());
+}
+
+#[test]
+fn a_time_that_the_client_sets_blames_nobody() {
+    let proxy = proxy_before(&["a"]);
+    runtime().block_on(async {
+        let mut caller = Caller::to(&proxy).await;
+        // At first there is not even a connection.
+        for timeout in ["1n", "0S", "1u", "1m", "30m"].repeat(2) {
+            let (response, mut body) = caller.begin_within("Hangs", timeout).await;
+            body.send_data(message(b"hello"), true).expect("sent");
+            is_late(response).await;
+            // One whose answer has begun breaks off.
+            let (response, mut body) = caller.begin_within("Stalls", timeout).await;
+            body.send_data(message(b"hello"), true).expect("sent");
+            if let Ok(response) = response.await
+                && !response.headers().contains_key("grpc-status")
+            {
+                let end = response.into_body().data().await;
+                assert!(matches!(end, Some(Err(_))), "{end:?}");
+            }
+        }
+    });
+    let pool = proxy.pool();
+    let breaker = &pool.backends[0].breaker;
+    assert_eq!((breaker.consecutive_failures(), breaker.state()), (0, BreakerState::Closed));
+}
+
+#[test]
+fn a_backend_that_answers_nobody_is_found_out_whatever_time_its_clients_set() {
+    let proxy = proxy_before(&["a"]);
+    runtime().block_on(async {
+        let mut caller = Caller::to(&proxy).await;
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            let (response, mut body) = caller.begin_within("Hangs", "300m").await;
+            body.send_data(message(b"hello"), true).expect("sent");
+            waiting.push(response);
+        }
+        for response in waiting {
+            is_late(response).await;
+        }
+    });
+    assert_eq!(proxy.pool().backends[0].breaker.state(), BreakerState::Open);
 }
 
 #[test]

@@ -11,17 +11,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-type Respond = SendResponse<bytes::Bytes>;
+pub(crate) type Respond = SendResponse<bytes::Bytes>;
 
 /// What has happened at the server.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     connections: AtomicUsize,
     streams: AtomicUsize,
 }
 
 /// Serves until the test process ends; `act` gets each stream and its number.
-fn server<F>(act: fn(Request<RecvStream>, Respond, usize) -> F) -> (SocketAddr, Arc<Seen>)
+pub(crate) fn server<F>(
+    act: fn(Request<RecvStream>, Respond, usize) -> F,
+) -> (SocketAddr, Arc<Seen>)
 where
     F: Future<Output = Option<()>> + 'static,
 {
@@ -61,7 +63,7 @@ fn proxy_before(address: SocketAddr) -> Proxy {
     Proxy::start(&plan.build())
 }
 
-async fn body_of(request: Request<RecvStream>) -> Option<Vec<u8>> {
+pub(crate) async fn body_of(request: Request<RecvStream>) -> Option<Vec<u8>> {
     let mut frames = request.into_body();
     let mut body = Vec::new();
     while let Some(data) = frames.data().await {

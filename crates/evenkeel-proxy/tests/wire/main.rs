@@ -28,6 +28,7 @@ mod long_bodies;
 mod mirroring;
 mod mounts;
 mod pipelining;
+mod provoked;
 mod queueing;
 mod responses;
 mod retries;
