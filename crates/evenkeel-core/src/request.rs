@@ -222,7 +222,7 @@ impl RequestHead {
         let may_upgrade = http11 && upgrade_named && self.body.is_empty();
         let wanted = upgrade.of_buf(buf);
         let plain = upgrades == 1 && !wanted.is_empty() && !wanted.contains(&b',');
-        let allowed = may_upgrade && plain && !wanted.eq_ignore_ascii_case(b"h2c");
+        let allowed = may_upgrade && plain && may_become(self.method.of_buf(buf), wanted);
         self.upgrade = if allowed { upgrade } else { Span::default() };
         Ok(())
     }
@@ -380,6 +380,15 @@ fn ends_in_crlf(
     } else {
         Err(Failure::BadRequest)
     }
+}
+
+/// True if a connection may become this after a request with this method. Nothing follows an answer
+/// to HEAD, a tunnel least of all; a WebSocket is asked for by GET (RFC 6455 4.1); h2c is a way to
+/// smuggle.
+fn may_become(method: &[u8], protocol: &[u8]) -> bool {
+    let websocket = protocol.eq_ignore_ascii_case(b"websocket");
+    let unknown = method == b"HEAD" || (websocket && method != b"GET");
+    !unknown && !protocol.eq_ignore_ascii_case(b"h2c")
 }
 
 #[cfg(test)]

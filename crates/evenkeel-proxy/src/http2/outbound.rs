@@ -5,7 +5,7 @@ use super::links::Lease;
 use super::receiving::Receiving;
 use super::sending::{Heads, Opening, Sending};
 use super::shape::Framing;
-use super::to_backend::{self, Answered, RequestText};
+use super::to_backend::{self, Answered, RequestText, Tunnel};
 use crate::net::{Peek, Stream};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -34,7 +34,7 @@ struct Asker {
     lease: Lease,
     response: Option<ResponseFuture>,
     to_head: bool,
-    tunnel: Option<String>,
+    tunnel: Option<Tunnel>,
     /// The backend says that it did nothing about the request.
     unprocessed: bool,
 }
@@ -118,7 +118,7 @@ impl Outbound {
         let (parts, ()) = response.into_parts();
         let answered = Answered {
             to_head: self.asker.to_head,
-            tunnel: self.asker.tunnel.as_deref().filter(|_| body.is_some()),
+            tunnel: self.asker.tunnel.as_ref().filter(|_| body.is_some()),
             ended: body.as_ref().is_none_or(RecvStream::is_end_stream),
         };
         self.heads.clear();

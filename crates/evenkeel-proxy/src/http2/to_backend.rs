@@ -18,8 +18,17 @@ use std::io::Write;
 pub(crate) struct RequestText {
     pub(crate) request: Request<()>,
     pub(crate) framing: Framing,
-    /// It asks for a tunnel; with what a WebSocket's handshake is then accepted.
-    pub(crate) tunnel: Option<String>,
+    /// It asks for a tunnel.
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+/// What an HTTP/1.1 client is told of the tunnel that it asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tunnel {
+    /// The protocol that the connection becomes.
+    protocol: String,
+    /// With what a WebSocket's handshake is accepted; empty = it is none.
+    accept: String,
 }
 
 fn malformed() -> io::Error {
@@ -73,7 +82,10 @@ pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText>
         Some(_) => Method::CONNECT,
         None => Method::from_bytes(method).map_err(|_| malformed())?,
     };
-    let tunnel = protocol.is_some().then(|| key.unwrap_or_default());
+    let tunnel = protocol.as_ref().map(|protocol| Tunnel {
+        protocol: protocol.as_str().to_owned(),
+        accept: key.unwrap_or_default(),
+    });
     if let Some(protocol) = protocol {
         request.extensions_mut().insert(protocol);
     }
@@ -121,7 +133,7 @@ pub(crate) struct Answered<'a> {
     /// To HEAD: no body follows.
     pub(crate) to_head: bool,
     /// Set if a tunnel was asked for.
-    pub(crate) tunnel: Option<&'a str>,
+    pub(crate) tunnel: Option<&'a Tunnel>,
     /// The stream ended with the head.
     pub(crate) ended: bool,
 }
@@ -151,8 +163,9 @@ pub(crate) fn write_head(
         }
         write_line(name.as_str().as_bytes(), value.as_bytes(), out);
     }
-    if let Some(accept) = switched {
-        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+    if let Some(Tunnel { protocol, accept }) = switched {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        write_line(b"upgrade", protocol.as_bytes(), out);
         if !accept.is_empty() {
             write_line(b"sec-websocket-accept", accept.as_bytes(), out);
         }
@@ -240,7 +253,8 @@ mod tests {
         let protocol = asked.request.extensions().get::<Protocol>().expect("one");
         assert_eq!(protocol.as_str(), "websocket");
         assert_eq!(asked.request.headers().len(), 1);
-        assert_eq!(asked.tunnel.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();
+        assert_eq!(asked.tunnel, Some(Tunnel { protocol: "websocket".to_owned(), accept }));
     }
 
     #[test]
@@ -287,14 +301,26 @@ mod tests {
             (Response::builder().status(101), plain, None, ""),
             (
                 Response::builder().header("sec-websocket-protocol", "chat"),
-                Answered { tunnel: Some("k"), ..plain },
+                Answered { tunnel: Some(&socket), ..plain },
                 Some(Framing::Raw),
                 "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-protocol: chat\r\n\
                  connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: k\r\n\r\n",
             ),
         ];
+        let tunnel = |protocol: &str, accept: &str| Tunnel {
+            protocol: protocol.to_owned(),
+            accept: accept.to_owned(),
+        };
+        let (socket, other) = (tunnel("websocket", "k"), tunnel("other/1", ""));
         for (builder, answered, framing, expected) in cases {
             assert_eq!(text(builder, answered), (framing, expected.to_owned()));
         }
     }
 }
+            (
+                Response::builder(),
+                Answered { tunnel: Some(&other), ..plain },
+                Some(Framing::Raw),
+                "HTTP/1.1 101 Switching Protocols\r\n\
+                 connection: upgrade\r\nupgrade: other/1\r\n\r\n",
+            ),

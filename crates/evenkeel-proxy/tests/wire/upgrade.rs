@@ -4,6 +4,8 @@
 use crate::arena::{Arena, BAD_RESPONSE, each, forwarded, is_refusal};
 use evenkeel_testkit::backend::{Backend, OK};
 use evenkeel_testkit::frames::{DATA, END_STREAM, Outcome, RST_STREAM, frame};
+use evenkeel_testkit::plan::PlanBuilder;
+use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::Ending;
 use std::time::Duration;
 
@@ -154,12 +156,38 @@ fn s11_questions_that_are_not_passed_on() {
         let bytes = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
         arena.forwards(bytes.as_bytes(), &forwarded("GET / HTTP/1.1", &[]), b"")
     });
+    let others = ["POST", "PUT", "OPTIONS", "PATCH", "WEBSOCKET", "get"];
+    each(others.map(|method| ("RFC 6455 4.1 GET alone", method)), |method| {
+        let line = format!("{method} / HTTP/1.1");
+        let length = if matches!(*method, "POST" | "PUT") { "Content-Length: 0\r\n" } else { "" };
+        let bytes = format!(
+            "{line}\r\nHost: x\r\n{length}Connection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
+        );
+        let fields: &[&str] = if length.is_empty() { &[] } else { &["content-length: 0"] };
+        arena.forwards(bytes.as_bytes(), &forwarded(&line, fields), b"")
+    });
     let http10 = [("RFC 9110 7.8 HTTP/1.0", body)];
     each(http10, |fields| {
         let bytes = format!("GET / HTTP/1.0\r\nHost: x\r\n{fields}\r\n\r\n");
         let shape = forwarded("GET / HTTP/1.1", &["content-length: 0"]);
         arena.forwards(bytes.as_bytes(), &shape, b"")
     });
+}
+
+#[test]
+fn nothing_is_upgraded_by_head() {
+    // RFC 9110 9.3.2: nothing follows the answer, so a tunnel does not.
+    let backend = Backend::answering(OK);
+    let proxy = Proxy::start(&PlanBuilder::to(&[backend.address()]).build());
+    let mut client = proxy.connect();
+    for protocol in ["websocket", "other/1"] {
+        client.send(format!(
+            "HEAD /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+        ));
+        assert!(client.read_until(b"\r\n\r\n").starts_with(b"HTTP/1.1 200 "), "{protocol}");
+        let (_, request) = backend.requests().pop().expect("a request");
+        assert_eq!((request.value("upgrade"), request.value("connection")), (None, None));
+    }
 }
 
 #[test]
