@@ -38,6 +38,8 @@ struct Responder {
 }
 
 impl Heads for Responder {
+    const SHARED: bool = false;
+
     fn head(&mut self, _: &mut Context<'_>, head: Bytes) -> io::Result<Opening> {
         let text = from_client::read_head(head, self.to_head, self.tunnel)?;
         let (response, framing) = (text.response, text.framing);

@@ -40,6 +40,8 @@ struct Asker {
 }
 
 impl Heads for Asker {
+    const SHARED: bool = true;
+
     fn head(&mut self, _: &mut Context<'_>, head: Bytes) -> io::Result<Opening> {
         let link = self.lease.link();
         let text = to_backend::read_head(head, &link.scheme)?;

@@ -23,6 +23,10 @@ pub(crate) enum Opening {
 
 /// Makes frames of heads.
 pub(crate) trait Heads {
+    /// True if the connection carries messages of many clients. Then trailers stay out of its
+    /// table of fields.
+    const SHARED: bool;
+
     /// Takes a whole head.
     fn head(&mut self, cx: &mut Context<'_>, head: Bytes) -> io::Result<Opening>;
 }
@@ -69,11 +73,11 @@ impl Sending {
     }
 
     /// Takes as much as may go out now.
-    pub(crate) fn poll_write(
+    pub(crate) fn poll_write<H: Heads>(
         &mut self,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
-        heads: &mut impl Heads,
+        heads: &mut H,
     ) -> Poll<io::Result<usize>> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         let room = self.room(cx, total)?;
@@ -83,7 +87,7 @@ impl Sending {
                 break;
             }
         }
-        self.send(piece.out)?;
+        self.send::<H>(piece.out)?;
         match piece.taken {
             0 if self.finished && total > 0 => Poll::Ready(Err(broken())),
             0 if total > 0 => Poll::Pending,
@@ -153,7 +157,7 @@ impl Sending {
     }
 
     /// Sends body bytes, and what ends the message if this was its end.
-    fn send(&mut self, body: Vec<u8>) -> io::Result<()> {
+    fn send<H: Heads>(&mut self, body: Vec<u8>) -> io::Result<()> {
         let done = self.shape.is_done();
         let Some(stream) = self.stream.as_mut().filter(|_| !self.finished) else {
             spare::give(body);
@@ -164,7 +168,8 @@ impl Sending {
             if !body.is_empty() {
                 stream.send_data(spare::seal(body), false).map_err(|_| broken())?;
             }
-            let trailers = lines::trailers(trailers)?;
+            let mut trailers = lines::trailers(trailers)?;
+            trailers.values_mut().for_each(|value| value.set_sensitive(H::SHARED));
             stream.send_trailers(trailers).map_err(|_| broken())?;
         } else if done || !body.is_empty() {
             stream.send_data(spare::seal(body), done).map_err(|_| broken())?;

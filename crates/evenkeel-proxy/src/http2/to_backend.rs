@@ -60,7 +60,7 @@ pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText>
             key = Some(websocket::accept(value));
         } else if is_carried(&name, value) {
             let mut value = lines::shared_value(&head, line.value)?;
-            value.set_sensitive(is_of_call(&name));
+            value.set_sensitive(!is_common(&name));
             if name == CONTENT_LENGTH {
                 length = value.to_str().ok().and_then(|text| text.parse().ok());
             }
@@ -101,10 +101,44 @@ fn is_carried(name: &HeaderName, value: &[u8]) -> bool {
     }
 }
 
-/// What a client says of its own call. It stays out of the table that all calls of a connection
-/// share (RFC 7541 7.1.3): what one backend's library made of a bad one there, it told all.
-fn is_of_call(name: &HeaderName) -> bool {
-    name.as_str().starts_with("grpc-") || name.as_str().ends_with("-bin")
+/// Fields whose values many requests of many clients share. Everything else stays out of the table
+/// that all requests of a connection share (RFC 7541 7.1): nobody can find out there what another
+/// client has sent, what one backend's library made of a bad value it does not tell all, and what
+/// never comes again does not push out what does.
+fn is_common(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "accept-charset"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "content-encoding"
+            | "content-type"
+            | "dnt"
+            | "grpc-accept-encoding"
+            | "grpc-encoding"
+            | "origin"
+            | "pragma"
+            | "priority"
+            | "sec-ch-ua"
+            | "sec-ch-ua-mobile"
+            | "sec-ch-ua-platform"
+            | "sec-fetch-dest"
+            | "sec-fetch-mode"
+            | "sec-fetch-site"
+            | "sec-fetch-user"
+            | "sec-gpc"
+            | "sec-websocket-protocol"
+            | "sec-websocket-version"
+            | "te"
+            | "upgrade-insecure-requests"
+            | "user-agent"
+            | "via"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+            | "x-requested-with"
+    )
 }
 
 /// The target as it is, or with what the library does not take in percent.
@@ -199,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says_of_its_call_is_kept_from_others() {
+    fn what_a_client_says_is_kept_from_others() {
         let fields = |text: &str| {
             let head = format!("POST /a.B/C HTTP/1.1\r\nhost: x\r\n{text}\r\n");
             let read = read_head(head.into(), &Scheme::HTTP).expect("our own form");
@@ -215,7 +249,15 @@ mod tests {
             assert_eq!(fields(&format!("grpc-timeout: {bad}\r\n")), [], "{bad}");
         }
         let text = "trace-bin: AA==\r\ngrpc-encoding: gzip\r\nx-a: b\r\n";
-        let expected = [own("trace-bin", true), own("grpc-encoding", true), own("x-a", false)];
+        let expected = [own("trace-bin", true), own("grpc-encoding", true), own("x-a", true)];
+        assert_eq!(fields(text), expected);
+        let text = "cookie: a=b\r\nauthorization: c\r\nx-request-id: d\r\nuser-agent: e\r\n";
+        let expected = [
+            own("cookie", true),
+            own("authorization", true),
+            own("x-request-id", true),
+            own("user-agent", false),
+        ];
         assert_eq!(fields(text), expected);
     }
 
@@ -265,6 +307,11 @@ mod tests {
             let framing = write_head(&parts, answered, &mut out);
             (framing, String::from_utf8(out).expect("text"))
         };
+        let tunnel = |protocol: &str, accept: &str| Tunnel {
+            protocol: protocol.to_owned(),
+            accept: accept.to_owned(),
+        };
+        let (socket, other) = (tunnel("websocket", "k"), tunnel("other/1", ""));
         let plain = Answered { to_head: false, tunnel: None, ended: false };
         let ended = Answered { ended: true, ..plain };
         let cases = [
@@ -306,17 +353,6 @@ mod tests {
                 "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-protocol: chat\r\n\
                  connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: k\r\n\r\n",
             ),
-        ];
-        let tunnel = |protocol: &str, accept: &str| Tunnel {
-            protocol: protocol.to_owned(),
-            accept: accept.to_owned(),
-        };
-        let (socket, other) = (tunnel("websocket", "k"), tunnel("other/1", ""));
-        for (builder, answered, framing, expected) in cases {
-            assert_eq!(text(builder, answered), (framing, expected.to_owned()));
-        }
-    }
-}
             (
                 Response::builder(),
                 Answered { tunnel: Some(&other), ..plain },
@@ -324,3 +360,9 @@ mod tests {
                 "HTTP/1.1 101 Switching Protocols\r\n\
                  connection: upgrade\r\nupgrade: other/1\r\n\r\n",
             ),
+        ];
+        for (builder, answered, framing, expected) in cases {
+            assert_eq!(text(builder, answered), (framing, expected.to_owned()));
+        }
+    }
+}

@@ -2,6 +2,9 @@
 
 use crate::stage::{eventually, get};
 use evenkeel_core::plan::PoolProtocol;
+use evenkeel_testkit::frames::{
+    END_HEADERS, END_STREAM, Frames, HEADERS, PREFACE, SETTINGS, frame,
+};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use h2::server::SendResponse;
@@ -186,6 +189,84 @@ fn trailers_pass_to_those_that_take_them() {
     let bytes = client.read_until(b"grpc-status: 0\r\n\r\n");
     assert!(bytes.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", bytes.escape_ascii());
     assert_eq!(proxy.connect().ask(get("/")).text(), "body");
+}
+
+/// How many fields of a header block enter the table of the connection (RFC 7541 6.2.1).
+fn entries(mut block: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(first) = block.first().copied() {
+        let (prefix, has_text) = match first {
+            0x80.. => (7, false),
+            0x40.. => (6, true),
+            0x20.. => (5, false),
+            _ => (4, true),
+        };
+        count += usize::from((0x40..0x80).contains(&first));
+        let name = integer(&mut block, prefix);
+        let texts = usize::from(has_text) + usize::from(has_text && name == 0);
+        for _ in 0..texts {
+            let length = integer(&mut block, 7);
+            block = &block[length..];
+        }
+    }
+    count
+}
+
+/// A number of RFC 7541 5.1.
+fn integer(block: &mut &[u8], prefix: u32) -> usize {
+    let most = (1usize << prefix) - 1;
+    let mut number = usize::from(block[0]) & most;
+    *block = &block[1..];
+    let mut shift = 0;
+    while number >= most || shift > 0 {
+        let byte = usize::from(block[0]);
+        *block = &block[1..];
+        number += (byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    number
+}
+
+#[test]
+fn what_one_request_says_does_not_enter_the_table_of_all() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let proxy = proxy_before(listener.local_addr().expect("bound"));
+    let asking = std::thread::spawn(move || {
+        let mut client = proxy.connect();
+        for number in 0..3 {
+            let post = format!(
+                "POST /{number} HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc\r\n\
+                 TE: trailers\r\nConnection: TE\r\nUser-Agent: all/1\r\nCookie: a={number}\r\n\
+                 Authorization: Bearer {number}\r\nX-Api-Key: {number}\r\nX-Pin-Bin: {number}\r\n\
+                 Grpc-Timeout: 9S\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 5\r\nhello\r\n0\r\nX-Digest-Bin: {number}\r\nX-Word: {number}\r\n\r\n"
+            );
+            assert_eq!(client.ask(post).status(), 200);
+        }
+    });
+    let (mut socket, _) = listener.accept().expect("the proxy");
+    std::io::Read::read_exact(&mut socket, &mut [0; PREFACE.len()]).expect("a preface");
+    let mut frames = Frames::over(socket);
+    frames.send(&frame(SETTINGS, 0, 0, &[]));
+    let mut blocks = Vec::new();
+    while blocks.len() < 6 {
+        let next = frames.next().expect("a frame");
+        if next.kind == HEADERS {
+            assert_ne!(next.flags & END_HEADERS, 0, "a block in one piece");
+            blocks.push(entries(&next.payload));
+            if next.flags & END_STREAM != 0 {
+                // :status 200, and nothing else.
+                frames.send(&frame(HEADERS, END_STREAM | END_HEADERS, next.stream, &[0x88]));
+            }
+        }
+    }
+    asking.join().expect("three answers");
+    let [head, trailers, rest @ ..] = &blocks[..] else { panic!("{blocks:?}") };
+    assert!(*head > 0, "what all requests say is told once: {blocks:?}");
+    assert_eq!((*trailers, rest), (0, &[0; 4][..]), "nothing new: {blocks:?}");
 }
 
 #[test]
