@@ -14,6 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that gather before they are written, whatever else comes.
 const GATHERED_BYTES: usize = 64 * 1024;
+/// What one turn of a connection's task takes, in bytes; then everybody else's turn comes.
+const MAX_TURN_COST: u64 = 32 * 1024;
+/// What a frame of a client costs besides its bytes. The library reads 8 KiB at once; in frames
+/// without payload that is a turn, and a tenth of a millisecond of work.
+const FRAME_COST: u64 = 100;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 16 * 1024;
 
@@ -26,11 +31,18 @@ pub(crate) struct Pipe<S> {
     written: usize,
     /// Bytes that came.
     pub(crate) received: u64,
+    /// What this turn may still take.
+    turn_left: u64,
     /// What a client may ask for; a backend is not measured.
     pub(crate) meter: Option<(Meter, Clock)>,
 }
 
 impl<S: Stream> Pipe<S> {
+    /// The task's turn has come.
+    pub(crate) fn begin_turn(&mut self) {
+        self.turn_left = MAX_TURN_COST;
+    }
+
     /// Writes what has gathered.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.out.len() {
@@ -62,6 +74,11 @@ impl<S: Stream> Pipe<S> {
             // The connection's task looks next, and ends it.
             return Poll::Pending;
         }
+        if self.turn_left == 0 {
+            // The task is the last in line, and comes back.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.ahead.is_empty() {
             let length = ready!(self.stream.poll_read(cx, buf.initialize_unfilled()))?;
@@ -71,10 +88,14 @@ impl<S: Stream> Pipe<S> {
             buf.put_slice(&self.ahead[..length]);
             self.ahead.drain(..length);
         }
-        self.received += (buf.filled().len() - before) as u64;
+        let length = (buf.filled().len() - before) as u64;
+        self.received += length;
+        self.turn_left = self.turn_left.saturating_sub(length);
         if let Some((meter, clock)) = &mut self.meter {
-            let received = &buf.filled()[before..];
+            let (received, frames) = (&buf.filled()[before..], meter.frames());
             let used = meter.observe(received, clock.now());
+            let cost = (meter.frames() - frames) * FRAME_COST;
+            self.turn_left = self.turn_left.saturating_sub(cost);
             if used < received.len() {
                 buf.set_filled(before + used);
                 return if used == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
@@ -90,7 +111,8 @@ pub(crate) struct Io<S>(Rc<RefCell<Pipe<S>>>);
 impl<S: Stream> Io<S> {
     /// Over a connection, from which `ahead` has been read.
     pub(crate) fn new(stream: S, ahead: Vec<u8>, meter: Option<(Meter, Clock)>) -> Io<S> {
-        let pipe = Pipe { stream, ahead, out: Vec::new(), written: 0, received: 0, meter };
+        let (out, turn_left) = (Vec::new(), MAX_TURN_COST);
+        let pipe = Pipe { stream, ahead, out, written: 0, received: 0, turn_left, meter };
         Io(Rc::new(RefCell::new(pipe)))
     }
 
@@ -148,5 +170,103 @@ impl<S: Stream> AsyncWrite for Io<S> {
         let mut pipe = self.pipe();
         ready!(pipe.poll_drain(cx))?;
         pipe.stream.poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Peek;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    /// A peer that never pauses, and what it repeats.
+    struct Torrent(&'static [u8], usize);
+
+    impl Stream for Torrent {
+        fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+            for byte in &mut *buf {
+                *byte = self.0[self.1 % self.0.len()];
+                self.1 += 1;
+            }
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_write(
+            &mut self,
+            _: &mut Context<'_>,
+            parts: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()))
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_readable(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+
+        fn peek(&mut self) -> Peek {
+            Peek::Bytes
+        }
+
+        fn reset(self) {}
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What it takes of the peer in one turn, in pieces of a thousand bytes.
+    fn turn(io: &mut Io<Torrent>, wakes: &Arc<Wakes>) -> usize {
+        let waker = Waker::from(Arc::clone(wakes));
+        let mut cx = Context::from_waker(&waker);
+        io.pipe().begin_turn();
+        let mut pieces = 0;
+        loop {
+            let mut piece = [0; 1000];
+            let mut piece = ReadBuf::new(&mut piece);
+            match Pin::new(&mut *io).poll_read(&mut cx, &mut piece) {
+                Poll::Ready(read) => read.expect("bytes"),
+                Poll::Pending => return pieces,
+            }
+            pieces += 1;
+        }
+    }
+
+    #[test]
+    fn a_peer_that_never_pauses_gets_a_turn_like_everybody_else() {
+        /// DATA of a byte on stream 1, and of a kilobyte.
+        const SMALL: &[u8] = &[0, 0, 1, 0, 0, 0, 0, 0, 1, b'x'];
+        const LARGE: &[u8] = &{
+            let mut frame = [0; 1033];
+            (frame[1], frame[8]) = (4, 1);
+            frame
+        };
+        let client = || {
+            let mut meter = Meter::new();
+            meter.observe(super::super::PREFACE, Nanos(0));
+            meter.observe(&[0, 0, 0, 4, 0, 0, 0, 0, 0], Nanos(0));
+            Some((meter, Clock::start()))
+        };
+        let backend = (None, LARGE, 33);
+        let (small, large) = ((client(), SMALL, 3), (client(), LARGE, 30));
+        for (meter, bytes, expected) in [backend, small, large] {
+            let wakes = Arc::new(Wakes::default());
+            let mut io = Io::new(Torrent(bytes, 0), Vec::new(), meter);
+            for count in 1..=3 {
+                let pieces = turn(&mut io, &wakes);
+                assert!(pieces.abs_diff(expected) <= 1, "{pieces} of {expected}");
+                assert_eq!(wakes.0.load(Ordering::Relaxed), count, "it comes back");
+            }
+        }
     }
 }

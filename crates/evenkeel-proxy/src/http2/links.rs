@@ -373,6 +373,7 @@ fn poll_connection<S: Stream>(
     connection: &mut Connection<Io<S>, Bytes>,
     io: &Io<S>,
 ) -> Poll<io::Result<()>> {
+    io.pipe().begin_turn();
     if let Poll::Ready(ended) = Pin::new(connection).poll(cx) {
         return Poll::Ready(ended.map_err(io::Error::other));
     }

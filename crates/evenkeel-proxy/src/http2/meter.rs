@@ -173,6 +173,8 @@ pub(crate) struct Meter {
     counts: Counts,
     glitches: u32,
     sent: u64,
+    /// Frames whose head has come.
+    frames: u64,
     /// Since when something other than a body is half there.
     half_since: Option<Nanos>,
     exceeded: bool,
@@ -199,6 +201,7 @@ impl Meter {
             counts: Counts::default(),
             glitches: 0,
             sent: 0,
+            frames: 0,
             half_since: None,
             exceeded: false,
             last_stream: 0,
@@ -221,6 +224,11 @@ impl Meter {
     /// Since when a header block or a frame other than DATA is half there.
     pub(crate) fn half_since(&self) -> Option<Nanos> {
         self.half_since
+    }
+
+    /// Frames that have begun so far.
+    pub(crate) fn frames(&self) -> u64 {
+        self.frames
     }
 
     /// We sent so many bytes.
@@ -305,6 +313,7 @@ impl Meter {
     }
 
     fn begin_frame(&mut self) {
+        self.frames += 1;
         let [l0, l1, l2, kind, flags, id @ ..] = self.head;
         let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
         self.payload_left = length;

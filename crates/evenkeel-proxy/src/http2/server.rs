@@ -99,6 +99,7 @@ impl<N: Net> Session<N> {
         let head_bytes = u32::try_from(self.limits.max_request_head_bytes).unwrap_or(u32::MAX);
         let mut shaking = pin!(builder(head_bytes).handshake(self.io.share()));
         let shaken = poll_fn(|cx| {
+            self.io.pipe().begin_turn();
             let shaken = shaking.as_mut().poll(cx);
             let drained = self.io.pipe().poll_drain(cx);
             let late = self.deadline.has_passed(self.worker.tick());
@@ -116,6 +117,7 @@ impl<N: Net> Session<N> {
     /// One turn: what has come is taken, what is due is done, what has gathered is written. Ready
     /// once the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>, link: &mut Link<N>) -> Poll<()> {
+        self.io.pipe().begin_turn();
         loop {
             match link.poll_accept(cx) {
                 Poll::Ready(Some(Ok(asked))) => self.begin(cx, asked),
