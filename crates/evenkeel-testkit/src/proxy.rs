@@ -6,7 +6,7 @@ use evenkeel_core::plan::Plan;
 use evenkeel_core::pool::Pool;
 use evenkeel_proxy::detail::Detail;
 use evenkeel_proxy::log::{Log, LogOptions};
-use evenkeel_proxy::server::Server;
+use evenkeel_proxy::server::{Server, StartError};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -34,6 +34,21 @@ impl Proxy {
     /// # Panics
     /// If it does not start.
     pub fn start(plan: &Plan) -> Proxy {
+        Proxy::try_start(plan).expect("the proxy starts")
+    }
+
+    /// Why it does not start.
+    ///
+    /// # Panics
+    /// If it does.
+    pub fn refused(plan: &Plan) -> String {
+        match Proxy::try_start(plan) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("the proxy starts"),
+        }
+    }
+
+    fn try_start(plan: &Plan) -> Result<Proxy, StartError> {
         watch_for_panics();
         let directory = TempDir::new().expect("a temporary directory");
         let log_file = directory.path().join("access.log");
@@ -43,9 +58,10 @@ impl Proxy {
             file: Some(log_file.clone()),
         });
         let log = log.expect("a log file");
-        let server = Server::start(plan, &log).expect("the proxy starts");
+        let server = Server::start(plan, &log)?;
         let addresses = server.addresses().iter().map(|(_, address)| address.clone()).collect();
-        Proxy { server: Some(server), log: Some(log), log_file, addresses, _directory: directory }
+        let (server, log) = (Some(server), Some(log));
+        Ok(Proxy { server, log, log_file, addresses, _directory: directory })
     }
 
     /// Where the first listener accepts: `host:port` or `unix:/path`.

@@ -5,8 +5,8 @@ use crate::diagnostic::Fault;
 use crate::scalar::{HashKey, Name, RetryOn};
 use crate::section::Section;
 use crate::sections::{
-    AcceptProxy, AffinityType, ClientAuth, HealthType, Limits, Listener, ListenerProtocol, Paths,
-    Pool, PoolProtocol, Retry, Root, SendProxy, UdpLimits,
+    AcceptProxy, AffinityType, ClientAuth, HealthType, Limits, Listener, ListenerProtocol,
+    ListenerTls, Paths, Pool, PoolProtocol, Retry, Root, SendProxy, UdpLimits,
 };
 use crate::suggest::closest;
 use crate::tree::{Node, Value};
@@ -168,11 +168,27 @@ impl Check<'_> {
             let fault = Fault::new("needs at least one certificate");
             self.report(&certificates, fault.hint("[{ cert: c.pem, key: k.pem }]"));
         }
-        let auth = format!("{path}.tls.client_auth");
-        if tls.client_ca.0.is_empty() && tls.client_auth != ClientAuth::Required {
-            let fault = Fault::new("means nothing without `client_ca`");
-            self.report(&auth, fault.hint("client_ca: ca.pem"));
+        if tls.client_ca.0.is_empty() {
+            self.no_client_ca(tls, path);
         }
+    }
+
+    /// Whoever writes of client certificates means that somebody is kept out: then it is said who
+    /// is let in.
+    fn no_client_ca(&mut self, tls: &ListenerTls, path: &str) {
+        let written = |key: &str| self.is_written(&format!("{path}.tls.{key}"));
+        // `evenkeel config` prints every key of a section; what somebody wrote is less.
+        let by_hand = !<ListenerTls as Section>::NAMES.iter().all(|(key, _)| written(key));
+        let demanded = tls.client_auth != ClientAuth::Required || written("client_auth") && by_hand;
+        let fault = if demanded {
+            ("client_auth", "means nothing without `client_ca`: everybody would be let in")
+        } else if written("client_ca") && by_hand {
+            ("client_ca", "is empty: no certificate would be demanded, and everybody let in")
+        } else {
+            return;
+        };
+        let (key, message) = fault;
+        self.report(&format!("{path}.tls.{key}"), Fault::new(message).hint("client_ca: ca.pem"));
     }
 
     fn pool_tls(&mut self, pool: &Pool, path: &str) {

@@ -94,11 +94,60 @@ fn what_cannot_be_read_is_told_with_its_line() {
             "nowhere",
         ),
         ("server a\n", Product::Haproxy, 1, "before any section"),
+        // A demand for certificates is never dropped.
+        (
+            "http { server { listen 443 ssl; ssl_certificate c; ssl_certificate_key k;\n\
+             ssl_verify_client on;\n location / { proxy_pass http://a:1; } } }",
+            Product::Nginx,
+            2,
+            "everybody would be let in",
+        ),
+        (
+            "frontend f\n mode http\n bind :443 ssl crt c verify required\n default_backend b\n\
+             backend b\n server s 127.0.0.1:1\n",
+            Product::Haproxy,
+            3,
+            "everybody would be let in",
+        ),
     ] {
         let file = Source { name: "x".to_owned(), text: text.to_owned(), format: Format::Yaml };
         let errors = import(&file, product, Format::Yaml).expect_err(text);
         let found = errors.0.iter().any(|it| it.line == line && it.to_string().contains(words));
         assert!(found, "{errors}");
+    }
+}
+
+/// Which client certificates the first listener demands: the file, and how.
+fn demanded(text: &str, product: Product) -> String {
+    let found = imported(text, product);
+    let json = yaml(&found.text).unwrap_or_else(|e| panic!("{e}\n{}", found.text)).to_json();
+    let tls = &json["listeners"][0]["tls"];
+    format!("{} {}", tls["client_ca"], tls["client_auth"]).replace('"', "")
+}
+
+#[test]
+fn client_certificates_are_demanded_as_before() {
+    for (words, wanted) in [
+        ("ca-file ca.pem verify required", "ca.pem required"),
+        ("verify optional ca-file ca.pem", "ca.pem optional"),
+        ("ca-file ca.pem", " required"),
+        ("ca-file ca.pem verify none", " required"),
+    ] {
+        let text = format!(
+            "frontend f\n mode http\n bind :443 ssl crt c {words}\n default_backend b\n\
+             backend b\n server s 127.0.0.1:1\n"
+        );
+        assert_eq!(demanded(&text, Product::Haproxy), wanted, "{words}");
+    }
+    for (verify, wanted) in
+        [("on", "required"), ("optional", "optional"), ("optional_no_ca", "optional")]
+    {
+        let text = format!(
+            "http {{ server {{ listen 443 ssl; ssl_certificate c; ssl_certificate_key k;\n\
+             ssl_client_certificate ca.pem; ssl_verify_client {verify};\n\
+             location / {{ proxy_pass http://a:1; }} }} }}"
+        );
+        assert_eq!(demanded(&text, Product::Nginx), format!("ca.pem {wanted}"));
     }
 }
 

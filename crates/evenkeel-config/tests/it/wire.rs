@@ -70,6 +70,16 @@ fn an_http_listener_has_no_pool_of_its_own() {
             5,
             "listeners[0].tls.client_auth",
         ),
+        (
+            listener("tls: { certificates: [{ cert: c, key: k }], client_auth: required }"),
+            5,
+            "listeners[0].tls.client_auth",
+        ),
+        (
+            listener("tls: { certificates: [{ cert: c, key: k }], client_ca: \"\" }"),
+            5,
+            "listeners[0].tls.client_ca",
+        ),
         (pool("tls: { client_cert: c.pem }"), 11, "pools[0].tls"),
     ] {
         let Diagnostics(found) = yaml(&text).expect_err(path);

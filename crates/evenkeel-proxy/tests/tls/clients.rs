@@ -194,6 +194,54 @@ fn client_certificates_are_demanded_and_told() {
 }
 
 #[test]
+fn without_an_authority_nobody_is_let_in() {
+    let (backend, ours) = (Backend::answering(OK), Authority::new());
+    let (server, alice) = (ours.sign(&["a.test"]), ours.sign(&["alice"]));
+    let good = std::fs::read(&ours.file).expect("written");
+    let with = |ca: &std::path::Path| {
+        plan(&backend, ListenerTlsPlan { client_auth: demands(ca, true), ..tls(&[&server]) })
+    };
+    let broken: [(&str, Option<&[u8]>, &str); 5] = [
+        ("missing.pem", None, "cannot read"),
+        ("empty.pem", Some(b""), "holds no certificate"),
+        ("garbage.pem", Some(b"what is this?"), "holds no certificate"),
+        ("cut.pem", Some(&good[..good.len() / 2]), "is no certificate file"),
+        (
+            "zeros.pem",
+            Some(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "cannot be used",
+        ),
+    ];
+    let proxy = Proxy::start(&with(&ours.file));
+    let (known, unknown) = (Manner::with_certificate(&alice), Manner::plain());
+    let (known, unknown) = (Arc::new(known.config), Arc::new(unknown.config));
+    let asks = |config| {
+        let mut client = Client::connect(proxy.address(), "a.test", config)?;
+        client.send(GET.as_bytes()).response()
+    };
+    for (name, text, complaint) in broken {
+        let ca = ours.path(name);
+        if let Some(text) = text {
+            std::fs::write(&ca, text).expect("written");
+        }
+        let at_start = Proxy::refused(&with(&ca));
+        let at_reload = proxy.server().apply(with(&ca)).expect_err(name).to_string();
+        for told in [at_start, at_reload] {
+            let place = format!("listeners[0].tls.client_ca: {}", ca.display());
+            let place = if text.is_none() { "listeners[0].tls.client_ca: " } else { &place };
+            assert!(told.contains(place) && told.contains(complaint), "{name}: {told}");
+        }
+        assert_eq!(asks(&known).expect("as before").status(), 200, "{name}");
+        assert!(asks(&unknown).is_err(), "{name}: nobody is let in without a certificate");
+    }
+    // The file of the configuration in force breaks: what was read from it goes on.
+    std::fs::write(&ours.file, "").expect("written");
+    proxy.server().apply(with(&ours.file)).expect_err("nothing to read");
+    assert_eq!(asks(&known).expect("as before").status(), 200);
+    assert!(asks(&unknown).is_err(), "the demand stands");
+}
+
+#[test]
 fn without_tls_a_client_certificate_is_not_believed_either() {
     let backend = Backend::answering(OK);
     let proxy = Proxy::start(&PlanBuilder::to(&[backend.address()]).build());

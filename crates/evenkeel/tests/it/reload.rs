@@ -383,3 +383,43 @@ fn ten_thousand_backends_are_applied_in_no_time() {
     }
     assert!(took.iter().all(|millis| *millis < MAX_APPLY_MILLIS), "{took:?}");
 }
+
+#[test]
+fn a_demand_for_client_certificates_outlives_its_file() {
+    let own = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).expect("signed");
+    let shell = shell();
+    shell.write("own.pem", &own.cert.pem());
+    shell.write("own.key", &own.signing_key.serialize_pem());
+    let file = "listeners:\n  - bind: \"127.0.0.1:0\"\n    tls:\n      certificates: \
+                [{ cert: own.pem, key: own.key }]\n      client_ca: ca.pem\n\
+                routes: [{ pool: p }]\npools: [{ name: p, backends: [\"127.0.0.1:1\"] }]\n";
+    shell.write("config.yaml", file);
+    // Missing, empty, something else, cut in two.
+    let (whole, broken) = (own.cert.pem(), "config.yaml:5:");
+    let texts = [None, Some(""), Some("what is this?"), Some(&whole[..whole.len() / 2])];
+    for text in texts {
+        if let Some(text) = text {
+            shell.write("ca.pem", text);
+        }
+        for words in [&["check"][..], &["run", "--no-watch"]] {
+            let answer = shell.run(words);
+            assert_ne!(answer.code, 0, "{text:?}: {answer:?}");
+            let told = answer.stdout + &answer.stderr;
+            assert!(told.contains(broken) && told.contains("client_ca"), "{text:?}: {told}");
+        }
+    }
+    shell.write("ca.pem", &whole);
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    balancer.address();
+    for text in texts {
+        match text {
+            Some(text) => shell.write("ca.pem", text),
+            None => std::fs::remove_file(shell.folder().join("ca.pem")).expect("it was there"),
+        }
+        balancer.signal(Signal::HUP);
+        let rejected = balancer.event("config_rejected");
+        let error = rejected["error"].as_str().expect("a text");
+        assert!(error.contains(broken) && error.contains("ca.pem"), "{text:?}: {error}");
+    }
+    assert_eq!(balancer.terminate().code, 0);
+}

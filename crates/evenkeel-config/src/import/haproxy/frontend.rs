@@ -146,6 +146,11 @@ pub(super) fn is_redirect(line: &Line, proxy: &Proxy<'_>) -> bool {
 fn tls(line: &Line, listener: &mut Draft) {
     let at = line.line;
     listener.text("tls.min_version", at, "1.2");
+    // Without `verify` HAProxy asks for no certificate, whatever the file.
+    let verify = line.after("verify").filter(|how| matches!(*how, "required" | "optional"));
+    if let Some(verify) = verify {
+        listener.text("tls.client_auth", at, verify);
+    }
     for pair in line.words.windows(2) {
         match (pair[0].as_str(), pair[1].as_str()) {
             ("crt", file) => {
@@ -155,8 +160,7 @@ fn tls(line: &Line, listener: &mut Draft) {
                 listener.push("tls.certificates", certificate);
             }
             ("alpn", protocols) => listener.texts("tls.alpn", at, protocols.split(',')),
-            ("ca-file", file) => listener.text("tls.client_ca", at, file),
-            ("verify", "optional") => listener.text("tls.client_auth", at, "optional"),
+            ("ca-file", file) if verify.is_some() => listener.text("tls.client_ca", at, file),
             ("ssl-min-ver", "TLSv1.3") => listener.text("tls.min_version", at, "1.3"),
             _ => {}
         }

@@ -136,9 +136,11 @@ impl Nginx<'_> {
             }
             if let Some(ca) = find("ssl_client_certificate") {
                 listener.text("tls.client_ca", ca.line, ca.argument(0));
-                let verify = find("ssl_verify_client").map_or("off", |it| it.argument(0));
-                let auth = if verify == "on" { "required" } else { "optional" };
-                listener.text("tls.client_auth", ca.line, auth);
+                listener.text("tls.client_auth", ca.line, "optional");
+            }
+            // Also without a file: then it is not served, rather than to everybody.
+            if let Some(verify) = find("ssl_verify_client").filter(|it| it.argument(0) == "on") {
+                listener.text("tls.client_auth", verify.line, "required");
             }
         }
         let secure = server.listeners.iter().any(|place| self.listeners[*place].1.has("tls"));
