@@ -1,6 +1,6 @@
 //! gRPC calls from a client with one connection: each is balanced by itself, all four kinds stream,
 //! and how they end is counted. Client and servers are made of the h2 library; another client and
-//! other servers are those of `.ci/check-grpc.py`.
+//! other servers are those of `interop` and `.ci/check-grpc.py`.
 
 use bytes::Bytes;
 use evenkeel_core::breaker::BreakerState;
