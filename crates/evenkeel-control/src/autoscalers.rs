@@ -37,7 +37,7 @@ use keep::KeptProcess;
 use lease::Lease;
 use process::Process;
 use signals::Seen;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs;
 use std::future::poll_fn;
 use std::io;
@@ -46,6 +46,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use ties::{Course, Left};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -138,9 +139,9 @@ struct Entry {
     /// The configuration that was looked at last, and what it says of the pool apart from ours.
     configured: Option<(u64, PoolPlan)>,
     lease: Lease,
-    decisions: VecDeque<ScaleDecision>,
-    /// Decisions by direction, for metrics: up, down.
-    counts: [u64; 2],
+    /// Something was decided here, and not only by a process before this one.
+    decided: bool,
+    course: Course,
 }
 
 /// All autoscalers of a process.
@@ -242,7 +243,7 @@ impl Autoscalers {
     pub fn bequeath(&self) -> io::Result<Heritage> {
         self.resting.store(true, Ordering::Release);
         let entries = self.lock();
-        let left: Vec<_> = entries.iter().map(|(pool, entry)| entry.crew.left(pool)).collect();
+        let left: Vec<_> = entries.iter().map(|(pool, entry)| entry.left(pool)).collect();
         self.ground.ties.bequeath(&left)
     }
 
@@ -310,15 +311,19 @@ impl Autoscalers {
     }
 
     fn entry(&self, pool: &Arc<str>, plan: &AutoscalePlan) -> Entry {
+        // First: the crew takes what was left.
+        let course = self.ground.ties.course(pool).unwrap_or_default();
         let crew = Crew::new(self.ground.clone(), Arc::clone(pool), plan.clone());
+        let mut machine = Autoscaler::new(plan.clone(), self.ground.numbers.now());
+        machine.set_paused(if course.paused { Paused::Yes } else { Paused::No });
         Entry {
-            machine: Autoscaler::new(plan.clone(), self.ground.numbers.now()),
+            machine,
             seen: Seen::default(),
             crew,
             configured: None,
             lease: Lease::of(&plan.lease, pool),
-            decisions: VecDeque::new(),
-            counts: [0; 2],
+            decided: false,
+            course,
         }
     }
 
@@ -326,7 +331,7 @@ impl Autoscalers {
     pub fn figures(&self) -> Vec<(Arc<str>, u32, [u64; 2])> {
         let entries = self.lock();
         let figure = |(pool, entry): (&Arc<str>, &Entry)| {
-            (Arc::clone(pool), entry.machine.desired().unwrap_or_default(), entry.counts)
+            (Arc::clone(pool), entry.machine.desired().unwrap_or_default(), entry.course.counts)
         };
         let mut all: Vec<_> = entries.iter().map(figure).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -367,7 +372,7 @@ impl Entry {
     /// hears of no count that nobody has decided.
     fn act(&self) {
         let driver = &self.machine.plan().driver;
-        let settled = driver::starts_each(driver) || !self.decisions.is_empty();
+        let settled = driver::starts_each(driver) || self.decided;
         if let Some(desired) = self.machine.desired().filter(|_| self.acts() && settled) {
             self.crew.want(desired);
         }
@@ -391,17 +396,23 @@ impl Entry {
     }
 
     fn decided(&mut self, decision: &Decision) {
-        self.counts[usize::from(decision.to < decision.from)] += 1;
-        self.decisions.push_back(ScaleDecision {
+        self.decided = true;
+        self.course.counts[usize::from(decision.to < decision.from)] += 1;
+        self.course.decisions.push_back(ScaleDecision {
             time: time_text(unix_nanos()),
             from: decision.from,
             to: decision.to,
             reason: decision.reason.clone(),
             signals: decision.signals.iter().map(|(name, it)| ((*name).to_owned(), *it)).collect(),
         });
-        while self.decisions.len() > MAX_DECISIONS {
-            self.decisions.pop_front();
+        while self.course.decisions.len() > MAX_DECISIONS {
+            self.course.decisions.pop_front();
         }
+    }
+
+    /// What the next process is told.
+    fn left(&self, pool: &str) -> Left {
+        self.crew.left(pool, Course { paused: self.machine.is_paused(), ..self.course.clone() })
     }
 
     fn document(&self, pool: &str) -> Document {
@@ -416,7 +427,7 @@ impl Entry {
             paused: self.machine.is_paused(),
             acts: self.acts(),
             held: trouble.or_else(|| self.machine.held().map(str::to_owned)),
-            decisions: self.decisions.iter().cloned().collect(),
+            decisions: self.course.decisions.iter().cloned().collect(),
         }
     }
 }

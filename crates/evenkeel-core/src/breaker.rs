@@ -23,6 +23,7 @@ mod word;
 
 pub use memory::BreakerMemory;
 pub use outlier::{HostWindow, MIN_HOSTS, MIN_REQUESTS, Outlier, ejectable, outliers};
+pub use window::WindowPart;
 
 use crate::plan::BreakerPlan;
 use crate::time::Nanos;

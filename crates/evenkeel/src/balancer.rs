@@ -317,6 +317,10 @@ impl Balancer {
             ("admin", EventValue::Text(&admin)),
             ("workers", EventValue::Number(workers)),
             ("config_file", EventValue::Text(in_force.file.as_deref().unwrap_or_default())),
+            ("dialect", EventValue::Text(in_force.detected.dialect.name())),
+            ("dialect_by", EventValue::Text(&in_force.detected.reason)),
+            ("backends", EventValue::Text(&greeting::backends(&in_force.plan))),
+            ("mounts", EventValue::Text(&greeting::mounts(&in_force.plan))),
         ];
         self.tell((LogLevel::Info, "started"), &summary(&in_force.plan), &fields);
         for warning in &in_force.warnings {

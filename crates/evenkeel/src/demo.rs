@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Trouble> {
         listen: arguments.listen.clone(),
         ..Overrides::default()
     };
-    let draft = load::draft_of(configuration(arguments, &backends), overrides)?;
+    let draft = load::draft_of(configuration(arguments, &backends), overrides, None)?;
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;
         let balancer = Balancer::start(draft, &mut Inheritance::default())?;

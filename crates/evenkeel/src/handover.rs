@@ -3,12 +3,12 @@
 //!
 //! ```text
 //!   old: spawn ──────────────── wait ── ready ── counts ──> drain, exit
-//!          │ sockets, secrets     ^ │              │
+//!          │ sockets, state       ^ │              │
 //!          │                      │ └─ end, or a minute over ──> serve on
 //!   new:   └─> load, bind nothing, probe           └─> let clients in
 //! ```
 //!
-//! The new program finds what it got in one variable: numbers of descriptors, and of three pipes.
+//! The new program finds what it got in one variable: numbers of descriptors, and of five pipes.
 //! The sockets of systemd (`LISTEN_FDS`) are taken in the same way.
 
 mod counts;
@@ -36,8 +36,16 @@ const VARIABLE: &str = "EVENKEEL_HANDOVER";
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often is looked whether it is still wanted.
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// Why it is not, if its end of the pipe was closed.
+const ENDED: &str = "it ended before it was ready";
+/// How long one that closed it may take to end by itself.
+const OWN_END_TIME: Duration = Duration::from_secs(2);
+/// How often is looked whether it has.
+const END_POLL: Duration = Duration::from_millis(10);
 /// What it says when it is.
 const READY: &[u8] = b"ready";
+/// Bytes of one thing that a new program is told before it is ready.
+const MAX_TOLD: u64 = 1 << 30;
 /// The first descriptor that systemd passes.
 const SYSTEMD_FIRST: RawFd = 3;
 /// Descriptors that systemd may pass.
@@ -49,8 +57,19 @@ pub(crate) struct Inheritance {
     pub(crate) legacy: Legacy,
     pub(crate) admin: AdminSockets,
     pub(crate) scaled: Heritage,
+    /// What `Steering::bequeath` gave.
+    pub(crate) state: Option<Vec<u8>>,
     ready: Option<File>,
     counts: Option<File>,
+}
+
+/// What a new program gets.
+pub(crate) struct Leavings {
+    pub(crate) legacy: Legacy,
+    pub(crate) admin: AdminSockets,
+    pub(crate) scaled: Heritage,
+    /// What `Steering::bequeath` gave.
+    pub(crate) state: Vec<u8>,
 }
 
 /// A new program that serves.
@@ -112,19 +131,27 @@ fn from_parent(said: &Value) -> io::Result<Inheritance> {
             (_, socket) => all.legacy.sockets.push((name, socket)),
         }
     }
-    all.scaled.processes = said["scaled"].as_str().unwrap_or_default().to_owned();
     for tie in said["ties"].as_array().into_iter().flatten() {
         all.scaled.ties.push(inherited(number(tie)?)?);
     }
+    let pipe = |name: &str| Ok::<_, io::Error>(File::from(inherited(number(&said[name])?)?));
+    all.scaled.processes = read_told(pipe("scaled")?)?;
+    all.state = Some(read_told(pipe("state")?)?);
     let mut secrets = [0; SECRET_BYTES];
-    File::from(inherited(number(&said["secrets"])?)?).read_exact(&mut secrets)?;
+    pipe("secrets")?.read_exact(&mut secrets)?;
     all.legacy.secrets = Some(secrets);
-    all.ready = Some(File::from(inherited(number(&said["ready"])?)?));
-    // Older programs do not say what they have counted.
-    if !said["counts"].is_null() {
-        all.counts = Some(File::from(inherited(number(&said["counts"])?)?));
-    }
+    (all.ready, all.counts) = (Some(pipe("ready")?), Some(pipe("counts")?));
     Ok(all)
+}
+
+/// All of it, or nothing.
+fn read_told(pipe: File) -> io::Result<Vec<u8>> {
+    let mut told = Vec::new();
+    pipe.take(MAX_TOLD + 1).read_to_end(&mut told)?;
+    if u64::try_from(told.len()).is_ok_and(|length| length <= MAX_TOLD) {
+        return Ok(told);
+    }
+    Err(io::Error::other(format!("more than {MAX_TOLD} bytes are told")))
 }
 
 /// The sockets that systemd opened for this very process, with their names.
@@ -150,10 +177,9 @@ fn from_systemd() -> io::Result<Inheritance> {
 /// What a new program gets, open for it.
 struct Estate {
     sockets: Vec<(String, OwnedFd, bool)>,
-    scaled: Heritage,
-    secrets: OwnedFd,
-    ready: OwnedFd,
-    counts: OwnedFd,
+    ties: Vec<OwnedFd>,
+    /// With the names by which it knows them.
+    pipes: [(&'static str, OwnedFd); 5],
 }
 
 impl Estate {
@@ -163,30 +189,19 @@ impl Estate {
             .iter()
             .map(|(name, fd, admin)| json!({ "name": name, "fd": fd.as_raw_fd(), "admin": admin }))
             .collect();
-        let ties: Vec<RawFd> = self.scaled.ties.iter().map(AsRawFd::as_raw_fd).collect();
-        json!({
-            "from": std::process::id(),
-            "sockets": sockets,
-            "scaled": self.scaled.processes,
-            "ties": ties,
-            "secrets": self.secrets.as_raw_fd(),
-            "ready": self.ready.as_raw_fd(),
-            "counts": self.counts.as_raw_fd(),
-        })
+        let ties: Vec<RawFd> = self.ties.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut said = json!({ "from": std::process::id(), "sockets": sockets, "ties": ties });
+        for (name, pipe) in &self.pipes {
+            said[name] = pipe.as_raw_fd().into();
+        }
+        said
     }
 
     /// Whether they stay open in a program that is started.
     fn keep(&self, flags: FdFlags) -> io::Result<()> {
-        for (_, fd, _) in &self.sockets {
-            fcntl_setfd(fd.as_fd(), flags)?;
-        }
-        for tie in &self.scaled.ties {
-            fcntl_setfd(tie.as_fd(), flags)?;
-        }
-        for fd in [&self.secrets, &self.ready, &self.counts] {
-            fcntl_setfd(fd, flags)?;
-        }
-        Ok(())
+        let sockets = self.sockets.iter().map(|(_, fd, _)| fd);
+        let pipes = self.pipes.iter().map(|(_, pipe)| pipe);
+        sockets.chain(&self.ties).chain(pipes).try_for_each(|fd| Ok(fcntl_setfd(fd, flags)?))
     }
 }
 
@@ -202,34 +217,33 @@ struct Started {
 ///
 /// # Errors
 /// Why it is not, in words. It has ended then.
-pub(crate) fn hand_over(
-    legacy: Legacy,
-    admin: AdminSockets,
-    scaled: Heritage,
-    stop: &AtomicBool,
-) -> Result<Successor, String> {
+pub(crate) fn hand_over(leavings: Leavings, stop: &AtomicBool) -> Result<Successor, String> {
     let cannot = |error: io::Error| format!("cannot start the new program: {error}");
-    let Started { child, ready, counts } = spawn(legacy, admin, scaled).map_err(cannot)?;
+    let Started { child, ready, counts } = spawn(leavings).map_err(cannot)?;
     // Made first: from `ready` on nothing may go wrong.
     let bequest = Bequest::into(counts).map_err(cannot);
     let pid = await_ready(child, ready, stop)?;
     Ok(Successor { pid, bequest: bequest? })
 }
 
-fn spawn(legacy: Legacy, admin: AdminSockets, scaled: Heritage) -> io::Result<Started> {
-    let (ready, writer) = io::pipe()?;
+fn spawn(Leavings { legacy, admin, scaled, state }: Leavings) -> io::Result<Started> {
+    let (ready, ready_writer) = io::pipe()?;
     let (counts_reader, counts) = io::pipe()?;
-    let (secrets_reader, mut secrets_writer) = io::pipe()?;
-    // A pipe has room for more than that.
-    secrets_writer.write_all(&legacy.secrets.unwrap_or([0; SECRET_BYTES]))?;
+    let secrets = legacy.secrets.unwrap_or([0; SECRET_BYTES]);
+    let pipes = [
+        ("secrets", told(secrets.to_vec())?),
+        ("state", told(state)?),
+        ("scaled", told(scaled.processes)?),
+        ("ready", ready_writer.into()),
+        ("counts", counts_reader.into()),
+    ];
     let mut sockets = Vec::new();
     for (name, socket) in legacy.sockets {
         sockets.push((name, socket.as_fd().try_clone_to_owned()?, false));
     }
     let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
     sockets.extend(admin.into_iter().map(owned));
-    let (secrets, counts_reader) = (secrets_reader.into(), counts_reader.into());
-    let estate = Estate { sockets, scaled, secrets, ready: writer.into(), counts: counts_reader };
+    let estate = Estate { sockets, ties: scaled.ties, pipes };
     let mut words = std::env::args_os();
     let program = words.next().ok_or_else(|| io::Error::other("it has no name"))?;
     let mut command = Command::new(program);
@@ -239,6 +253,15 @@ fn spawn(legacy: Legacy, admin: AdminSockets, scaled: Heritage) -> io::Result<St
     // Nobody else who is started gets them.
     estate.keep(FdFlags::CLOEXEC)?;
     Ok(Started { child: spawned?, ready, counts })
+}
+
+/// A pipe out of which this comes, whoever reads it, and whenever.
+fn told(what: Vec<u8>) -> io::Result<OwnedFd> {
+    let (reader, mut writer) = io::pipe()?;
+    // Who ends without having read it does not need it.
+    let write = move || drop(writer.write_all(&what));
+    std::thread::Builder::new().name("ek-told".to_owned()).spawn(write)?;
+    Ok(reader.into())
 }
 
 fn await_ready(
@@ -257,13 +280,18 @@ fn await_ready(
     let why = loop {
         match heard.recv_timeout(STOP_POLL) {
             Ok(true) => return Ok(child.id()),
-            Ok(false) => break "it ended before it was ready",
+            Ok(false) => break ENDED,
             Err(_) if spawned.is_err() => break "there is no thread to wait for it",
             Err(_) if stop.load(Ordering::Acquire) => break "a stop was asked for",
             Err(_) if Instant::now() >= until => break "it was not ready within a minute",
             Err(_) => {}
         }
     };
+    // Its own status says more than that of our kill.
+    let until = Instant::now() + if why == ENDED { OWN_END_TIME } else { Duration::ZERO };
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
+        std::thread::park_timeout(END_POLL);
+    }
     // It may have ended by itself.
     let _ = child.kill();
     let status = child.wait().map(|status| status.to_string()).unwrap_or_default();

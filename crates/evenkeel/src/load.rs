@@ -71,10 +71,13 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
 }
 
 /// Finds, reads and checks the configuration to serve, so that it can be read again. Where nothing
-/// says what to serve, that is the demo.
-pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
+/// says what to serve, that is the demo. `state` is what the process before this one has handed
+/// over.
+pub(crate) fn draft(arguments: &RunArguments, state: Option<&[u8]>) -> Result<Draft, Trouble> {
     let (source, overrides) = match written(arguments) {
-        Err(Trouble::Mistake(why)) if why == NO_FILE && !file_required() => return demo(arguments),
+        Err(Trouble::Mistake(why)) if why == NO_FILE && !file_required() => {
+            return demo(arguments, state);
+        }
         written => written?,
     };
     let is_stdin = source.as_ref().is_some_and(|source| source.name == STDIN_NAME);
@@ -93,7 +96,7 @@ pub(crate) fn draft(arguments: &RunArguments) -> Result<Draft, Trouble> {
         }
         Ok(Written { source, overrides: overrides.clone() })
     };
-    Draft::read(Box::new(read_again)).map_err(Trouble::from)
+    Draft::read(Box::new(read_again), state).map_err(Trouble::from)
 }
 
 /// True if this is the name of a file, and not of a text that came from elsewhere.
@@ -102,17 +105,22 @@ pub(crate) fn is_file(name: &str) -> bool {
 }
 
 /// What serves when nothing says what to serve: mocks, told loudly.
-fn demo(arguments: &RunArguments) -> Result<Draft, Trouble> {
+fn demo(arguments: &RunArguments, state: Option<&[u8]>) -> Result<Draft, Trouble> {
     output::say(Tone::Warning, DEMO);
     let (name, text) = (DEMO_NAME.to_owned(), DEMO_TEXT.to_owned());
     let source = Source { name, text, format: Format::Yaml };
-    draft_of(source, overrides(arguments)?)
+    draft_of(source, overrides(arguments)?, state)
 }
 
 /// A text that is always the same, to serve.
-pub(crate) fn draft_of(source: Source, overrides: Overrides) -> Result<Draft, Trouble> {
+pub(crate) fn draft_of(
+    source: Source,
+    overrides: Overrides,
+    state: Option<&[u8]>,
+) -> Result<Draft, Trouble> {
     let written = Written { source: Some(source), overrides };
-    Draft::read(Box::new(move || Ok(written.clone()))).map_err(Trouble::from)
+    let read = Draft::read(Box::new(move || Ok(written.clone())), state);
+    read.map_err(Trouble::from)
 }
 
 fn unreadable(trouble: Trouble) -> Rejected {

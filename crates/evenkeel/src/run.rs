@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Trouble> {
     let mut inheritance = Inheritance::take()?;
-    let draft = draft(arguments)?;
+    let draft = draft(arguments, inheritance.state.take().as_deref())?;
     draft.warnings.iter().for_each(|warning| output::say(Tone::Warning, warning));
     runtime()?.block_on(async {
         let mut signals = Signals::install()?;

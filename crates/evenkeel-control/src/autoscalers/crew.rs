@@ -10,7 +10,7 @@ mod work;
 
 use super::Ground;
 use super::keep::KeptProcess;
-use super::ties::Left;
+use super::ties::{Course, Left};
 use evenkeel_core::autoscale::AutoscalePlan;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{oneshot, watch};
@@ -89,9 +89,9 @@ impl Crew {
     }
 
     /// What another process would need to go on with what runs.
-    pub(super) fn left(&self, pool: &str) -> Left {
+    pub(super) fn left(&self, pool: &str, course: Course) -> Left {
         let Told { kept: processes, serving: backends, .. } = self.told();
-        Left { pool: pool.to_owned(), processes, backends }
+        Left { pool: pool.to_owned(), processes, backends, course }
     }
 
     /// How many somebody else wants, once.

@@ -3,7 +3,9 @@
 //! In a handover the end goes to the next evenkeel, with the list of what runs.
 
 use super::keep::KeptProcess;
+use evenkeel_api::ScaleDecision;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter};
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
@@ -12,12 +14,24 @@ use std::os::windows::io::OwnedHandle as OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What another evenkeel has left of one pool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Left {
     pub(super) pool: String,
     pub(super) processes: Vec<KeptProcess>,
     /// Backends that take traffic: name and address.
     pub(super) backends: Vec<(String, String)>,
+    pub(super) course: Course,
+}
+
+/// How the scaling of a pool has gone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Course {
+    /// A person has stopped it.
+    pub(super) paused: bool,
+    /// The newest last.
+    pub(super) decisions: VecDeque<ScaleDecision>,
+    /// Decisions by direction, for metrics: up, down.
+    pub(super) counts: [u64; 2],
 }
 
 /// What ties processes to this one, and what another one has left to it.
@@ -34,7 +48,7 @@ pub struct Ties {
 #[derive(Default)]
 pub struct Heritage {
     /// What runs, as a text to be passed on.
-    pub processes: String,
+    pub processes: Vec<u8>,
     /// What it is tied to.
     pub ties: Vec<OwnedFd>,
 }
@@ -43,7 +57,7 @@ impl Ties {
     /// What was handed over to this process.
     pub fn inherited(bequest: Heritage) -> Ties {
         // What cannot be read is not ours.
-        let left = serde_json::from_str(&bequest.processes).unwrap_or_default();
+        let left = serde_json::from_slice(&bequest.processes).unwrap_or_default();
         Ties { own: Mutex::default(), older: bequest.ties, left: Mutex::new(left) }
     }
 
@@ -64,6 +78,12 @@ impl Ties {
         left.iter().find(|left| left.pool == pool).map(|left| left.backends.clone())
     }
 
+    /// How far another process was with this pool, unless `take_left` was asked before.
+    pub(super) fn course(&self, pool: &str) -> Option<Course> {
+        let left = lock(&self.left);
+        left.iter().find(|left| left.pool == pool).map(|left| left.course.clone())
+    }
+
     /// What another process has left for this pool, once.
     pub(super) fn take_left(&self, pool: &str) -> Option<Vec<KeptProcess>> {
         let mut left = lock(&self.left);
@@ -80,7 +100,7 @@ impl Ties {
 
     /// What the next process needs, so that these processes of pools are its own.
     pub(super) fn bequeath(&self, all: &[Left]) -> io::Result<Heritage> {
-        let processes = serde_json::to_string(all)?;
+        let processes = serde_json::to_vec(all)?;
         let own = lock(&self.own);
         let own = own.iter().map(|(_, writer)| writer.try_clone().map(OwnedFd::from));
         let all = own.chain(self.older.iter().map(OwnedFd::try_clone));
@@ -105,13 +125,20 @@ mod tests {
         let name = "web-auto-1".to_owned();
         let backends = vec![(name.clone(), "127.0.0.1:20001".to_owned())];
         let kept = vec![KeptProcess { name, pid: 7, port: 20_001, began: 9, serving: true }];
-        let left = Left { pool: "web".to_owned(), processes: kept.clone(), backends };
+        let course = Course { paused: true, counts: [3, 1], ..Course::default() };
+        let left = Left {
+            pool: "web".to_owned(),
+            processes: kept.clone(),
+            backends,
+            course: course.clone(),
+        };
         let bequest = ties.bequeath(std::slice::from_ref(&left)).unwrap();
         let next = Ties::inherited(bequest);
         let last = Ties::inherited(next.bequeath(&[]).unwrap());
         assert_eq!(next.serving("web"), Some(left.backends));
         assert_eq!(next.take_left("other"), None);
         assert_eq!(next.take_strays(&["web"]), []);
+        assert_eq!(next.course("web"), Some(course));
         assert_eq!(next.take_left("web"), Some(kept));
         assert_eq!(next.take_left("web"), None, "once");
         drop((ties, next));

@@ -8,6 +8,7 @@ use crate::portrait::url;
 use evenkeel_core::backend::{Backend, Memory};
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::health::{HealthState, Streak};
+use evenkeel_core::plan::PoolPlan;
 use evenkeel_core::time::Nanos;
 use evenkeel_proxy::shared::Shared;
 use form::BackendForm;
@@ -79,7 +80,8 @@ impl Verdicts {
         let moment = Moment::of(server);
         let mut backends = Vec::new();
         each(server, |pool, backend| {
-            backends.push(BackendForm::of((pool, backend), &backend.memory(moment.now), moment));
+            let memory = backend.memory(pool.breaker.window, moment.now);
+            backends.push(BackendForm::of((&pool.name, backend), &memory, moment));
         });
         Verdicts { version: VERSION, backends }
     }
@@ -93,7 +95,7 @@ impl Verdicts {
             if backend.is_unremarkable(moment.now) {
                 return;
             }
-            let mut memory = backend.memory(moment.now);
+            let mut memory = backend.memory(pool.breaker.window, moment.now);
             // What changes with every probe and every request is not worth a write.
             let report = &mut memory.health.report;
             report.results.clear();
@@ -102,8 +104,9 @@ impl Verdicts {
                 Streak::Failures(_) => Streak::Failures(1),
             };
             memory.breaker.consecutive_failures = 0;
-            marks.push(format!("{pool} {} {memory:?}", backend.plan.name));
-            backends.push(BackendForm::of((pool, backend), &memory, moment));
+            memory.breaker.window.clear();
+            marks.push(format!("{} {} {memory:?}", pool.name, backend.plan.name));
+            backends.push(BackendForm::of((&pool.name, backend), &memory, moment));
         });
         (Verdicts { version: VERSION, backends }, marks.join("\n"))
     }
@@ -167,9 +170,9 @@ fn take_one(alike: &mut Vec<BackendForm>, backend: &Backend) -> Option<BackendFo
     Some(alike.swap_remove(named.or_else(|| alike.len().checked_sub(1))?))
 }
 
-fn each(server: &Shared, mut act: impl FnMut(&str, &Backend)) {
+fn each(server: &Shared, mut act: impl FnMut(&PoolPlan, &Backend)) {
     for pool in &server.snapshot().pools {
-        pool.backends.iter().for_each(|backend| act(&pool.plan.name, backend));
+        pool.backends.iter().for_each(|backend| act(&pool.plan, backend));
     }
 }
 

@@ -1,7 +1,7 @@
 //! A first configuration, before anything serves it.
 
 use super::find::KeptFinds;
-use super::keep::{Keep, Worry};
+use super::keep::{Handed, Keep, Worry};
 use super::revision::History;
 use super::{
     Course, Edit, InForce, NewBackend, ReadFile, Rejected, State, Steering, Tally,
@@ -28,6 +28,8 @@ pub struct Draft {
     kept_finds: KeptFinds,
     /// Of the processes before this one.
     history: History,
+    /// The file of `state_dir` has all of them.
+    is_written: bool,
     /// To be told when there is a log.
     worries: Vec<Worry>,
 }
@@ -39,19 +41,27 @@ fn checked(state: &State) -> Result<(Configuration, Plan, Vec<Diagnostic>), Reje
 }
 
 impl Draft {
-    /// Reads and checks a first configuration, with the edits over it that `state_dir` has kept.
+    /// Reads and checks a first configuration, with the edits over it that the process before this
+    /// one has handed over (see `Steering::bequeath`), or else that `state_dir` has kept.
     ///
     /// # Errors
     /// It cannot be read, or does not hold.
-    pub fn read(read_file: Box<ReadFile>) -> Result<Draft, Rejected> {
+    pub fn read(read_file: Box<ReadFile>, handed: Option<&[u8]>) -> Result<Draft, Rejected> {
         let mut state = State { written: read_file()?, ..State::default() };
         // The file alone says where edits are kept.
         let alone = configuration_of(&state, &[])?;
         let (mut keep, mut kept_finds) = (Keep::of(&alone), KeptFinds::of(&alone));
-        let (history, worry) = keep.take_up(&state.written.overrides);
-        let (found, other_worry) = kept_finds.take_up();
+        let mut worries = Vec::new();
+        let handed = handed.map(Handed::parse).transpose().unwrap_or_else(|error| {
+            worries.push(keep.cannot_take_up(&error));
+            None
+        });
+        let Handed { overlay, found } = handed.unwrap_or_default();
+        let taken = keep.take_up(&state.written.overrides, overlay);
+        let (found, about_finds) = kept_finds.take_up(found);
         state.found = Arc::new(found);
-        let mut worries: Vec<Worry> = worry.into_iter().chain(other_worry).collect();
+        worries.extend(taken.worries.into_iter().chain(about_finds));
+        let (history, is_written) = (taken.history, taken.is_written);
         state.overlay = history.overlay();
         let outcome = match checked(&state) {
             Err(rejected) if !state.overlay.is_empty() => {
@@ -72,6 +82,7 @@ impl Draft {
             keep,
             kept_finds,
             history,
+            is_written,
             worries,
         })
     }
@@ -124,7 +135,7 @@ impl Draft {
         };
         self.worries.iter().for_each(|worry| steering.tell_worry(worry));
         steering.tell_conflicts(&conflicts);
-        if is_new {
+        if is_new || !self.is_written {
             steering.keep_revisions(&steering.lock_course().history);
         }
         Arc::new(steering)

@@ -52,8 +52,24 @@ impl KeptFinds {
         Worry { event, file, error }
     }
 
-    /// What was kept; what cannot be read is set aside.
-    pub(super) fn take_up(&mut self) -> (Finds, Option<Worry>) {
+    /// What the process before this one has handed over, or else what is in the file; one that
+    /// cannot be read is set aside.
+    pub(super) fn take_up(&mut self, handed: Option<Json>) -> (Finds, Vec<Worry>) {
+        let mut worries = Vec::new();
+        match handed.map(|json| from_json(&json)) {
+            Some(Ok(finds)) => return (finds, worries),
+            Some(Err(error)) => {
+                let error = format!("what was handed over is not taken up: {error}");
+                worries.push(self.worry("state_unreadable", error));
+            }
+            None => {}
+        }
+        let (finds, worry) = self.read();
+        worries.extend(worry);
+        (finds, worries)
+    }
+
+    fn read(&mut self) -> (Finds, Option<Worry>) {
         let Some(file) = &self.file else { return (Finds::new(), None) };
         let read = state_file::read(file).map_err(|error| error.to_string());
         let error = match read.map(|text| text.map(|text| parse(&text))) {
@@ -80,7 +96,7 @@ impl KeptFinds {
     }
 }
 
-fn to_json(finds: &Finds) -> Json {
+pub(super) fn to_json(finds: &Finds) -> Json {
     let backend = |it: &Found| {
         let admin = it.admin == AdminState::Enabled;
         json!({
@@ -98,7 +114,11 @@ fn to_json(finds: &Finds) -> Json {
 }
 
 fn parse(text: &[u8]) -> Result<Finds, String> {
-    let json: Json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    from_json(&json)
+}
+
+fn from_json(json: &Json) -> Result<Finds, String> {
     match json["version"].as_u64() {
         Some(VERSION) => {}
         Some(other) => return Err(format!("written in form {other}, not {VERSION}")),

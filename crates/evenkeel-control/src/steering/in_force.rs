@@ -1,6 +1,6 @@
 //! The configuration in force, as those who ask for it see it.
 
-use evenkeel_config::{Configuration, Conflict, Diagnostic};
+use evenkeel_config::{Configuration, Conflict, Detected, Diagnostic};
 use evenkeel_core::plan::Plan;
 use evenkeel_core::strategy::hash::hash;
 use serde_json::Value as Json;
@@ -21,6 +21,8 @@ pub struct InForce {
     pub warnings: Vec<Diagnostic>,
     /// Edits that do not fit the file any more.
     pub conflicts: Vec<Conflict>,
+    /// Whose form the file has, and how that was told.
+    pub detected: Detected,
     /// Backends that are there because they were found: pool and name.
     pub(super) found: Arc<[(String, String)]>,
     configuration: Arc<Configuration>,
@@ -38,6 +40,7 @@ impl InForce {
             revision: 0,
             warnings: Vec::new(),
             conflicts: configuration.conflicts.clone(),
+            detected: configuration.detected().clone(),
             found: configuration.found.as_slice().into(),
             configuration: Arc::new(configuration),
             json: OnceLock::new(),

@@ -1,15 +1,16 @@
-//! Overlay and revisions outlive the process, in `state_dir`. The overlay is that of the newest
-//! revision. Environment and flags are not kept: those of the process count.
+//! Overlay and revisions outlive the process: over a restart in `state_dir`, over a handover as a
+//! text from one process to the next. The overlay is that of the newest revision. Environment and
+//! flags are not kept: those of the process count.
 
 use super::revision::{History, Kept};
-use super::{Steering, Written};
+use super::{Steering, Written, find};
 use crate::state_file;
 use evenkeel_api::Revision;
 use evenkeel_config::{Configuration, Edit, Format, Overrides, Source};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::EventValue;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const FILE: &str = "overlay.json";
 /// Of the file's form; another one is not read.
 const VERSION: u64 = 1;
-/// The newest revisions, which are written down; older ones end with the process.
+/// The newest revisions, which are written down; older ones end with a restart.
 const MAX_WRITTEN: usize = 100;
 
 #[derive(Serialize, Deserialize)]
@@ -44,11 +45,40 @@ struct KeptRevision {
     edits: Vec<Json>,
 }
 
+/// In what one process tells the next.
+const OVERLAY: &str = "overlay";
+/// As above.
+const DISCOVERY: &str = "discovery";
+
+/// What the process before this one has handed over; nothing, if there was none.
+#[derive(Default)]
+pub(super) struct Handed {
+    pub(super) overlay: Option<Json>,
+    pub(super) found: Option<Json>,
+}
+
+impl Handed {
+    /// Reads what `Steering::bequeath` gave.
+    pub(super) fn parse(text: &[u8]) -> Result<Handed, String> {
+        let mut json: Json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let mut take = |name| json.get_mut(name).map(Json::take);
+        Ok(Handed { overlay: take(OVERLAY), found: take(DISCOVERY) })
+    }
+}
+
 /// Something about what is kept that an operator should know.
 pub(super) struct Worry {
     pub(super) event: &'static str,
     pub(super) file: String,
     pub(super) error: String,
+}
+
+/// What was kept for this process.
+pub(super) struct TakenUp {
+    pub(super) history: History,
+    /// The file has all of it.
+    pub(super) is_written: bool,
+    pub(super) worries: Vec<Worry>,
 }
 
 /// Where revisions are kept.
@@ -79,14 +109,41 @@ impl Keep {
         self.relieved.load(Ordering::Relaxed)
     }
 
+    /// That what the process before this one has handed over makes no sense.
+    pub(super) fn cannot_take_up(&self, why: &str) -> Worry {
+        let error = format!("what was handed over is not taken up: {why}");
+        self.worry("state_unreadable", error)
+    }
+
     /// That edits are kept, but cannot be laid over the file.
     pub(super) fn cannot_lay_over(&self, why: &str) -> Worry {
         let error = format!("serving without the edits of the newest revision: {why}");
         self.worry("state_not_applied", error)
     }
 
-    /// What was kept, which may be nothing. What cannot be read is set aside.
-    pub(super) fn take_up(&mut self, overrides: &Overrides) -> (History, Option<Worry>) {
+    /// What was kept, which may be nothing: what the process before this one has handed over, or
+    /// else what is in the file. A file that cannot be read, or tells of other revisions than those
+    /// that were handed over, is set aside.
+    pub(super) fn take_up(&mut self, overrides: &Overrides, handed: Option<Json>) -> TakenUp {
+        let (on_disk, worry) = self.read(overrides);
+        let mut worries = Vec::from_iter(worry);
+        let history = match handed.map(|json| from_json(json, overrides)) {
+            None => return TakenUp { history: on_disk, is_written: true, worries },
+            Some(Err(error)) => {
+                worries.push(self.cannot_take_up(&error));
+                return TakenUp { history: on_disk, is_written: true, worries };
+            }
+            Some(Ok(history)) => history,
+        };
+        if on_disk.newest().is_some_and(|newest| !history.list().contains(&newest)) {
+            let why = "it tells of other revisions than the process before this one";
+            worries.extend(self.set_aside(why));
+        }
+        let is_written = on_disk.newest() == history.newest();
+        TakenUp { history, is_written, worries }
+    }
+
+    fn read(&mut self, overrides: &Overrides) -> (History, Option<Worry>) {
         let Some(file) = &self.file else { return (History::default(), None) };
         let text = state_file::read(file).map_err(|error| error.to_string());
         let error = match text.map(|text| text.map(|text| parse(&text, overrides))) {
@@ -94,16 +151,21 @@ impl Keep {
             Ok(Some(Ok(history))) => return (history, None),
             Ok(Some(Err(error))) | Err(error) => error,
         };
-        let aside = state_file::set_aside(file);
+        (History::default(), self.set_aside(&error))
+    }
+
+    /// Nothing overwrites what is there, for this reason.
+    fn set_aside(&mut self, why: &str) -> Option<Worry> {
+        let aside = state_file::set_aside(self.file.as_ref()?);
         let fate = match &aside {
             Ok(aside) => format!("kept as {}", aside.display()),
             Err(problem) => format!("left alone, and no edits are kept from now on: {problem}"),
         };
-        let worry = self.worry("state_unreadable", format!("{error}; {fate}"));
+        let worry = self.worry("state_unreadable", format!("{why}; {fate}"));
         if aside.is_err() {
             self.file = None;
         }
-        (History::default(), Some(worry))
+        Some(worry)
     }
 
     /// Writes everything down.
@@ -112,16 +174,18 @@ impl Keep {
         if self.is_relieved() {
             return Ok(());
         }
-        let written = serde_json::to_vec(&to_disk(history)).map_err(std::io::Error::from);
+        let written =
+            serde_json::to_vec(&to_disk(history, MAX_WRITTEN)).map_err(std::io::Error::from);
         let written = written.and_then(|text| state_file::write(file, &text));
         written.map_err(|error| self.worry("state_not_kept", error.to_string()))
     }
 }
 
-fn to_disk(history: &History) -> OnDisk {
+/// The newest ones.
+fn to_disk(history: &History, most: usize) -> OnDisk {
     let mut texts: Vec<&Source> = Vec::new();
     let mut revisions = Vec::new();
-    for kept in history.newest_first().take(MAX_WRITTEN) {
+    for kept in history.newest_first().take(most) {
         let text = kept.written.source.as_ref().map(|source| {
             texts.iter().position(|known| *known == source).unwrap_or_else(|| {
                 texts.push(source);
@@ -141,7 +205,11 @@ fn to_disk(history: &History) -> OnDisk {
 }
 
 fn parse(text: &[u8], overrides: &Overrides) -> Result<History, String> {
-    let json: Json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    from_json(json, overrides)
+}
+
+fn from_json(json: Json, overrides: &Overrides) -> Result<History, String> {
     match json["version"].as_u64() {
         Some(VERSION) => {}
         Some(other) => return Err(format!("written in form {other}, not {VERSION}")),
@@ -176,8 +244,20 @@ impl Steering {
     /// Takes no change that another process, which is being started, might not see; or does again.
     /// What was begun before is written when this returns.
     pub fn hold(&self, hold: bool) {
-        let _course = self.lock_course();
+        let course = self.lock_course();
         self.keep.held.store(hold, Ordering::Relaxed);
+        if !hold {
+            // The other process may have written what is not so.
+            self.keep_revisions(&course.history);
+        }
+    }
+
+    /// Edits, revisions and what discovery has found, for the next process. Best asked for while
+    /// no change is taken.
+    pub fn bequeath(&self) -> Vec<u8> {
+        let course = self.lock_course();
+        let (overlay, found) = (to_disk(&course.history, usize::MAX), &course.state.found);
+        json!({ OVERLAY: overlay, DISCOVERY: find::to_json(found) }).to_string().into_bytes()
     }
 
     /// True while no change is taken.
@@ -234,7 +314,7 @@ mod tests {
         let by = Author::named("ana");
         history.push(&state("two", vec![weight(2)]), &by, vec!["a line".into()], 2);
         history.push(&state("one", vec![weight(3)]), &by, Vec::new(), 3);
-        let disk = to_disk(&history);
+        let disk = to_disk(&history, MAX_WRITTEN);
         assert_eq!(disk.texts.len(), 2);
         let text = serde_json::to_vec(&disk).unwrap();
         let mut again = parse(&text, &Overrides::default()).unwrap();
@@ -255,7 +335,7 @@ mod tests {
             let edits = vec![weight(u32::try_from(round).unwrap())];
             history.push(&state("one", edits), &Author::named("ana"), Vec::new(), 1);
         }
-        let disk = to_disk(&history);
+        let disk = to_disk(&history, MAX_WRITTEN);
         assert_eq!(disk.revisions.len(), MAX_WRITTEN);
         assert_eq!(disk.revisions[0].revision.id, 2);
     }
@@ -264,7 +344,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_whole() {
         let mut history = History::default();
         history.begin(&state("one", vec![weight(1)]), 1);
-        let good = serde_json::to_value(to_disk(&history)).unwrap();
+        let good = serde_json::to_value(to_disk(&history, MAX_WRITTEN)).unwrap();
         let refused = |change: &dyn Fn(&mut Json)| {
             let mut json = good.clone();
             change(&mut json);
@@ -279,5 +359,64 @@ mod tests {
         assert_eq!(refused(&text), "revision 1 has no text");
         let order = |json: &mut Json| json["revisions"][0]["revision"]["id"] = 0.into();
         assert_eq!(refused(&order), "revision 0 is out of order");
+    }
+
+    fn history(texts: &[&str]) -> History {
+        let mut history = History::default();
+        for (text, at) in texts.iter().zip(1..) {
+            history.push(&state(text, vec![weight(at)]), &Author::named("ana"), Vec::new(), 7);
+        }
+        history
+    }
+
+    fn keep(folder: &std::path::Path) -> Keep {
+        let file = Some(folder.join(FILE));
+        Keep { file, relieved: AtomicBool::new(false), held: AtomicBool::new(false) }
+    }
+
+    fn told(worries: &[Worry]) -> Vec<(&str, &str)> {
+        worries.iter().map(|worry| (worry.event, &*worry.error)).collect()
+    }
+
+    #[test]
+    fn what_is_handed_over_counts_more_than_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let overrides = Overrides::default();
+        let take = |handed: &History| {
+            let handed = serde_json::to_value(to_disk(handed, usize::MAX)).unwrap();
+            keep(folder.path()).take_up(&overrides, Some(handed))
+        };
+        let ours = history(&["one", "two"]);
+        let taken = take(&ours);
+        assert_eq!((taken.history.list(), taken.is_written), (ours.list(), false));
+        assert!(taken.worries.is_empty(), "{:?}", told(&taken.worries));
+        assert!(keep(folder.path()).write(&history(&["one"])).is_ok());
+        let taken = take(&ours);
+        assert_eq!((taken.history.last(), taken.is_written), (2, false), "the file is behind");
+        assert!(taken.worries.is_empty(), "{:?}", told(&taken.worries));
+        assert!(keep(folder.path()).write(&ours).is_ok());
+        assert!(take(&ours).is_written);
+
+        // It tells of what another process did.
+        let mut theirs = history(&["one"]);
+        theirs.push(&state("two", Vec::new()), &Author::named("ben"), Vec::new(), 7);
+        assert!(keep(folder.path()).write(&theirs).is_ok());
+        let taken = take(&ours);
+        assert_eq!((taken.history.list(), taken.is_written), (ours.list(), false));
+        let [(event, error)] = told(&taken.worries)[..] else { panic!("one worry") };
+        assert_eq!(event, "state_unreadable");
+        assert!(error.contains("overlay.json.unreadable"), "{error}");
+        assert!(folder.path().join("overlay.json.unreadable").exists());
+    }
+
+    #[test]
+    fn the_file_counts_if_what_is_handed_over_makes_no_sense() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(keep(folder.path()).write(&history(&["one"])).is_ok());
+        let handed = Some(json!({ "version": 2 }));
+        let taken = keep(folder.path()).take_up(&Overrides::default(), handed);
+        assert_eq!((taken.history.last(), taken.is_written), (1, true));
+        let why = "what was handed over is not taken up: written in form 2, not 1";
+        assert_eq!(told(&taken.worries), [("state_unreadable", why)]);
     }
 }

@@ -39,7 +39,7 @@ impl Bench {
             let source = Source { name: "c.yaml".to_owned(), text, format: Format::Yaml };
             Ok(Written { source: Some(source), overrides: Overrides::default() })
         };
-        let draft = Draft::read(Box::new(read_file)).expect("valid");
+        let draft = Draft::read(Box::new(read_file), None).expect("valid");
         let logging = &draft.plan.logging;
         let (format, level) = (logging.format, logging.level);
         let log = Log::start(LogOptions { format, level, file: Some(file.clone()) });
@@ -373,7 +373,7 @@ fn what_was_found_outlives_the_process() {
     let draft = || {
         let source = Source { name: "c.yaml".to_owned(), text: text.clone(), format: Format::Yaml };
         let written = Written { source: Some(source), overrides: Overrides::default() };
-        Draft::read(Box::new(move || Ok(written.clone()))).expect("valid")
+        Draft::read(Box::new(move || Ok(written.clone())), None).expect("valid")
     };
     let first = draft();
     let log = folder.path().join("log");

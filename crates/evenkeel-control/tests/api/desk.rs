@@ -75,7 +75,7 @@ impl Stage {
             let source = Source { name: "test".to_owned(), text, format: Format::Yaml };
             Ok(Written { source: Some(source), overrides: Overrides::default() })
         };
-        let draft = Draft::read(Box::new(read_file)).expect("valid");
+        let draft = Draft::read(Box::new(read_file), None).expect("valid");
         let file = Some(folder.path().join("log"));
         let options = LogOptions { format: LogFormat::Json, level: LogLevel::Info, file };
         let log = Log::start(options).expect("a log");

@@ -5,6 +5,7 @@ use crate::breaker::BreakerMemory;
 use crate::health::HealthMemory;
 use crate::plan::AdminState;
 use crate::time::Nanos;
+use std::time::Duration;
 
 /// What a process knows of a backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +23,11 @@ pub struct Memory {
 }
 
 impl Backend {
-    /// All that another process needs to go on.
-    pub fn memory(&self, now: Nanos) -> Memory {
+    /// All that another process needs to go on; the window is that of the breaker's plan.
+    pub fn memory(&self, window: Duration, now: Nanos) -> Memory {
         Memory {
             health: self.health.memory(),
-            breaker: self.breaker.memory(),
+            breaker: self.breaker.memory(window, now),
             paused_until: self.paused_until(now),
             joined_at: self.joined_at(),
             admin: (self.plan.admin, self.wished_at()),
@@ -52,8 +53,6 @@ impl Backend {
 impl Live {
     /// True if nothing but its being there is known: no verdict against it, no pause.
     pub fn is_unremarkable(&self, now: Nanos) -> bool {
-        let breaker = self.breaker.memory();
-        let forgiven = breaker.trips_in_a_row == 0 && breaker.open_until.is_none();
-        forgiven && self.failing().is_none() && !self.is_paused(now)
+        self.breaker.is_unremarkable() && self.failing().is_none() && !self.is_paused(now)
     }
 }

@@ -1,12 +1,13 @@
 //! A circuit breaker, from one process to the next.
 
+use super::window::{MAX_PARTS, WindowPart};
 use super::{Breaker, BreakerState, MAX_JITTER, Trip, failures_of};
 use crate::plan::BreakerPlan;
 use crate::time::Nanos;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What a process knows of a breaker. The window of the last seconds is not part of it.
+/// What a process knows of a breaker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BreakerMemory {
     /// When a trial may begin, be it that one is on its way; `None` = it is closed.
@@ -23,11 +24,13 @@ pub struct BreakerMemory {
     pub trips: u32,
     /// Why it did the last time.
     pub last_trip: Option<Trip>,
+    /// What ended while it was closed, in the last `BreakerPlan::window`.
+    pub window: Vec<WindowPart>,
 }
 
 impl Breaker {
     /// All that another process needs to go on.
-    pub fn memory(&self) -> BreakerMemory {
+    pub fn memory(&self, window: Duration, now: Nanos) -> BreakerMemory {
         let course = self.course();
         BreakerMemory {
             open_until: (self.state() != BreakerState::Closed).then_some(course.until),
@@ -37,7 +40,13 @@ impl Breaker {
             trips_in_a_row: course.trips_in_a_row,
             trips: course.trips,
             last_trip: course.last_trip,
+            window: self.window.parts(window, now),
         }
+    }
+
+    /// True if it is closed, and earlier trips make it wait no longer the next time.
+    pub fn is_unremarkable(&self) -> bool {
+        self.state() == BreakerState::Closed && self.course().trips_in_a_row == 0
     }
 
     /// Takes up what an earlier process knew, unless this one has opened it by now. An open one
@@ -52,6 +61,9 @@ impl Breaker {
         course.trips = course.trips.saturating_add(earlier.trips);
         course.last_trip = earlier.last_trip;
         self.set_failures(|own| own.max(earlier.consecutive_failures));
+        for part in earlier.window.iter().take(MAX_PARTS) {
+            self.window.take_up(plan.window, now, *part);
+        }
         let since = earlier.since.unwrap_or_default();
         if let Some(until) = earlier.open_until {
             let longest = plan.max_reset_timeout.max(plan.reset_timeout);
@@ -80,6 +92,10 @@ mod tests {
         Nanos::default().after(Duration::from_secs(seconds))
     }
 
+    fn memory(breaker: &Breaker) -> BreakerMemory {
+        breaker.memory(plan().window, second(101))
+    }
+
     /// Tripped at 100 s.
     fn open() -> Breaker {
         let breaker = Breaker::new();
@@ -91,8 +107,8 @@ mod tests {
     #[test]
     fn an_open_one_is_open_for_the_rest_of_its_wait() {
         let next = Breaker::new();
-        next.recall(&plan(), second(102), &open().memory());
-        assert_eq!(next.memory(), open().memory());
+        next.recall(&plan(), second(102), &memory(&open()));
+        assert_eq!(memory(&next), memory(&open()));
         assert_eq!((next.state(), next.since()), (BreakerState::Open, Some(second(100))));
         assert_eq!(next.last_trip(), Some(Trip::Consecutive(5)));
         let until = next.open_until().expect("open");
@@ -111,7 +127,7 @@ mod tests {
         assert!(before.try_trial(&plan(), until, 0.0).is_some());
         assert_eq!(before.state(), BreakerState::HalfOpen);
         let next = Breaker::new();
-        next.recall(&plan(), until, &before.memory());
+        next.recall(&plan(), until, &memory(&before));
         assert_eq!(next.state(), BreakerState::Open);
         assert!(next.try_trial(&plan(), until, 0.0).is_some());
     }
@@ -124,14 +140,31 @@ mod tests {
             assert!(before.record(&plan(), second(100), Verdict::Failure, 0.0).is_none());
         }
         let next = Breaker::new();
-        next.recall(&plan(), second(101), &before.memory());
+        next.recall(&plan(), second(101), &memory(&before));
         assert_eq!(next.consecutive_failures(), threshold - 1);
         assert!(next.record(&plan(), second(101), Verdict::Failure, 0.0).is_some());
     }
 
     #[test]
+    fn the_share_of_failures_is_that_of_both_processes() {
+        let plan = BreakerPlan { failure_rate: 0.5, min_requests: 20, ..plan() };
+        let before = Breaker::new();
+        for round in 0..19 {
+            let verdict = if round % 2 == 0 { Verdict::Failure } else { Verdict::Success };
+            assert!(before.record(&plan, second(100), verdict, 0.0).is_none());
+        }
+        let fail_at = |at: u64| {
+            let next = Breaker::new();
+            next.recall(&plan, second(101), &before.memory(plan.window, second(101)));
+            next.record(&plan, second(at), Verdict::Failure, 0.0).is_some()
+        };
+        assert!(fail_at(101), "11 of 20 have failed");
+        assert!(!fail_at(120), "1 of 1: the others are forgotten");
+    }
+
+    #[test]
     fn nonsense_is_bounded_and_who_is_off_stays_off() {
-        let never = BreakerMemory { open_until: Some(Nanos::NEVER), ..open().memory() };
+        let never = BreakerMemory { open_until: Some(Nanos::NEVER), ..memory(&open()) };
         let next = Breaker::new();
         next.recall(&plan(), second(102), &never);
         let longest = plan().max_reset_timeout.mul_f64(1.0 + MAX_JITTER);

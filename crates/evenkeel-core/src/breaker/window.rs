@@ -24,6 +24,23 @@ const FAILURE: u64 = 1 << COUNT_BITS;
 /// threads that add at the same moment can carry one count into the next.
 const FULL: u64 = 1 << (COUNT_BITS - 1);
 
+/// Most requests that are taken up for one bucket: with those that are in it they fit.
+const MAX_TAKEN_UP: u64 = FULL / 4;
+
+/// What was counted in one tenth of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowPart {
+    /// When that tenth began.
+    pub at: Nanos,
+    /// Requests that ended in it.
+    pub requests: u32,
+    /// Of these, those that failed.
+    pub failures: u32,
+}
+
+/// Parts that a window has.
+pub(super) const MAX_PARTS: usize = RING;
+
 /// A ring of buckets, each of them one word, so that counting is one atomic addition:
 ///
 /// ```text
@@ -50,11 +67,15 @@ impl RollingWindow {
             Verdict::Success => REQUEST,
             Verdict::Failure => REQUEST + FAILURE,
         };
-        let epoch = epoch_at(window, now);
+        self.add(epoch_at(window, now), one);
+    }
+
+    #[inline]
+    fn add(&self, epoch: u64, counts: u64) {
         let bucket = self.bucket(epoch);
-        let before = bucket.fetch_add(one, Ordering::Relaxed);
+        let before = bucket.fetch_add(counts, Ordering::Relaxed);
         if tag_of(before) != epoch & TAG_MASK {
-            begin_epoch(bucket, epoch, one);
+            begin_epoch(bucket, epoch, counts);
         } else if before & COUNT_MASK >= FULL {
             halve(bucket, before);
         }
@@ -65,15 +86,48 @@ impl RollingWindow {
         let newest = epoch_at(window, now);
         let mut sum = HostWindow::default();
         for epoch in newest.saturating_sub(BUCKETS - 1)..=newest {
-            let word = self.bucket(epoch).load(Ordering::Relaxed);
-            if tag_of(word) == epoch & TAG_MASK {
-                let requests = word & COUNT_MASK;
-                let failures = word >> COUNT_BITS & COUNT_MASK;
-                sum.requests += requests;
-                sum.successes += requests.saturating_sub(failures);
-            }
+            let (requests, failures) = self.counts(epoch);
+            sum.requests += requests;
+            sum.successes += requests.saturating_sub(failures);
         }
         sum
+    }
+
+    /// The parts of what `sum` tells that are not empty, the oldest first.
+    pub(super) fn parts(&self, window: Duration, now: Nanos) -> Vec<WindowPart> {
+        let newest = epoch_at(window, now);
+        let length = epoch_length(window);
+        let part = |epoch: u64| {
+            let (requests, failures) = self.counts(epoch);
+            let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+            let at = Nanos(epoch.saturating_mul(length));
+            WindowPart { at, requests: narrow(requests), failures: narrow(failures) }
+        };
+        let all = (newest.saturating_sub(BUCKETS - 1)..=newest).map(part);
+        all.filter(|part| part.requests > 0).collect()
+    }
+
+    /// Counts what another process has counted; what is not of the last `window` is left out. It is
+    /// forgotten no later than that process would have, and at most a tenth of the window earlier.
+    pub(super) fn take_up(&self, window: Duration, now: Nanos, part: WindowPart) {
+        let (epoch, newest) = (epoch_at(window, part.at), epoch_at(window, now));
+        if epoch > newest || newest - epoch >= BUCKETS {
+            return;
+        }
+        let (mut requests, mut failures) = (u64::from(part.requests), u64::from(part.failures));
+        while requests > MAX_TAKEN_UP {
+            (requests, failures) = (requests / 2, failures / 2);
+        }
+        self.add(epoch, requests * REQUEST + failures.min(requests) * FAILURE);
+    }
+
+    /// Requests and failures of an epoch.
+    fn counts(&self, epoch: u64) -> (u64, u64) {
+        let word = self.bucket(epoch).load(Ordering::Relaxed);
+        if tag_of(word) != epoch & TAG_MASK {
+            return (0, 0);
+        }
+        (word & COUNT_MASK, word >> COUNT_BITS & COUNT_MASK)
     }
 
     /// Forgets everything. A request counted at the same moment may stay.
@@ -90,9 +144,9 @@ impl RollingWindow {
 
 /// Gives a bucket of the past to this epoch; what was just added to its old counts is counted anew.
 #[cold]
-fn begin_epoch(bucket: &AtomicU64, epoch: u64, one: u64) {
+fn begin_epoch(bucket: &AtomicU64, epoch: u64, counts: u64) {
     let tag = epoch & TAG_MASK;
-    let begin = |word| if tag_of(word) == tag { word + one } else { tag << TAG_SHIFT | one };
+    let begin = |word| if tag_of(word) == tag { word + counts } else { tag << TAG_SHIFT | counts };
     // The closure never declines.
     let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Some(begin(word)));
 }
@@ -113,8 +167,13 @@ fn halve(bucket: &AtomicU64, seen: u64) {
 }
 
 fn epoch_at(window: Duration, now: Nanos) -> u64 {
+    now.0 / epoch_length(window)
+}
+
+/// In nanoseconds, never zero.
+fn epoch_length(window: Duration) -> u64 {
     let window_nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
-    now.0 / (window_nanos / BUCKETS).max(1)
+    (window_nanos / BUCKETS).max(1)
 }
 
 fn tag_of(word: u64) -> u64 {
@@ -178,6 +237,52 @@ mod tests {
         }
         let sum = window.sum(WINDOW, seconds(7));
         assert!((FULL / 2..=FULL + 1).contains(&sum.requests), "{sum:?}");
+        let rate = sum.successes as f64 / sum.requests as f64;
+        assert!((rate - 0.75).abs() < 0.001, "{sum:?}");
+    }
+
+    #[test]
+    fn another_window_goes_on_with_what_this_one_has_counted() {
+        let window = RollingWindow::new();
+        for second in 100..110 {
+            (0..second).for_each(|_| window.record(WINDOW, seconds(second), Verdict::Success));
+            window.record(WINDOW, seconds(second), Verdict::Failure);
+        }
+        for now in [109, 110, 114, 118, 119, 500] {
+            let next = RollingWindow::new();
+            next.record(WINDOW, seconds(now), Verdict::Failure);
+            let parts = window.parts(WINDOW, seconds(109));
+            parts.into_iter().for_each(|part| next.take_up(WINDOW, seconds(now), part));
+            let own = HostWindow { requests: 1, successes: 0 };
+            let earlier = window.sum(WINDOW, seconds(now));
+            let expected = HostWindow {
+                requests: own.requests + earlier.requests,
+                successes: own.successes + earlier.successes,
+            };
+            assert_eq!(next.sum(WINDOW, seconds(now)), expected, "{now}");
+        }
+        assert!(window.parts(WINDOW, seconds(500)).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_can_have_counted_is_bounded() {
+        let now = seconds(100);
+        let part = |at, requests, failures| WindowPart { at, requests, failures };
+        let cases = [
+            (part(now, 10, 99), HostWindow { requests: 10, successes: 0 }),
+            (part(Nanos::NEVER, 10, 1), HostWindow::default()),
+            (part(Nanos(0), 10, 1), HostWindow::default()),
+            (part(now, 0, 7), HostWindow::default()),
+        ];
+        for (part, expected) in cases {
+            let window = RollingWindow::new();
+            window.take_up(WINDOW, now, part);
+            assert_eq!(window.sum(WINDOW, now), expected, "{part:?}");
+        }
+        let window = RollingWindow::new();
+        (0..100).for_each(|_| window.take_up(WINDOW, now, part(now, u32::MAX, u32::MAX / 4)));
+        let sum = window.sum(WINDOW, now);
+        assert!(sum.requests <= 2 * FULL, "{sum:?}");
         let rate = sum.successes as f64 / sum.requests as f64;
         assert!((rate - 0.75).abs() < 0.001, "{sum:?}");
     }

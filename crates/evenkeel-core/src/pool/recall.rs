@@ -56,7 +56,7 @@ mod tests {
         assert!(pool.backends[1].breaker.eject(&pool.plan.breaker, NOW, trip, 0.0).is_some());
         pool.backends[2].pause(NOW.after(Duration::from_secs(1)));
         pool.backends[2].rejoin(NOW);
-        let all = pool.backends.iter().map(|backend| backend.memory(NOW));
+        let all = pool.backends.iter().map(|backend| backend.memory(pool.plan.breaker.window, NOW));
         all.enumerate().collect()
     }
 

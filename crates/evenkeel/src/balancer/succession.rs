@@ -1,7 +1,7 @@
 //! From one program to the next: this one as the new one, and as the old one.
 
 use super::{Balancer, Stop};
-use crate::handover::{Bequest, Bygone, Inheritance, Successor, hand_over};
+use crate::handover::{Bequest, Bygone, Inheritance, Leavings, Successor, hand_over};
 use crate::signals::{Request, Signals};
 use crate::system;
 use crate::wiring;
@@ -84,14 +84,13 @@ impl Balancer {
         let scaled = || {
             self.autoscalers.as_ref().map_or_else(|| Ok(Heritage::default()), |it| it.bequeath())
         };
-        let estate = self
-            .server
-            .legacy()
-            .and_then(|legacy| Ok((legacy, self.control.sockets()?, scaled()?)));
-        let (legacy, admin, scaled) =
-            estate.map_err(|error| format!("no descriptors to hand over: {error}"))?;
+        let leavings = self.server.legacy().and_then(|legacy| {
+            let (admin, scaled) = (self.control.sockets()?, scaled()?);
+            Ok(Leavings { legacy, admin, scaled, state: self.steering.bequeath() })
+        });
+        let leavings = leavings.map_err(|error| format!("no descriptors to hand over: {error}"))?;
         let stop = Arc::clone(&meanwhile.stop);
-        let start = move || hand_over(legacy, admin, scaled, &stop);
+        let start = move || hand_over(leavings, &stop);
         let mut starting = tokio::task::spawn_blocking(start);
         loop {
             tokio::select! {

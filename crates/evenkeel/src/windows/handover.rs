@@ -13,6 +13,15 @@ pub(crate) struct Inheritance {
     pub(crate) legacy: Legacy,
     pub(crate) admin: AdminSockets,
     pub(crate) scaled: Heritage,
+    pub(crate) state: Option<Vec<u8>>,
+}
+
+/// What a new program would get.
+pub(crate) struct Leavings {
+    pub(crate) legacy: Legacy,
+    pub(crate) admin: AdminSockets,
+    pub(crate) scaled: Heritage,
+    pub(crate) state: Vec<u8>,
 }
 
 impl Inheritance {
@@ -69,11 +78,6 @@ impl Bygone {
 ///
 /// # Errors
 /// Always.
-pub(crate) fn hand_over(
-    _legacy: Legacy,
-    _admin: AdminSockets,
-    _scaled: Heritage,
-    _stop: &AtomicBool,
-) -> Result<Successor, String> {
+pub(crate) fn hand_over(_leavings: Leavings, _stop: &AtomicBool) -> Result<Successor, String> {
     Err("sockets are not handed over on Windows; stop and start instead".to_owned())
 }

@@ -128,18 +128,22 @@ fn a_new_program_that_fails_leaves_the_old_one_serving() {
     let stage = Stage::new(&a);
     let mut balancer = stage.start();
     let address = balancer.address();
-    for program in ["/bin/false", "/nowhere/at/all"] {
-        stage.replace(program);
+    let mut fails = |why: &str| {
         balancer.signal(Signal::USR2);
         let failed = balancer.event("handover_failed");
-        assert!(failed["error"].as_str().is_some_and(|it| it.contains("new program")), "{failed}");
+        let error = failed["error"].as_str().expect("a text");
+        assert!(error.contains("new program") && error.contains(why), "{why}: {error}");
         assert_eq!(backend_of(&get(&address, "/")), "a");
+    };
+    for (program, why) in [("/bin/false", "exit status: 1"), ("/nowhere/at/all", "cannot start")] {
+        stage.replace(program);
+        fails(why);
     }
+    stage.replace_by_script("crash", "kill -SEGV $$");
+    fails("signal: 11");
     stage.replace(env!("CARGO_BIN_EXE_evenkeel"));
     stage.shell.write("config.yaml", "backends: nonsense\n");
-    balancer.signal(Signal::USR2);
-    balancer.event("handover_failed");
-    assert_eq!(backend_of(&get(&address, "/")), "a");
+    fails("exit status: 1");
     assert_eq!(balancer.terminate().code, 0);
 }
 
@@ -297,36 +301,68 @@ fn one_handover_at_a_time_and_a_stop_ends_it() {
 }
 
 #[test]
-fn a_handover_takes_edits_along() {
-    let (_a, a) = backend("a");
-    let stage = Stage::new(&a);
-    let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"{a}\"]\nstate_dir: state\n");
-    stage.shell.write("config.yaml", &text);
-    let mut balancer = stage.start();
-    let started = balancer.event("started");
-    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
-    let weigh = |weight: &str| {
-        let words = ["backend", "weight", &a, weight, "--admin", &admin];
-        let answer = stage.shell.run(&words);
-        assert_eq!(answer.code, 0, "{answer:?}");
-    };
-    let weight = || {
-        let list = stage.shell.run(&["backend", "list", "--json", "--admin", &admin]).json();
-        list["backends"][0]["weight"].clone()
-    };
-    weigh("7");
-    balancer.signal(Signal::USR2);
-    let successor = Successor::of(&mut balancer);
-    balancer.event("stopped");
-    assert_eq!(weight(), 7);
-    weigh("9");
-    drop(successor);
-    assert_eq!(balancer.end().code, 0);
-    let mut again = stage.start();
-    let started = again.event("started");
-    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
-    let list = stage.shell.run(&["backend", "list", "--json", "--admin", &admin]).json();
-    assert_eq!(list["backends"][0]["weight"], 9);
+fn a_handover_takes_edits_and_revisions_along_whether_or_not_they_are_written_down() {
+    for state_dir in ["state_dir: state\n", ""] {
+        let ((_a, a), (_b, b)) = (backend("a"), backend("b"));
+        let stage = Stage::new(&a);
+        let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"{a}\"]\n{state_dir}");
+        stage.shell.write("config.yaml", &text);
+        let mut balancer = stage.start();
+        balancer.may_take(Duration::from_secs(60));
+        let started = balancer.event("started");
+        let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+        let ask = |words: &[&str]| {
+            let answer = stage.shell.run(&[words, &["--json", "--admin", &admin]].concat());
+            assert_eq!(answer.code, 0, "{state_dir}{words:?}: {answer:?}");
+            answer.json()
+        };
+        let backends = || -> Vec<(String, serde_json::Value, serde_json::Value)> {
+            let list = ask(&["backend", "list"]);
+            let all = list["backends"].as_array().expect("a list");
+            let one = |it: &serde_json::Value| {
+                let name = it["name"].as_str().expect("a text").to_owned();
+                (name, it["weight"].clone(), it["admin"].clone())
+            };
+            all.iter().map(one).collect()
+        };
+        let act = |words: &[&str]| {
+            let answer = stage.shell.run(&[words, &["--admin", &admin]].concat());
+            assert_eq!(answer.code, 0, "{state_dir}{words:?}: {answer:?}");
+        };
+        act(&["backend", "weight", &a, "7"]);
+        act(&["backend", "add", "b", &b]);
+        act(&["backend", "drain", "b"]);
+        act(&["pool", "strategy", "default", "random"]);
+        let (before, revisions) = (backends(), ask(&["revisions"]));
+        assert_eq!(before.len(), 2, "{before:?}");
+
+        balancer.signal(Signal::USR2);
+        let first = Successor::of(&mut balancer);
+        balancer.event("stopped");
+        assert_eq!(backends(), before, "{state_dir}");
+        assert_eq!(ask(&["revisions"]), revisions, "{state_dir}");
+        // What was handed over is handed on, with what was done since, and can be taken back.
+        act(&["backend", "weight", &a, "9"]);
+        first.signal(Signal::USR2);
+        let second = Successor::of(&mut balancer);
+        balancer.event("stopped");
+        assert_eq!(backends()[0].1, 9, "{state_dir}");
+        act(&["rollback", "1"]);
+        assert_eq!(backends().len(), 1, "{state_dir}");
+        drop(second);
+        drop(first);
+        assert_eq!(balancer.end().code, 0);
+        if state_dir.is_empty() {
+            assert!(!stage.shell.folder().join("state").exists());
+            continue;
+        }
+        let mut again = stage.start();
+        let started = again.event("started");
+        let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+        let list = stage.shell.run(&["revisions", "--json", "--admin", &admin]).json();
+        let known = revisions["revisions"].as_array().map_or(0, Vec::len);
+        assert_eq!(list["revisions"].as_array().map(Vec::len), Some(known + 2));
+    }
 }
 
 /// Between two requests of a client: it shares the machine with what it tests.

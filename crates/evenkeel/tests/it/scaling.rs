@@ -257,6 +257,11 @@ fn a_handover_hands_over_what_was_started() {
     for (ports, state_dir) in [("23000-23249", ""), ("23250-23499", "state_dir: state\n")] {
         let mut world = World::new(&steady(ports, state_dir));
         let (address, process) = grown(&world);
+        let before = decisions(&world);
+        assert_eq!(world.shell.run(&["autoscale", "pause"]).code, 0);
+        let ups = "evenkeel_autoscale_decisions_total{pool=\"app\",direction=\"up\"}";
+        let counted = world.metric(ups);
+        assert_eq!((before.len(), counted), (1, Some(1.0)), "{before:?}");
         world.balancer.signal(Signal::USR2);
         let successor = Successor::of(&mut world.balancer);
         for _ in 0..50 {
@@ -270,7 +275,9 @@ fn a_handover_hands_over_what_was_started() {
             it["autoscalers"][0]["current"] == 1
         });
         assert_eq!(own["autoscalers"][0]["desired"], 1, "{own:#}");
-        assert_eq!(decisions(&world), [""; 0], "there was nothing to decide");
+        assert_eq!(own["autoscalers"][0]["paused"], true, "{own:#}");
+        assert_eq!(decisions(&world), before, "there was nothing more to decide");
+        assert_eq!(world.metric(ups), counted);
         assert_eq!(process_at(&address), Some(process), "the very same");
         let list = world.json(&BACKENDS);
         assert_eq!(list["backends"][0]["source"], "autoscale", "{list:#}");

@@ -182,6 +182,46 @@ fn an_open_breaker_is_open_in_the_next_program_and_in_the_next_start() {
     assert_eq!(again.terminate().code, 0);
 }
 
+#[test]
+fn failures_before_a_handover_count_with_those_after_it() {
+    let cases = [
+        ("failure_threshold: 5, failure_rate: 0%", 4, "5 failures in a row"),
+        ("failure_threshold: 1000, min_requests: 10, window: 5m", 9, "10 of 10 requests failed"),
+    ];
+    for (breaker, before, reason) in cases {
+        let scripted = Scripted::new(503, 200);
+        let stage = Stage::new(&scripted.address);
+        let pool = format!(
+            "circuit_breaker: {{ {breaker} }}\n    health: {{ type: none }}\n    \
+             retry: {{ attempts: 1 }}\n    fail_open: false"
+        );
+        let text = file(&[&scripted.address], &pool).replace("state_dir: state\n", "");
+        stage.shell.write("config.yaml", &text);
+        let mut balancer = stage.start();
+        balancer.may_take(2 * PATIENCE);
+        let (address, admin) = started(&mut balancer);
+        let ask = || {
+            let answer = get(&address, "/");
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        };
+        let breaker = || said(&stage.shell, &admin, &["backend", "list"])["backends"][0].clone();
+        (0..before).for_each(|_| ask());
+        assert_eq!(breaker()["breaker"], "closed");
+
+        balancer.signal(Signal::USR2);
+        let _successor = Successor::of(&mut balancer);
+        // What the old program is asked still, it judges by itself.
+        balancer.event("stopped");
+        assert_eq!(breaker()["breaker"], "closed");
+        ask();
+        assert_eq!(scripted.asked(), before + 1);
+        let after = breaker();
+        assert_eq!((&after["breaker"], &after["breaker_reason"]), (&"open".into(), &reason.into()));
+        ask();
+        assert_eq!(scripted.asked(), before + 1, "nobody asks it now");
+    }
+}
+
 const PLAN: &str = "
 name: v2
 route: web

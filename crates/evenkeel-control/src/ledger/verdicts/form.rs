@@ -3,7 +3,7 @@
 use super::{Moment, Use};
 use crate::portrait::url;
 use evenkeel_core::backend::{Backend, Memory};
-use evenkeel_core::breaker::{BreakerMemory, Trip};
+use evenkeel_core::breaker::{BreakerMemory, Trip, WindowPart};
 use evenkeel_core::health::{
     HealthMemory, HealthReport, HealthState, ProbeFault, ProbeResult, Streak,
 };
@@ -94,6 +94,9 @@ struct BreakerForm {
     trips_in_a_row: u32,
     trips: u32,
     last_trip: Option<TripForm>,
+    /// When each part began, its requests and failures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    window: Vec<(u64, u32, u32)>,
 }
 
 /// As `FaultForm`.
@@ -196,6 +199,7 @@ impl HealthForm {
 
 impl BreakerForm {
     fn of(memory: &BreakerMemory, moment: Moment) -> BreakerForm {
+        let of = |part: &WindowPart| (moment.unix_of(part.at), part.requests, part.failures);
         BreakerForm {
             open_until: memory.open_until.map(|at| moment.unix_of(at)),
             since: memory.since.map(|at| moment.unix_of(at)),
@@ -204,10 +208,16 @@ impl BreakerForm {
             trips_in_a_row: memory.trips_in_a_row,
             trips: memory.trips,
             last_trip: memory.last_trip.map(TripForm),
+            window: memory.window.iter().map(of).collect(),
         }
     }
 
     fn memory(self, moment: Moment) -> BreakerMemory {
+        let part = |(unix, requests, failures)| WindowPart {
+            at: moment.nanos_at(unix),
+            requests,
+            failures,
+        };
         BreakerMemory {
             open_until: self.open_until.map(|unix| moment.nanos_at(unix)),
             since: self.since.map(|unix| moment.nanos_at(unix)),
@@ -216,6 +226,7 @@ impl BreakerForm {
             trips_in_a_row: self.trips_in_a_row,
             trips: self.trips,
             last_trip: self.last_trip.map(|TripForm(trip)| trip),
+            window: self.window.into_iter().map(part).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use evenkeel_config::{Format, Overrides, Source, read};
-use evenkeel_core::breaker::Trip;
+use evenkeel_core::breaker::{HostWindow, Trip, Verdict};
 use evenkeel_core::health::{ProbeFault, ProbeResult};
 use evenkeel_core::pool::Pool;
 use evenkeel_proxy::log::{Log, LogOptions};
@@ -21,6 +21,9 @@ pools:
       - { name: b2, address: "127.0.0.1:2" }
       - { name: b3, address: "127.0.0.1:3" }
 "#;
+
+/// Of a breaker.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// Nothing is probed by itself.
 fn server(text: &str) -> Shared {
@@ -54,6 +57,37 @@ fn old() -> Shared {
     server
 }
 
+#[test]
+fn what_a_breaker_has_counted_goes_along_and_is_bounded() {
+    let (old, new) = (server(FILE), server(FILE));
+    let (before, after) = (pool(&old), pool(&new));
+    let plan = &before.plan.breaker;
+    for _ in 1..plan.failure_threshold {
+        let opened = before.backends[2].breaker.record(plan, old.now(), Verdict::Failure, 0.0);
+        assert_eq!(opened, None);
+    }
+    let mut verdicts = carried(&Verdicts::all(&old));
+    verdicts.take_up(&new, Use::All);
+    let failed = u64::from(plan.failure_threshold - 1);
+    let window = |pool: &Pool, server: &Shared| {
+        pool.backends[2].breaker.window(&pool.plan.breaker, server.now())
+    };
+    assert_eq!(window(&after, &new), HostWindow { requests: failed, successes: 0 });
+    let opened = after.backends[2].breaker.record(plan, new.now(), Verdict::Failure, 0.0);
+    assert!(opened.is_some(), "one more than {failed}");
+
+    // It says that of itself which no process can have counted.
+    let mut odd = Verdicts::all(&old).to_json();
+    let now = unix_nanos();
+    odd["backends"][2]["breaker"]["window"] = json!(vec![(now, u32::MAX, u32::MAX); 1000]);
+    verdicts = carried(&Verdicts::parse(&odd).expect("numbers"));
+    let next = server(FILE);
+    verdicts.take_up(&next, Use::All);
+    assert!(window(&pool(&next), &next).requests < 1 << 21);
+    odd["backends"][2]["breaker"]["window"] = json!([[now, -1, 0]]);
+    assert!(Verdicts::parse(&odd).is_err());
+}
+
 /// As it comes out of a pipe.
 fn carried(verdicts: &Verdicts) -> Verdicts {
     let text = verdicts.to_json().to_string();
@@ -73,7 +107,8 @@ fn the_next_process_knows_what_this_one_knew() {
         assert_eq!((one.state, one.streak), (other.state, other.streak));
         assert_eq!((one.last_fault, one.results.len()), (other.last_fault, other.results.len()));
         assert!(near(one.since, other.since));
-        let (one, other) = (before.breaker.memory(), after.breaker.memory());
+        let of = |it: &Backend| it.breaker.memory(WINDOW, old.now());
+        let (one, other) = (of(before), of(after));
         assert_eq!(
             (one.last_trip, one.trips, one.wait),
             (other.last_trip, other.trips, other.wait)
