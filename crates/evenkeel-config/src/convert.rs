@@ -33,8 +33,19 @@ pub fn convert(
     dialect: Option<Dialect>,
     to: Format,
 ) -> Result<Converted, Diagnostics> {
-    let overrides = Overrides { dialect, ..Overrides::default() };
-    let configuration = crate::read(Some(source), &overrides)?;
+    convert_with(source, &Overrides { dialect, ..Overrides::default() }, to)
+}
+
+/// As `convert`, with what goes over the file made a part of it.
+///
+/// # Errors
+/// Everything that is wrong with it, by place.
+pub fn convert_with(
+    source: &Source,
+    overrides: &Overrides,
+    to: Format,
+) -> Result<Converted, Diagnostics> {
+    let configuration = crate::read(Some(source), overrides)?;
     let notes = configuration.lines.diagnostics(configuration.notes.clone()).0;
     let text = written(&configuration, source, to);
     Ok(Converted { text, detected: configuration.detected, notes })

@@ -40,7 +40,7 @@ mod tree;
 mod tree_toml;
 mod tree_yaml;
 
-pub use convert::{Converted, convert};
+pub use convert::{Converted, convert, convert_with};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use dialect::{Detected, Dialect};
 pub use difference::{Difference, differences};

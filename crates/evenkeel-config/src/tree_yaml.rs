@@ -8,6 +8,27 @@ use std::collections::HashMap;
 
 /// Parses one document; an empty text is `Null`.
 pub(crate) fn parse(text: &str) -> Result<Node, Problem> {
+    document(text).map_err(|problem| at_tab(text, problem))
+}
+
+/// A tab is where it is, and not at the end of what stands before it.
+fn at_tab(text: &str, problem: Problem) -> Problem {
+    let line = problem.place.line;
+    if !problem.fault.message.contains("tab") {
+        return problem;
+    }
+    let indented = |line: &str| {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        line[..indent].find('\t')
+    };
+    let mut lines = text.lines().enumerate().skip(line.saturating_sub(1));
+    let found = lines.find_map(|(index, line)| Some((index + 1, indented(line)? + 1)));
+    let Some((line, column)) = found else { return problem };
+    let fault = Fault::new("a tab cannot indent here").hint("indent with spaces");
+    Problem { place: Place::in_file(line, column), fault, ..problem }
+}
+
+fn document(text: &str) -> Result<Node, Problem> {
     let options = granit_parser::options! { emit_comments: false };
     let parser = Parser::new_from_str_with_options(text, options);
     let mut builder = Builder { parser, anchors: HashMap::new(), nodes: 0 };

@@ -223,6 +223,10 @@ pub(crate) struct ConvertArguments {
     /// What to write.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) to: TextForm,
+    /// Write values of environment variables, such as `STRATEGY_TYPE`, into the result; otherwise
+    /// they go over it when it is run, as over the file.
+    #[arg(long)]
+    pub(crate) with_env: bool,
 }
 
 /// Whose form a file has.

@@ -1,7 +1,10 @@
-//! `bench`: load for a target, a check of what was written, and what breaker and retry are worth.
+//! `bench`: load for a target, a check of what was written, and what breaker and retry are worth
+//! and do.
 
 mod arguments;
+mod breaker;
 mod compare;
+mod process;
 mod progress;
 
 pub(crate) use arguments::{BenchArguments, full_names};
@@ -33,6 +36,7 @@ pub(crate) fn run(arguments: BenchArguments) -> Result<ExitCode, Trouble> {
         BenchCommand::Run(arguments) => load(&arguments)?,
         BenchCommand::Check(arguments) => check(&arguments)?,
         BenchCommand::Compare(arguments) => compare::compare(&arguments)?,
+        BenchCommand::Breaker(arguments) => breaker::walk(&arguments)?,
     };
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(DOES_NOT_HOLD) })
 }

@@ -4,7 +4,7 @@ use crate::arguments::{ConvertArguments, Form, TextForm};
 use crate::load;
 use crate::output::{self, Tone, print};
 use crate::trouble::Trouble;
-use evenkeel_config::{Dialect, Format, Product, Source};
+use evenkeel_config::{Format, Overrides, Product, Source};
 
 /// Prints the native form; what is to be known about the way there goes to stderr.
 pub(crate) fn run(arguments: &ConvertArguments) -> Result<(), Trouble> {
@@ -13,15 +13,22 @@ pub(crate) fn run(arguments: &ConvertArguments) -> Result<(), Trouble> {
         TextForm::Yaml => Format::Yaml,
         TextForm::Toml => Format::Toml,
     };
-    match arguments.from {
-        Some(Form::Product(product)) => import(&source, product, to),
-        Some(Form::Dialect(dialect)) => convert(&source, Some(dialect), to),
-        None => convert(&source, None, to),
-    }
+    let dialect = match arguments.from {
+        Some(Form::Product(_)) if arguments.with_env => {
+            let text = "--with-env: files of nginx and HAProxy are read without variables";
+            return Err(Trouble::Mistake(text.to_owned()));
+        }
+        Some(Form::Product(product)) => return import(&source, product, to),
+        Some(Form::Dialect(dialect)) => Some(dialect),
+        None => None,
+    };
+    let environment = if arguments.with_env { load::environment()? } else { Vec::new() };
+    convert(&source, &Overrides { environment, dialect, ..Overrides::default() }, to)
 }
 
-fn convert(source: &Source, dialect: Option<Dialect>, to: Format) -> Result<(), Trouble> {
-    let converted = evenkeel_config::convert(source, dialect, to).map_err(Trouble::Invalid)?;
+fn convert(source: &Source, overrides: &Overrides, to: Format) -> Result<(), Trouble> {
+    let converted =
+        evenkeel_config::convert_with(source, overrides, to).map_err(Trouble::Invalid)?;
     converted.notes.iter().for_each(|note| output::say(Tone::Warning, note));
     print(converted.text)
 }

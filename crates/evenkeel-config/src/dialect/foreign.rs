@@ -62,6 +62,18 @@ impl<'a> Foreign<'a> {
         join(&self.path, key)
     }
 
+    /// Refuses a key of another product beside the one that it would contradict.
+    pub(super) fn refuse_beside(&mut self, key: &str, other: &Entry, notes: &mut Notes) {
+        let Some(at) = self.left.iter().position(|entry| entry.key == key) else { return };
+        let entry = self.left.remove(at);
+        let (of, line) = (&other.key, Place::phrase(&other.key_place));
+        let message = format!(
+            "`{of}` on {line} says it too, in another way: max_attempts counts all tries, \
+             max_retries those after the first"
+        );
+        notes.refuse(&entry.key_place, self.path_of(key), Fault::new(message).hint("keep one"));
+    }
+
     /// A key with a value.
     pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Entry> {
         self.taken.push(key);

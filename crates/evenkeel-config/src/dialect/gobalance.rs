@@ -96,6 +96,7 @@ fn retry(file: &mut Foreign<'_>, notes: &mut Notes) -> Node {
     let longest = written.take("max_backoff");
     if let Some(attempts) = attempts {
         notes.tell(&attempts.key_place, written.path_of("max_attempts"), ATTEMPTS_NOTE);
+        written.refuse_beside("max_retries", attempts, notes);
     }
     let backoff = Build::new().moved_or("multiplier", growth, text("1.5")).moved_or(
         "max",

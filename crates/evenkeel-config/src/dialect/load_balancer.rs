@@ -86,6 +86,7 @@ fn retry(file: &mut Foreign<'_>, notes: &mut Notes) -> Node {
     let retries = written.take("max_retries");
     if let Some(retries) = retries {
         notes.tell(&retries.key_place, written.path_of("max_retries"), RETRIES_NOTE);
+        written.refuse_beside("max_attempts", retries, notes);
     }
     let attempts = retries.map(one_more);
     let retry = Build::at(written.place())

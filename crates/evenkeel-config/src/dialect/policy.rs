@@ -121,7 +121,8 @@ impl Backends {
         let Some(text) = scalar(address).filter(|_| self.urls_only) else { return };
         if !text.starts_with("http://") && !text.starts_with("https://") {
             let fault = Fault::new(format!("invalid scheme in {text:?}"));
-            let fault = fault.hint(format!("http:// or https:// first, such as http://{text}"));
+            let bare = text.split_once("://").map_or(text, |(_, bare)| bare);
+            let fault = fault.hint(format!("http:// or https:// first, such as http://{bare}"));
             notes.refuse(&address.place, path.to_owned(), fault);
         }
     }

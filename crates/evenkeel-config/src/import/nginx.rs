@@ -136,7 +136,13 @@ impl Nginx<'_> {
 
     /// Tells that a directive, with all in it, is not in the result.
     fn lose(&mut self, directive: &Directive) {
-        self.report.lost(directive.line, directive.shown());
+        let guards = ["auth_basic", "auth_request", "auth_jwt", "secure_link", "if"];
+        let guards = guards.contains(&directive.name.as_str()) && directive.argument(0) != "off";
+        let shown = match guards {
+            true => format!("{}: whom it kept out is let in", directive.shown()),
+            false => directive.shown(),
+        };
+        self.report.lost(directive.line, shown);
         for inner in directive.block.iter().flatten() {
             self.lose(inner);
         }

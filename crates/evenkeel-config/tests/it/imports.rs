@@ -226,3 +226,125 @@ frontend two
     let alone = text.split("frontend two").next().expect("the first");
     assert_eq!(routes(alone, Product::Haproxy).0, ["||\"a\""]);
 }
+
+/// A key of the native form, and the remarks on a line.
+fn kept(text: &str, product: Product, key: &str) -> serde_json::Value {
+    let found = imported(text, product);
+    let json = yaml(&found.text).unwrap_or_else(|e| panic!("{e}\n{}", found.text)).to_json();
+    json.pointer(key).cloned().unwrap_or_else(|| panic!("no {key} in {json:#}"))
+}
+
+fn told(text: &str, product: Product, start: &str) -> (Fidelity, String) {
+    let report = imported(text, product).report;
+    let found = report.iter().find(|it| it.text.starts_with(start));
+    let found = found.unwrap_or_else(|| panic!("{start} is not in {report:#?}"));
+    (found.fidelity, found.text.clone())
+}
+
+#[test]
+fn nginx_verifies_backends_only_if_told_so() {
+    let file = |tls: &str| {
+        format!("http {{ {tls} server {{ location / {{ proxy_pass https://up.test; }} }} }}")
+    };
+    let key = "/pools/0/tls/insecure_skip_verify";
+    assert_eq!(kept(&file(""), Product::Nginx, key), true);
+    assert_eq!(kept(&file("proxy_ssl_verify off;"), Product::Nginx, key), true);
+    assert_eq!(kept(&file("proxy_ssl_verify on;"), Product::Nginx, key), false);
+}
+
+#[test]
+fn certificates_of_the_whole_of_nginx_are_those_of_its_listeners() {
+    let text = "http { ssl_certificate a.pem; ssl_certificate_key a.key; ssl_protocols TLSv1.3; \
+                server { listen 443 ssl; location / { proxy_pass http://a.test; } } }";
+    assert_eq!(kept(text, Product::Nginx, "/listeners/0/tls/certificates/0/cert"), "a.pem");
+    assert_eq!(kept(text, Product::Nginx, "/listeners/0/tls/min_version"), "1.3");
+    assert_eq!(told(text, Product::Nginx, "ssl_certificate a.pem").0, Fidelity::Exact);
+}
+
+#[test]
+fn what_nginx_refuses_is_refused() {
+    let file = |inner: &str| {
+        format!("http {{ server {{ {inner} location / {{ proxy_pass http://a.test; }} }} }}")
+    };
+    let everybody = serde_json::json!(["0.0.0.0/0", "::/0"]);
+    for (location, fidelity) in [
+        ("location /admin { deny all; }", Fidelity::Exact),
+        ("location = /admin { return 403; }", Fidelity::Exact),
+        ("location ^~ /admin/ { return 404; }", Fidelity::Approximated),
+    ] {
+        let text = file(location);
+        assert_eq!(kept(&text, Product::Nginx, "/routes/0/deny"), everybody, "{location}");
+        assert_eq!(kept(&text, Product::Nginx, "/routes/1/deny"), serde_json::json!([]));
+        let rule = if location.contains("deny") { "deny all" } else { "return 40" };
+        assert_eq!(told(&text, Product::Nginx, rule).0, fidelity, "{location}");
+    }
+    // Without `deny all` the others are let in too.
+    let some = file("allow 10.0.0.0/8; deny 10.1.0.0/16;");
+    assert_eq!(kept(&some, Product::Nginx, "/routes/0/allow"), serde_json::json!([]));
+    assert_eq!(kept(&some, Product::Nginx, "/routes/0/deny/0"), "10.1.0.0/16");
+    let only = file("allow 10.0.0.0/8; deny all;");
+    assert_eq!(kept(&only, Product::Nginx, "/routes/0/allow/0"), "10.0.0.0/8");
+    for (guard, start) in [
+        ("auth_basic x;", "auth_basic x: whom it kept out is let in"),
+        ("location ~ /\\.git { deny all; }", "location ~ /\\.git: a pattern of paths; what it was"),
+    ] {
+        assert_eq!(told(&file(guard), Product::Nginx, start).0, Fidelity::Unsupported);
+    }
+}
+
+#[test]
+fn the_proxy_header_is_taken_from_whom_it_was_taken() {
+    let nginx = |more: &str| {
+        format!(
+            "http {{ server {{ listen 80 proxy_protocol; {more} \
+             location / {{ proxy_pass http://a.test; }} }} }}"
+        )
+    };
+    let stream = "stream { server { listen 5432 proxy_protocol backlog=7; proxy_pass a.test:1; } }";
+    let haproxy = "frontend f\n mode http\n bind :80 accept-proxy\n bind /run/x accept-proxy\n \
+                   default_backend b\nbackend b\n mode http\n server s 10.0.0.1:80\n";
+    let everybody = serde_json::json!(["0.0.0.0/0", "::/0"]);
+    let some = nginx("set_real_ip_from 10.0.0.0/8;");
+    for (text, product, trusted) in [
+        (nginx("").as_str(), Product::Nginx, &everybody),
+        (&some, Product::Nginx, &serde_json::json!(["10.0.0.0/8"])),
+        (stream, Product::Nginx, &everybody),
+        (haproxy, Product::Haproxy, &everybody),
+    ] {
+        assert_eq!(kept(text, product, "/listeners/0/proxy_protocol"), "required");
+        assert_eq!(kept(text, product, "/listeners/0/trusted_proxies"), *trusted);
+    }
+    assert_eq!(kept(haproxy, Product::Haproxy, "/listeners/1/proxy_protocol"), "off");
+    for start in ["bind :80 accept", "bind /run/x accept"] {
+        assert_eq!(told(haproxy, Product::Haproxy, start).0, Fidelity::Approximated);
+    }
+    let (fidelity, text) = told(stream, Product::Nginx, "listen 5432");
+    assert_eq!(fidelity, Fidelity::Approximated);
+    assert!(text.ends_with("without backlog=7"), "{text}");
+}
+
+#[test]
+fn what_haproxy_decides_for_each_request_is_told_and_no_mistake() {
+    let file = |rules: &str| {
+        format!(
+            "frontend f\n mode http\n bind :80\n{rules} default_backend b\n\
+             backend b\n mode http\n server s 10.0.0.1:80 check\n \
+             option httpchk GET /up HTTP/1.1\\r\\nHost:\\ up.test\n"
+        )
+    };
+    let by_map = file(" use_backend %[req.hdr(host),map(/m)]\n");
+    assert_eq!(told(&by_map, Product::Haproxy, "use_backend %[").0, Fidelity::Unsupported);
+    assert_eq!(kept(&by_map, Product::Haproxy, "/routes/0/pool"), "b");
+    assert_eq!(kept(&by_map, Product::Haproxy, "/pools/0/health/host"), "up.test");
+    let check = "option httpchk GET /up HTTP/1.1\\r\\nHost: up.test";
+    assert_eq!(told(&by_map, Product::Haproxy, check).0, Fidelity::Approximated);
+    for rule in ["unless { ssl_fc }", "if !{ ssl_fc }"] {
+        let redirect = file(&format!(" http-request redirect scheme https {rule}\n"));
+        assert_eq!(kept(&redirect, Product::Haproxy, "/listeners/0/redirect/scheme"), "https");
+        assert_eq!(told(&redirect, Product::Haproxy, "http-request red").0, Fidelity::Exact);
+    }
+    let guarded = file(" http-request deny if { path_beg /admin } !{ src 10.0.0.0/8 }\n");
+    let (fidelity, text) = told(&guarded, Product::Haproxy, "http-request deny");
+    assert_eq!(fidelity, Fidelity::Unsupported);
+    assert!(text.ends_with("whom it kept out is let in"), "{text}");
+}

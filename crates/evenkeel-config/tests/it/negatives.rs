@@ -16,6 +16,7 @@ use Fate::{Error, Fine, Warning};
 const DURATION: &str = "unit missing in the duration 5";
 const STRATEGY: &str = "unknown strategy \"fastest\"";
 const NEGATIVE: &str = "-1 is out of range";
+const TAB: &str = "a tab cannot indent here";
 const SECOND: &str = "a second backend";
 
 const CASES: &[(&str, &str, Fate)] = &[
@@ -125,7 +126,20 @@ const CASES: &[(&str, &str, Fate)] = &[
         "listen_port: 80\napps:\n  - host: a\n    instances: []\n",
         Error(2, "one file is of one product"),
     ),
-    ("a tab in YAML", "listen: ':80'\nbackends:\n\t- a:1\n", Error(3, "tabs disallowed")),
+    ("a tab in YAML", "listen: ':80'\nbackends:\n\t- a:1\n", Error(3, TAB)),
+    ("a tab behind a value", "listen_port: 80\n\tbackends: []\n", Error(2, TAB)),
+    ("a tab two lines on", "health_check:\n  interval: 5s\n  \ttimeout: 5s\n", Error(3, TAB)),
+    (
+        "tries and retries, gobalance",
+        "listen_port: 80\nbackends:\n  - address: a:1\nretry:\n  max_attempts: 3\n  \
+         max_retries: 2\n",
+        Error(6, "`max_attempts` on line 5 says it too"),
+    ),
+    (
+        "the same, load-balancer",
+        "backends:\n  - url: http://a:1\nretry:\n  max_attempts: 3\n  max_retries: 2\n",
+        Error(4, "`max_retries` on line 5 says it too"),
+    ),
     ("as Windows writes it", "\u{feff}listen_port: 80\r\nbackends:\r\n  - address: a:1\r\n", Fine),
     (
         "anchors and aliases",

@@ -2,6 +2,7 @@
 
 use super::read_file;
 use crate::trouble::Trouble;
+use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 use evenkeel_config::{parse_duration, parse_ratio};
 use evenkeel_load::bench::{Bench, BenchUrl, Connections, Trust};
@@ -14,8 +15,12 @@ const DEFAULT_REQUESTS: u64 = 200;
 /// Where `compare` writes its table.
 const DEFAULT_TABLE: &str = "scripts/circuit_breaker_results.md";
 /// Other names of the commands, as a command and as the name of the program.
-const OTHER_NAMES: [(&str, &str); 3] =
-    [("loadtest", "run"), ("check_results", "check"), ("cbcompare", "compare")];
+const OTHER_NAMES: [(&str, &str); 4] = [
+    ("loadtest", "run"),
+    ("check_results", "check"),
+    ("cbcompare", "compare"),
+    ("cbtest", "breaker"),
+];
 
 const AFTER_HELP: &str = "\
 http, https, ws, wss and tcp are spoken. For ws and wss each request is a message that must come \
@@ -25,8 +30,8 @@ the request. Such requests count as status 200.
 Exit codes: 0 every request succeeded, 1 the arguments are wrong, 2 the first connection was \
 refused, 3 a request got an error or a status of 400 and above.
 
-Also: `loadtest` = `bench run`, `check_results` = `bench check`, `cbcompare` = `bench compare`, as \
-commands and as names of the program.";
+Also: `loadtest` = `bench run`, `check_results` = `bench check`, `cbcompare` = `bench compare`, \
+`cbtest` = `bench breaker`, as commands and as names of the program.";
 
 /// What to measure.
 #[derive(Args, Debug)]
@@ -49,6 +54,9 @@ pub(crate) enum BenchCommand {
     Check(CheckArguments),
     /// Kill a backend under load, with circuit breaker and retry and without; write both results.
     Compare(CompareArguments),
+    /// Walk a circuit breaker through all its states, printing each step; exit 3 if one is not as
+    /// it should be.
+    Breaker(BreakerArguments),
 }
 
 /// What load to offer.
@@ -147,6 +155,29 @@ pub(crate) struct CompareArguments {
     pub(crate) out: PathBuf,
 }
 
+/// Which breaker to walk through.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct BreakerArguments {
+    /// Failures in a row that open it.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = failures())]
+    pub(crate) failures: u32,
+    /// How long it waits before the first trial.
+    #[arg(long, value_name = "D", default_value = "1s", value_parser = wait)]
+    pub(crate) wait: Duration,
+}
+
+/// As many as a person can watch.
+fn failures() -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=1000)
+}
+
+/// A wait that a person can live through.
+fn wait(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(60);
+    let wait = parse_duration(text)?;
+    if bounds.contains(&wait) { Ok(wait) } else { Err("from 100ms to 1m".to_owned()) }
+}
+
 fn requests_per_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "requests per second, such as 100 or 0.5".to_owned())
@@ -233,6 +264,7 @@ mod tests {
             (&["loadtest", "-url", "x"], &["loadtest", "bench", "run", "-url", "x"]),
             (&["/opt/check_results", "-csv"], &["/opt/check_results", "bench", "check", "-csv"]),
             (&["evenkeel", "cbcompare"], &["evenkeel", "bench", "compare"]),
+            (&["evenkeel", "cbtest"], &["evenkeel", "bench", "breaker"]),
             (&["evenkeel", "run", "loadtest"], &["evenkeel", "run", "loadtest"]),
             (&["evenkeel"], &["evenkeel"]),
         ];
@@ -254,7 +286,9 @@ mod tests {
             let load = match arguments.command {
                 Some(BenchCommand::Run(load)) => *load,
                 None => arguments.run,
-                Some(BenchCommand::Check(_) | BenchCommand::Compare(_)) => panic!("{words:?}"),
+                Some(
+                    BenchCommand::Check(_) | BenchCommand::Compare(_) | BenchCommand::Breaker(_),
+                ) => panic!("{words:?}"),
             };
             let bench = load.bench().expect("a load");
             assert_eq!((bench.requests, bench.concurrency), (Some(7), 3), "{words:?}");
@@ -270,6 +304,8 @@ mod tests {
             &["evenkeel", "bench", "a", "-ca", "x", "-insecure"],
             &["evenkeel", "bench", "check", "-csv", "x"],
             &["evenkeel", "bench", "a", "-timeout", "5"],
+            &["evenkeel", "cbtest", "-wait", "1h"],
+            &["evenkeel", "cbtest", "-failures", "0"],
         ];
         for words in wrong {
             assert!(parse(words).is_none(), "{words:?}");

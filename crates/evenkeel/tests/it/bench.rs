@@ -79,3 +79,14 @@ fn a_comparison_loses_nothing_with_breaker_and_retry() {
         "{table}"
     );
 }
+
+#[test]
+fn a_breaker_is_walked_through_all_its_states() {
+    let answer = Shell::new().run(&["cbtest", "-failures", "3", "-wait", "300ms"]);
+    assert_eq!(answer.code, 0, "{answer:?}");
+    let states: Vec<&str> =
+        answer.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let closed = ["CLOSED"; 3];
+    let rest = ["OPEN", "OPEN", "OPEN", "HALF-OPEN", "CLOSED", "CLOSED"];
+    assert_eq!(states, [&closed[..], &rest].concat(), "{answer:?}");
+}

@@ -38,7 +38,12 @@ fn two_old_instances_start_beside_each_other() {
     let shell = shell();
     shell.write("old.yaml", &with_backends(GOBALANCE, &[&a]).replace("0.0.0.0", "127.0.0.1"));
     let mut first = shell.start(&["run", "-c", "old.yaml", "--listen", "127.0.0.1:0"]);
-    let admin = first.event("started")["admin"].as_str().expect("bound").to_owned();
+    let started = first.event("started");
+    let said = |key: &str| started[key].as_str().expect("a text");
+    assert_eq!((said("dialect"), said("dialect_by")), ("gobalance", "`listen_port` on line 1"));
+    assert_eq!(said("backends"), format!("default/{a} default/{a}#2"));
+    assert_eq!(said("mounts"), "default=/health default=/metrics");
+    let admin = said("admin").to_owned();
     let second = Shell::new().set("EVENKEEL__ADMIN__BIND", &admin);
     second.write("old.yaml", &with_backends(GOBALANCE, &[&a]));
     let mut second = second.start(&["run", "-c", "old.yaml", "--listen", "127.0.0.1:0"]);
@@ -89,6 +94,23 @@ fn the_preset_greets_and_plays_backends() {
         get(&address, "/health").contains("\"demo\": true")
             || get(&address, "/health").contains("\"demo\":true")
     );
+}
+
+#[test]
+fn values_of_the_environment_are_converted_only_if_asked_for() {
+    let shell = Shell::new().set("STRATEGY_TYPE", "least-conn").set("SERVER_ADDRESS", ":9000");
+    let text = "server: { address: ':8080' }\nbackends:\n  - url: http://127.0.0.1:1\n";
+    shell.write("old.yaml", text);
+    let convert = |words: &[&str]| {
+        let converted = shell.run(&[&["convert", "old.yaml"], words].concat());
+        assert_eq!(converted.code, 0, "{converted:?}");
+        let has = |word: &str| converted.stdout.contains(word);
+        (has("bind: \":8080\""), has("bind: \":9000\""), has("least-conn"))
+    };
+    assert_eq!(convert(&[]), (true, false, false));
+    assert_eq!(convert(&["--with-env"]), (false, true, true));
+    let refused = shell.run(&["convert", "old.yaml", "--from", "nginx", "--with-env"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
 }
 
 #[test]

@@ -122,6 +122,15 @@ fn health(proxy: &Proxy<'_>, pool: &mut Draft) {
     };
     pool.text("health.method", at, method);
     pool.text("health.path", at, path);
+    // Up to HAProxy 2.2 fields stand behind the version.
+    let version = check.from(4).join(" ");
+    for field in version.lines().skip(1) {
+        if let Some((name, value)) = field.split_once(':')
+            && name.eq_ignore_ascii_case("host")
+        {
+            pool.text("health.host", at, value.trim());
+        }
+    }
     if let Some(send) = proxy.last(&["http-check", "send"]) {
         for (word, key) in [("meth", "method"), ("uri", "path")] {
             if let Some(value) = send.after(word) {

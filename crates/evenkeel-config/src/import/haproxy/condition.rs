@@ -24,8 +24,15 @@ pub(super) type Condition = Option<Vec<Vec<Test>>>;
 
 /// The condition behind `if`; without one, always.
 pub(super) fn condition(line: &Line, proxy: &Proxy<'_>) -> Condition {
-    if line.has("unless") {
-        return None;
+    if let Some(at) = line.words.iter().position(|word| word == "unless") {
+        // Of several tests no route can say the opposite.
+        return match line.from(at + 1) {
+            [open, test, close] if open == "{" && close == "}" => {
+                Some(vec![tests(&[test.as_str()], true)?])
+            }
+            [name] => Some(vec![named(name.as_str(), proxy, true)?]),
+            _ => None,
+        };
     }
     let Some(at) = line.words.iter().position(|word| word == "if") else {
         return Some(vec![Vec::new()]);

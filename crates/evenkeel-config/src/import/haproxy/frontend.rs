@@ -50,6 +50,7 @@ impl Haproxy<'_> {
     fn listener(&mut self, line: &Line, bind: String, proxy: &Proxy<'_>) -> Draft {
         let at = line.line;
         let mut listener = Draft::at(at);
+        let is_unix = bind.starts_with("unix:");
         listener.text("bind", at, bind);
         for (name, path) in
             [("client", "limits.idle_timeout"), ("http-request", "limits.request_head_timeout")]
@@ -64,8 +65,10 @@ impl Haproxy<'_> {
         if let Some((at, max)) = own.or(self.max_connections) {
             listener.number("limits.max_connections", at, max);
         }
-        if line.has("accept-proxy") {
+        if line.has("accept-proxy") && !is_unix {
             listener.text("proxy_protocol", at, "required");
+            // HAProxy takes that header from anybody.
+            listener.texts("trusted_proxies", at, ["0.0.0.0/0", "::/0"]);
         }
         if let Some(monitor) = proxy.last(&["monitor-uri"]).filter(|_| proxy.is_http()) {
             let mut mount = Draft::at(monitor.line);
@@ -87,7 +90,8 @@ impl Haproxy<'_> {
                 route.texts("match.listeners", line, names.iter().map(String::as_str));
             }
         };
-        for rule in proxy.all(&["use_backend"]) {
+        let fixed = |rule: &&Line| !rule.word(1).contains("%[");
+        for rule in proxy.all(&["use_backend"]).into_iter().filter(fixed) {
             for tests in condition::condition(rule, proxy).unwrap_or_default() {
                 let mut route = Draft::at(rule.line);
                 scope(&mut route, rule.line);
@@ -132,7 +136,7 @@ fn redirects(proxy: &Proxy<'_>) -> Option<(usize, u64, bool)> {
     let mut lines = lines.chain(proxy.all(&["http-request", "redirect", "scheme", "https"]));
     let found = lines.rfind(|line| is_redirect(line, proxy))?;
     let status = found.after("code").and_then(|code| code.parse().ok()).unwrap_or(302);
-    Some((found.line, status, found.has("if")))
+    Some((found.line, status, found.has("if") || found.has("unless")))
 }
 
 /// True of a redirect that a listener can make.

@@ -58,9 +58,10 @@ impl Line {
         words.len() <= self.words.len() && words.iter().zip(&self.words).all(|(a, b)| a == b)
     }
 
-    /// As it is written.
+    /// As it is written, on one line.
     pub(super) fn shown(&self) -> String {
-        self.words.join(" ")
+        let text = self.words.join(" ");
+        text.replace('\r', "\\r").replace('\n', "\\n").replace('\t', "\\t")
     }
 
     /// The word after this one.
@@ -103,6 +104,16 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Problem> {
     Ok(sections)
 }
 
+/// What a character stands for behind a `\`.
+fn escaped(c: char) -> char {
+    match c {
+        'r' => '\r',
+        'n' => '\n',
+        't' => '\t',
+        c => c,
+    }
+}
+
 /// Words of a line: blanks part them, quotes and \ keep them together, # ends them.
 fn words(text: &str, line: usize) -> Result<Vec<String>, Problem> {
     let mut words = Vec::new();
@@ -112,7 +123,9 @@ fn words(text: &str, line: usize) -> Result<Vec<String>, Problem> {
     while let Some(c) = rest.next() {
         match (quote, c) {
             (Some(open), c) if c == open => quote = None,
-            (None | Some('"'), '\\') => word.get_or_insert_default().extend(rest.next()),
+            (None | Some('"'), '\\') => {
+                word.get_or_insert_default().extend(rest.next().map(escaped));
+            }
             (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '"' | '\'') => {
                 quote = Some(c);

@@ -51,11 +51,19 @@ fn is_kept(rule: &Line, proxy: &Proxy<'_>) -> bool {
     }
 }
 
+/// True of a rule that lets somebody not in.
+fn refuses(rule: &Line) -> bool {
+    let ends = ["deny", "tarpit", "reject", "silent-drop", "auth"];
+    rule.word(0) == "http-request" && ends.contains(&rule.word(1))
+}
+
 /// How a line is kept: exact, or nearly with these words.
 enum Kept {
     Exact(&'static str),
     Near(&'static str),
     Lost,
+    /// Lost, and it refused requests.
+    Open,
     /// It has its remark.
     Told,
 }
@@ -69,6 +77,7 @@ impl Haproxy<'_> {
             Kept::Exact(how) => self.report.exact(at, format!("{shown}: {how}")),
             Kept::Near(how) => self.report.near(at, format!("{shown}: {how}")),
             Kept::Lost => self.report.lost(at, shown),
+            Kept::Open => self.report.lost(at, format!("{shown}: whom it kept out is let in")),
             Kept::Told => {}
         }
     }
@@ -106,6 +115,9 @@ fn kept(line: &Line, proxy: &Proxy<'_>) -> Kept {
         ("monitor-uri", _) => Kept::Near("a mount of health"),
         ("log" | "log-format", _) => Kept::Near("see logging"),
         ("acl", _) if condition::is_known(line) => Kept::Exact("a match of the routes that use it"),
+        ("option", "httpchk") if line.from(4).iter().any(|word| word.contains('\n')) => {
+            Kept::Near("health.type: http, with that Host and no other field")
+        }
         ("option", name) => kept_option(name),
         ("http-check", "send") => Kept::Near("method, path and host of the health check"),
         ("http-check", "expect") if matches!(line.word(2), "status" | "string") => {
@@ -143,6 +155,7 @@ fn kept_rule(line: &Line, proxy: &Proxy<'_>) -> Kept {
                 false => Kept::Lost,
             }
         }
+        _ if refuses(line) && !is_kept(line, proxy) => Kept::Open,
         _ if is_kept(line, proxy) => match line.word(1) {
             "set-header" if sent_anyway(line.word(2)) => Kept::Exact("sent anyway"),
             "deny" => Kept::Near("deny of every route of the frontend"),
@@ -176,6 +189,15 @@ fn kept_bind(line: &Line) -> Kept {
     let words = line.from(2);
     let is_value = |at: usize| at > 0 && values.contains(&words[at - 1].as_str());
     let odd = words.iter().enumerate().any(|(at, word)| !is_value(at) && !known.contains(&&**word));
+    let is_unix = ["/", "unix@", "abns@"].iter().any(|prefix| line.word(1).starts_with(prefix));
+    if line.has("accept-proxy") && is_unix {
+        return Kept::Near(
+            "listeners[].bind, without accept-proxy: who calls a socket has no address",
+        );
+    }
+    if line.has("accept-proxy") {
+        return Kept::Near("listeners[].bind; trusted_proxies are all: name yours");
+    }
     if odd {
         Kept::Near("listeners[].bind, without its other words")
     } else {

@@ -35,30 +35,69 @@ impl Nginx<'_> {
         };
         let pass = block.iter().rev().find(|it| it.name == "proxy_pass" || it.name == "grpc_pass");
         let by_pattern = !matches!(modifier, "" | "=" | "^~") || !path.starts_with('/');
+        let exact = modifier == "=";
+        if let Some(refusal) = block.iter().find(|it| refuses(it)).filter(|_| !by_pattern)
+            && pass.is_none()
+        {
+            self.tell_match((line, shown), path, exact);
+            return Some(self.refusing(block, (line, path, exact), refusal));
+        }
         let Some(pass) = pass.filter(|_| !by_pattern) else {
             let why = if by_pattern { "a pattern of paths" } else { "it proxies nothing" };
-            self.report.lost(line, format!("{shown}: {why}"));
+            let how = "what it was for goes where the other locations send it";
+            self.report.lost(line, format!("{shown}: {why}; {how}"));
             block.iter().for_each(|inner| self.lose(inner));
             return None;
         };
-        let exact = modifier == "=";
         self.tell_match((line, shown), path, exact);
         let scope = outer.with(block);
         let target = self.target(pass)?;
-        let mut route = Draft::at(line);
-        match (exact, path.trim_end_matches('/')) {
-            (true, _) => route.text("match.path", line, path),
-            (false, "") => {}
-            (false, prefix) => route.text("match.path_prefix", line, prefix),
-        }
+        let mut route = matching(line, path, exact);
         route.text("pool", pass.line, target.pool.clone());
         self.tell_pass(pass, (path, exact), &target, &mut route);
         self.apply_to_route(&scope, &mut route);
+        if self.is_unverified(&scope, pass)
+            && let Some(pool) = self.pool(&target.pool)
+        {
+            pool.flag("tls.insecure_skip_verify", pass.line, true);
+        }
         self.apply_to_pool(&scope, &target.pool);
         for inner in block.iter().filter(|inner| !inner.name.ends_with("_pass")) {
             self.judge(inner);
         }
         Some(Location { exact, path: path.to_owned(), route })
+    }
+
+    /// A route that lets nobody in; which pool it has does not matter.
+    fn refusing(
+        &mut self,
+        block: &[Directive],
+        (line, path, exact): (usize, &str, bool),
+        refusal: &Directive,
+    ) -> Location {
+        let mut route = matching(line, path, exact);
+        route.texts("deny", refusal.line, ["0.0.0.0/0", "::/0"]);
+        for inner in block {
+            let shown = inner.shown();
+            match (std::ptr::eq(inner, refusal), refusal.argument(0)) {
+                (true, "all" | "403") => {
+                    self.report.exact(inner.line, format!("{shown}: deny of the route"));
+                }
+                (true, _) => {
+                    self.report.near(inner.line, format!("{shown}: deny of the route, so 403"));
+                }
+                (false, _) => self.lose(inner),
+            }
+        }
+        Location { exact, path: path.to_owned(), route }
+    }
+
+    /// TLS towards the backends: unless told so, nginx verifies no certificate.
+    fn is_unverified(&self, scope: &Scope<'_>, pass: &Directive) -> bool {
+        let secure = ["https://", "grpcs://"].iter().any(|it| pass.argument(0).starts_with(it));
+        let names = ["proxy_ssl_verify", "grpc_ssl_verify"];
+        let verifies = |name: &&str| scope.one(name).is_some_and(|it| it.argument(0) == "on");
+        secure && !names.iter().any(verifies)
     }
 
     fn tell_match(&mut self, (line, shown): (usize, String), path: &str, exact: bool) {
@@ -143,11 +182,10 @@ impl Nginx<'_> {
         self.pools.push((host.to_owned(), pool));
     }
 
-    /// TLS towards the backends: unless told so, nginx verifies no certificate.
+    /// TLS towards the backends.
     fn secure(&mut self, host: &str, pass: &Directive) {
         let line = pass.line;
         let Some(pool) = self.pool(host) else { return };
-        pool.flag("tls.insecure_skip_verify", line, true);
         for at in 0..pool.len("backends") {
             let path = format!("backends[{at}].address");
             let plain = pool.get(&path).filter(|address| !address.contains("://"));
@@ -155,5 +193,25 @@ impl Nginx<'_> {
                 pool.text(&path, line, format!("https://{plain}"));
             }
         }
+    }
+}
+
+/// A route for this path.
+fn matching(line: usize, path: &str, exact: bool) -> Draft {
+    let mut route = Draft::at(line);
+    match (exact, path.trim_end_matches('/')) {
+        (true, _) => route.text("match.path", line, path),
+        (false, "") => {}
+        (false, prefix) => route.text("match.path_prefix", line, prefix),
+    }
+    route
+}
+
+/// True of what lets nobody in.
+fn refuses(directive: &Directive) -> bool {
+    match (directive.name.as_str(), directive.argument(0)) {
+        ("deny", "all") => true,
+        ("return", status) => matches!(status, "403" | "404" | "410" | "444"),
+        _ => false,
     }
 }

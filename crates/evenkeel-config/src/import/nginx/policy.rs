@@ -124,15 +124,17 @@ impl Nginx<'_> {
         for limit in scope.all("limit_req") {
             self.limit(limit, route);
         }
-        for (name, list) in [("allow", "allow"), ("deny", "deny")] {
-            for rule in scope.all(name).into_iter().filter(|rule| rule.argument(0) != "all") {
-                route.push_text(list, rule.line, rule.argument(0));
-            }
+        let (allowed, denied) = (scope.all("allow"), scope.all("deny"));
+        let all = denied.iter().find(|rule| rule.argument(0) == "all");
+        let some = |rule: &&&Directive| rule.argument(0) != "all";
+        // Without `deny all` everybody is let in whom no other rule keeps out.
+        for rule in allowed.iter().filter(some).filter(|_| all.is_some()) {
+            route.push_text("allow", rule.line, rule.argument(0));
         }
-        let only_denied = scope.all("allow").is_empty();
-        if let Some(all) = scope.all("deny").iter().find(|rule| rule.argument(0) == "all")
-            && only_denied
-        {
+        for rule in denied.iter().filter(some) {
+            route.push_text("deny", rule.line, rule.argument(0));
+        }
+        if let Some(all) = all.filter(|_| allowed.is_empty()) {
             route.texts("deny", all.line, ["0.0.0.0/0", "::/0"]);
         }
     }
@@ -285,11 +287,17 @@ fn kept(directive: &Directive) -> Kept {
         | "proxy_ssl_certificate"
         | "proxy_ssl_certificate_key"
         | "proxy_ssl_verify"
+        | "grpc_ssl_verify"
             if !first.contains('$') =>
         {
             Kept::Exact("tls of the pool")
         }
         "proxy_ssl_server_name" => Kept::Near("the name is always sent"),
+        "ssl_certificate"
+        | "ssl_certificate_key"
+        | "ssl_client_certificate"
+        | "ssl_verify_client" => Kept::Exact("tls of the listeners that say nothing else"),
+        "ssl_protocols" => Kept::Near("tls.min_version; nothing older than TLS 1.2 is spoken"),
         "client_max_body_size" if size(first).is_some() => {
             Kept::Near("limits.max_request_body of the listener")
         }
@@ -373,6 +381,9 @@ pub(super) fn apply_to_listener(scope: &Scope<'_>, client_zones: &[String], list
     let networks: Vec<&str> = networks.filter(|text| !text.starts_with("unix:")).collect();
     if let Some(line) = trusted.first().map(|rule| rule.line).filter(|_| !networks.is_empty()) {
         listener.texts("trusted_proxies", line, networks);
+    } else if listener.has("proxy_protocol") {
+        // nginx takes that header from anybody.
+        listener.texts("trusted_proxies", 1, ["0.0.0.0/0", "::/0"]);
     }
 }
 

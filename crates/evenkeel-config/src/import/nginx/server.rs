@@ -42,7 +42,7 @@ impl Nginx<'_> {
             let listener = &mut self.listeners[place].1;
             apply_to_listener(&scope, &self.client_zones, listener);
         }
-        self.tls(block, &server);
+        self.tls(block, &scope, &server);
         for directive in block {
             self.in_server(directive, &scope, &mut server);
         }
@@ -82,6 +82,7 @@ impl Nginx<'_> {
             match word.split('=').next().unwrap_or_default() {
                 "default_server" | "default" => server.default_on.push(place),
                 "ssl" => listener.texts("tls.alpn", line, ["http/1.1"]),
+                "proxy_protocol" if bind.starts_with("unix:") => odd.push(word.clone()),
                 "proxy_protocol" => listener.text("proxy_protocol", line, "required"),
                 "http2" | "reuseport" | "backlog" | "deferred" | "so_keepalive" | "ipv6only" => {}
                 _ => odd.push(word.clone()),
@@ -111,8 +112,8 @@ impl Nginx<'_> {
     }
 
     /// Certificates of a server, on each of its listeners that speaks TLS.
-    fn tls(&mut self, block: &[Directive], server: &Server) {
-        let find = |name: &str| block.iter().find(|directive| directive.name == name);
+    fn tls(&mut self, block: &[Directive], scope: &Scope<'_>, server: &Server) {
+        let find = |name: &str| scope.one(name);
         let keys = |it: &&Directive| matches!(&*it.name, "ssl_certificate" | "ssl_certificate_key");
         let http2 = find("http2").is_some_and(|directive| directive.argument(0) == "on");
         for place in &server.listeners {
@@ -252,7 +253,12 @@ impl Nginx<'_> {
                 self.listeners[place].1.text("name", 1, name_of(place));
             }
         }
-        for route in routes {
+        let any = self.pools.first().map(|(name, _)| name.clone());
+        for mut route in routes {
+            if let Some(pool) = any.as_ref().filter(|_| !route.has("pool")) {
+                // It lets nobody in.
+                route.text("pool", 1, pool.clone());
+            }
             self.root.push("routes", route);
         }
     }

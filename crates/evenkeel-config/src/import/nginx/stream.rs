@@ -79,7 +79,24 @@ impl Nginx<'_> {
             let path = if has("udp") { "udp.idle_timeout" } else { "limits.idle_timeout" };
             listener.text(path, idle.line, time);
         }
-        self.report.exact(line, format!("{shown}: listeners[].bind"));
+        let proxied = has("proxy_protocol") && !has("udp") && !bind.starts_with("unix:");
+        if proxied {
+            listener.text("proxy_protocol", line, "required");
+            listener.texts("trusted_proxies", line, ["0.0.0.0/0", "::/0"]);
+        }
+        let rest = directive.arguments.get(1..).unwrap_or_default();
+        let kept = |word: &&String| {
+            matches!(word.as_str(), "udp" | "reuseport")
+                || word.as_str() == "proxy_protocol" && proxied
+        };
+        let odd: Vec<&str> = rest.iter().filter(|word| !kept(word)).map(String::as_str).collect();
+        match odd.as_slice() {
+            [] => self.report.exact(line, format!("{shown}: listeners[].bind")),
+            odd => {
+                let text = format!("{shown}: listeners[].bind, without {}", odd.join(" "));
+                self.report.near(line, text);
+            }
+        }
     }
 
     fn stream_policy(&mut self, directive: &Directive) {
