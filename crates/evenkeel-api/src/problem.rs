@@ -38,8 +38,11 @@ impl fmt::Display for Problem {
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
         }
-        for error in &self.errors {
-            write!(f, "\n  {}: {}", error.field, error.message)?;
+        for FieldError { field, message } in &self.errors {
+            let told = format!("`{field}`: {message}");
+            if self.detail.as_ref() != Some(&told) {
+                write!(f, "\n  {field}: {message}")?;
+            }
         }
         Ok(())
     }

@@ -30,14 +30,17 @@ pub fn explain(
     let fields: Vec<(String, String)> = request.headers.clone().into_iter().collect();
     let method = request.method.as_deref().unwrap_or("GET");
     let asked = (method, request.url.as_str());
-    let question = Question::new(&snapshot.plan, asked, &fields, client)
-        .map_err(|why| (field_of(&why), why))?;
+    let question =
+        Question::new(&snapshot.plan, asked, &fields, client).map_err(|why| at_field(&why))?;
     Ok(in_words(snapshot, &explain::explain(snapshot, &question, moment)))
 }
 
-fn field_of(why: &str) -> &'static str {
-    let named = ["method", "headers"].into_iter().find(|field| why.starts_with(field));
-    named.unwrap_or("url")
+/// The field at fault, and what is wrong with it.
+fn at_field(why: &str) -> (&'static str, String) {
+    let named = ["method", "headers", "url"].into_iter().find(|field| why.starts_with(field));
+    let field = named.unwrap_or("url");
+    let message = why.strip_prefix(field).and_then(|rest| rest.strip_prefix(": "));
+    (field, message.unwrap_or(why).to_owned())
 }
 
 fn in_words(snapshot: &Snapshot, explained: &Explained) -> Explanation {

@@ -12,6 +12,7 @@ use crate::trouble::Trouble;
 use evenkeel_config::{Format, Overrides, Source};
 use evenkeel_load::TestServerOptions;
 use serde_json::json;
+use std::env;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -80,7 +81,7 @@ fn configuration(arguments: &DemoArguments, backends: &[SocketAddr]) -> Source {
         Some(_) => DEFAULT_LISTEN.to_owned(),
         None => free_address(DEFAULT_LISTEN),
     };
-    let admin = match std::env::var_os("EVENKEEL__ADMIN__BIND") {
+    let admin = match env::var_os("EVENKEEL__ADMIN__BIND") {
         Some(_) => DEFAULT_ADMIN.to_owned(),
         None => free_address(DEFAULT_ADMIN),
     };
@@ -157,12 +158,15 @@ Stop with Ctrl-C.
 /// What to try with the admin listener.
 fn steering(at: &str, admin: &str) -> String {
     let asked = format!("--admin http://{admin}");
+    // In full, for the other terminal may have another PATH.
+    let program = env::current_exe().unwrap_or_else(|_| "evenkeel".into());
+    let program = program.display();
     format!(
-        "  evenkeel top {asked}
+        "  {program} top {asked}
       the dashboard on a terminal
-  evenkeel explain http://{at}/ {asked}
+  {program} explain http://{at}/ {asked}
       who would get a request, and why
-  evenkeel backend drain slow {asked}
+  {program} backend drain slow {asked}
       takes one out gently; `enable` brings it back
   curl -i http://{admin}/readyz
       may it get traffic?

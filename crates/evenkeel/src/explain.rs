@@ -1,7 +1,7 @@
 //! `explain`: which way a request would go, and why; by a file, or by a running evenkeel.
 
 use crate::arguments::{ExplainArguments, RunArguments};
-use crate::load::load;
+use crate::load::{NO_FILE, load};
 use crate::output::print;
 use crate::remote;
 use crate::trouble::Trouble;
@@ -36,18 +36,23 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<(), Trouble> {
 
 fn by_file(arguments: &ExplainArguments, request: &ExplainRequest) -> Result<Explanation, Trouble> {
     let run = RunArguments { config: arguments.config.clone(), ..RunArguments::default() };
-    let plan = load(&run)?.plan;
+    let plan = load(&run).map_err(or_ask)?.plan;
     let snapshot = secrets::compile(plan).map_err(|error| Trouble::Mistake(error.to_string()))?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_nanos = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
     // Nothing has happened yet: every start is time zero, every draw the first.
     let moment = Moment { now: Nanos::default(), unix_nanos, draw: 0 };
     let explained = evenkeel_control::explain(&snapshot, request, moment);
-    explained.map_err(|(field, why)| {
-        let prefix = format!("{field}: ");
-        let why = why.strip_prefix(&prefix).unwrap_or(&why);
-        Trouble::Mistake(format!("{field}: {why}"))
-    })
+    explained.map_err(|(field, why)| Trouble::Mistake(format!("{field}: {why}")))
+}
+
+/// Where there is no file, a running evenkeel may know.
+fn or_ask(trouble: Trouble) -> Trouble {
+    let hint = "ask a running one:  evenkeel explain URL --admin http://127.0.0.1:9900";
+    if matches!(&trouble, Trouble::Mistake(why) if why == NO_FILE) {
+        return Trouble::Mistake(format!("{NO_FILE}\n  {hint}"));
+    }
+    trouble
 }
 
 fn fields(lines: &[String]) -> Result<BTreeMap<String, String>, Trouble> {

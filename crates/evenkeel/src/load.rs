@@ -29,10 +29,11 @@ no configuration file and no backends: serving mocks on 127.0.0.1:8081 to 8083
 /// The prefix of environment variables that stand for configuration keys.
 const KEY_PREFIX: &str = "EVENKEEL__";
 
-const NO_FILE: &str = "\
+/// Why nothing is loaded when no file was named and none is found.
+pub(crate) const NO_FILE: &str = "\
 no configuration file found: looked for config.yaml|yml|toml and evenkeel.yaml|yml|toml here, in \
 config/, configs/, /etc/evenkeel/ and beside the program
-  name one:           evenkeel run -c FILE
+  name one:           -c FILE
   start without one:  evenkeel run --listen :8080 --to 127.0.0.1:8081 --to 127.0.0.1:8082
   look around:        evenkeel demo";
 
@@ -228,7 +229,11 @@ pub(crate) fn read(file: &Path) -> Result<Source, Trouble> {
     let name = if stdin { STDIN_NAME.to_owned() } else { file.display().to_string() };
     let text = if stdin { read_text(io::stdin()) } else { File::open(file).and_then(read_text) };
     let text = text.map_err(|error| {
-        Trouble::Mistake(format!("cannot read the configuration {name}: {error}"))
+        Trouble::Mistake(if error.kind() == io::ErrorKind::InvalidData {
+            format!("{name} is no text in UTF-8")
+        } else {
+            format!("cannot read the configuration {name}: {error}")
+        })
     })?;
     let format = Format::of_file_name(&name).unwrap_or(Format::Yaml);
     Ok(Source { name, text, format })

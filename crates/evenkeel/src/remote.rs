@@ -10,6 +10,8 @@ use std::io::Read;
 
 /// Where the admin listener is unless told otherwise.
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9900";
+/// The status of an answer to somebody unknown.
+const UNAUTHORIZED: u16 = 401;
 /// A token file that is larger is none.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
@@ -34,5 +36,12 @@ pub(crate) fn ask<T>(call: impl Future<Output = Result<T, ClientError>>) -> Resu
 
 /// Why a call failed, for the person who made it.
 pub(crate) fn refused(error: ClientError) -> Trouble {
-    Trouble::Mistake(error.to_string())
+    Trouble::Mistake(in_words(&error))
+}
+
+/// What failed, and the flag that helps.
+pub(crate) fn in_words(error: &ClientError) -> String {
+    let is_unknown = matches!(error, ClientError::Refused(it) if it.status == UNAUTHORIZED);
+    let hint = if is_unknown { "\n  --token-file FILE names the file with yours" } else { "" };
+    format!("{error}{hint}")
 }

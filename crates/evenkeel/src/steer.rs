@@ -218,7 +218,9 @@ fn list(pool: Option<&str>, look: &LookArguments) -> Result<(), Trouble> {
     let wanted = |it: &&Pool| pool.is_none_or(|pool| it.name == pool);
     let pools: Vec<&Pool> = list.pools.iter().filter(wanted).collect();
     if let (Some(pool), []) = (pool, pools.as_slice()) {
-        return Err(Trouble::Mistake(format!("there is no pool named {pool:?}")));
+        let all: Vec<&str> = list.pools.iter().map(|it| it.name.as_str()).collect();
+        let text = format!("there is no pool named {pool:?}; there are {}", all.join(", "));
+        return Err(Trouble::Mistake(text));
     }
     if look.json {
         let all: Vec<&Backend> = pools.iter().flat_map(|pool| &pool.backends).collect();
@@ -280,13 +282,17 @@ fn line(pool: &str, backend: &Backend) -> String {
 fn add(admin: &AdminArguments, text: &str, (address, weight): (&str, u32)) -> Result<(), Trouble> {
     let client = remote::client(admin)?;
     let pools = remote::ask(client.pools())?.pools;
-    let named = text.split_once('/').filter(|(pool, _)| pools.iter().any(|it| it.name == *pool));
-    let (pool, name) = match (named, pools.as_slice()) {
-        (Some((pool, name)), _) => (pool, name),
+    let has = |name: &str| pools.iter().any(|it| it.name == name);
+    let names = || pools.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
+    let (pool, name) = match (text.split_once('/'), pools.as_slice()) {
+        (Some((pool, name)), _) if has(pool) => (pool, name),
+        (Some((pool, _)), _) => {
+            let text = format!("there is no pool named {pool:?}; there are {}", names());
+            return Err(Trouble::Mistake(text));
+        }
         (None, [only]) => (only.name.as_str(), text),
         (None, _) => {
-            let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-            let text = format!("to which pool? POOL/NAME, with one of {}", names.join(", "));
+            let text = format!("to which pool? POOL/NAME, with one of {}", names());
             return Err(Trouble::Mistake(text));
         }
     };

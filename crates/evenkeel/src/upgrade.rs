@@ -15,6 +15,7 @@ use evenkeel_api::{Client, ClientError, HandoverState, Status};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::json;
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -68,6 +69,10 @@ pub(crate) fn run(arguments: &UpgradeArguments) -> Result<ExitCode, Trouble> {
 fn ask_to_hand_over(id: u32) -> Result<Pid, Trouble> {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Trouble::CannotStart(format!("{id} is no process")))?;
+    if catches_usr2(id) == Some(false) {
+        let text = format!("process {id} is no evenkeel that runs; the pid file is an old one");
+        return Err(Trouble::CannotStart(text));
+    }
     let refused = |error: Errno| {
         let hint = match error {
             Errno::SRCH => "it is not on this machine, or in another container",
@@ -78,6 +83,15 @@ fn ask_to_hand_over(id: u32) -> Result<Pid, Trouble> {
     };
     kill_process(pid, Signal::USR2).map_err(refused)?;
     Ok(pid)
+}
+
+/// Whether a process has a handler for SIGUSR2; one without would be ended by it. `None` if the
+/// system does not say, as where there is no `/proc`.
+fn catches_usr2(id: u32) -> Option<bool> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    let mask = u64::from_str_radix(caught.trim(), 16).ok()?;
+    Some(mask & (1 << (Signal::USR2.as_raw() - 1)) != 0)
 }
 
 /// The admin listener tells which process it is, before and after.
@@ -117,7 +131,8 @@ fn outcome(from: u32, number: u64, now: Status) -> Option<Outcome> {
 
 fn unreachable(error: ClientError) -> Trouble {
     let hint = "name the admin listener with --admin, or the process with --pid-file";
-    Trouble::CannotStart(format!("no running evenkeel found: {error}; {hint}"))
+    let error = remote::in_words(&error);
+    Trouble::CannotStart(format!("no running evenkeel found: {error}\n  {hint}"))
 }
 
 /// The pid file tells which process serves, before and after.

@@ -6,7 +6,7 @@ mod script;
 
 use evenkeel_api::{
     AdminState, BackendPatch, Client, ClientError, ConfigSyntax, ENDPOINTS, ETag, ExplainRequest,
-    HistoryOf, Level, NewBackend, PoolPatch, ReloadResult,
+    HistoryOf, Level, NewBackend, PoolPatch, Problem, ReloadResult,
 };
 use script::{Reply, Script};
 use std::collections::BTreeSet;
@@ -141,6 +141,8 @@ async fn problems_are_told_apart_from_answers() {
     assert_eq!((problem.status, problem.errors[0].field.as_str()), (422, "weight"));
     let text = "refused: 422 Unprocessable Content: Nothing was changed.\n  weight: is below 0";
     assert_eq!(error.to_string(), text);
+    let once = Problem { detail: Some("`weight`: is below 0".to_owned()), ..problem.clone() };
+    assert_eq!(once.to_string(), "422 Unprocessable Content: `weight`: is below 0");
     // A configuration that could not serve is what was asked for.
     let checked = script.client().check_config(String::new(), ConfigSyntax::Yaml).await.unwrap();
     assert!(!checked.valid);

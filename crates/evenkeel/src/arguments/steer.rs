@@ -15,6 +15,11 @@ pub(crate) struct LookArguments {
     pub(crate) json: bool,
 }
 
+fn weight(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u16>().map_err(|_| "expected a whole number from 0 to 65535")?;
+    Ok(number.into())
+}
+
 /// What to do with backends.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackendCommand {
@@ -33,7 +38,7 @@ pub(crate) enum BackendCommand {
         /// Where it is, e.g. `127.0.0.1:8083`.
         address: String,
         /// Its share of new traffic.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value = "1", value_parser = weight, allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         admin: AdminArguments,
@@ -82,6 +87,7 @@ pub(crate) enum BackendCommand {
         #[arg(value_name = "[POOL/]NAME")]
         backend: String,
         /// The share.
+        #[arg(value_parser = weight, allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         admin: AdminArguments,

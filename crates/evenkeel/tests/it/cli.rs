@@ -38,6 +38,9 @@ fn wrong_arguments_exit_1_and_say_so_on_stderr() {
         (&["testserver", "--fail-rate", "2"], "share"),
         (&["testserver", "--name", "a\tb", "--listen", "127.0.0.1:0"], "ASCII"),
         (&["demo", "--listen", "nowhere"], "nowhere"),
+        (&["check"], "name one:           -c FILE"),
+        (&["explain", "http://a.test/"], "explain URL --admin"),
+        (&["check", "-c", "/bin/sh"], "is no text in UTF-8"),
     ];
     let shell = Shell::new();
     for (words, expected) in cases {

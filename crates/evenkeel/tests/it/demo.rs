@@ -13,6 +13,12 @@ fn three_backends_answer_until_ctrl_c() {
     let names: BTreeSet<String> =
         (0..6).map(|_| backend_of(&get(address, "/")).to_owned()).collect();
     assert_eq!(names, ["fast", "slow", "steady"].map(str::to_owned).into());
+    let drain = demo.line_with("backend drain slow");
+    let words: Vec<&str> = drain.split_whitespace().collect();
+    let (program, words) = words.split_first().expect("a command");
+    assert_eq!(*program, env!("CARGO_BIN_EXE_evenkeel"), "it is there whatever PATH is");
+    let drained = Shell::new().run(words);
+    assert!(drained.stdout.contains("slow: draining"), "{drained:?}");
     let ready = demo.line_with("/readyz");
     let admin = ready.split("http://").nth(1).expect("an address").trim_end_matches("/readyz");
     assert!(get(admin, "/readyz").starts_with("HTTP/1.1 200 "));

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -270,6 +271,19 @@ fn upgrade_says_what_became_of_it() {
     for nobody in [&["--admin", "http://127.0.0.1:1"], &["--pid-file", "nowhere"]] {
         assert_eq!(upgrade(&stage.shell, nobody).0, 2);
     }
+}
+
+/// Its number may have become another process's, which SIGUSR2 would end.
+#[test]
+fn upgrade_leaves_the_process_of_an_old_pid_file_alone() {
+    let shell = Shell::new();
+    let mut other = Command::new("sleep").arg("60").spawn().expect("a process");
+    shell.write("old.pid", &format!("{}\n", other.id()));
+    let (code, said) = upgrade(&shell, &["--pid-file", "old.pid"]);
+    let lives = other.try_wait().expect("a child").is_none();
+    other.kill().and_then(|()| other.wait()).expect("ended");
+    assert!(code == 2 && said.to_string().contains("the pid file is an old one"), "{said}");
+    assert!(lives, "it got no signal");
 }
 
 #[test]

@@ -59,6 +59,12 @@ fn mistakes_say_what_to_do() {
     let cases: &[(&[&str], &str)] = &[
         (&["backend", "disable", "b9"], "there are web/b1, web/b2"),
         (&["backend", "weight", "b1", "70000"], "0 to 65535"),
+        (&["backend", "weight", "b1", "few"], "0 to 65535"),
+        (&["backend", "weight", "b1", "-4"], "0 to 65535"),
+        (&["backend", "add", "api/b3", "127.0.0.1:7"], "no pool named \"api\"; there are web"),
+        (&["backend", "add", "b3", "nowhere"], "422 Unprocessable Entity: `address`: \"nowhere\""),
+        (&["backend", "list", "api"], "no pool named \"api\"; there are web"),
+        (&["explain", "/x"], "`url`: it names no host"),
         (&["pool", "strategy", "web", "fastest"], "strategy"),
         (&["pool", "strategy", "nope", "random"], "no pool named"),
         (&["status", "--admin", "http://127.0.0.1:1"], "cannot reach http://127.0.0.1:1"),
@@ -86,7 +92,8 @@ fn a_new_token_opens_what_its_line_says() {
     let admin = balancer.event("started")["admin"].as_str().expect("a text").to_owned();
     let port = admin.rsplit(':').next().expect("a port");
     let shell = shell.set("EVENKEEL_ADMIN", &format!("http://127.0.0.1:{port}"));
-    assert_eq!(shell.run(&["status"]).code, 1, "without a token");
+    let unknown = shell.run(&["status"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("--token-file"), "{unknown:?}");
     assert_eq!(shell.run(&["status", "--token-file", "token"]).code, 0);
     let refused = shell.run(&["backend", "disable", "b1", "--token-file", "token"]);
     assert!(refused.code == 1 && refused.stderr.contains("role operator"), "{refused:?}");

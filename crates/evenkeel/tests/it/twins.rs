@@ -12,9 +12,16 @@ use std::time::Duration;
 /// Longer than any answer takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-macro_rules! fixture {
-    ($name:literal) => {
-        include_str!(concat!("../../../evenkeel-config/tests/fixtures/dialects/", $name))
+/// A sample of the fixtures: its name, and where its backends are.
+macro_rules! sample {
+    ($name:literal, $places:expr) => {
+        Sample {
+            name: $name,
+            text: include_str!(concat!("../../../evenkeel-config/tests/fixtures/dialects/", $name)),
+            places: $places,
+            changes: &[],
+            hosts: &[("site.test", true)],
+        }
     };
 }
 
@@ -37,52 +44,41 @@ impl Sample {
 }
 
 const SAMPLES: [Sample; 5] = [
+    sample!("gobalance.yaml", &[("backend1:8081", 0), ("backend2:8082", 1)]),
     Sample {
-        name: "gobalance.yaml",
-        text: fixture!("gobalance.yaml"),
-        places: &[("backend1:8081", 0), ("backend2:8082", 1)],
-        changes: &[],
-        hosts: &[("site.test", true)],
-    },
-    Sample {
-        name: "gobalancer.toml",
-        text: fixture!("gobalancer.toml"),
-        places: &[
-            ("10.0.0.11:8081", 0),
-            ("10.0.0.12:8081", 1),
-            ("10.0.0.21:5432", 2),
-            ("10.0.0.22:5432", 3),
-        ],
         changes: &[("0.0.0.0:9000", "127.0.0.1:0")],
-        hosts: &[("site.test", true)],
+        ..sample!(
+            "gobalancer.toml",
+            &[
+                ("10.0.0.11:8081", 0),
+                ("10.0.0.12:8081", 1),
+                ("10.0.0.21:5432", 2),
+                ("10.0.0.22:5432", 3),
+            ]
+        )
     },
     Sample {
-        name: "go-loadbalancer.yaml",
-        text: fixture!("go-loadbalancer.yaml"),
-        places: &[("localhost:8081", 0), ("localhost:8082", 1), ("localhost:8083", 2)],
         // Nothing is scaled in the time that this takes.
         changes: &[("requests_per_interval: 20", "requests_per_interval: 100000")],
         hosts: &[("site.test", false)],
+        ..sample!(
+            "go-loadbalancer.yaml",
+            &[("localhost:8081", 0), ("localhost:8082", 1), ("localhost:8083", 2)]
+        )
     },
+    sample!("load-balancer.yaml", &[("localhost:8081", 0), ("localhost:8082", 1)]),
     Sample {
-        name: "load-balancer.yaml",
-        text: fixture!("load-balancer.yaml"),
-        places: &[("localhost:8081", 0), ("localhost:8082", 1)],
-        changes: &[],
-        hosts: &[("site.test", true)],
-    },
-    Sample {
-        name: "apps.yaml",
-        text: fixture!("apps.yaml"),
-        places: &[
-            ("localhost:8081", 0),
-            ("localhost:8082", 1),
-            ("localhost:8083", 2),
-            ("localhost:9081", 3),
-            ("localhost:9082", 4),
-        ],
-        changes: &[],
         hosts: &[("api.example.com", true), ("payments.example.com", false), ("nobody.test", true)],
+        ..sample!(
+            "apps.yaml",
+            &[
+                ("localhost:8081", 0),
+                ("localhost:8082", 1),
+                ("localhost:8083", 2),
+                ("localhost:9081", 3),
+                ("localhost:9082", 4),
+            ]
+        )
     },
 ];
 
