@@ -100,7 +100,15 @@ in_flight() { [ -n "$(ss -Htn state established "dport = :$(basename "$url" | se
 without_configuration() {
   start bare -p 127.0.0.1::8080 "${quick_health[@]}" --
   wait_for 20 healthy bare || die "not healthy without a configuration: $(health bare)"
-  say "without a configuration: healthy"
+  local answer
+  answer="$(curl -si "http://$(address bare)/lb")"
+  case "$answer" in "HTTP/1.1 200 "*) ;; *) die "no mock answers: $answer" ;; esac
+  grep -qi '^x-demo: 1' <<<"$answer" || die "a mock that does not say so: $answer"
+  if docker run --rm -e EVENKEEL_REQUIRE_CONFIG=1 "$name" >"$work/required" 2>&1; then
+    die "it runs without the configuration that is required"
+  fi
+  grep -q 'no configuration file found' "$work/required" || die "$(cat "$work/required")"
+  say "without a configuration: healthy, mocks answer; where it is required, an error"
 }
 
 start_engine

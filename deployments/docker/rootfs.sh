@@ -5,7 +5,7 @@ set -eu
 program="$1" root="$2"
 here="$(cd "$(dirname "$0")" && pwd)"
 
-mkdir -p "$root/usr/local/bin" "$root/etc/evenkeel" "$root/app" "$root/var/lib/evenkeel" "$root/tmp"
+mkdir -p "$root/usr/local/bin" "$root/etc" "$root/app" "$root/var/lib/evenkeel" "$root/tmp"
 "$here/../../scripts/strip.sh" "$program" "$root/usr/local/bin/evenkeel"
 rm -f "$root/usr/local/bin/evenkeel.debug"
 # Older instructions call it by these names.
@@ -22,6 +22,5 @@ done
 printf 'root:x:0:0:root:/:/nonexistent\nevenkeel:x:65532:65532:evenkeel:/app:/nonexistent\n' >"$root/etc/passwd"
 printf 'root:x:0:\nevenkeel:x:65532:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
-cp "$here/default.yaml" "$root/etc/evenkeel/evenkeel.yaml"
 chmod 1777 "$root/tmp"
 chown -R 65532:65532 "$root/app" "$root/var/lib/evenkeel"
