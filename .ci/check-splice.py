@@ -3,6 +3,7 @@
 and what read and write calls carry is what came while the tunnel was not busy.
 Usage: check-splice.py PATH-TO-EVENKEEL. Needs strace and the right to trace."""
 
+import json
 import os
 import re
 import socket
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 MIB = 1 << 20
 PAYLOAD = 64 * MIB
@@ -20,11 +20,6 @@ MOVED = 4 * PAYLOAD
 # that copies comes to the whole.
 MOST_COPIED = MOVED // 4
 COPYING = "read,write,readv,writev,recvfrom,sendto,recvmsg,sendmsg,pread64,pwrite64"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def send(stream):
@@ -56,33 +51,30 @@ def carry(port):
         send(stream)
 
 
-def await_port(port):
-    until = time.time() + 20
-    while time.time() < until:
-        try:
-            return socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"nobody listens on {port}")
+def port_of(running):
+    """Where the tunnel begins, as its log tells once it serves."""
+    for line in running.stdout:
+        event = json.loads(line)
+        if event["event"] == "started":
+            return int(event["listeners"].rsplit(":", 1)[1])
+    sys.exit("it did not start")
 
 
 def main():
     program = os.path.abspath(sys.argv[1])
     backend = socket.create_server(("127.0.0.1", 0))
-    port, admin = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         config, trace = f"{folder}/evenkeel.yaml", f"{folder}/trace"
         with open(config, "w") as file:
             file.write(
-                f"version: 1\nlisteners: [{{ name: t, bind: '127.0.0.1:{port}', protocol: tcp, pool: b }}]\n"
+                f"version: 1\nlisteners: [{{ name: t, bind: '127.0.0.1:0', protocol: tcp, pool: b }}]\n"
                 f"pools: [{{ name: b, backends: ['127.0.0.1:{backend.getsockname()[1]}'], health: {{ type: none }} }}]\n"
-                f"admin: {{ bind: '127.0.0.1:{admin}' }}\nlogging: {{ level: error, access: {{ enabled: false }} }}\n"
+                "admin: { bind: '127.0.0.1:0' }\nlogging: { access: { enabled: false } }\n"
             )
-        running = subprocess.Popen([program, "run", "-c", config], stdout=subprocess.DEVNULL)
+        running = subprocess.Popen([program, "run", "-c", config], stdout=subprocess.PIPE)
         tracer = None
         try:
-            # The admin listener: a connection to the tunnel would take the backend's only turn.
-            await_port(admin)
+            port = port_of(running)
             command = ["strace", "-f", "-e", f"trace=splice,{COPYING}", "-e", "signal=none", "-s", "0", "-o", trace]
             tracer = subprocess.Popen(command + ["-p", str(running.pid)], stderr=subprocess.PIPE, text=True)
             attached = tracer.stderr.readline()

@@ -3,14 +3,15 @@
 # completions, schema, licences and SBOM; the Debian package; SHA256SUMS. The same commit gives the
 # same files.
 #   scripts/release.sh                        for this machine
-#   scripts/release.sh TARGET…                for other targets (rustup target add TARGET, and a linker)
+#   scripts/release.sh TARGET…                for other targets (rustup target add TARGET, and a linker:
+#                                             musl-tools, gcc-mingw-w64-x86-64)
 #   scripts/release.sh --dry-run              what would be made, and whether it could
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ALL_TARGETS=(x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu x86_64-apple-darwin
-  aarch64-apple-darwin)
+ALL_TARGETS=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-linux-gnu
+  x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-apple-darwin)
 
 host="$(rustc -vV | sed -n 's/^host: //p')"
 dry=
@@ -21,13 +22,14 @@ fi
 targets=("$@")
 cd "$ROOT"
 name() { echo "evenkeel-$(version)-$1"; }
+archive() { case "$1" in *windows*) echo "$(name "$1").zip" ;; *) echo "$(name "$1").tar.gz" ;; esac; }
 
 if [ -n "$dry" ]; then
   [ "${#targets[@]}" -gt 0 ] || targets=("${ALL_TARGETS[@]}")
   sysroot="$(rustc --print sysroot)"
   for target in "${targets[@]}"; do
     [ -d "$sysroot/lib/rustlib/$target" ] && can="can be built here" || can="needs: rustup target add $target"
-    echo "dist/$(name "$target").tar.gz  $can"
+    echo "dist/$(archive "$target")  $can"
   done
   echo "dist/evenkeel_$(version)_$(dpkg --print-architecture 2>/dev/null || echo ARCH).deb"
   echo "dist/SHA256SUMS"
@@ -44,16 +46,36 @@ trap 'rm -rf "$work"' EXIT
 # Man page and completions come from the program that runs here.
 own="$(program)"
 
+# The folder of a target as one file, whose bytes depend on nothing but what is in it and the commit.
+pack() {
+  case "$1" in
+    *windows*)
+      find "$work/$(name "$1")" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+      TZ=UTC python3 -c '
+import pathlib, sys, zipfile
+root, name, file = sys.argv[1:]
+with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+    for path in sorted(pathlib.Path(root, name).rglob("*")):
+        archive.write(path, path.relative_to(root))' "$work" "$(name "$1")" "dist/$(archive "$1")"
+      ;;
+    *)
+      tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
+        --mode=u+rw,go+r -cf - "$(name "$1")" | gzip -9n >"dist/$(archive "$1")"
+      ;;
+  esac
+}
+
 for target in "${targets[@]}"; do
+  case "$target" in *windows*) exe=.exe ;; *) exe= ;; esac
   if [ "$target" = "$host" ]; then
     built="$own"
   else
     cargo build --release --locked --target "$target"
-    built="$TARGET/$target/release/evenkeel"
+    built="$TARGET/$target/release/evenkeel$exe"
   fi
   folder="$work/$(name "$target")"
   mkdir -p "$folder/completions"
-  scripts/strip.sh "$built" "$folder/evenkeel"
+  scripts/strip.sh "$built" "$folder/evenkeel$exe"
   cp LICENSE README.md CHANGELOG.md "$folder/"
   cp deployments/debian/evenkeel.yaml "$folder/evenkeel.example.yaml"
   "$own" man >"$folder/evenkeel.1"
@@ -63,9 +85,8 @@ for target in "${targets[@]}"; do
   done
   python3 scripts/components.py sbom "$target" >"$folder/sbom.cdx.json"
   python3 scripts/components.py licences "$target" >"$folder/THIRD-PARTY-LICENCES.txt"
-  tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-    --mode=u+rw,go+r -cf - "$(name "$target")" | gzip -9n >"dist/$(name "$target").tar.gz"
-  say "dist/$(name "$target")"
+  pack "$target"
+  say "dist/$(archive "$target")"
 done
 if command -v dpkg-deb >/dev/null; then scripts/package-deb.sh; fi
 (cd dist && sha256sum -- * >"$work/sums" && mv "$work/sums" SHA256SUMS)
