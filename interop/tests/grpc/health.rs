@@ -51,7 +51,7 @@ fn who_does_not_serve_gets_no_calls() {
 }
 
 #[test]
-fn a_service_that_a_server_does_not_know_is_not_served() {
+fn a_name_that_a_server_does_not_know_is_not_served() {
     let (_backends, proxy) = stage(&["a"], probed("no.Such"));
     let unhealthy = || proxy.pool().backends[0].health.state() == HealthState::Unhealthy;
     runtime().block_on(eventually("what probes find", unhealthy));

@@ -1,6 +1,7 @@
 //! gRPC as tonic speaks it, client and servers, through the proxy: the four kinds of calls, what
 //! they say besides messages, how they end, how long they may take, who serves them. Another client
-//! and other servers are those of `.ci/check-grpc.py`; frames by hand are in the tests of evenkeel-proxy.
+//! and other servers are those of `.ci/check-grpc.py`; frames by hand are in the tests of
+//! evenkeel-proxy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test ends where it fails
 
 mod calls;

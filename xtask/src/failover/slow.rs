@@ -56,8 +56,9 @@ impl Crowd {
     }
 }
 
-/// The calling thread runs only while nobody else wants to, as if it were on another machine: its work
-/// must not be taken for latency. Where that is not to be had, the lateness of the generator tells.
+/// The calling thread runs only while nobody else wants to, as if it were on another machine: its
+/// work must not be taken for latency. Where that is not to be had, the lateness of the generator
+/// tells.
 fn give_way() {
     let thread = rustix::thread::gettid().to_string();
     let _ = command("chrt").args(["--idle", "--pid", "0", &thread]).status();

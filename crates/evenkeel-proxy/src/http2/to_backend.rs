@@ -60,7 +60,7 @@ pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText>
             key = Some(websocket::accept(value));
         } else if is_carried(&name, value) {
             let mut value = lines::shared_value(&head, line.value)?;
-            value.set_sensitive(!is_common(&name));
+            value.set_sensitive(!is_shared(&name));
             if name == CONTENT_LENGTH {
                 length = value.to_str().ok().and_then(|text| text.parse().ok());
             }
@@ -105,7 +105,7 @@ fn is_carried(name: &HeaderName, value: &[u8]) -> bool {
 /// that all requests of a connection share (RFC 7541 7.1): nobody can find out there what another
 /// client has sent, what one backend's library made of a bad value it does not tell all, and what
 /// never comes again does not push out what does.
-fn is_common(name: &HeaderName) -> bool {
+fn is_shared(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "accept"
@@ -117,7 +117,6 @@ fn is_common(name: &HeaderName) -> bool {
             | "content-type"
             | "dnt"
             | "grpc-accept-encoding"
-            | "grpc-encoding"
             | "origin"
             | "pragma"
             | "priority"

@@ -259,8 +259,10 @@ fn bodies_over_the_limit() {
     each([("RFC 9110 15.5.14 chunked", chunks)], |rest| {
         arena.aborts(format!("POST / HTTP/1.1\r\nHost: x\r\n{rest}").as_bytes(), BODY_TOO_LARGE)
     });
+    // A backend of its own: the other one may still be reading what was broken off.
+    let calm = Arena::with(|plan| plan.limits(|limits| limits.max_request_body_bytes = 10));
     each([("RFC 9110 10.1.1 before 100", waits)], |rest| {
-        arena.refuses(format!("POST / HTTP/1.1\r\nHost: x\r\n{rest}").as_bytes(), BODY_TOO_LARGE)
+        calm.refuses(format!("POST / HTTP/1.1\r\nHost: x\r\n{rest}").as_bytes(), BODY_TOO_LARGE)
     });
     let mark = arena.backend.mark();
     let mut client = arena.connect();

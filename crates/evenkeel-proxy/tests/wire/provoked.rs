@@ -33,22 +33,22 @@ fn head(method: &str, flags: u8, more: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, flags | END_HEADERS, 1, &block(&request(method, more)))
 }
 
-fn data(flags: u8, text: &str) -> Vec<u8> {
+fn piece(flags: u8, text: &str) -> Vec<u8> {
     frame(DATA, flags, 1, text.as_bytes())
 }
 
 /// The request, and what becomes of it.
 fn cases() -> Vec<(&'static str, Vec<u8>, Then)> {
     let reset = || Then::Sends(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
-    let post = |more| frames(&[head("POST", 0, more), data(0, "abc")]);
+    let post = |more| frames(&[head("POST", 0, more), piece(0, "abc")]);
     let trailers = block(&[(":path", "/other")]);
     let http1 = |fields: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}").into_bytes();
     let chunked = http1("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
     vec![
         ("a reset", frames(&[head("GET", END_STREAM, &[])]), reset()),
         ("a reset amid a body", post(&[]), reset()),
-        ("too short", post(&[("content-length", "10")]), Then::Sends(data(END_STREAM, "d"))),
-        ("too long", post(&[("content-length", "4")]), Then::Sends(data(0, "defg"))),
+        ("too short", post(&[("content-length", "10")]), Then::Sends(piece(END_STREAM, "d"))),
+        ("too long", post(&[("content-length", "4")]), Then::Sends(piece(0, "defg"))),
         (
             "bad trailers",
             post(&[]),
