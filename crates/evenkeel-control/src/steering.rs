@@ -29,6 +29,7 @@ mod watch;
 pub use draft::Draft;
 pub use evenkeel_config::{Conflict, ConflictKind, Edit, NewBackend};
 pub use in_force::InForce;
+pub use keep::handed_text;
 pub use outcome::{Applied, Author, EditError, ReadFile, Rejected, Written};
 pub use preview::{Preview, Touched};
 pub(crate) use source::Sources;

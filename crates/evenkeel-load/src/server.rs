@@ -1,6 +1,6 @@
 //! The listener of the test backend.
 
-use crate::answer::Ready;
+use crate::answer::{MOCK_PREFIX, Ready};
 use crate::connection::{self, Script};
 use crate::limits::{
     ACCEPT_BACKLOG, ACCEPT_PAUSE, MAX_ANSWER_BYTES, MAX_CONNECTIONS, MAX_DELAY, MAX_NAME_BYTES,
@@ -71,12 +71,18 @@ pub struct TestServer {
 
 impl TestServer {
     /// Binds the address (port 0: a free one). Fails with `InvalidInput` for options out of
-    /// their ranges, otherwise with what the system says.
+    /// their ranges, otherwise with what the system says. Mocks share their port with those of other
+    /// processes of this user, so that one can go on where another ends.
     pub async fn bind(addr: SocketAddr, options: TestServerOptions) -> io::Result<TestServer> {
+        let is_mock = options.name.starts_with(MOCK_PREFIX);
         let script = options.script();
         let script = script.map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        #[cfg(unix)]
+        socket.set_reuseport(is_mock && addr.port() != 0)?;
+        #[cfg(not(unix))]
+        let _ = is_mock;
         socket.bind(addr)?;
         let listener = socket.listen(ACCEPT_BACKLOG)?;
         let address = listener.local_addr()?;

@@ -5,7 +5,7 @@ use crate::lookup;
 use crate::output::{self, Tone};
 use crate::trouble::Trouble;
 use evenkeel_config::{Configuration, Detected, Diagnostic, Format, Overrides, Source};
-use evenkeel_control::steering::{Draft, Rejected, Written};
+use evenkeel_control::steering::{Draft, Rejected, Written, handed_text};
 use evenkeel_core::plan::Plan;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -75,7 +75,7 @@ pub(crate) fn check(source: Option<Source>, overrides: &Overrides) -> Result<Loa
 /// says what to serve, that is the demo. `state` is what the process before this one has handed
 /// over.
 pub(crate) fn draft(arguments: &RunArguments, state: Option<&[u8]>) -> Result<Draft, Trouble> {
-    let (source, overrides) = match written(arguments) {
+    let (source, overrides) = match written_before(arguments, state) {
         Err(Trouble::Mistake(why)) if why == NO_FILE && !file_required() => {
             return demo(arguments, state);
         }
@@ -98,6 +98,18 @@ pub(crate) fn draft(arguments: &RunArguments, state: Option<&[u8]>) -> Result<Dr
         Ok(Written { source, overrides: overrides.clone() })
     };
     Draft::read(Box::new(read_again), state).map_err(Trouble::from)
+}
+
+/// As `written`; stdin, which can be read once, was read by the process before this one.
+fn written_before(
+    arguments: &RunArguments,
+    state: Option<&[u8]>,
+) -> Result<(Option<Source>, Overrides), Trouble> {
+    let text = state.and_then(handed_text).filter(|source| source.name == STDIN_NAME);
+    match text.filter(|_| arguments.config.as_deref() == Some(Path::new(STDIN_ARGUMENT))) {
+        Some(text) => Ok((Some(text), overrides(arguments)?)),
+        None => written(arguments),
+    }
 }
 
 /// True if this is the name of a file, and not of a text that came from elsewhere.

@@ -1,5 +1,6 @@
 //! Backends that the program plays itself: in the demo, and with `mocks: true` for every backend on
-//! loopback that nobody serves. They live as long as the process.
+//! loopback that nobody serves, or that another process only plays. They live as long as the
+//! process; after a handover the next one plays on.
 
 use crate::system::runtime;
 use crate::wiring::tell;
@@ -18,6 +19,8 @@ use std::time::Duration;
 const MAX_MOCKS: usize = 64;
 /// How long somebody who has the port may take to show that it speaks HTTP.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bytes of its answer that are read.
+const MAX_ANSWER: u64 = 4096;
 
 /// Starts a backend on a thread of its own, which ends with the process; tells where it listens.
 pub(crate) fn start(at: SocketAddr, options: TestServerOptions) -> io::Result<SocketAddr> {
@@ -73,17 +76,18 @@ fn play_one(backend: &BackendPlan, at: SocketAddr, log: &EventLog) -> bool {
         let fields = if error.is_empty() { &fields[..1] } else { &fields[..] };
         tell(log, (level, name), &message, fields);
     };
-    match speaks_http(at) {
-        Some(true) => {
+    let there = who_is(at);
+    match there {
+        Neighbour::Server => {
             say(LogLevel::Info, "mock_not_needed", "somebody answers there", "");
             return false;
         }
-        Some(false) => {
+        Neighbour::Other => {
             let words = "the port is taken by something that does not speak HTTP";
             say(LogLevel::Error, "mock_failed", words, "");
             return false;
         }
-        None => {}
+        Neighbour::Mock | Neighbour::Nobody => {}
     }
     let options = TestServerOptions {
         name: format!("{MOCK_PREFIX}{}", at.port()),
@@ -94,8 +98,17 @@ fn play_one(backend: &BackendPlan, at: SocketAddr, log: &EventLog) -> bool {
     };
     match start(at, options) {
         Ok(_) => {
-            let words = "nobody is there: its answers are made up, and say so in X-Demo";
+            let words = match there {
+                Neighbour::Mock => "played with another process, whose answers are made up too",
+                Neighbour::Nobody | Neighbour::Server | Neighbour::Other => {
+                    "nobody is there: its answers are made up, and say so in X-Demo"
+                }
+            };
             say(LogLevel::Warn, "mock_started", words, "");
+            true
+        }
+        Err(_) if there == Neighbour::Mock => {
+            say(LogLevel::Info, "mock_not_needed", "another process plays it", "");
             true
         }
         Err(error) => {
@@ -120,18 +133,32 @@ fn on_loopback(backend: &BackendPlan) -> Option<SocketAddr> {
     }
 }
 
-/// Whether who has the port speaks HTTP; `None` if nobody has it.
-fn speaks_http(at: SocketAddr) -> Option<bool> {
-    let mut stream = TcpStream::connect_timeout(&at, ANSWER_TIMEOUT).ok()?;
-    let mut start = [0; b"HTTP/".len()];
-    let mut ask = || -> io::Result<bool> {
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream
-            .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        stream.read_exact(&mut start)?;
-        Ok(&start == b"HTTP/")
+/// Who has a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Neighbour {
+    Nobody,
+    /// It says itself that its answers are made up.
+    Mock,
+    /// It speaks HTTP.
+    Server,
+    Other,
+}
+
+fn who_is(at: SocketAddr) -> Neighbour {
+    let Ok(mut stream) = TcpStream::connect_timeout(&at, ANSWER_TIMEOUT) else {
+        return Neighbour::Nobody;
     };
-    Some(ask().unwrap_or(false))
+    let ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let asked = stream.set_read_timeout(Some(ANSWER_TIMEOUT)).and_then(|()| stream.write_all(ask));
+    let mut answer = Vec::new();
+    // What came before an error counts.
+    let _ = asked.and_then(|()| stream.take(MAX_ANSWER).read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    match answer.strip_prefix("http/") {
+        Some(rest) if rest.contains("\r\nx-demo: 1\r\n") => Neighbour::Mock,
+        Some(_) => Neighbour::Server,
+        None => Neighbour::Other,
+    }
 }
 
 #[cfg(test)]
@@ -149,11 +176,11 @@ mod tests {
             body_size: 0,
         };
         let at = start((Ipv4Addr::LOCALHOST, 0).into(), options).expect("a free port");
-        assert_eq!(speaks_http(at), Some(true));
+        assert_eq!(who_is(at), Neighbour::Mock);
         let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let at = taken.local_addr().expect("bound");
-        assert_eq!(speaks_http(at), Some(false), "it never answers");
+        assert_eq!(who_is(at), Neighbour::Other, "it never answers");
         drop(taken);
-        assert_eq!(speaks_http(at), None);
+        assert_eq!(who_is(at), Neighbour::Nobody);
     }
 }

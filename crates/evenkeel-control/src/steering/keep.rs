@@ -66,6 +66,15 @@ impl Handed {
     }
 }
 
+/// The text that the process before this one served last, out of what it has handed over; `None` if
+/// there is none.
+pub fn handed_text(handed: &[u8]) -> Option<Source> {
+    let overlay = Handed::parse(handed).ok()?.overlay?;
+    let history = from_json(overlay, &Overrides::default()).ok()?;
+    let newest = history.newest_first().next()?;
+    newest.written.source.clone()
+}
+
 /// Something about what is kept that an operator should know.
 pub(super) struct Worry {
     pub(super) event: &'static str,

@@ -3,7 +3,7 @@
 use crate::program::{Program, Shell, backend_of, get, send_get};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -376,6 +376,43 @@ fn a_handover_takes_edits_and_revisions_along_whether_or_not_they_are_written_do
         let list = stage.shell.run(&["revisions", "--json", "--admin", &admin]).json();
         let known = revisions["revisions"].as_array().map_or(0, Vec::len);
         assert_eq!(list["revisions"].as_array().map(Vec::len), Some(known + 2));
+    }
+}
+
+#[test]
+fn a_file_that_came_from_stdin_is_handed_over() {
+    let (_a, a) = backend("a");
+    let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"{a}\"]\n");
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0").typing(&text);
+    let mut balancer = shell.start(&["run", "-c", "-"]);
+    let address = balancer.address();
+    balancer.signal(Signal::USR2);
+    let first = Successor::of(&mut balancer);
+    balancer.event("stopped");
+    assert_eq!(backend_of(&get(&address, "/")), "a");
+    first.signal(Signal::USR2);
+    let _second = Successor::of(&mut balancer);
+    balancer.event("stopped");
+    assert_eq!(backend_of(&get(&address, "/")), "a");
+}
+
+#[test]
+fn mocks_are_played_on_by_the_next_program() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = free.local_addr().expect("bound").to_string();
+    drop(free);
+    let stage = Stage::new(&at);
+    let text = format!("listen: \"127.0.0.1:0\"\nbackends: [\"http://{at}\"]\nmocks: true\n");
+    stage.shell.write("config.yaml", &text);
+    let mut balancer = stage.start();
+    let address = balancer.address();
+    balancer.signal(Signal::USR2);
+    let _successor = Successor::of(&mut balancer);
+    balancer.event("stopped");
+    for _ in 0..10 {
+        let answer = get(&address, "/");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("x-demo: 1"), "{answer}");
     }
 }
 
