@@ -63,6 +63,25 @@ const unlabelled = [...document.querySelectorAll('section:not([hidden])')].filte
 return [...nameless, ...headless, ...unlabelled].map((it) => it.outerHTML.slice(0, 80)).concat(landmarks);
 """
 
+# Every text that is drawn on a chart.
+WATCH_CHARTS = """
+const draw = CanvasRenderingContext2D.prototype.fillText;
+window.drawn = [];
+CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+  window.drawn.push(text);
+  return draw.call(this, text, ...rest);
+};
+"""
+
+# The times among them that are not of the last quarter of an hour; nothing before there are any.
+OTHER_TIMES = """
+const now = new Date();
+const minutes = now.getHours() * 60 + now.getMinutes();
+const times = window.drawn.map((it) => /^(\\d\\d):(\\d\\d)(:\\d\\d)?$/.exec(it)).filter(Boolean);
+const gap = ([, hour, minute]) => Math.abs(minutes - (hour * 60 + Number(minute)));
+return times.length ? times.filter((it) => Math.min(gap(it), 1440 - gap(it)) > 16).map(([it]) => it) : null;
+"""
+
 ROW = """
 const row = [...document.querySelectorAll('#backend-list tbody tr')].find((it) => it.querySelector('th') && it.querySelector('th').firstChild.data === arguments[0]);
 return row ? row.innerText : '';
@@ -157,6 +176,22 @@ def loads(browser, stage):
     """)
     expect(50_000 < sizes < MAX_BYTES, f"{sizes} bytes, bound is {MAX_BYTES}")
     print(f"dashboard: usable after {min(times):.0f} ms (of {[round(it) for it in times]}), {sizes} bytes")
+
+
+def has_a_clock(browser, stage):
+    """Times stand below the charts from the beginning, when there is one step, or none."""
+    browser.devtools("Page.addScriptToEvaluateOnNewDocument", source=WATCH_CHARTS)
+    browser.open(stage.page)
+    browser.until("the page is loaded", LOADED)
+    for steps in ("no step", "one step"):
+        browser.until("times are drawn", f"return (function () {{ {OTHER_TIMES} }})() !== null")
+        others = browser.run(OTHER_TIMES)
+        expect(not others, f"{steps}: times of another hour are drawn: {others}")
+        expect("NaN" not in browser.run("return document.body.innerText"), f"{steps}: no number")
+        browser.until("there is a step", "return /: [\\d.]+/.test(document.getElementById('traffic-now').textContent)", seconds=12)
+        browser.run("window.drawn = []")
+        browser.scheme("dark")  # Draws anew.
+    browser.scheme("light")
 
 
 def grows(browser, stage):
@@ -303,7 +338,7 @@ def three_backends(binary, pictures):
             stage.run([pool, {"name": "found", "discovery": found, "health": {"type": "none"}}])
             browser = Browser(folder)
             browser.size(1400, 1000)
-            for check in (loads, grows, tells_state, tells_discovery, drains, is_for_everybody):
+            for check in (has_a_clock, loads, grows, tells_state, tells_discovery, drains, is_for_everybody):
                 check(browser, stage)
                 print(f"dashboard: {check.__name__}: ok")
             takes_pictures(browser, pictures, "three")

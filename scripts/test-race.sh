@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-crates=(-p evenkeel-core -p evenkeel-proxy -p evenkeel-control -p evenkeel-load)
+crates=(-p evenkeel-core -p evenkeel-proxy -p evenkeel-control -p evenkeel-load -p evenkeel-heap)
 cd "$ROOT"
 host="$(rustc -vV | sed -n 's/^host: //p')"
 sources="$(rustc +nightly --print sysroot 2>/dev/null || true)/lib/rustlib/src/rust/library"

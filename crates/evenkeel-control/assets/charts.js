@@ -2,12 +2,19 @@
 // and the newest numbers stand in words above each chart.
 
 import { byId } from "./dom.js";
-import { milliseconds, short } from "./format.js";
+import { clock, milliseconds, short } from "./format.js";
 
 const HEIGHT = 190;
+/** An axis of time is this long at least: left to itself, one step gets a whole day. */
+const MIN_SECONDS = 60;
 const DASHES = [[], [6, 4], [2, 3]];
 const BORDERS = ['solid', 'dashed', 'dotted'];
 const charts = new Map();
+
+function timeRange({ data: [times] }) {
+  const end = times[times.length - 1] ?? Date.now() / 1000;
+  return [Math.min(times[0] ?? end, end - MIN_SECONDS), end];
+}
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -25,7 +32,7 @@ function series(lines, text) {
     fill: fill ? css(fill) : undefined, spanGaps: false,
     value: (_, value) => (value === null || value === undefined ? '–' : text(value)),
   });
-  return [{ label: 'time', value: '{HH}:{mm}:{ss}' }, ...lines.map(line)];
+  return [{ label: 'time', value: (_, time) => (time ? clock(time * 1000) : '–') }, ...lines.map(line)];
 }
 
 function make(id, lines, text) {
@@ -33,7 +40,7 @@ function make(id, lines, text) {
   const plot = new window.uPlot({
     width: Math.max(200, box.clientWidth), height: HEIGHT, padding: [8, 8, 0, 0],
     series: series(lines, text), axes: axes(text),
-    scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: { time: true, range: timeRange }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     cursor: { sync: { key: 'evenkeel' }, drag: { x: false, y: false } },
     legend: { markers: { width: 2, dash: (_, index) => BORDERS[index - 1] } },
   }, [[], ...lines.map(() => [])], box);

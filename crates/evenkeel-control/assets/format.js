@@ -14,6 +14,8 @@ export function short(number) {
     }
   }
   if (Number.isInteger(number)) return whole(number);
+  // Below one a second digit tells 0.25 from 0.3.
+  if (Math.abs(number) < 1) return String(Number(number.toFixed(2)));
   return Math.abs(number) < 10 ? number.toFixed(1) : whole(number);
 }
 

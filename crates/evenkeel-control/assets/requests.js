@@ -122,7 +122,7 @@ export function showEvents() {
     h('time', { datetime: event.timestamp, title: event.timestamp, class: 'muted' }, clock(event.timestamp)),
     badge(SIGNS[event.level] || 'none', words(event.event)),
     h('span', {}, sentence(event)));
-  const none = `Nothing has happened since this page was opened ${since(view.opened)}.`;
+  const none = `Nothing has happened since this page was opened ${since(view.opened).replace(/^now$/, 'just now')}.`;
   show(byId('event-list'), h('div', { class: 'panel list' },
     found.length > 0 ? h('ol', { class: 'events' }, found.slice(0, view.events).map(item)) : h('p', { class: 'muted' }, none),
     found.length > view.events && h('button', { type: 'button', class: 'quiet', 'data-do': 'more', 'data-list': 'events' }, `${found.length - view.events} more`)));

@@ -65,3 +65,8 @@ pub use numbers::Numbers;
 pub use resolve::ResolveTarget;
 pub use tokens::{FreshToken, Tokens, TokensError};
 pub use vet::vet;
+
+/// As in the program, so that tests see what it notes.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: evenkeel_heap::SamplingAllocator = evenkeel_heap::SamplingAllocator;

@@ -1,11 +1,15 @@
-//! Profiles of this process, as `go tool pprof` reads them: CPU time by sampling, memory by
-//! mapping, threads. Nothing runs, and nothing is installed, until somebody asks.
+//! Profiles of this process, as `go tool pprof` reads them: CPU time, memory by call stack and by
+//! mapping, threads. Nothing runs until somebody asks, but that the allocator notes one call stack
+//! in so many bytes.
 
 #[cfg(unix)]
 mod cpu;
 #[cfg(windows)]
 #[path = "profile/no_cpu.rs"]
 mod cpu;
+#[cfg(test)]
+mod decoded;
+mod heap;
 mod memory;
 mod message;
 
@@ -29,8 +33,9 @@ const INDEX: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"ut
     <title>/debug/pprof/</title></head><body><h1>/debug/pprof/</h1><ul>\
     <li><a href=\"profile?seconds=5\">profile</a>: CPU time, sampled for <code>seconds</code> \
     (30 unless told otherwise, 300 at most); one at a time</li>\
-    <li><a href=\"heap\">heap</a>: resident memory by mapping</li>\
-    <li><a href=\"allocs\">allocs</a>: memory asked of the system, by mapping</li>\
+    <li><a href=\"heap\">heap</a>: memory in use, by who allocated it</li>\
+    <li><a href=\"allocs\">allocs</a>: all that was allocated since the start, by whom</li>\
+    <li><a href=\"mappings\">mappings</a>: resident memory by mapping</li>\
     <li><a href=\"threads\">threads</a>: every thread, its state and its CPU time</li>\
     <li><a href=\"cmdline\">cmdline</a>: the arguments of this process</li></ul>\
     <p><code>go tool pprof http://HOST/debug/pprof/profile?seconds=5</code></p></body></html>\n";
@@ -41,8 +46,9 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/debug/pprof", get(async || (StatusCode::FOUND, [(LOCATION, "/debug/pprof/")])))
         .route("/debug/pprof/", get(index))
         .route("/debug/pprof/profile", get(profile))
-        .route("/debug/pprof/heap", get(async || memory_as(memory::Measure::Resident)))
-        .route("/debug/pprof/allocs", get(async || memory_as(memory::Measure::Mapped)))
+        .route("/debug/pprof/heap", get(async || heap(heap::View::Heap).await))
+        .route("/debug/pprof/allocs", get(async || heap(heap::View::Allocations).await))
+        .route("/debug/pprof/mappings", get(mappings))
         .route("/debug/pprof/threads", get(threads))
         .route("/debug/pprof/goroutine", get(threads))
         .route("/debug/pprof/cmdline", get(command_line))
@@ -72,9 +78,18 @@ async fn profile(Query(asked): Query<HashMap<String, String>>) -> Response {
     }
 }
 
-fn memory_as(measure: memory::Measure) -> Response {
-    match memory::by_mapping(measure) {
-        Ok(message) => compressed(measure.name(), &message),
+async fn heap(view: heap::View) -> Response {
+    // To find the names takes a while: the admin listener answers meanwhile.
+    match tokio::task::spawn_blocking(move || heap::by_call_site(view)).await {
+        Ok(Some(message)) => compressed(view.name(), &message),
+        Ok(None) => failed("this program does not note who allocates"),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+async fn mappings() -> Response {
+    match memory::by_mapping() {
+        Ok(message) => compressed("mappings", &message),
         Err(error) => failed(&format!("cannot read /proc/self/smaps: {error}")),
     }
 }

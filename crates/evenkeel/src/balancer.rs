@@ -84,6 +84,7 @@ impl Balancer {
     /// when it returns.
     pub(crate) fn start(draft: Draft, from: &mut Inheritance) -> Result<Balancer, Trouble> {
         system::raise_file_limit();
+        note_allocations(&draft.plan);
         let ties = Arc::new(Ties::inherited(std::mem::take(&mut from.scaled)));
         let left = standing(&draft.plan, &ties);
         let draft = draft.with_backends(&left);
@@ -403,6 +404,13 @@ fn start_control(
         }
     }
     Control::start_closed(bind, desk, sockets).map_err(cannot_control)
+}
+
+/// From here on, if profiles are served: the heap profile tells of what serves.
+fn note_allocations(plan: &Plan) {
+    if plan.pprof.is_some() {
+        evenkeel_heap::start(evenkeel_heap::RATE);
+    }
 }
 
 fn cannot_log(error: io::Error) -> Trouble {

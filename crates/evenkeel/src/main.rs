@@ -58,6 +58,10 @@ use scm::run as balance;
 use std::process::ExitCode;
 use trouble::Trouble;
 
+/// The system's, which notes who allocates while profiles are served.
+#[global_allocator]
+static ALLOCATOR: evenkeel_heap::SamplingAllocator = evenkeel_heap::SamplingAllocator;
+
 fn main() -> ExitCode {
     let words = bench::full_names(std::env::args_os());
     let words = arguments::with_two_dashes(words.into_iter());

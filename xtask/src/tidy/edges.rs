@@ -9,7 +9,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("evenkeel-config", &["evenkeel-core"]),
     ("evenkeel-proxy", &["evenkeel-core"]),
     ("evenkeel-api", &[]),
-    ("evenkeel-control", &["evenkeel-core", "evenkeel-config", "evenkeel-proxy", "evenkeel-api"]),
+    (
+        "evenkeel-control",
+        &["evenkeel-core", "evenkeel-config", "evenkeel-proxy", "evenkeel-api", "evenkeel-heap"],
+    ),
+    ("evenkeel-heap", &[]),
     ("evenkeel-load", &[]),
     (
         "evenkeel",
@@ -19,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "evenkeel-proxy",
             "evenkeel-api",
             "evenkeel-control",
+            "evenkeel-heap",
             "evenkeel-load",
         ],
     ),

@@ -4,15 +4,19 @@ use super::source::Source;
 use super::{Finding, Rule};
 use syn::visit::{self, Visit};
 
-/// The one crate with unsafe code, and its rooms that hold it.
-const UNSAFE_CRATE: &str = "crates/evenkeel-proxy";
-const UNSAFE_ROOMS: &[&str] =
-    &["crates/evenkeel-proxy/src/socket", "crates/evenkeel-proxy/src/worker"];
+/// The crates with unsafe code, and their rooms that hold it.
+const UNSAFE_CRATES: &[&str] = &["crates/evenkeel-heap", "crates/evenkeel-proxy"];
+const UNSAFE_ROOMS: &[&str] = &[
+    "crates/evenkeel-heap/src/allocator.rs",
+    "crates/evenkeel-proxy/src/socket",
+    "crates/evenkeel-proxy/src/worker",
+];
 
 pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
     if !UNSAFE_ROOMS.iter().any(|room| source.path.starts_with(room)) {
         for token in source.tokens.iter().filter(|token| token.text == "unsafe") {
-            let message = "unsafe code belongs to `socket` and `worker` of evenkeel-proxy";
+            let message = "unsafe code belongs to `socket` and `worker` of evenkeel-proxy, and \
+                to `allocator` of evenkeel-heap";
             findings.push(source.finding(token.line, Rule::Unsafe, message.to_owned()));
         }
     }
@@ -24,13 +28,13 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
     Ignores { source, findings }.visit_file(tree);
 }
 
-/// `src/lib.rs` and `src/main.rs` of every crate but the one with unsafe code.
+/// `src/lib.rs` and `src/main.rs` of every crate but those with unsafe code.
 fn is_crate_root(source: &Source) -> bool {
     let Some(folder) = source.crate_folder() else {
         return false;
     };
     let inside = &source.path[folder.len()..];
-    folder != UNSAFE_CRATE && matches!(inside, "/src/lib.rs" | "/src/main.rs")
+    !UNSAFE_CRATES.contains(&folder) && matches!(inside, "/src/lib.rs" | "/src/main.rs")
 }
 
 fn forbids_unsafe_code(attribute: &syn::Attribute) -> bool {
@@ -68,6 +72,8 @@ mod tests {
             ("crates/evenkeel-proxy/src/socket/splice.rs", vec![]),
             ("crates/evenkeel-proxy/src/worker.rs", vec![]),
             ("crates/evenkeel-proxy/src/http1.rs", vec!["unsafe"]),
+            ("crates/evenkeel-heap/src/allocator.rs", vec![]),
+            ("crates/evenkeel-heap/src/sampler.rs", vec!["unsafe"]),
             ("crates/evenkeel-core/src/path.rs", vec!["unsafe"]),
         ];
         for (path, expected) in cases {
@@ -87,6 +93,7 @@ mod tests {
             ("crates/evenkeel/src/main.rs", "fn main() {}", vec!["unsafe"]),
             ("crates/evenkeel/src/run.rs", "fn run() {}", vec![]),
             ("crates/evenkeel-proxy/src/lib.rs", "//! A.", vec![]),
+            ("crates/evenkeel-heap/src/lib.rs", "//! A.", vec![]),
             ("xtask/src/lib.rs", "//! A.", vec!["unsafe"]),
         ];
         for (path, text, expected) in cases {

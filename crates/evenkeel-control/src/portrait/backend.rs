@@ -78,7 +78,7 @@ impl Portrait<'_> {
     fn probe(&self, probe: &ProbeResult) -> api::ProbeResult {
         api::ProbeResult {
             time: self.time(probe.at),
-            took_ms: probe.took.as_secs_f64() * 1_000.0,
+            took_ms: millis(u64::try_from(probe.took.as_nanos()).unwrap_or(u64::MAX)),
             fault: probe.fault.as_ref().map(ToString::to_string),
         }
     }

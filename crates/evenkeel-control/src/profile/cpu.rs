@@ -35,7 +35,7 @@ struct Turn;
 
 impl Turn {
     fn take() -> Option<Turn> {
-        (!TAKING.swap(true, Ordering::AcqRel)).then_some(Turn)
+        (!TAKING.swap(true, Ordering::AcqRel)).then(|| Turn)
     }
 }
 
@@ -91,6 +91,7 @@ fn encode(report: &Report, (began, time): (Duration, Duration)) -> Vec<u8> {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
     message.finish(&Heading {
         values: vec![("samples", "count"), cpu],
+        default_value: "cpu",
         period: (cpu, NANOS_PER_SAMPLE),
         time: (nanos(began), nanos(time)),
         comment: "evenkeel",

@@ -1,5 +1,4 @@
-//! Memory by mapping, and the threads, as the kernel tells them. No allocation is traced: that
-//! would cost something on every one of them, also while nobody looks.
+//! Memory by mapping, and the threads, as the kernel tells them.
 
 use super::message::{Function, Heading, Message};
 use std::collections::BTreeMap;
@@ -8,47 +7,13 @@ use std::io;
 
 const BYTES_PER_KIB: i64 = 1024;
 
-/// What is told of a mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Measure {
-    /// What is in memory.
-    Resident,
-    /// What was asked of the system.
-    Mapped,
-}
-
-impl Measure {
-    /// Of the profile.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Measure::Resident => "heap",
-            Measure::Mapped => "allocs",
-        }
-    }
-
-    /// The key in `smaps`.
-    fn key(self) -> &'static str {
-        match self {
-            Measure::Resident => "Rss:",
-            Measure::Mapped => "Size:",
-        }
-    }
-
-    fn units(self) -> [(&'static str, &'static str); 2] {
-        match self {
-            Measure::Resident => [("inuse_objects", "count"), ("inuse_space", "bytes")],
-            Measure::Mapped => [("alloc_objects", "count"), ("alloc_space", "bytes")],
-        }
-    }
-}
-
-/// Memory of this process by what is mapped there.
-pub(super) fn by_mapping(measure: Measure) -> io::Result<Vec<u8>> {
-    Ok(encode(&sums(&fs::read_to_string("/proc/self/smaps")?, measure), measure))
+/// Resident memory of this process by what is mapped there.
+pub(super) fn by_mapping() -> io::Result<Vec<u8>> {
+    Ok(encode(&sums(&fs::read_to_string("/proc/self/smaps")?)))
 }
 
 /// Mappings and bytes, by name.
-fn sums(smaps: &str, measure: Measure) -> BTreeMap<&str, (i64, i64)> {
+fn sums(smaps: &str) -> BTreeMap<&str, (i64, i64)> {
     let mut sums = BTreeMap::<&str, (i64, i64)>::new();
     let mut name = "";
     for line in smaps.lines() {
@@ -59,7 +24,7 @@ fn sums(smaps: &str, measure: Measure) -> BTreeMap<&str, (i64, i64)> {
             if name.is_empty() {
                 name = "[anonymous]";
             }
-        } else if first == measure.key() {
+        } else if first == "Rss:" {
             let kib = line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<i64>().ok());
             let sum = sums.entry(name).or_default();
             sum.0 += 1;
@@ -69,7 +34,7 @@ fn sums(smaps: &str, measure: Measure) -> BTreeMap<&str, (i64, i64)> {
     sums
 }
 
-fn encode(sums: &BTreeMap<&str, (i64, i64)>, measure: Measure) -> Vec<u8> {
+fn encode(sums: &BTreeMap<&str, (i64, i64)>) -> Vec<u8> {
     let function = |name: &str| Function { name: name.to_owned(), ..Function::default() };
     let mut message = Message::new();
     for (name, (count, size)) in sums {
@@ -81,12 +46,12 @@ fn encode(sums: &BTreeMap<&str, (i64, i64)>, measure: Measure) -> Vec<u8> {
         let stack = [vec![function(name)], vec![function(group)]];
         message.sample(&stack, &[*count, *size], "");
     }
-    let units = measure.units();
     message.finish(&Heading {
-        values: units.to_vec(),
+        values: vec![("mappings", "count"), ("resident", "bytes")],
+        default_value: "resident",
         period: (("space", "bytes"), 1),
         time: (0, 0),
-        comment: "by mapping, as the kernel tells it; allocations are not traced",
+        comment: "resident memory by mapping, as the kernel tells it",
     })
 }
 
@@ -126,11 +91,10 @@ mod tests {
             55e1-55e2 rw-p 00000000 08:01 123                /opt/a b\nSize: 8 kB\nRss: 8 kB\n\
             55e2-55e3 rw-p 00000000 00:00 0 \nSize: 100 kB\nRss: 1 kB\n\
             55e3-55e4 rw-p 00000000 00:00 0                  [heap]\nSize: 50 kB\nRss: 50 kB\n";
-        let resident = sums(smaps, Measure::Resident);
+        let resident = sums(smaps);
         let wanted = [("/opt/a b", (2, 12 * 1024)), ("[anonymous]", (1, 1024))];
         let wanted = wanted.into_iter().chain([("[heap]", (1, 50 * 1024))]);
         assert_eq!(resident, wanted.collect());
-        assert_eq!(sums(smaps, Measure::Mapped)["/opt/a b"], (2, 16 * 1024));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Profiles as messages of `profile.proto` (github.com/google/pprof/proto), encoded by hand: nine
-//! fields of five messages do not need a compiler for schemas.
+//! Profiles as messages of `profile.proto` (github.com/google/pprof/proto), encoded by hand: a
+//! few fields of five messages do not need a compiler for schemas.
 
 use std::collections::HashMap;
 
@@ -18,6 +18,8 @@ pub(super) struct Function {
 pub(super) struct Heading {
     /// What each value of a sample is.
     pub(super) values: Vec<Unit>,
+    /// The name of the one to look at unless somebody asks for another.
+    pub(super) default_value: &'static str,
     /// What is between two samples, and how much of it.
     pub(super) period: (Unit, i64),
     /// When it began, in nanoseconds since 1970, and how long it took.
@@ -84,6 +86,8 @@ impl Message {
         put(&mut self.body, 12, heading.period.1.cast_unsigned());
         let comment = self.string(heading.comment);
         put(&mut self.body, 13, comment.cast_unsigned());
+        let default_value = self.string(heading.default_value);
+        put(&mut self.body, 14, default_value.cast_unsigned());
         for text in &self.texts {
             bytes(&mut self.body, 6, text.as_bytes());
         }
@@ -201,8 +205,13 @@ mod tests {
         message.sample(&[function("leaf"), function("root")], &[1, 2], "ek-worker-0");
         message.sample(&[function("leaf"), function("root")], &[3, 4], "ek-worker-0");
         let count = ("samples", "count");
-        let heading =
-            Heading { values: vec![count], period: (count, 1), time: (0, 1), comment: "" };
+        let heading = Heading {
+            values: vec![count],
+            default_value: "samples",
+            period: (count, 1),
+            time: (0, 1),
+            comment: "",
+        };
         let bytes = message.finish(&heading);
         for text in ["leaf", "root", "ek-worker-0", "samples"] {
             let found = bytes.windows(text.len()).filter(|part| *part == text.as_bytes()).count();

@@ -23,7 +23,7 @@ impl Steering {
         let mut fields = vec![
             ("by", EventValue::Text(&by.name)),
             ("generation", EventValue::Number(applied.generation)),
-            ("took_ms", EventValue::Float(took.as_secs_f64() * 1000.0)),
+            ("took_ms", EventValue::Float((took.as_secs_f64() * 1e6).round() / 1e3)),
             ("changed", EventValue::Number(count)),
             ("changes", EventValue::Text(&changes)),
             ("listeners", EventValue::Text(&listeners)),

@@ -73,14 +73,19 @@ fn figures_of(screen: &Screen, paint: Paint) -> Vec<Line<'static>> {
     ]
 }
 
-/// A curve and its name.
-type Curve = (&'static str, fn(&HistoryStep) -> u64, fn(u64) -> String);
+/// A curve: its name, the value of a step, and how that reads, given the seconds of a step.
+type Curve = (&'static str, fn(&HistoryStep) -> u64, fn(u64, u32) -> String);
 
 const CURVES: [Curve; 3] = [
-    ("requests", |step| step.requests, text::count),
-    ("errors", |step| step.errors, text::count),
-    ("p95", |step| micros(step.p95_ms), from_micros),
+    ("requests", |step| step.requests, per_second),
+    ("errors", |step| step.errors, per_second),
+    ("p95", |step| micros(step.p95_ms), |micros, _| from_micros(micros)),
 ];
+
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn per_second(count: u64, seconds: u32) -> String {
+    text::rate(Some(count as f64 / f64::from(seconds.max(1))))
+}
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to hours")]
 fn micros(ms: Option<f64>) -> u64 {
@@ -105,7 +110,7 @@ fn draw_curves(frame: &mut Frame<'_>, history: &History, (paint, area): (Paint, 
             seconds @ 0..60 => format!("{seconds} s"),
             seconds => format!("{} min", seconds / 60),
         };
-        let text = format!("{name}, {time}, max {}", shown(most));
+        let text = format!("{name}, {time}, max {}", shown(most, history.step_seconds));
         frame.render_widget(Paragraph::new(Span::styled(text, paint.faint())), title);
         frame.render_widget(Sparkline::default().data(values).style(paint.line()), curve);
     }
