@@ -42,9 +42,9 @@ pub use url::{BenchUrl, Scheme};
 
 use bytes::Bytes;
 use course::{Course, Pace};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method};
 use http1::Http1;
-use http2::{Http2, STREAMS_PER_CONNECTION, Trunk};
+use http2::{Http2, STREAMS_PER_CONNECTION, Template, Trunk};
 use journal::Journal;
 use lane::Lane;
 use link::Dialer;
@@ -187,7 +187,8 @@ impl Bench {
                 Err(format!("{PLACEHOLDER} in a path needs HTTP/1.1"))
             }
             Scheme::Http | Scheme::Https if self.http2 => {
-                Ok(Protocol::Http2 { head: outgoing.http2(&self.url)?, body: outgoing.body })
+                let template = Template::new(&outgoing.http2(&self.url)?, outgoing.body);
+                Ok(Protocol::Http2(Arc::new(template)))
             }
             Scheme::Http | Scheme::Https => {
                 let request = outgoing.http1(&self.url, self.keep_alive);
@@ -216,7 +217,7 @@ impl Bench {
 /// What is sent, ready for the wire.
 enum Protocol {
     Http1 { request: Numbered, head_only: bool },
-    Http2 { head: Request<()>, body: Bytes },
+    Http2(Arc<Template>),
     WebSocket { opening: (String, HeaderMap), body: Bytes },
     Tcp { payload: Bytes },
 }
@@ -224,7 +225,7 @@ enum Protocol {
 impl Protocol {
     fn alpn(&self) -> &'static [u8] {
         match self {
-            Protocol::Http2 { .. } => b"h2",
+            Protocol::Http2(_) => b"h2",
             Protocol::Http1 { .. } | Protocol::WebSocket { .. } | Protocol::Tcp { .. } => {
                 b"http/1.1"
             }
@@ -321,14 +322,13 @@ impl Run<'_> {
                 Protocol::Http1 { request, head_only } => {
                     lanes.spawn(lane.run(Http1::new(dialer, request.clone(), *head_only)));
                 }
-                Protocol::Http2 { head, body } => {
+                Protocol::Http2(template) => {
                     let streams = if keep_alive { STREAMS_PER_CONNECTION } else { 1 };
                     if nth % streams == 0 {
-                        trunks.push(Trunk::new(dialer));
+                        trunks.push(Trunk::new(dialer, Arc::clone(template), streams));
                     }
                     let trunk = Arc::clone(&trunks[nth / streams]);
-                    let client = Http2::new(trunk, head.clone(), body.clone(), keep_alive);
-                    lanes.spawn(lane.run(client));
+                    lanes.spawn(lane.run(Http2::new(trunk, nth % streams, keep_alive)));
                 }
                 Protocol::WebSocket { opening, body } => {
                     let client = WebSocket::new(dialer, opening.clone(), body.clone(), keep_alive);

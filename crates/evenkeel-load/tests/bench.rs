@@ -1,6 +1,7 @@
 //! The bench against servers whose behaviour is known.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use bytes::Bytes;
 use evenkeel_load::bench::{
     Bench, BenchError, BenchUrl, Connections, CsvCheck, LiveBench, Report, Trust,
 };
@@ -342,6 +343,55 @@ fn http2_shares_connections() {
     assert_eq!((report.succeeded(), report.bytes), (6, 36));
     let fresh = run(&Bench { http2: true, keep_alive: false, ..bench(&url, 8, 2) });
     assert_eq!((fresh.succeeded(), fresh.connections), (8, 8));
+}
+
+#[test]
+fn http2_survives_a_server_that_takes_few_streams_and_leaves_often() {
+    let address = serve(|listener| async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut settings = h2::server::Builder::new();
+                let settings = settings.max_concurrent_streams(7).max_header_list_size(100_000);
+                let mut connection =
+                    settings.handshake::<_, Bytes>(stream).await.expect("a client");
+                let mut left = 50;
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let head = http::Response::new(());
+                    respond.send_response(head, true).expect("open");
+                    left -= 1;
+                    if left == 0 {
+                        connection.graceful_shutdown();
+                    }
+                }
+            });
+        }
+    });
+    let url = format!("http://{address}/x");
+    let report = run(&Bench { http2: true, ..bench(&url, 500, 40) });
+    assert_eq!((report.succeeded(), report.failed()), (500, 0), "{:?}", report.errors);
+    assert!(report.connections >= 5, "{}", report.connections);
+    // A head that is longer than a frame.
+    let headers = vec![format!("x-long: {}", "y".repeat(40_000))];
+    let report = run(&Bench { http2: true, headers, ..bench(&url, 20, 4) });
+    assert_eq!((report.succeeded(), report.failed()), (20, 0), "{:?}", report.errors);
+}
+
+#[test]
+fn http2_needs_a_server_that_speaks_it() {
+    let old = test_server();
+    let report = run(&Bench { http2: true, ..bench(&format!("http://{old}/"), 4, 2) });
+    let error = &report.errors[&LoadError::BadResponse];
+    assert_eq!(error.count, 4);
+    assert!(error.text.as_ref().is_some_and(|text| text.contains("does not speak HTTP/2")));
+    let silent = threads(|mut stream, _| drop(stream.read_to_end(&mut Vec::new())));
+    let timeout = Duration::from_millis(100);
+    let report = run(&Bench { http2: true, timeout, ..bench(&format!("http://{silent}"), 6, 3) });
+    assert_eq!(report.errors[&LoadError::Timeout].count, 6);
+    let short = threads(|mut stream, _| {
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    let report = run(&Bench { http2: true, ..bench(&format!("http://{short}"), 4, 2) });
+    assert_eq!(report.errors[&LoadError::Reset].count, 4);
 }
 
 /// A server with a certificate for `localhost`, and a file with its authority.

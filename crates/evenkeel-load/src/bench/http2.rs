@@ -1,72 +1,105 @@
 //! HTTP/2: many exchanges share a connection.
+//!
+//! An implementation of our own, because a tester must not cost more than what it tests, and all that it
+//! does is to repeat one request: `bench/RESULTS.md` has the figures. It offers no push, takes frames of
+//! 16 KiB at most, and closes a connection whose server breaks the rules.
+//!
+//! Reading order: `Http2` (one client), `Trunk` (the connection that clients share), `Driver` (moves
+//! its bytes), `connection` (what they mean), `slot` (one exchange of it), `template`, `frame`, `hpack`,
+//! `huffman`.
+
+mod connection;
+mod frame;
+mod hpack;
+mod huffman;
+mod slot;
+mod template;
+
+pub(crate) use template::Template;
 
 use super::fault::Fault;
 use super::lane::{Answer, Client};
-use super::link::Dialer;
+use super::link::{Dialer, Link};
 use super::patience::Patience;
-use crate::LoadError;
-use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
-use h2::{RecvStream, SendStream};
-use http::Request;
+use connection::Connection;
+use slot::End;
 use std::future::poll_fn;
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 /// Exchanges that share a connection.
 pub(crate) const STREAMS_PER_CONNECTION: usize = 100;
-/// How much of one answer may be on its way.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// How much of all answers of a connection may be on its way.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// A connection that closes before a request went out is replaced this often.
-const MAX_OPENINGS: u32 = 2;
+/// A request that a server has not processed is sent again on this many further connections.
+const MAX_FURTHER: u32 = 20;
+/// First size of the buffer that is read into.
+const FIRST_BYTES: usize = 8 * 1024;
+/// Its size once it was full. A frame always has room.
+const LARGE_BYTES: usize = 64 * 1024;
 
 /// A connection that several clients share.
 pub(crate) struct Trunk {
     dialer: Arc<Dialer>,
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
-struct Open {
-    sender: Option<SendRequest<Bytes>>,
-    /// Counts connections, so that only the first to see one fail replaces it.
-    generation: u64,
+    template: Arc<Template>,
+    clients: usize,
+    open: AsyncMutex<Option<Arc<Shared>>>,
 }
 
 impl Trunk {
     /// Opens nothing yet.
-    pub(crate) fn new(dialer: Arc<Dialer>) -> Arc<Trunk> {
-        Arc::new(Trunk { dialer, open: Mutex::default() })
+    pub(crate) fn new(dialer: Arc<Dialer>, template: Arc<Template>, clients: usize) -> Arc<Trunk> {
+        Arc::new(Trunk { dialer, template, clients, open: AsyncMutex::default() })
     }
 
-    async fn sender(&self, deadline: Instant) -> Result<(SendRequest<Bytes>, u64), Fault> {
+    /// The connection, opened anew if it takes no further request.
+    async fn shared(&self, deadline: Instant) -> Result<Arc<Shared>, Fault> {
         let mut open = self.open.lock().await;
-        if let Some(sender) = &open.sender {
-            return Ok((sender.clone(), open.generation));
+        if let Some(shared) = open.as_ref().filter(|shared| shared.lock().connection.is_open()) {
+            return Ok(Arc::clone(shared));
         }
         let link = self.dialer.open(deadline).await?;
-        let shaken = Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .enable_push(false)
-            .handshake(link)
-            .await;
-        let (sender, connection) = shaken.map_err(|error| fault(&error))?;
-        // Ends when the last sender is gone; its errors are told to the exchanges.
-        tokio::spawn(async move { drop(connection.await) });
-        open.generation += 1;
-        open.sender = Some(sender.clone());
-        Ok((sender, open.generation))
+        let connection = Connection::new(Arc::clone(&self.template), self.clients);
+        let shared = Arc::new(Shared(Mutex::new(State { connection, driver: None })));
+        tokio::spawn(Driver::new(link, &shared));
+        *open = Some(Arc::clone(&shared));
+        Ok(shared)
     }
 
-    async fn forget(&self, generation: u64) {
+    async fn forget(&self, shared: &Arc<Shared>) {
         let mut open = self.open.lock().await;
-        if open.generation == generation {
-            open.sender = None;
+        open.take_if(|open| Arc::ptr_eq(open, shared));
+    }
+}
+
+/// A connection, as its clients and its driver see it. It is closed with its last client.
+struct Shared(Mutex<State>);
+
+struct State {
+    connection: Connection,
+    /// Wakes the driver, if it sleeps.
+    driver: Option<Waker>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lock().wake_driver();
     }
 }
 
@@ -77,15 +110,9 @@ pub(crate) struct Http2 {
 }
 
 impl Http2 {
-    /// One of those that share the trunk; needs a running runtime.
-    pub(crate) fn new(
-        trunk: Arc<Trunk>,
-        head: Request<()>,
-        body: Bytes,
-        keep_alive: bool,
-    ) -> Http2 {
-        let caller =
-            Caller { trunk, head, body, keep_alive, backend: String::new(), current: None };
+    /// Number `slot` of those that share the trunk; needs a running runtime.
+    pub(crate) fn new(trunk: Arc<Trunk>, slot: usize, keep_alive: bool) -> Http2 {
+        let caller = Caller { trunk, slot, keep_alive, backend: String::new(), current: None };
         Http2 { caller, patience: Patience::new() }
     }
 }
@@ -103,96 +130,165 @@ impl Client for Http2 {
 
 struct Caller {
     trunk: Arc<Trunk>,
-    head: Request<()>,
-    body: Bytes,
+    slot: usize,
     keep_alive: bool,
     backend: String,
-    /// The connection of the last exchange, and which of the trunk's it is.
-    current: Option<(SendRequest<Bytes>, u64)>,
+    /// The connection of the last exchange.
+    current: Option<Arc<Shared>>,
 }
 
 impl Caller {
+    /// A server may close a connection whenever it likes, if it says which requests it leaves alone.
     async fn attempt(&mut self, deadline: Instant) -> Result<Answer, Fault> {
-        let (mut sender, generation) = self.ready_sender(deadline).await?;
-        let answered = self.send(&mut sender).await;
-        let broken = answered.as_ref().is_err_and(|error| !error.is_reset());
-        if broken || !self.keep_alive {
-            self.trunk.forget(generation).await;
-        } else {
-            self.current = Some((sender, generation));
-        }
-        answered.map_err(|error| fault(&error))
-    }
-
-    /// A connection that takes another request; one that has been closed is replaced.
-    async fn ready_sender(
-        &mut self,
-        deadline: Instant,
-    ) -> Result<(SendRequest<Bytes>, u64), Fault> {
-        let mut openings = 0;
+        let mut further = 0;
         loop {
-            let (sender, generation) = match self.current.take() {
-                Some(current) => current,
-                None => self.trunk.sender(deadline).await?,
+            let shared = match self.current.take() {
+                Some(shared) => shared,
+                None => self.trunk.shared(deadline).await?,
             };
-            match sender.ready().await {
-                Ok(sender) => return Ok((sender, generation)),
-                Err(error) => {
-                    self.trunk.forget(generation).await;
-                    openings += 1;
-                    if openings == MAX_OPENINGS {
-                        return Err(fault(&error));
-                    }
-                }
+            let answered = match Exchange::begin(&shared, self.slot) {
+                Ok(exchange) => exchange.answer(&mut self.backend).await,
+                Err(end) => Err(end),
+            };
+            if self.keep_alive {
+                self.current = Some(shared);
+            } else {
+                self.trunk.forget(&shared).await;
+            }
+            match answered {
+                Ok(answer) => return Ok(answer),
+                Err(End::Failed(fault)) => return Err(fault),
+                Err(End::Unprocessed(fault)) if further == MAX_FURTHER => return Err(fault),
+                Err(End::Unprocessed(_)) => self.current = None,
+            }
+            further += 1;
+        }
+    }
+}
+
+/// A request under way. If nobody waits for it any more, its stream is reset.
+struct Exchange<'a> {
+    shared: &'a Shared,
+    slot: usize,
+    is_over: bool,
+}
+
+impl<'a> Exchange<'a> {
+    fn begin(shared: &'a Shared, slot: usize) -> Result<Exchange<'a>, End> {
+        let mut state = shared.lock();
+        state.connection.begin(slot)?;
+        state.wake_driver();
+        Ok(Exchange { shared, slot, is_over: false })
+    }
+
+    async fn answer(mut self, backend: &mut String) -> Result<Answer, End> {
+        poll_fn(|cx| {
+            let polled = self.shared.lock().connection.poll(self.slot, backend, cx);
+            self.is_over = polled.is_ready();
+            polled
+        })
+        .await
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut state = self.shared.lock();
+            state.connection.cancel(self.slot);
+            state.wake_driver();
+        }
+    }
+}
+
+/// Moves the bytes of one connection. What all its clients want to send in one turn of the runtime
+/// goes out in one write.
+struct Driver {
+    link: Link,
+    shared: Weak<Shared>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are no complete frame yet.
+    held: usize,
+    /// Nothing can be written any more; what the server has said can still be read.
+    is_mute: bool,
+}
+
+impl Driver {
+    fn new(link: Link, shared: &Arc<Shared>) -> Driver {
+        let shared = Arc::downgrade(shared);
+        Driver { link, shared, buffer: vec![0; FIRST_BYTES], held: 0, is_mute: false }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Fault> {
+        loop {
+            connection.render();
+            self.write(cx, connection);
+            if connection.is_full() {
+                return Poll::Pending;
+            }
+            if let Err(fault) = ready!(self.poll_read(cx, connection)) {
+                return Poll::Ready(fault);
             }
         }
     }
 
-    async fn send(&mut self, sender: &mut SendRequest<Bytes>) -> Result<Answer, h2::Error> {
-        let bodiless = self.body.is_empty();
-        let (answer, mut upload) = sender.send_request(self.head.clone(), bodiless)?;
-        if !bodiless {
-            send_body(&mut upload, self.body.clone()).await?;
-        }
-        let (head, mut body) = answer.await?.into_parts();
-        if let Some(backend) = head.headers.get("x-backend") {
-            self.backend.push_str(&String::from_utf8_lossy(backend.as_bytes()));
-        }
-        let bytes = drop_body(&mut body).await?;
-        Ok(Answer { status: head.status.as_u16(), bytes })
-    }
-}
-
-/// Sends as much at a time as the server allows. An answer may come before all is sent; what the
-/// server refuses then shows in the answer.
-async fn send_body(upload: &mut SendStream<Bytes>, mut body: Bytes) -> Result<(), h2::Error> {
-    while !body.is_empty() {
-        upload.reserve_capacity(body.len());
-        match poll_fn(|cx| upload.poll_capacity(cx)).await {
-            Some(Ok(room)) if room > 0 => {
-                let part = body.split_to(room.min(body.len()));
-                upload.send_data(part, body.is_empty())?;
+    fn write(&mut self, cx: &mut Context<'_>, connection: &mut Connection) {
+        while !connection.waiting().is_empty() && !self.is_mute {
+            match Pin::new(&mut self.link).poll_write(cx, connection.waiting()) {
+                Poll::Ready(Ok(bytes @ 1..)) => connection.wrote(bytes),
+                Poll::Ready(Ok(0) | Err(_)) => self.is_mute = true,
+                Poll::Pending => return,
             }
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error),
-            None => return Ok(()),
+            connection.render();
+        }
+        if self.is_mute {
+            connection.wrote(connection.waiting().len());
+        } else {
+            // An error shows in what is read.
+            let _ = Pin::new(&mut self.link).poll_flush(cx);
         }
     }
-    Ok(())
-}
 
-async fn drop_body(body: &mut RecvStream) -> Result<u64, h2::Error> {
-    let mut bytes = 0;
-    while let Some(part) = body.data().await {
-        let part = part?.len();
-        bytes += part as u64;
-        body.flow_control().release_capacity(part)?;
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+    ) -> Poll<Result<(), Fault>> {
+        let mut room = ReadBuf::new(&mut self.buffer[self.held..]);
+        let read = ready!(Pin::new(&mut self.link).poll_read(cx, &mut room));
+        let bytes = room.filled().len();
+        match read {
+            Ok(()) if bytes == 0 => return Poll::Ready(Err(Fault::closed())),
+            Ok(()) => {}
+            Err(error) => return Poll::Ready(Err(Fault::reset(&error))),
+        }
+        let held = self.held + bytes;
+        let taken = connection.receive(&self.buffer[..held])?;
+        if held == self.buffer.len() {
+            self.buffer.resize(LARGE_BYTES, 0);
+        }
+        self.buffer.copy_within(taken..held, 0);
+        self.held = held - taken;
+        Poll::Ready(Ok(()))
     }
-    Ok(bytes)
 }
 
-fn fault(error: &h2::Error) -> Fault {
-    let ours = error.is_library() && !error.is_io();
-    let kind = if ours { LoadError::BadResponse } else { LoadError::Reset };
-    Fault::new(kind, format!("HTTP/2: {error}"))
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(shared) = self.shared.upgrade() else { return Poll::Ready(()) };
+        let mut state = shared.lock();
+        let polled = self.poll_bytes(cx, &mut state.connection);
+        match polled {
+            Poll::Ready(fault) => {
+                state.connection.fail(&fault);
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                state.driver = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
 }
