@@ -14,8 +14,11 @@ use evenkeel_core::migration::{
     Preflight, Stage, StageTraffic, Webhook,
 };
 use keys::{Agreement, Cohort, GateKeys, HookTime, MigrationKeys, StageKeys, TimeOver};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// What `gates.confidence` may be: below it a comparison says nothing, and counts never give all.
+const CONFIDENCES: RangeInclusive<f64> = 0.5..=0.999_999_999;
 /// What `max_duration` is of `min_duration` if it is left out.
 const MAX_DURATION_FACTOR: u32 = 2;
 /// Stages of a plan without any, per cent.
@@ -77,6 +80,15 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
     }
     if keys.interval.0.is_zero() {
         report("interval", Fault::new("0s would check without end").hint("such as 60s"));
+    }
+    let of_stages = keys.stages.iter().enumerate();
+    let of_stages = of_stages.map(|(index, stage)| (format!("stages[{index}]."), &stage.gates));
+    for (path, gates) in std::iter::once((String::new(), &keys.gates)).chain(of_stages) {
+        if let Some(confidence) = gates.confidence.filter(|it| !CONFIDENCES.contains(&it.0)) {
+            let fault = Fault::new(format!("a confidence of {} is out of range", confidence.0));
+            let fault = fault.hint("from 50% to 99.9999999%, such as 95%");
+            report(&format!("{path}gates.confidence"), fault);
+        }
     }
     let mut before = 0.0;
     for (index, stage) in keys.stages.iter().enumerate() {
@@ -302,6 +314,15 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
     }
 
     #[test]
+    fn every_confidence_that_means_something_is_taken() {
+        for (text, wanted) in [("50%", 0.5), ("0.95", 0.95), ("99.9999999%", 0.999_999_999)] {
+            let plan = format!("route: w\nfrom: a\nto: b\ngates: {{ confidence: {text} }}\n");
+            let plan = read(&plan).expect("it is a plan");
+            assert!((plan.stages[0].gates.confidence - wanted).abs() < 1e-12, "{text}");
+        }
+    }
+
+    #[test]
     fn mistakes_name_their_place() {
         let base = "route: web\nfrom: stable\nto: canary\n";
         for (text, expected) in [
@@ -315,6 +336,14 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
             ),
             (&*format!("{base}cohort: user\n"), "one of: client_ip"),
             (&*format!("{base}gates: {{ confidence: 2 }}\n"), "out of range"),
+            (
+                &*format!("{base}gates: {{ confidence: 100% }}\n"),
+                "plan.yaml:4:10: gates.confidence: a confidence of 1 is out of range",
+            ),
+            (
+                &*format!("{base}stages: [{{ weight: 5, gates: {{ confidence: 49% }} }}]\n"),
+                "from 50% to 99.9999999%, such as 95%",
+            ),
             (&*format!("{base}webhooks: [{{ url: ci/hook }}]\n"), "webhooks[0].url: only http://"),
             (
                 &*format!("{base}webhooks: [{{ url: 'https://ci/', timeout: 0s }}]\n"),

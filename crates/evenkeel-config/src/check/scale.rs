@@ -45,7 +45,10 @@ impl Check<'_> {
             | DriverType::Webhook
             | DriverType::Kubernetes => None,
         };
-        if let Some((key, example)) = needed {
+        // Of a type that is none, nobody knows what it needs.
+        let type_path = format!("{path}.type");
+        let is_known = self.problems.iter().all(|problem| problem.path != type_path);
+        if let Some((key, example)) = needed.filter(|_| is_known) {
             let kind = driver.r#type.as_str();
             let fault = Fault::new(format!("a driver of type `{kind}` needs `{key}`"));
             self.report(&format!("{path}.{key}"), fault.hint(example));

@@ -63,7 +63,7 @@ section! {
         /// Most of the answers to copies that may differ from those that clients get; looked at in
         /// `mirror` stages.
         max_differences: Option<Ratio> = None;
-        /// Of what compares with `from`.
+        /// Of what compares with `from`: 50% to 99.9999999%.
         confidence: Option<Ratio> = None;
     }
 }

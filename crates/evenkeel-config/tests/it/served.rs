@@ -81,6 +81,16 @@ fn what_does_nothing_is_warned_about_only_if_written() {
 }
 
 #[test]
+fn a_driver_that_is_none_needs_nothing() {
+    let text =
+        format!("{GOOD}    autoscale: {{ driver: {{ type: dokcer, image: i, port: 80 }} }}\n");
+    let Diagnostics(found) = yaml(&text).expect_err("no driver");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, "pools[0].autoscale.driver.type");
+    assert!(found[0].hint.as_ref().is_some_and(|hint| hint.contains("docker")), "{}", found[0]);
+}
+
+#[test]
 fn autoscalers_are_served_whole() {
     let lease = "lease: { redis: \"redis://:pw@r/1\" }";
     let driver = "driver: { type: kubernetes, deployment: d }";

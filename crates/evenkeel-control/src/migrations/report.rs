@@ -200,7 +200,7 @@ fn write_gates(it: &Document, out: &mut String) -> std::fmt::Result {
     let Some(last) = it.checks.iter().rev().find(|check| !check.gates.is_empty()) else {
         return Ok(());
     };
-    writeln!(out, "\n## Gates at the last check\n")?;
+    writeln!(out, "\n## Gates at the check of {}\n", last.time)?;
     writeln!(out, "| gate | threshold | found | confidence | holds |")?;
     writeln!(out, "|---|--:|--:|--:|---|")?;
     for gate in &last.gates {
@@ -292,6 +292,21 @@ mod tests {
             "{text}"
         );
         assert!(!report(Vec::new()).contains("## Stages"));
+    }
+
+    #[test]
+    fn gates_stand_under_the_check_that_judged_them() {
+        let gate = GateReport {
+            gate: "success_rate".to_owned(),
+            threshold: 0.99,
+            value: Some(0.98),
+            confidence: None,
+            holds: false,
+        };
+        let judged = MigrationCheck { gates: vec![gate], ..check(0, 1, 100) };
+        let text = report(vec![judged, check(0, 2, 200)]);
+        assert!(text.contains("\n## Gates at the check of 12:00:01\n"), "{text}");
+        assert!(!report(vec![check(0, 1, 100)]).contains("## Gates"));
     }
 
     #[test]
