@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 const SYMBOLS: usize = 257;
 const END: usize = 256;
 /// Bits of the longest code.
-const LONGEST: usize = 30;
+const LONGEST: u32 = 30;
 /// Bits that are looked up at once: most of what stands in a field is no longer.
 const SHORT: u32 = 8;
 
@@ -34,7 +34,7 @@ struct Code {
     /// All symbols in the order of their codes.
     symbols: Vec<usize>,
     /// For each length: its first code, and the range of its symbols.
-    lengths: [(u64, usize, usize); LONGEST + 1],
+    lengths: [(u64, usize, usize); LONGEST as usize + 1],
 }
 
 impl Code {
@@ -42,10 +42,10 @@ impl Code {
         let mut code = Code {
             short: [(0, 0); 1 << SHORT],
             symbols: Vec::with_capacity(SYMBOLS),
-            lengths: [(0, 0, 0); LONGEST + 1],
+            lengths: [(0, 0, 0); LONGEST as usize + 1],
         };
         let mut next = 0_u64;
-        for length in 1..=LONGEST {
+        for length in 1..=LONGEST as usize {
             next <<= 1;
             let from = code.symbols.len();
             code.lengths[length] = (next, from, from);
@@ -71,7 +71,7 @@ impl Code {
 
     /// The symbol at the top of `bits`, of which so many are held, and the bits of its code.
     fn longer(&self, bits: u64, held: u32) -> Option<(usize, u32)> {
-        (SHORT + 1..=held.min(LONGEST as u32)).find_map(|length| {
+        (SHORT + 1..=held.min(LONGEST)).find_map(|length| {
             let (first, from, to) = self.lengths[length as usize];
             let index = usize::try_from((bits >> (64 - length)).checked_sub(first)?).ok()?;
             self.symbols[from..to].get(index).map(|symbol| (*symbol, length))

@@ -83,7 +83,7 @@ impl Slot {
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Answer, End>> {
         match std::mem::take(&mut self.stage) {
             Stage::Ended(outcome) => return Poll::Ready(outcome),
-            stage => self.stage = stage,
+            stage @ (Stage::Idle | Stage::Queued | Stage::Open) => self.stage = stage,
         }
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
