@@ -71,8 +71,8 @@ pub struct TestServer {
 
 impl TestServer {
     /// Binds the address (port 0: a free one). Fails with `InvalidInput` for options out of
-    /// their ranges, otherwise with what the system says. Mocks share their port with those of other
-    /// processes of this user, so that one can go on where another ends.
+    /// their ranges, otherwise with what the system says. Mocks share their port with those of
+    /// other processes of this user, so that one can go on where another ends.
     pub async fn bind(addr: SocketAddr, options: TestServerOptions) -> io::Result<TestServer> {
         let is_mock = options.name.starts_with(MOCK_PREFIX);
         let script = options.script();

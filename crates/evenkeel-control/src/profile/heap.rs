@@ -164,7 +164,7 @@ mod tests {
         let own = frame(&["evenkeel_core::limit::new"]);
         let stack = [walks.clone(), grows, vec![nameless], asks, root.clone()];
         assert_eq!(from_who_asked(&stack), [own, root]);
-        assert_eq!(from_who_asked(&[walks.clone()]), [walks]);
+        assert_eq!(from_who_asked(std::slice::from_ref(&walks)), [walks]);
     }
 
     #[test]
@@ -190,6 +190,7 @@ mod tests {
     }
 
     #[inline(never)]
+    #[expect(clippy::vec_box, reason = "many small allocations are what is to be seen")]
     fn holds(bytes: usize) -> Vec<Box<[u8; 1_000]>> {
         (0..bytes / 1_000).map(|_| std::hint::black_box(Box::new([1; 1_000]))).collect()
     }

@@ -1,12 +1,12 @@
 //! HTTP/2: many exchanges share a connection.
 //!
-//! An implementation of our own, because a tester must not cost more than what it tests, and all that it
-//! does is to repeat one request: `bench/RESULTS.md` has the figures. It offers no push, takes frames of
-//! 16 KiB at most, and closes a connection whose server breaks the rules.
+//! An implementation of our own, because a tester must not cost more than what it tests, and all
+//! that it does is to repeat one request: `bench/RESULTS.md` has the figures. It offers no push,
+//! takes frames of 16 KiB at most, and closes a connection whose server breaks the rules.
 //!
-//! Reading order: `Http2` (one client), `Trunk` (the connection that clients share), `Driver` (moves
-//! its bytes), `connection` (what they mean), `slot` (one exchange of it), `template`, `frame`, `hpack`,
-//! `huffman`.
+//! Reading order: `Http2` (one client), `Trunk` (the connection that clients share), `Driver`
+//! (moves its bytes), `connection` (what they mean) with `terms` (what the server allows), `slot`
+//! (one exchange of it), `template`, `frame`, `hpack`, `huffman`.
 
 mod connection;
 mod frame;
@@ -138,7 +138,8 @@ struct Caller {
 }
 
 impl Caller {
-    /// A server may close a connection whenever it likes, if it says which requests it leaves alone.
+    /// A server may close a connection whenever it likes, if it says which requests it leaves
+    /// alone.
     async fn attempt(&mut self, deadline: Instant) -> Result<Answer, Fault> {
         let mut further = 0;
         loop {

@@ -1,6 +1,10 @@
 //! One connection of HTTP/2, seen from the client, without I/O. It sends the same request again and
-//! again, so the request is rendered once (`hpack::Block`); of an answer only what is counted is kept.
+//! again, so the request is rendered once (`hpack::Block`); of an answer only what is counted is
+//! kept.
 
+mod terms;
+
+use self::terms::{ENABLE_PUSH, INITIAL_WINDOW_SIZE};
 use super::frame::{self, Frame, MAX_31_BITS, MAX_PAYLOAD_BYTES, broken, push_head, push_number};
 use super::hpack::{Block, Decoder, TABLE_BYTES};
 use super::slot::{End, STREAM_WINDOW, Slot, Stage, Window};
@@ -20,11 +24,6 @@ const FIRST_WINDOW: u32 = 65_535;
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 /// Bytes of a header block that comes in several frames.
 const MAX_BLOCK_BYTES: usize = 64 * 1024;
-
-const HEADER_TABLE_SIZE: u16 = 1;
-const ENABLE_PUSH: u16 = 2;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
-const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// A header block that is not complete.
 struct Partial {
@@ -208,7 +207,7 @@ impl Connection {
             return Err(broken("a stream that nobody opened"));
         }
         match frame.kind {
-            frame::DATA => self.data(frame),
+            frame::DATA => self.body(frame),
             frame::HEADERS => self.headers(frame),
             frame::CONTINUATION => self.continuation(frame),
             frame::RST_STREAM => self.reset(frame),
@@ -227,7 +226,7 @@ impl Connection {
         Some(self.open[place].1)
     }
 
-    fn data(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn body(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
         let content = frame.content()?;
         let grant = self.window.take(frame.payload.len())?;
         if grant > 0 {
@@ -317,69 +316,6 @@ impl Connection {
             self.slots[slot].end(Err(End::Failed(Fault::new(LoadError::Reset, text))));
         }
         Ok(())
-    }
-
-    fn settings(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        let (settings, rest) = frame.payload.as_chunks::<6>();
-        if frame.has(frame::ACK) && frame.payload.is_empty() {
-            return Ok(());
-        }
-        if !rest.is_empty() || frame.has(frame::ACK) {
-            return Err(broken("settings have a wrong length"));
-        }
-        self.limit.get_or_insert(usize::MAX);
-        for [a, b, value @ ..] in settings {
-            let value = u32::from_be_bytes(*value);
-            match u16::from_be_bytes([*a, *b]) {
-                HEADER_TABLE_SIZE => self.shrink_table(value),
-                MAX_CONCURRENT_STREAMS => self.limit = usize::try_from(value).ok(),
-                INITIAL_WINDOW_SIZE => self.resize_windows(value)?,
-                _ => {}
-            }
-        }
-        push_head(&mut self.out, 0, [frame::SETTINGS, frame::ACK], 0);
-        Ok(())
-    }
-
-    fn shrink_table(&mut self, size: u32) {
-        let size = usize::try_from(size).unwrap_or(TABLE_BYTES);
-        if size < self.table {
-            self.table = size;
-            self.block = Block::new(&self.template.fields, size, true);
-        }
-    }
-
-    fn resize_windows(&mut self, size: u32) -> Result<(), Fault> {
-        if size > MAX_31_BITS {
-            return Err(broken("a window is too large"));
-        }
-        let change = i64::from(size) - i64::from(self.stream_window);
-        self.stream_window = size;
-        for (_, slot) in &self.open {
-            widen(&mut self.slots[*slot].send_window, change)?;
-        }
-        self.resume();
-        Ok(())
-    }
-
-    fn window_update(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        let change = i64::from(frame.number(true)? & MAX_31_BITS);
-        if change == 0 {
-            return Err(broken("a window grows by nothing"));
-        }
-        if frame.stream == 0 {
-            widen(&mut self.send_window, change)?;
-        } else if let Some(slot) = self.find(frame.stream) {
-            widen(&mut self.slots[slot].send_window, change)?;
-        }
-        self.resume();
-        Ok(())
-    }
-
-    fn resume(&mut self) {
-        for slot in self.stalled.drain(..).rev() {
-            self.queue.push_front(slot);
-        }
     }
 
     fn ping(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -502,14 +438,6 @@ impl Connection {
     }
 }
 
-fn widen(window: &mut i64, change: i64) -> Result<(), Fault> {
-    *window += change;
-    if *window > MAX_31_BITS.into() {
-        return Err(broken("a window is too large"));
-    }
-    Ok(())
-}
-
 fn parse(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
@@ -517,6 +445,7 @@ fn parse(value: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::terms::MAX_CONCURRENT_STREAMS;
     use super::*;
     use bytes::Bytes;
     use http::Request;

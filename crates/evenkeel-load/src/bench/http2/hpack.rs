@@ -42,7 +42,8 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// These fields for a server whose table has `table` bytes, which it has to be told if `is_new`.
+    /// These fields for a server whose table has `table` bytes, which it has to be told if it
+    /// `is_new`.
     pub(crate) fn new(fields: &[Field], table: usize, is_new: bool) -> Block {
         let (mut first, mut again) = (Vec::new(), Vec::new());
         if is_new {
