@@ -178,7 +178,9 @@ async fn settle<N: Net>(
             worker.exchanges.give(exchange);
             next
         }
-        Arrival::Malformed(failure, id) => Box::pin(refuse_bytes::<N>(client, failure, id)).await,
+        Arrival::Malformed(failure, id) => {
+            Box::pin(refuse_bytes(worker, client, (failure, id))).await
+        }
         Arrival::Http2 | Arrival::Gone => return None,
     })
 }
@@ -413,11 +415,11 @@ pub(crate) fn head_limits(limits: &Limits) -> HeadLimits {
 
 /// Answers bytes that are no request, then closes: nothing after them can be trusted.
 async fn refuse_bytes<N: Net>(
+    worker: &Worker<N>,
     client: &mut Client<N::Stream>,
-    failure: Failure,
-    id: [u8; 32],
+    (failure, id): (Failure, [u8; 32]),
 ) -> Next {
-    let mut reply = reply::closing(failure, &id);
+    let mut reply = reply::closing(failure, &id, &worker.date.borrow());
     client.carry = Vec::new();
     let written = poll_fn(|cx| reply.poll_flush(cx, &mut client.stream));
     match tokio::time::timeout(LINGER, written).await {

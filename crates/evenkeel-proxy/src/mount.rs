@@ -62,7 +62,8 @@ impl Page {
         Page { status: 503, fields: fields.into(), body: Bytes::from_static(UNAVAILABLE) }
     }
 
-    fn write(&self, line: &[u8], with_body: bool, out: &mut Vec<u8>) {
+    /// `lines` are ours, each with its CRLF.
+    fn write(&self, lines: &[u8], with_body: bool, out: &mut Vec<u8>) {
         let reason = reason(self.status);
         // Writing to a Vec cannot fail.
         let _ = write!(out, "HTTP/1.1 {} {reason}\r\n", self.status);
@@ -72,7 +73,7 @@ impl Page {
         if self.status != 304 {
             let _ = write!(out, "Content-Length: {}\r\n", self.body.len());
         }
-        out.extend_from_slice(line);
+        out.extend_from_slice(lines);
         out.extend_from_slice(b"\r\n");
         if with_body && self.status != 304 {
             out.extend_from_slice(&self.body);
@@ -155,10 +156,12 @@ pub(crate) async fn answer<N: Net>(
     exchange.record.status = page.status;
     let with_body = exchange.verb != Verb::Head;
     exchange.record.bytes_out = if with_body { page.body.len() as u64 } else { 0 };
-    let mut line = Vec::new();
-    write_connection(exchange.version, exchange.persistence, &mut line);
+    let mut lines = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = write!(lines, "Date: {}\r\n", worker.date.borrow());
+    write_connection(exchange.version, exchange.persistence, &mut lines);
     let mut reply = std::mem::take(&mut exchange.ahead);
-    page.write(&line, with_body, &mut reply.bytes);
+    page.write(&lines, with_body, &mut reply.bytes);
     deliver(worker, client, exchange, (reply, unread)).await
 }
 

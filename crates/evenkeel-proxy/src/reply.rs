@@ -9,11 +9,12 @@ use std::io::Write;
 use std::time::Duration;
 
 /// The answer to bytes that are no request; nothing follows it.
-pub(crate) fn closing(failure: Failure, id: &[u8]) -> Outbox {
+pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> Outbox {
     let to = ReplyTo {
         form: ReplyForm::Json,
         version: Version::Http11,
         persistence: Persistence::Close,
+        date,
         request_id: id,
         omit_body: false,
         own_lines: b"",
@@ -68,6 +69,8 @@ pub(crate) struct ReplyTo<'a> {
     pub(crate) form: ReplyForm,
     pub(crate) version: Version,
     pub(crate) persistence: Persistence,
+    /// Now, as IMF-fixdate.
+    pub(crate) date: &'a str,
     pub(crate) request_id: &'a [u8],
     /// The answer to HEAD has no body.
     pub(crate) omit_body: bool,
@@ -89,7 +92,7 @@ pub(crate) fn write(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) -> u6
     };
     // Writing to a Vec cannot fail.
     let _ = write!(out, "HTTP/1.1 {} {}\r\n", failure.status(), failure.reason());
-    text(out, &["Content-Type: ", to.form.content_type(), "\r\n"]);
+    text(out, &["Date: ", to.date, "\r\nContent-Type: ", to.form.content_type(), "\r\n"]);
     let _ = write!(out, "Content-Length: {}\r\n", body.len());
     if let Some(hint) = failure.retry_after_seconds() {
         let exact = to.retry_after.map(|wait| wait.as_nanos().div_ceil(1_000_000_000).max(1));
@@ -115,8 +118,9 @@ fn write_call(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
     // Messages have no sign that gRPC writes in percent. Writing to a Vec cannot fail.
     let _ = write!(
         out,
-        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: 0\r\ngrpc-status: {status}\r\n\
-         grpc-message: {code}: {}\r\n",
+        "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: 0\r\n\
+         grpc-status: {status}\r\ngrpc-message: {code}: {}\r\n",
+        to.date,
         to.form.content_type(),
         failure.message(),
     );
@@ -150,6 +154,8 @@ fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
     #[test]
     fn form_follows_accept() {
         let cases: [(&[u8], ReplyForm); 6] = [
@@ -171,6 +177,7 @@ mod tests {
             form: ReplyForm::Grpc,
             version: Version::Http11,
             persistence: Persistence::Keep,
+            date: DATE,
             request_id: b"",
             omit_body: false,
             own_lines: b"",
@@ -192,6 +199,7 @@ mod tests {
             form: ReplyForm::Json,
             version: Version::Http11,
             persistence: Persistence::Close,
+            date: DATE,
             request_id: b"a\"b\\c",
             omit_body: false,
             own_lines: b"",
@@ -201,6 +209,7 @@ mod tests {
         write(Failure::NoBackend, &to, &mut out);
         let text = String::from_utf8(out).expect("text");
         assert!(text.contains("\"request_id\": \"abc\""), "{text}");
+        assert!(text.contains(&format!("\r\nDate: {DATE}\r\n")), "RFC 9110 6.6.1: {text}");
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
     }
 }

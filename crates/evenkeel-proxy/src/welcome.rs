@@ -200,7 +200,7 @@ async fn shake_hands<N: Net>(
         }
     }
     if is_http(&arrived) {
-        answer_plain(&worker.net, stream).await;
+        answer_plain(worker, stream).await;
         return Err(Handshake::Plaintext);
     }
     let mut stream = acceptor.accept(stream, arrived).map_err(|_| Handshake::Failure)?;
@@ -257,9 +257,10 @@ fn is_http(bytes: &[u8]) -> bool {
 }
 
 /// Tells a client that speaks HTTP without TLS, in words that it understands.
-async fn answer_plain<N: Net>(net: &N, stream: N::Stream) {
+async fn answer_plain<N: Net>(worker: &Worker<N>, stream: N::Stream) {
     let stream = Wire::Plain(stream);
-    let answer = reply::closing(Failure::BadRequest, &new_request_id(net));
+    let id = new_request_id(&worker.net);
+    let answer = reply::closing(Failure::BadRequest, &id, &worker.date.borrow());
     Box::pin(http1::say_and_linger(stream, answer)).await;
 }
 

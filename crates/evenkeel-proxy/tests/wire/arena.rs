@@ -28,6 +28,9 @@ pub(crate) const BAD_RESPONSE: Refusal = (502, "bad_response");
 pub(crate) const NO_BACKEND: Refusal = (503, "no_backend");
 pub(crate) const RESPONSE_TIMEOUT: Refusal = (504, "response_timeout");
 
+/// Pieces that something is sent in.
+const MAX_PIECES: usize = 2_000;
+
 /// What a check found.
 pub(crate) type Verdict = Result<(), String>;
 
@@ -100,7 +103,7 @@ impl Arena {
     /// The bytes get this local reply and then the end of the connection; no byte of them reaches
     /// the backend. Sent whole, and byte by byte.
     pub(crate) fn refuses(&self, bytes: &[u8], refusal: Refusal) -> Verdict {
-        for size in [bytes.len(), 1] {
+        for size in [bytes.len(), small_piece(bytes)] {
             let mark = self.backend.mark();
             let mut client = self.connect();
             send_in_slices(&mut client, bytes, size);
@@ -114,7 +117,7 @@ impl Arena {
     /// As `refuses`, but for bodies that go wrong on the way: the head may have reached the
     /// backend, never a whole request.
     pub(crate) fn aborts(&self, bytes: &[u8], refusal: Refusal) -> Verdict {
-        for size in [bytes.len(), 1] {
+        for size in [bytes.len(), small_piece(bytes)] {
             let mark = self.backend.mark();
             let mut client = self.connect();
             send_in_slices(&mut client, bytes, size);
@@ -128,7 +131,7 @@ impl Arena {
 
     /// The bytes are one request that gets 200, and the backend sees exactly these lines and body.
     pub(crate) fn forwards(&self, bytes: &[u8], shape: &[String], body: &[u8]) -> Verdict {
-        for size in [bytes.len(), 1] {
+        for size in [bytes.len(), small_piece(bytes)] {
             let mark = self.backend.mark();
             let mut client = self.connect();
             send_in_slices(&mut client, bytes, size);
@@ -193,6 +196,12 @@ fn drop_good_requests(bytes: &mut Vec<u8>) {
             at += used;
         }
     }
+}
+
+/// Byte by byte; long ones in so many pieces that a head is whole before its deadline on a machine
+/// that does ten other things.
+fn small_piece(bytes: &[u8]) -> usize {
+    bytes.len().div_ceil(MAX_PIECES)
 }
 
 /// Sends as much as the proxy takes: it may have heard enough.
