@@ -22,6 +22,11 @@ pub(super) fn bind(address: SocketAddr, shared: bool) -> io::Result<RawSocket> {
     socket.set_reuse_port(shared)?;
     #[cfg(windows)]
     let _ = shared;
+    if address.ip().is_unspecified() {
+        // Before the first datagram can come: of one that came earlier it is not known. Where it
+        // cannot be told at all, `Served` does without.
+        let _ = destination::tell(&socket, address);
+    }
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -99,7 +104,7 @@ mod destination {
     use super::{Ends, SocketAddr, UdpSocket, io};
     use std::net::IpAddr;
 
-    pub(super) fn tell(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
+    pub(super) fn tell<S>(_: &S, _: SocketAddr) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

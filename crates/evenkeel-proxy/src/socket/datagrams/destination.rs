@@ -26,7 +26,7 @@ const _: () = assert!(size_of::<libc::in6_pktinfo>() == INFO_V6_BYTES);
 const HEAD_BYTES: usize = unsafe { libc::CMSG_LEN(0) } as usize;
 
 /// From now on it is told with every datagram of this socket.
-pub(super) fn tell(socket: &UdpSocket, own: SocketAddr) -> io::Result<()> {
+pub(super) fn tell(socket: &impl AsFd, own: SocketAddr) -> io::Result<()> {
     let option = match own {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
@@ -36,7 +36,7 @@ pub(super) fn tell(socket: &UdpSocket, own: SocketAddr) -> io::Result<()> {
 
 /// Sets an option that is on or off.
 #[expect(unsafe_code, reason = "no library wraps the options that this is for")]
-fn set_flag(socket: &UdpSocket, (level, option): (libc::c_int, libc::c_int)) -> io::Result<()> {
+fn set_flag(socket: &impl AsFd, (level, option): (libc::c_int, libc::c_int)) -> io::Result<()> {
     const LEN: libc::socklen_t = 4;
     const _: () = assert!(size_of::<libc::c_int>() == LEN as usize);
     let on: libc::c_int = 1;
