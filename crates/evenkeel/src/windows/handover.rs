@@ -17,6 +17,7 @@ pub(crate) struct Inheritance {
 }
 
 /// What a new program would get.
+#[expect(dead_code, reason = "there is none that takes it")]
 pub(crate) struct Leavings {
     pub(crate) legacy: Legacy,
     pub(crate) admin: AdminSockets,
