@@ -40,20 +40,20 @@ pub(crate) async fn refuse<N: Net>(
     // A client that broke a rule may not be where we think it is.
     let broken = matches!(failure, Failure::BadRequest | Failure::BodyTimeout);
     let unread = settle(exchange, broken);
-    let date = worker.date.borrow();
-    let to = ReplyTo {
-        form: exchange.form,
-        version: exchange.version,
-        persistence: exchange.persistence,
-        date: &date,
-        request_id: exchange.record.get(Part::RequestId),
-        omit_body: exchange.verb == Verb::Head,
-        own_lines: &exchange.own_lines.0,
-        retry_after: exchange.retry_after,
-    };
     let mut reply = std::mem::take(&mut exchange.ahead);
-    exchange.record.bytes_out = reply::write(failure, &to, &mut reply.bytes);
-    drop(date);
+    exchange.record.bytes_out = {
+        let to = ReplyTo {
+            form: exchange.form,
+            version: exchange.version,
+            persistence: exchange.persistence,
+            date: &worker.date.borrow(),
+            request_id: exchange.record.get(Part::RequestId),
+            omit_body: exchange.verb == Verb::Head,
+            own_lines: &exchange.own_lines.0,
+            retry_after: exchange.retry_after,
+        };
+        reply::write(failure, &to, &mut reply.bytes)
+    };
     deliver(worker, client, exchange, (reply, unread)).await
 }
 
