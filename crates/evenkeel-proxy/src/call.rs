@@ -5,6 +5,7 @@ use crate::clock::Nanos;
 use crate::exchange::Exchange;
 use crate::net::Net;
 use crate::pump::Pump;
+use evenkeel_core::failure::{Failure, Side};
 use evenkeel_core::field::Known;
 use evenkeel_core::grpc::{self, TIMEOUT_BYTES};
 use evenkeel_core::pool::{Outcome, Pick, Pool};
@@ -115,6 +116,27 @@ impl<N: Net> Exchange<N> {
         };
         self.worker().report(pool, pick, outcome);
         status == grpc::UNAVAILABLE
+    }
+
+    /// What the client is told of a failure: a call whose own time is up is late, however its
+    /// backend broke off.
+    pub(crate) fn as_told(&self, failure: Failure) -> Failure {
+        let late = failure.side() == Side::Backend && self.is_past_call(self.worker().recent());
+        if late { Failure::ResponseTimeout } else { failure }
+    }
+
+    /// The trailers of a call whose backend broke off in the middle of the response: it ends badly,
+    /// but in order. `None` for what is no call, or was not ended by its backend.
+    pub(crate) fn last_words(&mut self, failure: Failure) -> Option<Vec<u8>> {
+        self.call.as_ref().filter(|call| call.needs_trailers)?;
+        if failure.side() != Side::Backend {
+            return None;
+        }
+        let told = self.as_told(failure);
+        let status = grpc::status_of(told);
+        self.record.grpc_status = Some(status);
+        let (code, message) = (told.code(), told.message());
+        Some(format!("grpc-status: {status}\r\ngrpc-message: {code}: {message}\r\n").into_bytes())
     }
 
     /// Tells the pool how a call goes, once that is known: its first message is a good sign, its

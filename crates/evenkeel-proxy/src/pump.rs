@@ -283,6 +283,23 @@ impl Pump {
         }
     }
 
+    /// Ends the message for the target, with these trailers, although the source never said its end.
+    /// False if there is no way to say that any more.
+    pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
+        let possible = self.chunked_out
+            && self.pass_trailers == Trailers::Pass
+            && !self.ended
+            && self.siphon.held() == 0;
+        if possible {
+            self.trailers = trailers.to_vec();
+            self.ended = true;
+            let mut end = Vec::new();
+            self.write_end(&mut end);
+            self.outbox.bytes.extend_from_slice(&end);
+        }
+        possible
+    }
+
     /// Moves bytes until the message is done, the source has nothing, or the target takes nothing.
     /// Bytes after the message are put into `carry` (they belong to the next one).
     pub(crate) fn poll<N: Net, F: Stream, T: Stream>(

@@ -28,6 +28,7 @@ pub(crate) async fn refuse<N: Net>(
     exchange: &mut Exchange<N>,
     failure: Failure,
 ) -> Next {
+    let failure = exchange.as_told(failure);
     exchange.record.failure = Some(failure);
     exchange.record.status = failure.status();
     if failure.status() == 0 {

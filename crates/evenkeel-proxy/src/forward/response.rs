@@ -2,7 +2,7 @@
 
 use super::{Answer, Try, client_patience};
 use crate::exchange::Exchange;
-use crate::http1::Client;
+use crate::http1::{Client, LINGER};
 use crate::net::{Net, Peek, Stream};
 use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
 use crate::session;
@@ -269,16 +269,35 @@ impl<S: Stream> Try<'_, S> {
             Poll::Pending
         });
         let ended = ended.await;
-        self.reusable &= !down.excess && exchange.upload.is_sent();
-        down.release(worker);
+        self.reusable &= ended.is_ok() && !down.excess && exchange.upload.is_sent();
         exchange.record.failure = ended.err();
         let backends = ended.is_err_and(|failure| failure.side() == Side::Backend);
         let late = ended == Err(Failure::ResponseTimeout) && exchange.is_past_call(worker.recent());
         if backends && !late {
             worker.report(&pool, self.pick, Outcome::Failed);
         }
-        ended.is_ok()
+        let whole = match ended {
+            Ok(()) => true,
+            Err(failure) => say_last_words(client, exchange, &mut down, failure).await,
+        };
+        down.release(worker);
+        whole
     }
+}
+
+/// Ends a call in order although its backend broke off. False if that cannot be.
+async fn say_last_words<N: Net>(
+    client: &mut Client<N::Stream>,
+    exchange: &mut Exchange<N>,
+    down: &mut Pump,
+    failure: Failure,
+) -> bool {
+    let words = exchange.last_words(failure);
+    if !words.is_some_and(|words| down.end_early(&words)) {
+        return false;
+    }
+    let said = poll_fn(|cx| down.poll_flush(cx, &mut client.stream));
+    matches!(tokio::time::timeout(LINGER, said).await, Ok(Ok(())))
 }
 
 /// How long the backend asks to be left alone.

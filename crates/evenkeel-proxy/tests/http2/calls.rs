@@ -78,6 +78,10 @@ async fn answer(
         "/test.S/Both" => (0, "0"),
         "/test.S/Fails" => (0, "13"),
         "/test.S/Stalls" => return std::future::pending().await,
+        "/test.S/Breaks" => {
+            sent.send_reset(h2::Reason::CANCEL);
+            return None;
+        }
         _ => (1, "0"),
     };
     for _ in 0..messages {
@@ -241,20 +245,34 @@ fn a_time_that_the_client_sets_blames_nobody() {
             let (response, mut body) = caller.begin_within("Hangs", timeout).await;
             body.send_data(message(b"hello"), true).expect("sent");
             is_late(response).await;
-            // One whose answer has begun breaks off.
+            // One whose answer has begun ends in trailers.
             let (response, mut body) = caller.begin_within("Stalls", timeout).await;
             body.send_data(message(b"hello"), true).expect("sent");
-            if let Ok(response) = response.await
-                && !response.headers().contains_key("grpc-status")
-            {
-                let end = response.into_body().data().await;
-                assert!(matches!(end, Some(Err(_))), "{end:?}");
-            }
+            let response = response.await.expect("a head");
+            let alone = response.headers().get("grpc-status").cloned();
+            let mut frames = response.into_body();
+            assert!(frames.data().await.is_none(), "no message");
+            let trailers = frames.trailers().await.expect("in order").unwrap_or_default();
+            let status = trailers.get("grpc-status").or(alone.as_ref()).expect("a status");
+            assert_eq!(status, "4", "{timeout}");
         }
     });
     let pool = proxy.pool();
     let breaker = &pool.backends[0].breaker;
     assert_eq!((breaker.consecutive_failures(), breaker.state()), (0, BreakerState::Closed));
+}
+
+#[test]
+fn a_backend_that_breaks_off_ends_a_call_and_not_its_stream() {
+    let proxy = proxy_before(&["a"]);
+    runtime().block_on(async {
+        let mut caller = Caller::to(&proxy).await;
+        let (_, _, status) = caller.call("Breaks", 1).await;
+        assert_eq!(status, grpc::UNAVAILABLE.to_string());
+        assert_eq!(caller.call("Unary", 1).await.2, "0", "its connection lives");
+    });
+    assert_eq!(proxy.pool().backends[0].breaker.consecutive_failures(), 0, "one good call since");
+    assert_eq!(counted(&proxy, 2), [(usize::from(grpc::OK), 1), (14, 1)]);
 }
 
 #[test]
