@@ -408,7 +408,8 @@ fn mocks_are_played_on_by_the_next_program() {
     let address = balancer.address();
     balancer.signal(Signal::USR2);
     let _successor = Successor::of(&mut balancer);
-    balancer.event("stopped");
+    // What it played ends with it.
+    assert_eq!(balancer.wait(), Some(0));
     for _ in 0..10 {
         let answer = get(&address, "/");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

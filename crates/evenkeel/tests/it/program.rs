@@ -198,6 +198,11 @@ impl Program {
         Answer { code, stdout, stderr }
     }
 
+    /// Waits until it is gone, whoever else holds on to its output; the code it ended with.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("our child").code()
+    }
+
     /// `None` once stdout and stderr have ended.
     fn next_line(&mut self) -> Option<Line> {
         let left = self.deadline.saturating_duration_since(Instant::now());
