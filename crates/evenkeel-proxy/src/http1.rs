@@ -107,8 +107,8 @@ enum Arrival<N: Net> {
     Exchange(Box<Exchange<N>>),
     /// A request that gets a local reply; its exchange says how.
     Refused(Box<Exchange<N>>, Failure),
-    /// Bytes that are no request; answered, then closed.
-    Malformed(Failure, [u8; 32]),
+    /// Bytes that are no request, and what they are answered before the connection is closed.
+    Malformed(Outbox),
     /// The beginning of an HTTP/2 connection; all of it is kept.
     Http2,
     /// The client left, or had nothing to say in time.
@@ -178,9 +178,7 @@ async fn settle<N: Net>(
             worker.exchanges.give(exchange);
             next
         }
-        Arrival::Malformed(failure, id) => {
-            Box::pin(refuse_bytes(worker, client, (failure, id))).await
-        }
+        Arrival::Malformed(reply) => Box::pin(refuse_bytes::<N>(client, reply)).await,
         Arrival::Http2 | Arrival::Gone => return None,
     })
 }
@@ -322,8 +320,8 @@ impl<S: Stream> Client<S> {
                 Preface::Whole => (Some(Arrival::Http2), 0),
                 Preface::Partial => (None, 0),
                 Preface::Other => {
-                    let id = self.record_malformed(worker, bytes, failure);
-                    (Some(Arrival::Malformed(failure, id)), bytes.len())
+                    let reply = self.record_malformed(worker, bytes, failure);
+                    (Some(Arrival::Malformed(reply)), bytes.len())
                 }
             },
             Ok(Parsed::Complete) => {
@@ -355,19 +353,21 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Bytes that are no request are recorded as far as they can be told apart; returns the id
-    /// under which.
+    /// Bytes that are no request are recorded as far as they can be told apart; returns what they
+    /// are answered.
     fn record_malformed<N: Net>(
         &self,
         worker: &Rc<Worker<N>>,
         bytes: &[u8],
         failure: Failure,
-    ) -> [u8; 32] {
+    ) -> Outbox {
         let id = new_request_id(&worker.net);
+        let (reply, body_bytes) = reply::closing(failure, &id, &worker.date.borrow());
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
         record.failure = Some(failure);
         record.bytes_in = bytes.len() as u64;
+        record.bytes_out = body_bytes;
         if record.is_wanted() {
             let line_end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n'));
             let line = &bytes[..line_end.unwrap_or(bytes.len()).min(512)];
@@ -380,7 +380,7 @@ impl<S: Stream> Client<S> {
             let path = target.split(|b| *b == b'?').next().unwrap_or_default();
             record.set(Part::Path, path);
         }
-        id
+        reply
     }
 
     /// Nothing to read now: time may be up, or a drain may have begun.
@@ -390,8 +390,8 @@ impl<S: Stream> Client<S> {
             return Poll::Ready(if self.carry.is_empty() {
                 Arrival::Gone
             } else {
-                let id = self.record_malformed(worker, &self.carry, Failure::HeadTimeout);
-                Arrival::Malformed(Failure::HeadTimeout, id)
+                let failure = Failure::HeadTimeout;
+                Arrival::Malformed(self.record_malformed(worker, &self.carry, failure))
             });
         }
         let idle = self.carry.is_empty();
@@ -415,11 +415,9 @@ pub(crate) fn head_limits(limits: &Limits) -> HeadLimits {
 
 /// Answers bytes that are no request, then closes: nothing after them can be trusted.
 async fn refuse_bytes<N: Net>(
-    worker: &Worker<N>,
     client: &mut Client<N::Stream>,
-    (failure, id): (Failure, [u8; 32]),
+    mut reply: Outbox,
 ) -> Next {
-    let mut reply = reply::closing(failure, &id, &worker.date.borrow());
     client.carry = Vec::new();
     let written = poll_fn(|cx| reply.poll_flush(cx, &mut client.stream));
     match tokio::time::timeout(LINGER, written).await {

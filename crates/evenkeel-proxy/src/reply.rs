@@ -8,8 +8,8 @@ use evenkeel_core::headers::{Persistence, write_connection};
 use std::io::Write;
 use std::time::Duration;
 
-/// The answer to bytes that are no request; nothing follows it.
-pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> Outbox {
+/// The answer to bytes that are no request, and the bytes of its body; nothing follows it.
+pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> (Outbox, u64) {
     let to = ReplyTo {
         form: ReplyForm::Json,
         version: Version::Http11,
@@ -21,8 +21,8 @@ pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> Outbox {
         retry_after: None,
     };
     let mut reply = Outbox::default();
-    write(failure, &to, &mut reply.bytes);
-    reply
+    let body_bytes = write(failure, &to, &mut reply.bytes);
+    (reply, body_bytes)
 }
 
 /// The shape of a local reply's body, by the request's `Accept`.

@@ -260,7 +260,7 @@ fn is_http(bytes: &[u8]) -> bool {
 async fn answer_plain<N: Net>(worker: &Worker<N>, stream: N::Stream) {
     let stream = Wire::Plain(stream);
     let id = new_request_id(&worker.net);
-    let answer = reply::closing(Failure::BadRequest, &id, &worker.date.borrow());
+    let (answer, _) = reply::closing(Failure::BadRequest, &id, &worker.date.borrow());
     Box::pin(http1::say_and_linger(stream, answer)).await;
 }
 

@@ -72,8 +72,9 @@ fn failures_and_slow_ones_are_told_and_nothing_else() {
     let seen: Vec<_> = (0..2).map(|_| next()).map(|one| (one.path.clone(), one.remark)).collect();
     let wanted = [("/slow".to_owned(), Remark::Slow), ("/own-error".to_owned(), Remark::Failed)];
     assert_eq!(seen, wanted);
-    client.send("GET /a b HTTP/1.1\r\nHost: x\r\n\r\n");
+    let refused = client.ask("GET /a b HTTP/1.1\r\nHost: x\r\n\r\n");
     let malformed = next();
+    assert_eq!((refused.status(), malformed.bytes_out), (400, refused.body.len() as u64));
     assert_eq!(malformed.failure.map(|failure| failure.code()), Some("bad_request"));
     assert!(malformed.tries.is_empty());
 }

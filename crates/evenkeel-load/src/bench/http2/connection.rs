@@ -151,12 +151,12 @@ impl Connection {
     /// Renders what may be sent now.
     pub(crate) fn render(&mut self) {
         while !self.is_full()
-            && let Some(slot) = self.queue.pop_front()
+            && let Some(&slot) = self.queue.front()
         {
             if matches!(self.slots[slot].stage, Stage::Queued) && !self.open_stream(slot) {
-                self.queue.push_front(slot);
                 return;
             }
+            self.queue.pop_front();
             self.send_body(slot);
         }
     }
@@ -203,7 +203,9 @@ impl Connection {
             return Err(broken("a frame belongs to another stream"));
         }
         let is_ours = frame.stream % 2 == 1 && frame.stream < self.next_stream;
-        if frame.stream != 0 && !is_ours && frame.kind <= frame::CONTINUATION {
+        // A priority may be said of any stream, also of one that nobody will open.
+        let of_any = frame.kind == frame::PRIORITY || frame.kind > frame::CONTINUATION;
+        if frame.stream != 0 && !is_ours && !of_any {
             return Err(broken("a stream that nobody opened"));
         }
         match frame.kind {

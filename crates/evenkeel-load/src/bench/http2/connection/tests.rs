@@ -184,6 +184,39 @@ fn a_server_that_leaves_says_what_it_has_not_done() {
 }
 
 #[test]
+fn when_all_streams_are_used_who_waits_goes_to_another_connection() {
+    let mut connection = connection(b"");
+    connection.next_stream = MAX_31_BITS;
+    connection.receive(&settings(&[])).expect("well written");
+    for slot in 0..3 {
+        connection.begin(slot).expect("open");
+    }
+    written(&mut connection);
+    assert!(outcome(&mut connection, 0).is_none(), "it has the last stream");
+    for slot in [1, 2] {
+        let ended = outcome(&mut connection, slot).expect("over");
+        assert!(matches!(ended, Err(End::Unprocessed(_))), "{slot}: {ended:?}");
+    }
+    connection.receive(&head(MAX_31_BITS, true)).expect("the last is answered still");
+    assert!(matches!(outcome(&mut connection, 0), Some(Ok(_))));
+}
+
+#[test]
+fn what_nobody_has_to_know_is_passed_over() {
+    let mut connection = asked(1, b"", &[(99, 7)]);
+    written(&mut connection);
+    for stream in [1, 2, 99] {
+        let priority = frame(frame::PRIORITY, 0, stream, &[0; 5]);
+        connection.receive(&priority).expect("of any stream");
+        connection.receive(&frame(200, 0xff, stream, b"later")).expect("an unknown frame");
+    }
+    connection.receive(&frame(200, 0xff, 0, b"later")).expect("an unknown frame");
+    connection.receive(&head(1, true)).expect("well written");
+    assert!(matches!(outcome(&mut connection, 0), Some(Ok(_))));
+    assert_eq!(written(&mut connection), []);
+}
+
+#[test]
 fn an_answer_may_come_before_all_is_sent() {
     let mut connection = asked(1, &[b'x'; 100_000], &[]);
     written(&mut connection);
