@@ -286,8 +286,12 @@ def is_for_everybody(browser, stage):
     browser.press("\ue004")
     focus = "return document.activeElement.className + getComputedStyle(document.activeElement).outlineStyle"
     expect(browser.run(focus) == "skipsolid", f"the first Tab shows the way: {browser.run(focus)}")
-    browser.size(400, 800)
-    browser.until("it fits 400 px", "return document.documentElement.scrollWidth <= 400")
+    for width in (320, 400, 600):
+        browser.size(width, 800)
+        fits = f"return document.documentElement.scrollWidth <= {width}"
+        browser.until(f"it fits {width} px", fits)
+        outside = f"return [...document.querySelectorAll('#sections a:not([hidden])')].filter((it) => it.getBoundingClientRect().right > {width}).map((it) => it.textContent)"
+        expect(browser.run(outside) == [], f"{width} px: sections that cannot be seen: {browser.run(outside)}")
     browser.size(1400, 1000)
 
 

@@ -72,7 +72,8 @@ impl Table {
         Table { sites: vec![Site::default()], by_calls: HashMap::new(), live }
     }
 
-    /// Counts a block that was allocated; true if it is known by its address from now on.
+    /// Counts a block that was allocated; true if its address was not known before, and is from now
+    /// on.
     pub(crate) fn note(&mut self, address: usize, calls: &[usize], noted: Noted) -> bool {
         let site = self.site_of(calls);
         let noted = Noted { site, ..noted };
@@ -80,13 +81,16 @@ impl Table {
         self.keep(address, noted)
     }
 
-    /// Counts a block as in use; true if it is known by its address from now on.
+    /// Counts a block as in use; true if its address was not known before, and is from now on.
     pub(crate) fn keep(&mut self, address: usize, noted: Noted) -> bool {
         if self.live.len() >= MAX_LIVE {
             return false;
         }
         self.sites[noted.site].in_use.add(noted);
-        self.live.insert(address, noted).is_none()
+        let Some(before) = self.live.insert(address, noted) else { return true };
+        // Its free was not seen: the thread was inside, in a signal handler.
+        self.sites[before.site].in_use.subtract(before);
+        false
     }
 
     /// A block that is in use no longer, if it was noted.
@@ -121,6 +125,8 @@ mod tests {
     use super::*;
 
     const PERIOD: usize = 1_000;
+    /// A block that stands for itself alone.
+    const ALONE: Noted = Noted { site: OTHERS, size: 100_000.0, stands_for: 1.0 };
 
     #[test]
     fn a_small_block_stands_for_many_and_a_large_one_for_itself() {
@@ -133,9 +139,8 @@ mod tests {
     #[test]
     fn what_is_freed_was_allocated_and_is_no_longer_in_use() {
         let mut table = Table::new();
-        let noted = Noted::of(100_000, PERIOD);
-        assert!(table.note(0x10, &[1, 2], noted) && table.note(0x20, &[1, 2], noted));
-        assert!(table.note(0x30, &[3], noted));
+        assert!(table.note(0x10, &[1, 2], ALONE) && table.note(0x20, &[1, 2], ALONE));
+        assert!(table.note(0x30, &[3], ALONE));
         assert!(table.forget(0x20).is_some() && table.forget(0x20).is_none());
         let two = Tally { objects: 2.0, bytes: 200_000.0 };
         let one = Tally { objects: 1.0, bytes: 100_000.0 };
@@ -147,11 +152,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_comes_again_is_of_the_later_block() {
+        let mut table = Table::new();
+        assert!(table.note(0x10, &[1], ALONE) && !table.note(0x10, &[2], ALONE));
+        let in_use = |table: &Table| -> Vec<f64> {
+            table.sites().iter().map(|site| site.in_use.objects).collect()
+        };
+        assert_eq!(in_use(&table), [0.0, 1.0]);
+        assert!(table.forget(0x10).is_some());
+        assert_eq!(in_use(&table), [0.0, 0.0]);
+    }
+
+    #[test]
     fn without_room_stacks_are_counted_together() {
         let mut table = Table::new();
-        let noted = Noted::of(100_000, PERIOD);
         for call in 0..MAX_SITES + 9 {
-            assert!(table.note(call, &[call], noted));
+            assert!(table.note(call, &[call], ALONE));
         }
         let sites = table.sites();
         assert_eq!(sites.len(), MAX_SITES);
@@ -161,8 +177,7 @@ mod tests {
     #[test]
     fn without_room_blocks_are_counted_as_allocated() {
         let mut table = Table::new();
-        let noted = Noted::of(100_000, PERIOD);
-        let kept = (0..MAX_LIVE + 5).filter(|address| table.note(*address, &[1], noted)).count();
+        let kept = (0..MAX_LIVE + 5).filter(|address| table.note(*address, &[1], ALONE)).count();
         assert_eq!(kept, MAX_LIVE);
         let [site] = &table.sites()[..] else { panic!("one") };
         assert_eq!(site.allocated.objects - site.in_use.objects, 5.0);

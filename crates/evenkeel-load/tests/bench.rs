@@ -394,17 +394,21 @@ fn http2_needs_a_server_that_speaks_it() {
     assert_eq!(report.errors[&LoadError::Reset].count, 4);
 }
 
-/// A server with a certificate for `localhost`, and a file with its authority.
+/// A server with a certificate of its own for `localhost`, and a file with that.
 fn secure(folder: &Path, alpn: &[&str]) -> SocketAddr {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    std::fs::write(folder.join("ca.pem"), made.cert.pem()).expect("written");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    // As `openssl req -x509` makes them.
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("a certificate");
+    std::fs::write(folder.join("ca.pem"), made.pem()).expect("written");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![made.der().clone()], key)
         .expect("a key");
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));

@@ -414,10 +414,7 @@ pub(crate) fn head_limits(limits: &Limits) -> HeadLimits {
 }
 
 /// Answers bytes that are no request, then closes: nothing after them can be trusted.
-async fn refuse_bytes<N: Net>(
-    client: &mut Client<N::Stream>,
-    mut reply: Outbox,
-) -> Next {
+async fn refuse_bytes<N: Net>(client: &mut Client<N::Stream>, mut reply: Outbox) -> Next {
     client.carry = Vec::new();
     let written = poll_fn(|cx| reply.poll_flush(cx, &mut client.stream));
     match tokio::time::timeout(LINGER, written).await {

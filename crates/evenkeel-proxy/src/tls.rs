@@ -16,12 +16,4 @@ pub use material::{CertificateFacts, Material, certificates, examine};
 pub(crate) use server::{Acceptor, Identity};
 pub use stream::TlsStream;
 
-use rustls::crypto::CryptoProvider;
-use std::sync::{Arc, OnceLock};
-
-/// The one provider of cryptography: aws-lc.
-fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    let made = || Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Arc::clone(PROVIDER.get_or_init(made))
-}
+use evenkeel_trust::provider;

@@ -7,14 +7,15 @@ use super::{Finding, Rule};
 const EDGES: &[(&str, &[&str])] = &[
     ("evenkeel-core", &[]),
     ("evenkeel-config", &["evenkeel-core"]),
-    ("evenkeel-proxy", &["evenkeel-core"]),
+    ("evenkeel-proxy", &["evenkeel-core", "evenkeel-trust"]),
     ("evenkeel-api", &[]),
     (
         "evenkeel-control",
         &["evenkeel-core", "evenkeel-config", "evenkeel-proxy", "evenkeel-api", "evenkeel-heap"],
     ),
     ("evenkeel-heap", &[]),
-    ("evenkeel-load", &[]),
+    ("evenkeel-trust", &[]),
+    ("evenkeel-load", &["evenkeel-trust"]),
     (
         "evenkeel",
         &[

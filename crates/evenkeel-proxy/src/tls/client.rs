@@ -7,15 +7,11 @@ use crate::net::Stream;
 use aws_lc_rs::digest;
 use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
-use evenkeel_core::plan::{Alpn, PoolPlan, PoolProtocol, PoolTlsPlan};
+use evenkeel_core::plan::{Alpn, PoolPlan, PoolProtocol};
 use rustls::client::WantsClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, Connection, DigitallySignedStruct, Error,
-    RootCertStore, SignatureScheme,
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, Connection, Error, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,9 +44,9 @@ impl Connector {
         let mut all = digest::Context::new(&digest::SHA256);
         all.update(format!("{plan:?} {protocol:?}").as_bytes());
         let errors_before = findings.0.len();
-        let roots = match &plan.ca_file {
-            Some(file) => roots_of(&format!("{path}.ca_file"), file, &mut all, findings)?,
-            None => system_roots(),
+        let verifier = match &plan.ca_file {
+            Some(file) => named_in(&format!("{path}.ca_file"), file, &mut all, findings)?,
+            None => believed_by_the_system(path, findings)?,
         };
         let server_name = match &plan.server_name {
             Some(name) => match ServerName::try_from(name.to_string()) {
@@ -68,7 +64,8 @@ impl Connector {
             let hint = "set tls.ca_file to the authority that signed it";
             findings.warn(&format!("{path}.insecure_skip_verify"), message, hint);
         }
-        let builder = verifying(plan, roots)
+        let verifier = if plan.insecure_skip_verify { evenkeel_trust::anyone() } else { verifier };
+        let builder = verifying(verifier)
             .map_err(|error| findings.error(path, error.to_string(), ""))
             .ok()?;
         let mut config = match &plan.client {
@@ -122,39 +119,42 @@ impl Connector {
 /// In words, why the file cannot be used.
 pub fn trusting(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let mut findings = Findings::default();
-    let roots = match ca_file {
+    let verifier = match ca_file {
         Some(file) => {
             let mut all = digest::Context::new(&digest::SHA256);
-            let roots = roots_of("", file, &mut all, &mut findings);
-            let first = || findings.0.first().map_or_else(String::new, |it| it.message.clone());
-            roots.ok_or_else(first)?
+            named_in("", file, &mut all, &mut findings)
         }
-        None => system_roots(),
+        None => believed_by_the_system("", &mut findings),
     };
-    let builder = verifying(&PoolTlsPlan::default(), roots).map_err(|error| error.to_string())?;
+    let first = || findings.0.first().map_or_else(String::new, |it| it.message.clone());
+    let builder = verifying(verifier.ok_or_else(first)?).map_err(|error| error.to_string())?;
     let mut config = builder.with_no_client_auth();
     config.alpn_protocols = vec![Alpn::Http11.as_bytes().to_vec()];
     Ok(Arc::new(config))
 }
 
-fn roots_of(
+fn named_in(
     path: &str,
     file: &Path,
     all: &mut digest::Context,
     findings: &mut Findings,
-) -> Option<RootCertStore> {
+) -> Option<Arc<dyn ServerCertVerifier>> {
     let text = findings.read(path, file)?;
     all.update(&text);
-    let authorities = findings.certificates(path, (file, &text))?;
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        if let Err(error) = roots.add(authority) {
-            let message = format!("{} cannot be used: {error}", file.display());
-            findings.error(path, message, "");
-            return None;
-        }
-    }
-    Some(roots)
+    let certificates = findings.certificates(path, (file, &text))?;
+    let unusable = |error| format!("{} cannot be used: {error}", file.display());
+    evenkeel_trust::named(certificates)
+        .map_err(|error| findings.error(path, unusable(error), ""))
+        .ok()
+}
+
+fn believed_by_the_system(
+    path: &str,
+    findings: &mut Findings,
+) -> Option<Arc<dyn ServerCertVerifier>> {
+    evenkeel_trust::authorities(system_roots())
+        .map_err(|error| findings.error(path, error.to_string(), ""))
+        .ok()
 }
 
 /// Those that the system trusts; without a bundle, Mozilla's, as they were when this was built.
@@ -183,17 +183,11 @@ impl Findings {
 }
 
 fn verifying(
-    plan: &PoolTlsPlan,
-    roots: RootCertStore,
+    verifier: Arc<dyn ServerCertVerifier>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    Ok(if plan.insecure_skip_verify {
-        let any = Arc::new(AnyCertificate(provider()));
-        builder.dangerous().with_custom_certificate_verifier(any)
-    } else {
-        builder.with_root_certificates(roots)
-    })
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier))
 }
 
 /// With our own certificate.
@@ -220,43 +214,4 @@ fn with_identity(
         _ => format!("{} cannot be used: {error}", key.display()),
     };
     made.map_err(|error| findings.error(&key_path, unusable(error), "")).ok()
-}
-
-/// Accepts any certificate, if its owner shows that it has the key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -141,6 +141,7 @@ fn a_certificate_that_does_not_hold_is_refused() {
     let name = |name: &str| Some(name.into());
     let none = PoolTlsPlan::default;
     let expired = authority.sign_until(&["old.test"], 2021);
+    let own = authority.unsigned("own.test");
     for (why, files, tls, status) in [
         (
             "right",
@@ -166,6 +167,22 @@ fn a_certificate_that_does_not_hold_is_refused() {
             "expired",
             &expired,
             PoolTlsPlan { ca_file: ca(&authority), server_name: name("old.test"), ..none() },
+            502,
+        ),
+        (
+            "itself",
+            &own,
+            PoolTlsPlan {
+                ca_file: Some(own.cert.clone()),
+                server_name: name("own.test"),
+                ..none()
+            },
+            200,
+        ),
+        (
+            "itself under another name",
+            &own,
+            PoolTlsPlan { ca_file: Some(own.cert.clone()), ..none() },
             502,
         ),
         ("unverified", &right, PoolTlsPlan { insecure_skip_verify: true, ..none() }, 200),

@@ -78,6 +78,18 @@ impl Authority {
         Files { cert, key: key_file }
     }
 
+    /// A certificate that a server has made for itself, as `openssl req -x509` does.
+    pub(crate) fn unsigned(&self, name: &str) -> Files {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let own = params.self_signed(&key).expect("signed");
+        let files = Files { cert: self.path("own.pem"), key: self.path("own.key") };
+        std::fs::write(&files.cert, own.pem()).expect("written");
+        std::fs::write(&files.key, key.serialize_pem()).expect("written");
+        files
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -95,7 +95,7 @@ pub(crate) struct LoadArguments {
     /// Speak HTTP/2 (prior knowledge with http://, ALPN with https://).
     #[arg(long)]
     pub(crate) http2: bool,
-    /// Accept certificates of the authorities in this PEM file.
+    /// Accept the certificates in this PEM file and those that they have signed.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub(crate) ca: Option<PathBuf>,
     /// Accept any certificate.
