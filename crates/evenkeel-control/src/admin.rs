@@ -20,6 +20,7 @@ mod write;
 
 pub use seam::{Desk, Readiness};
 
+pub(crate) use asked::RawBody;
 pub(crate) use gate::{Actor, Gate};
 pub(crate) use serve::serve;
 

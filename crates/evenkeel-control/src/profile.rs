@@ -12,9 +12,11 @@ mod decoded;
 mod heap;
 mod memory;
 mod message;
+mod symbol;
 
+use crate::admin::RawBody;
 use axum::Router;
-use axum::extract::Query;
+use axum::extract::{Query, RawQuery};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse, Response};
@@ -37,7 +39,8 @@ const INDEX: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"ut
     <li><a href=\"allocs\">allocs</a>: all that was allocated since the start, by whom</li>\
     <li><a href=\"mappings\">mappings</a>: resident memory by mapping</li>\
     <li><a href=\"threads\">threads</a>: every thread, its state and its CPU time</li>\
-    <li><a href=\"cmdline\">cmdline</a>: the arguments of this process</li></ul>\
+    <li><a href=\"cmdline\">cmdline</a>: the arguments of this process</li>\
+    <li><a href=\"symbol\">symbol</a>: names of addresses, as <code>?0x1234+0x5678</code></li></ul>\
     <p><code>go tool pprof http://HOST/debug/pprof/profile?seconds=5</code></p></body></html>\n";
 
 /// The paths below `/debug/pprof`.
@@ -52,6 +55,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/debug/pprof/threads", get(threads))
         .route("/debug/pprof/goroutine", get(threads))
         .route("/debug/pprof/cmdline", get(command_line))
+        .route("/debug/pprof/symbol", get(symbols).post(symbols))
 }
 
 async fn index() -> Response {
@@ -98,6 +102,19 @@ async fn threads() -> Response {
     match memory::threads() {
         Ok(text) => ([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, PLAIN)], text).into_response(),
         Err(error) => failed(&format!("cannot read /proc/self/task: {error}")),
+    }
+}
+
+/// As Go has it: addresses are in the query of GET, and in the body of POST.
+async fn symbols(RawQuery(query): RawQuery, body: RawBody) -> Response {
+    let addresses = match body.bytes.is_empty() {
+        true => query.unwrap_or_default(),
+        false => String::from_utf8_lossy(&body.bytes).into_owned(),
+    };
+    // To find the names takes a while: the admin listener answers meanwhile.
+    match tokio::task::spawn_blocking(move || symbol::names(&addresses)).await {
+        Ok(text) => ([(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, PLAIN)], text).into_response(),
+        Err(error) => failed(&error.to_string()),
     }
 }
 

@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes Miri an hour")]
     fn without_room_blocks_are_counted_as_allocated() {
         let mut table = Table::new();
         let kept = (0..MAX_LIVE + 5).filter(|address| table.note(*address, &[1], ALONE)).count();

@@ -139,15 +139,18 @@ fn client_certificates_are_demanded_as_before() {
         );
         assert_eq!(demanded(&text, Product::Haproxy), wanted, "{words}");
     }
-    for (verify, wanted) in
-        [("on", "required"), ("optional", "optional"), ("optional_no_ca", "optional")]
-    {
+    for (verify, wanted) in [
+        ("on", "ca.pem required"),
+        ("optional", "ca.pem optional"),
+        ("optional_no_ca", "ca.pem optional"),
+        ("off", " required"),
+    ] {
         let text = format!(
             "http {{ server {{ listen 443 ssl; ssl_certificate c; ssl_certificate_key k;\n\
              ssl_client_certificate ca.pem; ssl_verify_client {verify};\n\
              location / {{ proxy_pass http://a:1; }} }} }}"
         );
-        assert_eq!(demanded(&text, Product::Nginx), format!("ca.pem {wanted}"));
+        assert_eq!(demanded(&text, Product::Nginx), wanted, "{verify}");
     }
 }
 
@@ -284,6 +287,22 @@ fn what_nginx_refuses_is_refused() {
     assert_eq!(kept(&some, Product::Nginx, "/routes/0/deny/0"), "10.1.0.0/16");
     let only = file("allow 10.0.0.0/8; deny all;");
     assert_eq!(kept(&only, Product::Nginx, "/routes/0/allow/0"), "10.0.0.0/8");
+    // Behind `all` no rule matters, and rules of a location take the place of all others.
+    let closed = file("deny all; allow 10.0.0.0/8;");
+    assert_eq!(kept(&closed, Product::Nginx, "/routes/0/deny"), everybody);
+    assert_eq!(kept(&closed, Product::Nginx, "/routes/0/allow"), serde_json::json!([]));
+    let own = file("deny all; location /in { deny 10.0.0.0/8; proxy_pass http://a.test; }");
+    assert_eq!(kept(&own, Product::Nginx, "/routes/0/deny"), serde_json::json!(["10.0.0.0/8"]));
+    assert_eq!(kept(&own, Product::Nginx, "/routes/1/deny"), everybody);
+    // A `return` comes before what is proxied, in a location and in a server.
+    let early = file("location /old { return 410; proxy_pass http://a.test; }");
+    assert_eq!(kept(&early, Product::Nginx, "/routes/0/deny"), everybody);
+    let whole = "http { server { server_name a.test; location / { proxy_pass http://a.test; } }\n\
+                 server { listen 80 default_server; return 444; location / { root /x; } } }";
+    assert_eq!(kept(whole, Product::Nginx, "/routes/0/deny"), serde_json::json!([]));
+    assert_eq!(kept(whole, Product::Nginx, "/routes/1/deny"), everybody);
+    assert_eq!(kept(whole, Product::Nginx, "/routes/1/match/hosts"), serde_json::json!([]));
+    assert_eq!(told(whole, Product::Nginx, "return 444").0, Fidelity::Approximated);
     for (guard, start) in [
         ("auth_basic x;", "auth_basic x: whom it kept out is let in"),
         ("location ~ /\\.git { deny all; }", "location ~ /\\.git: a pattern of paths; what it was"),
@@ -343,8 +362,12 @@ fn what_haproxy_decides_for_each_request_is_told_and_no_mistake() {
         assert_eq!(kept(&redirect, Product::Haproxy, "/listeners/0/redirect/scheme"), "https");
         assert_eq!(told(&redirect, Product::Haproxy, "http-request red").0, Fidelity::Exact);
     }
-    let guarded = file(" http-request deny if { path_beg /admin } !{ src 10.0.0.0/8 }\n");
-    let (fidelity, text) = told(&guarded, Product::Haproxy, "http-request deny");
-    assert_eq!(fidelity, Fidelity::Unsupported);
-    assert!(text.ends_with("whom it kept out is let in"), "{text}");
+    for rule in [
+        "http-request deny if { path_beg /admin } !{ src 10.0.0.0/8 }",
+        "tcp-request connection reject if { src 10.0.0.0/8 }",
+    ] {
+        let (fidelity, text) = told(&file(&format!(" {rule}\n")), Product::Haproxy, rule);
+        assert_eq!(fidelity, Fidelity::Unsupported);
+        assert!(text.ends_with("whom it kept out is let in"), "{text}");
+    }
 }

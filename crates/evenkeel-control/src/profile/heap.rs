@@ -2,6 +2,7 @@
 //! names of their functions.
 
 use super::message::{Function, Heading, Message, Unit};
+use super::symbol;
 use evenkeel_heap::{Site, Tally};
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -108,16 +109,11 @@ fn values(site: &Site) -> [i64; 4] {
     [objects, bytes, in_use, held]
 }
 
-/// What was called there: with what was inlined, innermost first. Without a name its address.
+/// What was called there; without a name its address.
 fn functions_at(call: usize) -> Vec<Function> {
-    let mut functions = Vec::new();
-    backtrace::resolve(std::ptr::without_provenance_mut(call), |symbol| {
-        let name = symbol.name().map_or_else(|| format!("{call:#x}"), |name| format!("{name:#}"));
-        let file = symbol.filename().map(|file| file.display().to_string()).unwrap_or_default();
-        functions.push(Function { name, file, line: symbol.lineno().map_or(0, i64::from) });
-    });
+    let functions = symbol::functions_at(call);
     if functions.is_empty() {
-        functions.push(Function { name: format!("{call:#x}"), ..Function::default() });
+        return vec![Function { name: format!("{call:#x}"), ..Function::default() }];
     }
     functions
 }

@@ -77,7 +77,7 @@ fn profiles_are_compressed_and_one_at_a_time() {
     let (status, index) = fetch(&profiles, "/debug/pprof/");
     assert!(status.contains(" 200 "), "{status}");
     let index = String::from_utf8_lossy(&index).into_owned();
-    for name in ["profile", "heap", "allocs", "mappings", "cmdline", "threads"] {
+    for name in ["profile", "heap", "allocs", "mappings", "cmdline", "threads", "symbol"] {
         assert!(index.contains(&format!("<a href=\"{name}")), "{name}: {index}");
     }
     for name in ["heap", "allocs", "mappings"] {
@@ -88,6 +88,8 @@ fn profiles_are_compressed_and_one_at_a_time() {
     assert!(words.ends_with(b"\0run"), "{words:?}");
     let (_, threads) = fetch(&profiles, "/debug/pprof/threads");
     assert!(String::from_utf8_lossy(&threads).contains("[ek-worker-0] state "));
+    let (_, symbols) = fetch(&profiles, "/debug/pprof/symbol?0x1+zz");
+    assert_eq!(String::from_utf8_lossy(&symbols), "num_symbols: 1\n");
     let (status, _) = fetch(&profiles, "/debug/pprof/profile?seconds=0");
     assert!(status.contains(" 400 "), "{status}");
     under_load(&address, || {

@@ -54,7 +54,11 @@ fn is_kept(rule: &Line, proxy: &Proxy<'_>) -> bool {
 /// True of a rule that lets somebody not in.
 fn refuses(rule: &Line) -> bool {
     let ends = ["deny", "tarpit", "reject", "silent-drop", "auth"];
-    rule.word(0) == "http-request" && ends.contains(&rule.word(1))
+    match rule.word(0) {
+        "http-request" => ends.contains(&rule.word(1)),
+        "tcp-request" => ends.contains(&rule.word(2)),
+        word => word == "block",
+    }
 }
 
 /// How a line is kept: exact, or nearly with these words.
@@ -126,6 +130,7 @@ fn kept(line: &Line, proxy: &Proxy<'_>) -> Kept {
         ("http-request" | "http-response" | "redirect" | "use_backend", _) => {
             kept_rule(line, proxy)
         }
+        _ if refuses(line) => Kept::Open,
         _ => Kept::Lost,
     }
 }

@@ -29,9 +29,14 @@ impl<'a> Scope<'a> {
 
     /// All directives of a name, from the innermost level that has one.
     pub(super) fn all(&self, name: &str) -> Vec<&'a Directive> {
+        self.all_of(&[name])
+    }
+
+    /// All directives of these names in their order, from the innermost level that has one.
+    fn all_of(&self, names: &[&str]) -> Vec<&'a Directive> {
         let of = |level: &&'a [Directive]| {
             let found: Vec<&'a Directive> =
-                level.iter().filter(|directive| directive.name == name).collect();
+                level.iter().filter(|directive| names.contains(&&*directive.name)).collect();
             (!found.is_empty()).then_some(found)
         };
         self.levels.iter().rev().find_map(of).unwrap_or_default()
@@ -40,6 +45,25 @@ impl<'a> Scope<'a> {
     /// The last directive of a name.
     pub(super) fn one(&self, name: &str) -> Option<&'a Directive> {
         self.all(name).pop()
+    }
+}
+
+/// Who is let in: the first rule that knows the client decides, so behind `all` none matters.
+fn access(scope: &Scope<'_>, route: &mut Draft) {
+    let rules = scope.all_of(&["allow", "deny"]);
+    let end = rules.iter().position(|rule| rule.argument(0) == "all");
+    let (named, rest) = rules.split_at(end.unwrap_or(rules.len()));
+    let refused = rest.first().filter(|rule| rule.name == "deny");
+    let of = |name: &'static str| named.iter().filter(move |rule| rule.name == name);
+    // Without `deny all` everybody is let in whom no other rule keeps out.
+    for rule in of("allow").filter(|_| refused.is_some()) {
+        route.push_text("allow", rule.line, rule.argument(0));
+    }
+    for rule in of("deny") {
+        route.push_text("deny", rule.line, rule.argument(0));
+    }
+    if let Some(all) = refused.filter(|_| of("allow").next().is_none()) {
+        route.texts("deny", all.line, ["0.0.0.0/0", "::/0"]);
     }
 }
 
@@ -124,19 +148,7 @@ impl Nginx<'_> {
         for limit in scope.all("limit_req") {
             self.limit(limit, route);
         }
-        let (allowed, denied) = (scope.all("allow"), scope.all("deny"));
-        let all = denied.iter().find(|rule| rule.argument(0) == "all");
-        let some = |rule: &&&Directive| rule.argument(0) != "all";
-        // Without `deny all` everybody is let in whom no other rule keeps out.
-        for rule in allowed.iter().filter(some).filter(|_| all.is_some()) {
-            route.push_text("allow", rule.line, rule.argument(0));
-        }
-        for rule in denied.iter().filter(some) {
-            route.push_text("deny", rule.line, rule.argument(0));
-        }
-        if let Some(all) = all.filter(|_| allowed.is_empty()) {
-            route.texts("deny", all.line, ["0.0.0.0/0", "::/0"]);
-        }
+        access(scope, route);
     }
 
     fn limit(&self, limit: &Directive, route: &mut Draft) {

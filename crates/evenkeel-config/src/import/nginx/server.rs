@@ -1,7 +1,7 @@
 //! `server`: listeners, names, and the locations in the order that nginx asks them.
 
 use super::Nginx;
-use super::location::Location;
+use super::location::{Location, refuses};
 use super::parse::Directive;
 use super::policy::{Scope, apply_to_listener};
 use crate::import::draft::{Draft, with_port};
@@ -43,8 +43,20 @@ impl Nginx<'_> {
             apply_to_listener(&scope, &self.client_zones, listener);
         }
         self.tls(block, &scope, &server);
+        // A `return` comes before any location.
+        let refusal = block.iter().find(|it| it.name == "return" && refuses(it));
         for directive in block {
-            self.in_server(directive, &scope, &mut server);
+            match (refusal, directive.name.as_str()) {
+                (Some(refusal), "location") => {
+                    let text = format!("{}: behind {}", directive.shown(), refusal.shown());
+                    self.report.near(directive.line, text);
+                }
+                (Some(refusal), "return") if std::ptr::eq(refusal, directive) => {
+                    let closed = self.closed((refusal.line, "/", false), refusal);
+                    server.locations.push(closed);
+                }
+                _ => self.in_server(directive, &scope, &mut server),
+            }
         }
         self.servers.push(server);
     }
@@ -135,13 +147,14 @@ impl Nginx<'_> {
                 let only_13 = !oldest.arguments.iter().any(|it| it != "TLSv1.3");
                 listener.text("tls.min_version", oldest.line, if only_13 { "1.3" } else { "1.2" });
             }
-            if let Some(ca) = find("ssl_client_certificate") {
-                listener.text("tls.client_ca", ca.line, ca.argument(0));
-                listener.text("tls.client_auth", ca.line, "optional");
-            }
-            // Also without a file: then it is not served, rather than to everybody.
-            if let Some(verify) = find("ssl_verify_client").filter(|it| it.argument(0) == "on") {
-                listener.text("tls.client_auth", verify.line, "required");
+            // Without it nginx asks for no certificate, whatever the file. And without a file it is
+            // not served, rather than to everybody.
+            if let Some(verify) = find("ssl_verify_client").filter(|it| it.argument(0) != "off") {
+                let how = if verify.argument(0) == "on" { "required" } else { "optional" };
+                listener.text("tls.client_auth", verify.line, how);
+                if let Some(ca) = find("ssl_client_certificate") {
+                    listener.text("tls.client_ca", ca.line, ca.argument(0));
+                }
             }
         }
         let secure = server.listeners.iter().any(|place| self.listeners[*place].1.has("tls"));
