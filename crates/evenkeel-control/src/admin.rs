@@ -111,7 +111,8 @@ fn answers(endpoint: &Endpoint) -> Option<MethodRouter<Desk>> {
     })
 }
 
-async fn not_found() -> Refusal {
+/// Of a path that nobody serves.
+pub(crate) async fn not_found() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "Nothing is served at this path.")
 }
 

@@ -8,6 +8,7 @@
 //! *Architecture invariant:* the page has no inline script and no inline style, and asks nobody but
 //! the server it came from; its content security policy says so to the browser.
 
+use crate::admin;
 use axum::Router;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
@@ -149,7 +150,7 @@ async fn root(fields: HeaderMap) -> Response {
 async fn file(uri: Uri, fields: HeaderMap) -> Response {
     match asset(uri.path().trim_start_matches('/')) {
         Some(asset) => answer(asset, &fields),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => admin::not_found().await.into_response(),
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 pub(crate) const MAX_FIELDS: usize = 64;
 /// For a request's head, and without a request on a kept-alive connection.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a request's body.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request's body.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of a tokens file.

@@ -70,6 +70,9 @@ const MAX_RATE: f64 = 10_000_000.0;
 /// How often rows are handed over, however few they are.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long one request may take unless somebody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A load to offer.
 #[derive(Clone, Debug)]
 pub struct Bench {
@@ -117,6 +120,27 @@ pub enum BenchError {
 }
 
 impl Bench {
+    /// One GET request, with nothing else asked for.
+    pub fn to(url: BenchUrl) -> Bench {
+        Bench {
+            url,
+            requests: Some(1),
+            duration: None,
+            concurrency: 1,
+            connections: Connections::All,
+            rate: None,
+            ramp: Duration::ZERO,
+            method: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            http2: false,
+            trust: Trust::Public,
+            timeout: PATIENCE,
+            keep_alive: true,
+            csv: None,
+        }
+    }
+
     /// Offers the load and waits for its end. Blocks; `live` shows how far it is, and ends it.
     ///
     /// # Errors

@@ -20,23 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 fn bench(url: &str, requests: u64, concurrency: usize) -> Bench {
-    Bench {
-        url: BenchUrl::parse(url).expect(url),
-        requests: Some(requests),
-        duration: None,
-        concurrency,
-        connections: Connections::All,
-        rate: None,
-        ramp: Duration::ZERO,
-        method: None,
-        headers: Vec::new(),
-        body: Vec::new(),
-        http2: false,
-        trust: Trust::Public,
-        timeout: Duration::from_secs(20),
-        keep_alive: true,
-        csv: None,
-    }
+    let url = BenchUrl::parse(url).expect(url);
+    Bench { requests: Some(requests), concurrency, ..Bench::to(url) }
 }
 
 fn run(bench: &Bench) -> Report {

@@ -3,8 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod anyone;
-mod named;
+mod verifier;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -12,6 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{Error, RootCertStore};
 use std::sync::{Arc, OnceLock};
+use verifier::{Verifier, Whom};
 
 /// The one provider of cryptography: aws-lc.
 pub fn provider() -> Arc<CryptoProvider> {
@@ -40,10 +40,11 @@ pub fn named(
     for certificate in &certificates {
         roots.add(certificate.clone())?;
     }
-    Ok(Arc::new(named::Named::new(certificates, authorities(roots)?)))
+    let whom = Whom::Named { certificates, chains: authorities(roots)? };
+    Ok(Arc::new(Verifier { provider: provider(), whom }))
 }
 
 /// Believes whoever has the key of the certificate that is shown.
 pub fn anyone() -> Arc<dyn ServerCertVerifier> {
-    Arc::new(anyone::Anyone(provider()))
+    Arc::new(Verifier { provider: provider(), whom: Whom::Anyone })
 }

@@ -2,9 +2,11 @@
 //! dash.
 
 mod dashes;
+mod number;
 mod steer;
 
 pub(crate) use dashes::with_two_dashes;
+pub(crate) use number::whole;
 pub(crate) use steer::*;
 
 use crate::autoscale::AutoscaleArguments;
@@ -360,10 +362,11 @@ pub(crate) struct TestserverArguments {
     #[arg(long, value_name = "P", default_value = "0", value_parser = evenkeel_config::parse_ratio)]
     pub(crate) fail_rate: f64,
     /// The status of every answer that does not fail.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..600))]
+    #[arg(long, default_value_t = 200, value_parser = whole::<u16>(200..=599))]
     pub(crate) status: u16,
     /// Bytes of the body; 0 = a short text with the name.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(value_parser = whole::<usize>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) body_size: usize,
 }
 

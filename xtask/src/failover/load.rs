@@ -3,7 +3,7 @@
 use super::network::BALANCER;
 use anyhow::{Context as _, Result, anyhow};
 use evenkeel_load::LatencyHistogram;
-use evenkeel_load::bench::{Bench, BenchError, BenchUrl, Connections, LiveBench, Report, Trust};
+use evenkeel_load::bench::{Bench, BenchError, BenchUrl, Connections, LiveBench, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -104,22 +104,17 @@ impl Load {
 
     fn offer(&self, rows: PathBuf) -> Result<Offered> {
         let url = format!("http://{BALANCER}/r/{{seq}}");
+        let url = BenchUrl::parse(&url).map_err(|why| anyhow!(why))?;
         let bench = Bench {
-            url: BenchUrl::parse(&url).map_err(|why| anyhow!(why))?,
             requests: None,
             duration: Some(self.duration),
             concurrency: MAX_CONNECTIONS,
             connections: Connections::Fewest,
             rate: Some(self.rate),
-            ramp: Duration::ZERO,
-            method: None,
             headers: vec!["Host: rig.test".to_owned()],
-            body: Vec::new(),
-            http2: false,
-            trust: Trust::Public,
             timeout: self.timeout,
-            keep_alive: true,
             csv: Some(rows.clone()),
+            ..Bench::to(url)
         };
         let told = |error: BenchError| match error {
             BenchError::Invalid(why) | BenchError::Refused(why) | BenchError::Machine(why) => {

@@ -1,7 +1,7 @@
 //! What a request says: segments of its path, its query, its body.
 
 use super::refusal::Refusal;
-use crate::limits::MAX_BODY_BYTES;
+use crate::limits::{BODY_TIMEOUT, MAX_BODY_BYTES};
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -11,6 +11,7 @@ use evenkeel_api::FieldError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+use tokio::time::timeout;
 
 /// What stands in the place of `{…}`, decoded, in order.
 pub(crate) struct Segments(Vec<String>);
@@ -87,9 +88,13 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
             return Err(too_large());
         }
         let media_type = media_type(request.headers());
+        let Ok(read) = timeout(BODY_TIMEOUT, to_bytes(request.into_body(), MAX_BODY_BYTES)).await
+        else {
+            let detail = format!("The body did not come within {} s.", BODY_TIMEOUT.as_secs());
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, detail));
+        };
         // What fails besides the bound is the connection, and then nobody reads the answer.
-        let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| too_large())?;
-        Ok(RawBody { bytes, media_type })
+        Ok(RawBody { bytes: read.map_err(|_| too_large())?, media_type })
     }
 }
 
@@ -105,6 +110,10 @@ impl RawBody {
         if let Some(kind) = self.media_type.as_deref().filter(|kind| !is_json(kind)) {
             let detail = format!("The body is {kind:?}; application/json is expected.");
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        if self.bytes.is_empty() {
+            let detail = "The body is not JSON: it is empty; an object is expected.";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, detail));
         }
         match serde_json::from_slice(&self.bytes) {
             Ok(Value::Object(members)) => Ok(members),
@@ -201,5 +210,37 @@ impl Fields {
             self.refuse(name, format!("unknown field; known here: {known}"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::response::IntoResponse;
+    use hyper::body::{Body as HttpBody, Frame};
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    struct Stalled;
+
+    impl HttpBody for Stalled {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_body_that_does_not_come() {
+        let request = Request::new(Body::new(Stalled));
+        let Err(refusal) = RawBody::from_request(request, &()).await else { panic!("no body") };
+        assert_eq!(refusal.into_response().status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

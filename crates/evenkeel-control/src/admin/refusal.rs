@@ -35,8 +35,10 @@ impl Refusal {
     /// A value cannot be.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Refusal {
         let mut refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "A value cannot be.");
-        if let [only] = errors.as_slice() {
-            refusal.problem.detail = Some(format!("`{}`: {}", only.field, only.message));
+        if let [FieldError { field, message }] = errors.as_slice() {
+            // What is wrong with the whole is of no field.
+            let of_field = if field.is_empty() { String::new() } else { format!("`{field}`: ") };
+            refusal.problem.detail = Some(format!("{of_field}{message}"));
         }
         refusal.problem.errors = errors;
         refusal

@@ -34,6 +34,7 @@ fn bodies_are_looked_at_closely() {
     let cases = [
         (json, "{", 400, "not JSON", None),
         (json, "[]", 422, "not a JSON object", None),
+        (json, "", 400, "it is empty", None),
         (json, "{}", 422, "is missing", Some("url")),
         (json, r#"{"url": 3}"#, 422, "expected a URL", Some("url")),
         (json, r#"{"url": "http://a/", "hdrs": {}}"#, 422, "known here: url, method", Some("hdrs")),

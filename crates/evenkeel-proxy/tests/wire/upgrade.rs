@@ -16,6 +16,16 @@ const LAST: &[u8] = b"\xff\xff the last bytes";
 const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
+/// A WebSocket as HTTP/2 asks for it (RFC 8441, 5).
+pub(crate) const EXTENDED_CONNECT: [(&str, &str); 6] = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":path", "/ws"),
+    (":authority", "x"),
+    ("sec-websocket-version", "13"),
+];
+
 /// Switches for `/ws` and then echoes bytes; answers 200 to everything else.
 pub(crate) fn switching(first: &'static [u8]) -> Backend {
     Backend::start(move |conversation| {
@@ -321,14 +331,7 @@ fn what_breaks_on_one_side_of_a_tunnel_breaks_on_the_other() {
     // The stream of an HTTP/2 connection is reset, and nothing else of it.
     let arena = Arena::before(backend(), |plan| plan);
     let mut frames = arena.frames();
-    let fields = [
-        (":method", "CONNECT"),
-        (":protocol", "websocket"),
-        (":scheme", "http"),
-        (":path", "/ws"),
-        (":authority", "x"),
-    ];
-    frames.headers(1, 0, &fields);
+    frames.headers(1, 0, &EXTENDED_CONNECT);
     assert_eq!(frames.outcome(1), Outcome::Status(200));
     frames.send(&frame(DATA, 0, 1, b"x"));
     let last = frames.find(|one| one.kind == RST_STREAM || one.flags & END_STREAM != 0);

@@ -1,6 +1,7 @@
 //! What can be typed to look at a running evenkeel, and to steer it.
 
 use super::AdminArguments;
+use super::number::whole;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,10 +16,8 @@ pub(crate) struct LookArguments {
     pub(crate) json: bool,
 }
 
-fn weight(text: &str) -> Result<u32, String> {
-    let number = text.parse::<u16>().map_err(|_| "expected a whole number from 0 to 65535")?;
-    Ok(number.into())
-}
+/// The largest weight.
+const MAX_WEIGHT: u64 = 65_535;
 
 /// What to do with backends.
 #[derive(Debug, Subcommand)]
@@ -38,7 +37,7 @@ pub(crate) enum BackendCommand {
         /// Where it is, e.g. `127.0.0.1:8083`.
         address: String,
         /// Its share of new traffic.
-        #[arg(long, default_value = "1", value_parser = weight, allow_negative_numbers = true)]
+        #[arg(long, default_value = "1", value_parser = whole::<u32>(0..=MAX_WEIGHT), allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         admin: AdminArguments,
@@ -87,7 +86,7 @@ pub(crate) enum BackendCommand {
         #[arg(value_name = "[POOL/]NAME")]
         backend: String,
         /// The share.
-        #[arg(value_parser = weight, allow_negative_numbers = true)]
+        #[arg(value_parser = whole::<u32>(0..=MAX_WEIGHT), allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         admin: AdminArguments,
@@ -144,6 +143,7 @@ pub(crate) struct ReloadArguments {
 #[derive(Args, Debug)]
 pub(crate) struct RollbackArguments {
     /// Its number, as `evenkeel revisions` lists it.
+    #[arg(value_parser = whole::<u64>(1..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) revision: u64,
     #[command(flatten)]
     pub(crate) look: LookArguments,

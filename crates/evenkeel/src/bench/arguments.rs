@@ -1,8 +1,8 @@
 //! What can be typed after `bench`, and the names under which older tools know its parts.
 
 use super::read_file;
+use crate::arguments::whole;
 use crate::trouble::Trouble;
-use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
 use evenkeel_config::{parse_duration, parse_ratio};
 use evenkeel_load::bench::{Bench, BenchUrl, Connections, Trust};
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Requests of a run that says neither how many nor how long.
 const DEFAULT_REQUESTS: u64 = 200;
+/// As many failures as a person can watch.
+const MAX_FAILURES: u64 = 1_000;
 /// Where `compare` writes its table.
 const DEFAULT_TABLE: &str = "scripts/circuit_breaker_results.md";
 /// Other names of the commands, as a command and as the name of the program.
@@ -70,15 +72,18 @@ pub(crate) struct LoadArguments {
     pub(crate) url: Option<String>,
     /// How many requests; 200 if -z does not say how long either.
     #[arg(short = 'n', long, value_name = "N")]
+    #[arg(value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) requests: Option<u64>,
     /// How many at the same time.
     #[arg(short, long, value_name = "N", default_value_t = 50)]
+    #[arg(value_parser = whole::<usize>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) concurrency: usize,
     /// How long requests are started, e.g. 10s.
     #[arg(short = 'z', long, value_name = "D", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
     /// Requests per second, sent when they are due (open loop); their latency counts from then.
     #[arg(long, value_name = "R", value_parser = requests_per_second)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// How long it takes until the whole load is offered.
     #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration)]
@@ -132,6 +137,7 @@ pub(crate) struct CheckArguments {
     pub(crate) csv: PathBuf,
     /// How many rows it should have.
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) expected: u64,
     /// How far the share of a backend may be off an even one, e.g. 10%.
     #[arg(long, value_name = "P", value_parser = parse_ratio)]
@@ -146,9 +152,11 @@ pub(crate) struct CheckArguments {
 pub(crate) struct CompareArguments {
     /// Requests of each run, one after another.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 60)]
+    #[arg(value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) requests: u64,
     /// After how many of them a backend is killed.
     #[arg(long, value_name = "N", default_value_t = 25)]
+    #[arg(value_parser = whole::<u64>(0..=u64::MAX), allow_negative_numbers = true)]
     pub(crate) kill_after: u64,
     /// Where the table goes.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_TABLE)]
@@ -159,16 +167,12 @@ pub(crate) struct CompareArguments {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct BreakerArguments {
     /// Failures in a row that open it.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = failures())]
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(value_parser = whole::<u32>(1..=MAX_FAILURES), allow_negative_numbers = true)]
     pub(crate) failures: u32,
     /// How long it waits before the first trial.
     #[arg(long, value_name = "D", default_value = "1s", value_parser = wait)]
     pub(crate) wait: Duration,
-}
-
-/// As many as a person can watch.
-fn failures() -> impl TypedValueParser<Value = u32> {
-    clap::value_parser!(u32).range(1..=1000)
 }
 
 /// A wait that a person can live through.
@@ -180,7 +184,7 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 fn requests_per_second(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "requests per second, such as 100 or 0.5".to_owned())
+    rate.ok_or_else(|| "expected requests per second above 0, such as 100 or 0.5".to_owned())
 }
 
 impl LoadArguments {

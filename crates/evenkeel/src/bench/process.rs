@@ -2,7 +2,7 @@
 
 use super::trouble;
 use crate::trouble::Trouble;
-use evenkeel_load::bench::{Bench, BenchUrl, Connections, LiveBench, Report, Trust};
+use evenkeel_load::bench::{Bench, BenchUrl, LiveBench, Report};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -13,8 +13,6 @@ use std::time::Duration;
 
 /// How long a process may take until it serves.
 const START_PATIENCE: Duration = Duration::from_secs(20);
-/// Of one request.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process of this program; killed when dropped.
 pub(super) struct Process {
@@ -79,23 +77,8 @@ impl Process {
             return Ok(Report::default());
         }
         let url = format!("http://{}{path}", self.address);
-        let bench = Bench {
-            url: BenchUrl::parse(&url).map_err(Trouble::CannotStart)?,
-            requests: Some(requests),
-            duration: None,
-            concurrency: 1,
-            connections: Connections::All,
-            rate: None,
-            ramp: Duration::ZERO,
-            method: None,
-            headers: Vec::new(),
-            body: Vec::new(),
-            http2: false,
-            trust: Trust::Public,
-            timeout: TIMEOUT,
-            keep_alive: true,
-            csv: None,
-        };
+        let url = BenchUrl::parse(&url).map_err(Trouble::CannotStart)?;
+        let bench = Bench { requests: Some(requests), ..Bench::to(url) };
         bench.run(&LiveBench::default()).map_err(trouble)
     }
 

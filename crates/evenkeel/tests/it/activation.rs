@@ -1,6 +1,6 @@
 //! Sockets that systemd has opened: a shell plays systemd, as sd_listen_fds(3) describes it.
 
-use crate::program::{Program, Shell, backend_of, get};
+use crate::program::{Program, Shell, backend, backend_of, get};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -28,10 +28,7 @@ fn launch(shell: &Shell, names: &str, sockets: [&TcpListener; 2]) -> Program {
 
 #[test]
 fn listeners_take_the_sockets_of_systemd() {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", "a"];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let a = line.split("http://").nth(1).expect("an address").trim_end_matches('/').to_owned();
+    let (_a, a) = backend("a");
     for names in ["web:other", "", "unknown:unknown"] {
         let ((one, web), (two, other)) = (socket(), socket());
         let shell = Shell::new();

@@ -1,6 +1,7 @@
 //! Migrations of a route that carries gRPC: how a call ends in its trailers is what counts.
 
-use crate::traffic::{PATIENCE, World};
+use crate::program::get;
+use crate::world::{PATIENCE, World};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::server::SendResponse;
@@ -153,13 +154,13 @@ fn copies_of_calls_that_fail_end_a_stage_of_copies_and_no_client_feels_it() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(sent).map(str::to_owned));
         line.and_then(|count| count.parse::<u64>().ok()).unwrap_or_default()
     };
-    let before = copies(&world.admin("/metrics"));
+    let before = copies(&get(&world.admin, "/metrics"));
     assert!(before >= 5, "they went to a pool of HTTP/2: {before}");
     // What was on its way may still arrive.
     drop(call_once_more(&world));
-    let early = copies(&world.admin("/metrics"));
+    let early = copies(&get(&world.admin, "/metrics"));
     (0..4).for_each(|_| drop(call_once_more(&world)));
-    let late = copies(&world.admin("/metrics"));
+    let late = copies(&get(&world.admin, "/metrics"));
     assert!(late < early + 100, "200 calls have no more copies: {early}, {late}");
 }
 

@@ -1,20 +1,11 @@
 //! Files of other products, served as they are.
 
-use crate::program::{Program, Shell, backend_of, get};
+use crate::program::{Shell, backend, backend_of, get};
 
 const GOBALANCE: &str =
     include_str!("../../../evenkeel-config/tests/fixtures/dialects/gobalance.yaml");
 const PRESET: &str =
     include_str!("../../../evenkeel-config/tests/fixtures/dialects/go-loadbalancer.yaml");
-
-/// A backend of its own process, and its address.
-fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 fn shell() -> Shell {
     let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");

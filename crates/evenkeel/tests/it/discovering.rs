@@ -1,21 +1,11 @@
 //! Backends that are found elsewhere, while clients send requests.
 
-use crate::program::{Program, Shell, backend_of, get};
+use crate::program::{Program, Shell, backend, backend_of, get};
+use crate::world::World;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 fn config(more: &str) -> String {
     format!(
@@ -29,55 +19,20 @@ fn config(more: &str) -> String {
 /// Requests until whoever can answer has answered, though others ask in between.
 const ASKED: usize = 40;
 
-struct World {
-    balancer: Program,
-    shell: Shell,
-    address: String,
-    admin: String,
+/// A balancer that reads its backends from a file.
+fn world(file: &str, targets: &str) -> World {
+    let shell = Shell::new();
+    shell.write("targets.json", targets);
+    World::again(shell, file)
 }
 
-impl World {
-    fn new(file: &str, targets: &str) -> World {
-        let shell = Shell::new();
-        shell.write("config.yaml", file);
-        shell.write("targets.json", targets);
-        World::start(shell)
-    }
-
-    fn start(shell: Shell) -> World {
-        let mut balancer = shell.start(&["run", "--no-watch"]);
-        let event = balancer.event("started");
-        let text = |key: &str| event[key].as_str().expect("a text");
-        let address = text("listeners").trim_start_matches("web=").to_owned();
-        let admin = text("admin").to_owned();
-        let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{admin}"));
-        World { balancer, shell, address, admin }
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        self.shell.run(words).json()
-    }
-
-    /// Asks until a document says so.
-    fn until(&self, words: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let document = self.json(words);
-            if holds(&document) {
-                return document;
-            }
-            assert!(Instant::now() < until, "{document:#}");
-        }
-    }
-
-    /// Who answers a few requests in a row.
-    fn answer(&self) -> Vec<String> {
-        let mut all: Vec<String> =
-            (0..ASKED).map(|_| backend_of(&get(&self.address, "/")).to_owned()).collect();
-        all.sort();
-        all.dedup();
-        all
-    }
+/// Who answers a few requests in a row.
+fn answer(world: &World) -> Vec<String> {
+    let mut all: Vec<String> =
+        (0..ASKED).map(|_| backend_of(&get(&world.address, "/")).to_owned()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Clients that send requests one after the other until it goes; counts those that failed.
@@ -130,23 +85,23 @@ fn names(document: &Value) -> Vec<&str> {
 #[test]
 fn a_file_adds_and_removes_backends_under_load_without_an_error() {
     let ((_a, a), (_b, b)) = (backend("a"), backend("b"));
-    let world = World::new(&config(""), &targets(&[&a]));
+    let world = world(&config(""), &targets(&[&a]));
     let load = Load::begin(&world.address);
     world.shell.write("targets.json", &targets(&[&a, &b]));
-    let both = world.until(BACKENDS, |it| names(it).len() == 2);
+    let both = world.wait_for(BACKENDS, |it| names(it).len() == 2);
     assert_eq!(both["backends"][1]["source"], "discovery");
-    world.until(BACKENDS, |it| it["backends"][1]["eligible"] == true);
-    assert_eq!(world.answer(), ["a", "b"]);
+    world.wait_for(BACKENDS, |it| it["backends"][1]["eligible"] == true);
+    assert_eq!(answer(&world), ["a", "b"]);
     world.shell.write("targets.json", &targets(&[&b]));
-    world.until(BACKENDS, |it| names(it) == [b.as_str()]);
-    assert_eq!(world.answer(), ["b"]);
+    world.wait_for(BACKENDS, |it| names(it) == [b.as_str()]);
+    assert_eq!(answer(&world), ["b"]);
     world.shell.write("targets.json", "[{\"targets\": [\"127.0.0.1:1\"");
-    world.until(&["pool", "list", "--json"], |it| it["pools"][0]["discovery"]["up"] == false);
-    assert_eq!(world.answer(), ["b"], "half a file changes nothing");
+    world.wait_for(&["pool", "list", "--json"], |it| it["pools"][0]["discovery"]["up"] == false);
+    assert_eq!(answer(&world), ["b"], "half a file changes nothing");
     world.shell.write("targets.json", "[]");
     let trouble = |it: &Value| it["pools"][0]["discovery"]["trouble"].to_string();
-    world.until(&["pool", "list", "--json"], |it| trouble(it).contains("names no backends"));
-    assert_eq!(world.answer(), ["b"], "an empty one neither");
+    world.wait_for(&["pool", "list", "--json"], |it| trouble(it).contains("names no backends"));
+    assert_eq!(answer(&world), ["b"], "an empty one neither");
     let (sent, failed) = load.end();
     assert!(sent > 0 && failed == 0, "{failed} of {sent}");
     assert_eq!(world.balancer.terminate().code, 0);
@@ -155,12 +110,12 @@ fn a_file_adds_and_removes_backends_under_load_without_an_error() {
 #[test]
 fn what_was_found_can_be_edited_but_not_removed_and_outlives_a_restart() {
     let ((_a, a), (_b, b)) = (backend("a"), backend("b"));
-    let world = World::new(&config("state_dir: state\n"), &targets(&[&a, &b]));
+    let world = world(&config("state_dir: state\n"), &targets(&[&a, &b]));
     let removed = world.shell.run(&["backend", "remove", &format!("app/{a}")]);
     assert!(removed.code == 1 && removed.stderr.contains("disable it instead"), "{removed:?}");
     let disabled = world.shell.run(&["backend", "disable", &format!("app/{a}")]);
     assert_eq!(disabled.code, 0, "{disabled:?}");
-    assert_eq!(world.answer(), ["b"]);
+    assert_eq!(answer(&world), ["b"]);
     let metrics = get(&world.admin, "/metrics");
     assert!(metrics.contains("evenkeel_discovery_up{pool=\"app\"} 1"), "{metrics}");
     assert!(metrics.contains("evenkeel_discovery_backends{pool=\"app\"} 2"), "{metrics}");
@@ -171,7 +126,7 @@ fn what_was_found_can_be_edited_but_not_removed_and_outlives_a_restart() {
     let known = world.json(BACKENDS);
     assert_eq!(names(&known), [a.as_str(), b.as_str()], "nobody tells, and all is known");
     assert_eq!(known["backends"][0]["admin"], "disabled");
-    assert_eq!(world.answer(), ["b"]);
+    assert_eq!(answer(&world), ["b"]);
     assert_eq!(world.balancer.terminate().code, 0);
 }
 

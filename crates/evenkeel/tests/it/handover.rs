@@ -1,6 +1,6 @@
 //! A new program on the same sockets.
 
-use crate::program::{Program, Shell, backend_of, get, send_get};
+use crate::program::{Program, Shell, backend, backend_of, get, send_get};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,15 +11,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// A backend of its own process, and its address.
-pub(crate) fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 /// A balancer that is started by a link, so that another program can take its place.
 pub(crate) struct Stage {

@@ -28,3 +28,4 @@ mod tracing;
 mod traffic;
 mod twins;
 mod why;
+mod world;

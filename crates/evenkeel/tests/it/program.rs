@@ -246,3 +246,17 @@ pub(crate) fn backend_of(response: &str) -> &str {
     let mut values = fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-backend"));
     values.next().unwrap_or_else(|| panic!("no X-Backend: {response}")).1.trim()
 }
+
+/// A test backend of this name, as a process of its own, and where it listens.
+pub(crate) fn backend(name: &str) -> (Program, String) {
+    testserver(&["--name", name])
+}
+
+/// The same with other words.
+pub(crate) fn testserver(words: &[&str]) -> (Program, String) {
+    let all = [&["testserver", "--listen", "127.0.0.1:0"], words].concat();
+    let mut server = Shell::new().start(&all);
+    let line = server.line_with("listens on");
+    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
+    (server, address.to_owned())
+}

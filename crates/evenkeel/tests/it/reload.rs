@@ -1,19 +1,10 @@
 //! Another configuration in the same process.
 
-use crate::program::{Program, Shell, backend_of, get};
+use crate::program::{Shell, backend, backend_of, get};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-/// A backend of its own process, and its address.
-fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 fn shell() -> Shell {
     Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0")

@@ -1,7 +1,8 @@
 //! Pools that have backends only while somebody asks for them.
 
 use crate::handover::Successor;
-use crate::program::{Program, Shell, backend_of, get};
+use crate::program::{backend_of, get};
+use crate::world::{PATIENCE, POLL, World};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -9,57 +10,11 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what takes a few of the loop's seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks.
-const POLL: Duration = Duration::from_millis(100);
-
-struct World {
-    balancer: Program,
-    shell: Shell,
-    address: String,
-    admin: String,
-}
-
-impl World {
-    fn new(file: &str) -> World {
-        World::again(Shell::new(), file)
-    }
-
-    /// In a folder where something may have been left.
-    fn again(shell: Shell, file: &str) -> World {
-        shell.write("config.yaml", file);
-        let mut balancer = shell.start(&["run", "--no-watch"]);
-        let event = balancer.event("started");
-        let text = |key: &str| event[key].as_str().expect("a text").to_owned();
-        let (address, admin) = (text("listeners"), text("admin"));
-        let address = address.split_once('=').expect("NAME=ADDRESS").1.to_owned();
-        let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{admin}"));
-        World { balancer, shell, address, admin }
-    }
-
-    fn json(&self, words: &[&str]) -> Value {
-        self.shell.run(words).json()
-    }
-
-    fn wait_for(&self, words: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let document = self.json(words);
-            if holds(&document) {
-                return document;
-            }
-            assert!(Instant::now() < until, "{document:#}");
-            thread::park_timeout(POLL);
-        }
-    }
-
-    /// The value of a metric; `None` if there is no such line.
-    fn metric(&self, line: &str) -> Option<f64> {
-        let text = get(&self.admin, "/metrics");
-        let found = text.lines().find_map(|it| it.strip_prefix(line))?;
-        Some(found.trim().parse().expect("a number"))
-    }
+/// The value of a metric; `None` if there is no such line.
+fn metric(world: &World, line: &str) -> Option<f64> {
+    let text = get(&world.admin, "/metrics");
+    let found = text.lines().find_map(|it| it.strip_prefix(line))?;
+    Some(found.trim().parse().expect("a number"))
 }
 
 /// The process that serves an address of ours.
@@ -132,9 +87,9 @@ fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
         .map(|it| (it["from"].as_u64().expect("n"), it["to"].as_u64().expect("n")))
         .collect();
     assert_eq!(told, [(0, 1), (1, 0), (0, 1), (1, 0)], "{status:#}");
-    let buffered = world.metric("evenkeel_autoscale_buffered_total{pool=\"app\"}");
+    let buffered = metric(&world, "evenkeel_autoscale_buffered_total{pool=\"app\"}");
     assert!(buffered.is_some_and(|count| count >= 21.0), "{buffered:?}");
-    assert_eq!(world.metric("evenkeel_autoscale_buffer_waiting{pool=\"app\"}"), Some(0.0));
+    assert_eq!(metric(&world, "evenkeel_autoscale_buffer_waiting{pool=\"app\"}"), Some(0.0));
     let metrics = get(&world.admin, "/metrics");
     let failed =
         |line: &&str| line.starts_with("evenkeel_requests_total") && line.contains("code=\"5");
@@ -260,7 +215,7 @@ fn a_handover_hands_over_what_was_started() {
         let before = decisions(&world);
         assert_eq!(world.shell.run(&["autoscale", "pause"]).code, 0);
         let ups = "evenkeel_autoscale_decisions_total{pool=\"app\",direction=\"up\"}";
-        let counted = world.metric(ups);
+        let counted = metric(&world, ups);
         assert_eq!((before.len(), counted), (1, Some(1.0)), "{before:?}");
         world.balancer.signal(Signal::USR2);
         let successor = Successor::of(&mut world.balancer);
@@ -277,7 +232,7 @@ fn a_handover_hands_over_what_was_started() {
         assert_eq!(own["autoscalers"][0]["desired"], 1, "{own:#}");
         assert_eq!(own["autoscalers"][0]["paused"], true, "{own:#}");
         assert_eq!(decisions(&world), before, "there was nothing more to decide");
-        assert_eq!(world.metric(ups), counted);
+        assert_eq!(metric(&world, ups), counted);
         assert_eq!(process_at(&address), Some(process), "the very same");
         let list = world.json(&BACKENDS);
         assert_eq!(list["backends"][0]["source"], "autoscale", "{list:#}");

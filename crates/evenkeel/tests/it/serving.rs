@@ -1,19 +1,10 @@
 //! `run`: from start to drain.
 
-use crate::program::{Answer, Program, Shell, backend_of, get, send_get};
+use crate::program::{Answer, Shell, backend, backend_of, get, send_get};
 use rustix::process::Signal;
 use std::io::Read;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-
-/// A backend of its own process, and its address.
-fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 /// Commands that do not meet on the admin port.
 fn shell() -> Shell {

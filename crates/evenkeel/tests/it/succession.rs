@@ -1,8 +1,8 @@
 //! What a new program knows of what the one before it knew: who is dead, who is left alone, and how
 //! far traffic has moved.
 
-use crate::handover::{Stage, Successor, backend};
-use crate::program::{Program, Shell, backend_of, get, send_get};
+use crate::handover::{Stage, Successor};
+use crate::program::{Program, Shell, backend, backend_of, get, send_get};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};

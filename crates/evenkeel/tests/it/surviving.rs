@@ -1,21 +1,12 @@
 //! What a pool promises, from a file on disk to the answers: shares, ties, limits, and that a
 //! backend may die without anybody noticing.
 
-use crate::program::{Answer, Program, Shell, backend_of, get};
+use crate::program::{Answer, Program, Shell, backend, backend_of, get};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
-
-/// A backend of its own process, and its address.
-fn backend(name: &str) -> (Program, String) {
-    let words = ["testserver", "--listen", "127.0.0.1:0", "--name", name];
-    let mut server = Shell::new().start(&words);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
 
 /// A file with one pool, and more keys of the pool, each a line.
 fn file(addresses: &[String], pool: &[&str]) -> String {

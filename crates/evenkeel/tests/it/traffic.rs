@@ -1,77 +1,13 @@
 //! Traffic over time: copies that are compared, a migration that is taken back, some that go
 //! through, a pool that grows.
 
-use crate::program::{Program, Shell, get};
+use crate::program::{get, testserver};
+use crate::world::{PATIENCE, World};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// How long a test waits for what takes a few of the loops' seconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-fn backend(words: &[&str]) -> (Program, String) {
-    let all = [&["testserver", "--listen", "127.0.0.1:0"], words].concat();
-    let mut server = Shell::new().start(&all);
-    let line = server.line_with("listens on");
-    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
-    (server, address.to_owned())
-}
-
-pub(crate) struct World {
-    pub(crate) balancer: Program,
-    pub(crate) shell: Shell,
-    pub(crate) address: String,
-}
-
-impl World {
-    pub(crate) fn new(file: &str) -> World {
-        let shell = Shell::new();
-        shell.write("config.yaml", file);
-        World::start(shell)
-    }
-
-    fn start(shell: Shell) -> World {
-        let mut balancer = shell.start(&["run", "--no-watch"]);
-        let event = balancer.event("started");
-        let text = |key: &str| event[key].as_str().expect("a text");
-        let address = text("listeners").trim_start_matches("web=").to_owned();
-        let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{}", text("admin")));
-        World { balancer, shell, address }
-    }
-
-    /// Kills it and starts it once more in the same folder.
-    fn again(self) -> World {
-        drop(self.balancer);
-        World::start(self.shell)
-    }
-
-    /// What the admin listener answers.
-    pub(crate) fn admin(&self, path: &str) -> String {
-        let admin = &self.shell.variable("EVENKEEL_ADMIN");
-        get(admin.trim_start_matches("http://"), path)
-    }
-
-    pub(crate) fn json(&self, words: &[&str]) -> Value {
-        let answer = self.shell.run(words);
-        assert_eq!(answer.code, 0, "{words:?}: {answer:?}");
-        serde_json::from_str(&answer.stdout).expect("JSON")
-    }
-
-    /// Sends requests until a document says so.
-    fn load_until(&self, words: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            (0..100).for_each(|_| drop(get(&self.address, "/")));
-            let document = self.json(words);
-            if holds(&document) {
-                return document;
-            }
-            assert!(Instant::now() < until, "{document:#}");
-        }
-    }
-}
 
 fn pools(stable: &str, canary: &str) -> String {
     format!(
@@ -97,8 +33,8 @@ watch: 1s
 
 #[test]
 fn a_failing_pool_is_left_and_gets_nothing_more() {
-    let (_s, stable) = backend(&["--name", "stable"]);
-    let (_c, canary) = backend(&["--name", "canary", "--status", "500"]);
+    let (_s, stable) = testserver(&["--name", "stable"]);
+    let (_c, canary) = testserver(&["--name", "canary", "--status", "500"]);
     let mut world = World::new(&pools(&stable, &canary));
     world.shell.write("plan.yaml", PLAN);
     let outline = world.shell.run(&["migrate", "plan", "plan.yaml"]);
@@ -120,8 +56,8 @@ fn a_failing_pool_is_left_and_gets_nothing_more() {
 
 #[test]
 fn an_equal_pool_becomes_the_routes_pool() {
-    let (_s, stable) = backend(&["--name", "stable"]);
-    let (_c, canary) = backend(&["--name", "canary"]);
+    let (_s, stable) = testserver(&["--name", "stable"]);
+    let (_c, canary) = testserver(&["--name", "canary"]);
     let world = World::new(&pools(&stable, &canary));
     let plan = format!("{PLAN}gates: {{ max_p99_ratio: 0, max_success_drop: 10% }}\n");
     world.shell.write("plan.yaml", &plan);
@@ -137,7 +73,7 @@ fn an_equal_pool_becomes_the_routes_pool() {
 
 #[test]
 fn a_pool_grows_with_its_requests_and_takes_its_processes_with_it() {
-    let (_b, first) = backend(&["--name", "first"]);
+    let (_b, first) = testserver(&["--name", "first"]);
     let program = env!("CARGO_BIN_EXE_evenkeel");
     let file = format!(
         "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\n\
@@ -222,8 +158,8 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn copies_are_counted_compared_and_felt_by_nobody() {
-    let (_r, real) = backend(&["--name", "real"]);
-    let (_s, shadow) = backend(&["--name", "shadow", "--status", "500"]);
+    let (_r, real) = testserver(&["--name", "real"]);
+    let (_s, shadow) = testserver(&["--name", "shadow", "--status", "500"]);
     let file = format!(
         "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\n\
          routes:\n  - name: web\n    pool: stable\n    \
@@ -247,18 +183,18 @@ fn copies_are_counted_compared_and_felt_by_nobody() {
         "evenkeel_mirror_differences_total{route=\"web\",kind=\"body\"} 20",
     ];
     eventually("all copies", || {
-        let metrics = world.admin("/metrics");
+        let metrics = get(&world.admin, "/metrics");
         wanted.iter().all(|line| metrics.contains(line))
     });
-    let differences = world.admin("/api/v1/routes/web/differences");
+    let differences = get(&world.admin, "/api/v1/routes/web/differences");
     let (_, body) = differences.split_once("\r\n\r\n").expect("a body");
     let list: Value = serde_json::from_str(body).expect("JSON");
     assert_eq!((&list["compared"], &list["differing"]), (&20.into(), &20.into()));
     let first = &list["differences"][0];
     assert_eq!(first["status"], serde_json::json!({ "real": 200, "mirror": 500 }));
     assert!(first["request_id"].as_str().is_some_and(|id| id.len() == 32), "{first}");
-    assert!(world.admin("/api/v1/routes/nope/differences").contains(" 404 "));
-    let metrics = world.admin("/metrics");
+    assert!(get(&world.admin, "/api/v1/routes/nope/differences").contains(" 404 "));
+    let metrics = get(&world.admin, "/metrics");
     assert!(!metrics.contains("pool=\"shadow\",backend=\"\""), "copies are no exchanges");
     let explained = world.shell.run(&["explain", &format!("http://{}/", world.address)]);
     assert!(explained.stdout.contains("mirror: 100 %"), "{explained:?}");
@@ -266,8 +202,8 @@ fn copies_are_counted_compared_and_felt_by_nobody() {
 
 #[test]
 fn copies_come_before_clients_hooks_are_called_and_the_end_outlives_a_restart() {
-    let (_s, stable) = backend(&["--name", "stable"]);
-    let (_c, canary) = backend(&["--name", "canary"]);
+    let (_s, stable) = testserver(&["--name", "stable"]);
+    let (_c, canary) = testserver(&["--name", "canary"]);
     let world = World::new(&(pools(&stable, &canary) + "state_dir: state\n"));
     let hooks = Hooks::answering(200);
     let gates = "{ max_p99_ratio: 0, max_success_drop: 10%, max_differences: 1% }";
@@ -297,8 +233,8 @@ fn copies_come_before_clients_hooks_are_called_and_the_end_outlives_a_restart() 
     let phases = ["before_stage", "after_stage", "before_stage", "after_stage", "done"];
     eventually("the last hook", || hooks.phases().len() == phases.len());
     assert_eq!(hooks.phases(), phases);
-    assert!(world.admin("/metrics").contains("evenkeel_mirror_requests_total{route=\"web\""));
-    let world = world.again();
+    assert!(get(&world.admin, "/metrics").contains("evenkeel_mirror_requests_total{route=\"web\""));
+    let world = world.restarted();
     assert!((0..20).all(|_| get(&world.address, "/").contains("X-Backend: canary")));
     assert_eq!(world.json(&status)["state"], "done");
     assert!(world.shell.run(&["revisions"]).stdout.contains("migration v3 is done"));
@@ -306,8 +242,8 @@ fn copies_come_before_clients_hooks_are_called_and_the_end_outlives_a_restart() 
 
 #[test]
 fn answers_that_differ_and_hooks_that_refuse_end_a_migration() {
-    let (_s, stable) = backend(&["--name", "stable"]);
-    let (_c, canary) = backend(&["--name", "canary", "--status", "404"]);
+    let (_s, stable) = testserver(&["--name", "stable"]);
+    let (_c, canary) = testserver(&["--name", "canary", "--status", "404"]);
     let world = World::new(&pools(&stable, &canary));
     let plan = |name: &str, more: &str| {
         format!(

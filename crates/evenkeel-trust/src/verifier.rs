@@ -1,4 +1,4 @@
-//! Certificates that somebody named: as authorities, and each as itself.
+//! Certificates that somebody named: as authorities, and each as itself. Or anybody's.
 //!
 //! A certificate that a server has made for itself mostly says that it is an authority (so does
 //! `openssl req -x509`), which by the rules of chains cannot be a server's. Whoever names exactly
@@ -7,6 +7,7 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
@@ -14,20 +15,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// Who is believed, if the key of the certificate that is shown is held.
 #[derive(Debug)]
-pub(crate) struct Named {
-    certificates: Vec<CertificateDer<'static>>,
-    /// The same as authorities.
-    chains: Arc<dyn ServerCertVerifier>,
+pub(crate) enum Whom {
+    Anyone,
+    Named {
+        certificates: Vec<CertificateDer<'static>>,
+        /// The same as authorities.
+        chains: Arc<dyn ServerCertVerifier>,
+    },
 }
 
-impl Named {
-    pub(crate) fn new(
-        certificates: Vec<CertificateDer<'static>>,
-        chains: Arc<dyn ServerCertVerifier>,
-    ) -> Named {
-        Named { certificates, chains }
-    }
+/// Signatures are verified whoever is believed, so that a handshake costs what it costs.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    pub(crate) provider: Arc<CryptoProvider>,
+    pub(crate) whom: Whom,
 }
 
 /// A certificate that is believed for itself.
@@ -52,7 +55,7 @@ fn holds(
     verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -61,10 +64,15 @@ impl ServerCertVerifier for Named {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.certificates.iter().any(|named| named == certificate) {
-            return holds(certificate, name, now).map(|()| ServerCertVerified::assertion());
+        match &self.whom {
+            Whom::Anyone => Ok(ServerCertVerified::assertion()),
+            Whom::Named { certificates, .. } if certificates.contains(certificate) => {
+                holds(certificate, name, now).map(|()| ServerCertVerified::assertion())
+            }
+            Whom::Named { chains, .. } => {
+                chains.verify_server_cert(certificate, intermediates, name, ocsp, now)
+            }
         }
-        self.chains.verify_server_cert(certificate, intermediates, name, ocsp, now)
     }
 
     fn verify_tls12_signature(
@@ -73,7 +81,7 @@ impl ServerCertVerifier for Named {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -82,11 +90,11 @@ impl ServerCertVerifier for Named {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
