@@ -32,7 +32,7 @@ impl FromRequestParts<Desk> for Change {
         let at = Segments::from_request_parts(parts, desk).await?;
         let by = parts.extensions.get::<Actor>().map_or("", |actor| &actor.name);
         let by = Author { name: by.to_owned(), reason: "over the admin listener".to_owned() };
-        let if_match = if_match(&parts.headers).map(str::to_owned);
+        let if_match = if_match(&parts.headers);
         let steering = Arc::clone(desk.steering()?);
         Ok(Change { desk: desk.clone(), steering, by, at, if_match })
     }
@@ -125,8 +125,11 @@ impl Change {
     }
 }
 
-fn if_match(fields: &HeaderMap) -> Option<&str> {
-    fields.get(IF_MATCH)?.to_str().ok()
+/// What a client says that it has seen; a line that is no text is nothing that anybody has seen.
+fn if_match(fields: &HeaderMap) -> Option<String> {
+    let lines =
+        fields.get_all(IF_MATCH).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    lines.map(String::from).reduce(|all, line| format!("{all}, {line}"))
 }
 
 /// Whether an ETag, without its quotes, is what the client has seen.
@@ -193,6 +196,22 @@ fn invalid(found: &Diagnostics) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn every_line_of_if_match_counts_and_none_is_passed_over() {
+        let told = |lines: &[&[u8]]| {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(IF_MATCH, HeaderValue::from_bytes(line).unwrap());
+            }
+            if_match(&fields)
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[b"\"a\""]).as_deref(), Some("\"a\""));
+        assert!(is_seen(told(&[b"\"x\"", b"\"a\""]).as_deref(), &["a"]));
+        assert!(!is_seen(told(&[b"\x80"]).as_deref(), &["a"]));
+    }
 
     #[test]
     fn tags_are_compared_without_their_quotes() {

@@ -1,6 +1,6 @@
 //! Backends that are found elsewhere, while clients send requests.
 
-use crate::program::{Program, Shell, backend, backend_of, get};
+use crate::program::{Shell, backend, backend_of, get};
 use crate::world::World;
 use serde_json::Value;
 use std::sync::Arc;

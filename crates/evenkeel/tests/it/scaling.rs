@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The value of a metric; `None` if there is no such line.
 fn metric(world: &World, line: &str) -> Option<f64> {
