@@ -37,7 +37,8 @@ pub(crate) enum BackendCommand {
         /// Where it is, e.g. `127.0.0.1:8083`.
         address: String,
         /// Its share of new traffic.
-        #[arg(long, default_value = "1", value_parser = whole::<u32>(0..=MAX_WEIGHT), allow_negative_numbers = true)]
+        #[arg(long, default_value = "1")]
+        #[arg(value_parser = whole::<u32>(0..=MAX_WEIGHT), allow_negative_numbers = true)]
         weight: u32,
         #[command(flatten)]
         admin: AdminArguments,
