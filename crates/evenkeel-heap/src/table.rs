@@ -164,6 +164,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no time for so many")]
     fn without_room_stacks_are_counted_together() {
         let mut table = Table::new();
         for call in 0..MAX_SITES + 9 {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "it takes Miri an hour")]
+    #[cfg_attr(miri, ignore = "Miri has no time for so many")]
     fn without_room_blocks_are_counted_as_allocated() {
         let mut table = Table::new();
         let kept = (0..MAX_LIVE + 5).filter(|address| table.note(*address, &[1], ALONE)).count();

@@ -117,7 +117,7 @@ fn parse_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
         .ok_or_else(|| format!("{text:?} is no header; write 'name: value'"))?;
     let parsed = HeaderName::from_bytes(name.trim_end().as_bytes());
     let name = parsed.map_err(|_| format!("{name:?} is no name of a header"))?;
-    let value = HeaderValue::from_str(value.trim());
+    let value = HeaderValue::from_bytes(value.trim().as_bytes());
     let value = value.map_err(|_| format!("the value of {name} has a control character"))?;
     Ok((name, value))
 }
@@ -152,10 +152,10 @@ mod tests {
         let wanted =
             format!("GET /p?q HTTP/1.1\r\nHost: a:81\r\nuser-agent: {NAME}\r\naccept: */*\r\n\r\n");
         assert_eq!(String::from_utf8_lossy(&plain), wanted);
-        let full = outgoing(Some("PUT"), &["Host: b", "X-A:1", "Accept: text/x"], "hi");
+        let full = outgoing(Some("PUT"), &["Host: b", "X-A:é", "Accept: text/x"], "hi");
         let full = full.expect("a request").http1(&url(), false);
         let wanted = format!(
-            "PUT /p?q HTTP/1.1\r\nHost: b\r\nx-a: 1\r\naccept: text/x\r\nuser-agent: {NAME}\r\n\
+            "PUT /p?q HTTP/1.1\r\nHost: b\r\nx-a: é\r\naccept: text/x\r\nuser-agent: {NAME}\r\n\
              Content-Length: 2\r\nConnection: close\r\n\r\nhi"
         );
         assert_eq!(String::from_utf8_lossy(&full), wanted);
