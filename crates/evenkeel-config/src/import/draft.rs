@@ -80,6 +80,14 @@ impl Draft {
         }
     }
 
+    /// The flag at a path.
+    pub(super) fn flag_at(&self, path: &str) -> Option<bool> {
+        match self.0.at(path)?.value {
+            Value::Bool(flag) => Some(flag),
+            Value::Null | Value::Str(_) | Value::Number(_) | Value::Seq(_) | Value::Map(_) => None,
+        }
+    }
+
     pub(super) fn node(self) -> Node {
         self.0
     }

@@ -4,6 +4,7 @@ mod backend;
 mod condition;
 mod frontend;
 mod parse;
+mod rate;
 mod rules;
 mod server;
 mod values;
@@ -21,8 +22,10 @@ struct Haproxy<'r> {
     listeners: Vec<Draft>,
     routes: Vec<Draft>,
     pools: Vec<Draft>,
-    /// Rules that backends lay over every route to them.
-    backend_rules: Vec<(String, Vec<Line>)>,
+    /// What backends say, who lay their rules over every route to them.
+    backend_lines: Vec<(String, Vec<Line>)>,
+    /// Backends without servers: what goes there is refused.
+    empty: Vec<String>,
     /// Several frontends have routes: each is named with its listeners.
     scoped: bool,
     /// `maxconn` of `global`.
@@ -38,13 +41,20 @@ pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
         listeners: Vec::new(),
         routes: Vec::new(),
         pools: Vec::new(),
-        backend_rules: Vec::new(),
+        backend_lines: Vec::new(),
+        empty: Vec::new(),
         scoped: false,
         max_connections: None,
     };
     haproxy.root.number("version", 1, 1);
     haproxy.sections(&sections);
-    let Haproxy { mut root, listeners, routes, pools, .. } = haproxy;
+    let Haproxy { mut root, listeners, mut routes, pools, .. } = haproxy;
+    if let Some(any) = pools.first().and_then(|pool| pool.get("name")) {
+        for route in routes.iter_mut().filter(|route| !route.has("pool")) {
+            // It lets nobody in.
+            route.text("pool", 1, any);
+        }
+    }
     root.list("listeners", 1, listeners);
     root.list("routes", 1, routes);
     root.list("pools", 1, pools);
@@ -87,11 +97,15 @@ fn proxies(sections: &[Section]) -> Vec<(&str, Proxy<'_>)> {
     for section in sections {
         let (name, own): (&str, &[Line]) = (&section.name, &section.lines);
         let proxy = |inherited| Proxy { name, line: section.line, inherited, own };
+        let is_named = |it: &&Section| {
+            it.kind == "defaults" && section.from.as_deref() == Some(it.name.as_str())
+        };
         if section.kind == "defaults" {
             defaults = own;
             proxies.push((section.kind.as_str(), proxy(&[])));
         } else if is_proxy(&section.kind) {
-            proxies.push((section.kind.as_str(), proxy(defaults)));
+            let named = sections.iter().find(is_named).map(|it| it.lines.as_slice());
+            proxies.push((section.kind.as_str(), proxy(named.unwrap_or(defaults))));
         }
     }
     proxies
@@ -118,8 +132,17 @@ impl Haproxy<'_> {
         self.scoped = fronts.iter().filter(|proxy| frontend::has_routes(proxy)).count() > 1;
         fronts.into_iter().for_each(|proxy| self.frontend(proxy));
         for (kind, proxy) in &proxies {
-            let how = if *kind == "defaults" { ": laid over the proxies below" } else { "" };
-            self.report.exact(proxy.line, format!("{kind} {}{how}", proxy.name));
+            let named = format!("{kind} {}", proxy.name);
+            if self.empty.iter().any(|name| name == proxy.name) && *kind != "frontend" {
+                let how = "it has no servers: what goes there is refused";
+                self.report.near(proxy.line, format!("{named}: {how}"));
+            } else if *kind != "defaults" && *kind != "backend" && frontend::is_left_out(proxy) {
+                let how = "nothing behind it is kept; it is left out";
+                self.report.lost(proxy.line, format!("{named}: {how}"));
+            } else {
+                let how = if *kind == "defaults" { ": laid over the proxies below" } else { "" };
+                self.report.exact(proxy.line, format!("{named}{how}"));
+            }
             proxy.own.iter().for_each(|line| self.judge(line, proxy));
         }
         let known = |kind: &str| matches!(kind, "global" | "defaults") || is_proxy(kind);

@@ -1,11 +1,18 @@
 //! nginx: `http` with its servers, locations and upstreams, and `stream`.
 
+mod assemble;
+mod limits;
 mod location;
 mod parse;
 mod policy;
 mod pool;
+mod redirect;
+mod refuse;
 mod server;
+mod sni;
 mod stream;
+mod tls;
+mod uses;
 mod values;
 
 use super::Report;
@@ -30,6 +37,8 @@ struct Nginx<'r> {
     zones: HashMap<String, policy::Zone>,
     /// Names of `limit_conn_zone`s that count by client address.
     client_zones: Vec<String>,
+    server_name_maps: Vec<sni::ServerNames>,
+    uses: uses::Uses,
 }
 
 /// Reads a file; every directive gets a remark.
@@ -43,6 +52,8 @@ pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
         servers: Vec::new(),
         zones: HashMap::new(),
         client_zones: Vec::new(),
+        server_name_maps: Vec::new(),
+        uses: uses::Uses::default(),
     };
     nginx.root.number("version", 1, 1);
     for directive in &directives {
@@ -126,19 +137,28 @@ impl Nginx<'_> {
                 ("upstream", Some(_)) => {}
                 ("limit_req_zone" | "limit_conn_zone", None) => {}
                 ("server", Some(inner)) => self.server(directive.line, inner, &scope),
+                ("map", Some(inner)) if is_upgrade(directive) => {
+                    let (line, shown) = (directive.line, directive.shown());
+                    self.report.exact(line, format!("{shown}: upgrades pass anyway"));
+                    inner.iter().for_each(|it| self.report.exact(it.line, it.shown()));
+                }
                 ("error_log", None) => self.error_log(directive),
                 _ => self.judge(directive),
             }
         }
         let servers = std::mem::take(&mut self.servers);
         self.assemble(servers);
+        self.tell_uses();
     }
 
     /// Tells that a directive, with all in it, is not in the result.
     fn lose(&mut self, directive: &Directive) {
-        let guards = ["auth_basic", "auth_request", "auth_jwt", "secure_link", "if"];
-        let guards = guards.contains(&directive.name.as_str()) && directive.argument(0) != "off";
-        let shown = match guards {
+        let guards =
+            ["allow", "deny", "auth_basic", "auth_request", "auth_jwt", "secure_link", "if"];
+        let word = directive.argument(0);
+        let guards = guards.contains(&directive.name.as_str()) && !matches!(word, "off" | "all");
+        let all = directive.name == "deny" && word == "all";
+        let shown = match guards || all {
             true => format!("{}: whom it kept out is let in", directive.shown()),
             false => directive.shown(),
         };
@@ -161,4 +181,9 @@ impl Nginx<'_> {
         root.list("pools", 1, drafts(self.pools));
         root.node()
     }
+}
+
+/// True of the map that names what becomes of `Connection` where a client upgrades.
+fn is_upgrade(map: &Directive) -> bool {
+    map.argument(0) == "$http_upgrade" && map.argument(1) == "$connection_upgrade"
 }

@@ -8,7 +8,7 @@ const NGINX_YAML: &str = include_str!("../fixtures/imports/nginx.yaml");
 const HAPROXY: &str = include_str!("../fixtures/imports/haproxy.cfg");
 const HAPROXY_YAML: &str = include_str!("../fixtures/imports/haproxy.yaml");
 
-fn imported(text: &str, product: Product) -> evenkeel_config::Imported {
+pub(crate) fn imported(text: &str, product: Product) -> evenkeel_config::Imported {
     let file = Source { name: "x.conf".to_owned(), text: text.to_owned(), format: Format::Yaml };
     import(&file, product, Format::Yaml).unwrap_or_else(|errors| panic!("{errors}"))
 }
@@ -155,7 +155,7 @@ fn client_certificates_are_demanded_as_before() {
 }
 
 /// The routes of a file: hosts, listeners and pool of each.
-fn routes(text: &str, product: Product) -> (Vec<String>, Vec<String>) {
+pub(crate) fn routes(text: &str, product: Product) -> (Vec<String>, Vec<String>) {
     let found = imported(text, product);
     let json = yaml(&found.text).unwrap_or_else(|e| panic!("{e}\n{}", found.text)).to_json();
     let words = |list: &serde_json::Value| {
@@ -237,7 +237,7 @@ fn kept(text: &str, product: Product, key: &str) -> serde_json::Value {
     json.pointer(key).cloned().unwrap_or_else(|| panic!("no {key} in {json:#}"))
 }
 
-fn told(text: &str, product: Product, start: &str) -> (Fidelity, String) {
+pub(crate) fn told(text: &str, product: Product, start: &str) -> (Fidelity, String) {
     let report = imported(text, product).report;
     let found = report.iter().find(|it| it.text.starts_with(start));
     let found = found.unwrap_or_else(|| panic!("{start} is not in {report:#?}"));

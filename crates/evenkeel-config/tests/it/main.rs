@@ -5,6 +5,7 @@
 mod convert;
 mod dialects;
 mod edits;
+mod imported;
 mod imports;
 mod layers;
 mod mistakes;

@@ -7,8 +7,11 @@ use crate::import::draft::Draft;
 
 impl Haproxy<'_> {
     pub(super) fn backend(&mut self, proxy: &Proxy<'_>) {
-        let servers = proxy.all(&["server"]);
-        if servers.is_empty() {
+        let (servers, templates) = (proxy.all(&["server"]), proxy.all(&["server-template"]));
+        if is_empty(proxy) {
+            self.empty.push(proxy.name.to_owned());
+        }
+        if servers.is_empty() && templates.is_empty() {
             return;
         }
         let mut pool = Draft::at(proxy.line);
@@ -24,22 +27,28 @@ impl Haproxy<'_> {
         for server in servers {
             self.server(server, &defaults, &mut pool);
         }
+        for template in templates {
+            self.template(template, &defaults, &mut pool);
+        }
         if !pool.has("health.type") {
             pool.text("health.type", proxy.line, "none");
+        } else if !pool.has("health.interval") {
+            pool.text("health.interval", proxy.line, INTERVAL);
         }
         self.pools.push(pool);
-        let rule = |line: &&Line| line.starts(&["http-request"]) || line.starts(&["http-response"]);
-        let rules = proxy.inherited.iter().chain(proxy.own).filter(rule).cloned().collect();
-        self.backend_rules.push((proxy.name.to_owned(), rules));
+        let lines = proxy.inherited.iter().chain(proxy.own).cloned().collect();
+        self.backend_lines.push((proxy.name.to_owned(), lines));
     }
 }
+
+/// Between checks, unless `inter` says otherwise.
+const INTERVAL: &str = "2s";
 
 fn strategy(proxy: &Proxy<'_>, pool: &mut Draft) {
     let line = proxy.last(&["balance"]);
     let at = line.map_or(proxy.line, |line| line.line);
-    let Some((name, key)) = balanced(line.map_or("roundrobin", |line| line.word(1)), line) else {
-        return;
-    };
+    let known = balanced(line.map_or("roundrobin", |line| line.word(1)), line);
+    let (name, key) = known.unwrap_or(("weighted_round_robin", None));
     pool.text("strategy", at, name);
     if let Some(key) = key {
         pool.text("hash.key", at, key);
@@ -92,10 +101,20 @@ fn retries(proxy: &Proxy<'_>, pool: &mut Draft, http: bool) {
     pool.text("retry.budget", at, "100%");
     let mut on = vec!["connect_failure".to_owned()];
     if let Some(reasons) = proxy.last(&["retry-on"]).filter(|_| http) {
-        on = reasons.from(1).iter().filter_map(|word| reason(word)).collect();
+        let all = |word: &String| match word.as_str() {
+            "all-retryable-errors" => EVERY_REASON.iter().map(|it| (*it).to_owned()).collect(),
+            word => reason(word).into_iter().collect::<Vec<String>>(),
+        };
+        on = reasons.from(1).iter().flat_map(all).collect();
+        on.sort_unstable();
+        on.dedup();
     }
     pool.texts("retry.on", at, on.iter().map(String::as_str));
 }
+
+/// What `all-retryable-errors` stands for.
+const EVERY_REASON: &[&str] =
+    &["connect_failure", "reset", "per_try_timeout", "500", "502", "503", "504"];
 
 /// A reason of `retry-on`.
 pub(super) fn reason(word: &str) -> Option<String> {
@@ -107,9 +126,22 @@ pub(super) fn reason(word: &str) -> Option<String> {
     }
 }
 
+/// True of a backend without servers: it only answers, or refuses.
+pub(super) fn is_empty(proxy: &Proxy<'_>) -> bool {
+    let says = |word: &str| proxy.last(&[word]).is_some();
+    !["server", "server-template", "bind"].iter().any(|word| says(word))
+}
+
+/// True if checks speak TLS where requests do not.
+pub(super) fn checks_tls(proxy: &Proxy<'_>) -> bool {
+    let lines = ["server", "default-server"].iter().flat_map(|word| proxy.all(&[word]));
+    lines.into_iter().any(|line| line.has("check-ssl") && !line.has("ssl"))
+}
+
 fn health(proxy: &Proxy<'_>, pool: &mut Draft) {
     let servers = proxy.all(&["server"]).into_iter().chain(proxy.all(&["default-server"]));
-    if !servers.into_iter().any(|line| line.has("check")) {
+    let servers = servers.chain(proxy.all(&["server-template"]));
+    if !servers.into_iter().any(|line| line.has("check")) || checks_tls(proxy) {
         return;
     }
     let Some(check) = proxy.last(&["option", "httpchk"]) else { return };
@@ -146,9 +178,27 @@ fn health(proxy: &Proxy<'_>, pool: &mut Draft) {
     if let Some(expect) = proxy.last(&["http-check", "expect"]) {
         match (expect.word(2), expect.word(3)) {
             ("status", codes) => pool.text("health.expect_status", expect.line, codes),
+            ("rstatus", pattern) => {
+                if let Some(codes) = statuses(pattern) {
+                    pool.text("health.expect_status", expect.line, codes);
+                }
+            }
             ("string", text) => pool.text("health.expect_body", expect.line, text),
             _ => {}
         }
+    }
+}
+
+/// The status codes of the patterns that are written for whole classes.
+pub(super) fn statuses(pattern: &str) -> Option<&'static str> {
+    let pattern = pattern.trim_start_matches('^').trim_end_matches('$');
+    let class = ["[0-9][0-9]", "[0-9]{2}", "..", "\\d\\d"];
+    let class = class.iter().find_map(|rest| pattern.strip_suffix(rest)).unwrap_or(pattern);
+    match class {
+        "2" => Some("200-299"),
+        "3" => Some("300-399"),
+        "(2|3)" | "[23]" | "[2-3]" | "(3|2)" => Some("200-399"),
+        _ => None,
     }
 }
 

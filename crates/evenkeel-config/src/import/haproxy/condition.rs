@@ -14,6 +14,10 @@ pub(super) enum Test {
     Header(String, String),
     /// Client networks.
     Source(Vec<String>),
+    /// Everybody else.
+    NotSource(Vec<String>),
+    /// Server names that TLS asks for, unopened.
+    ServerName(Vec<String>),
     /// The connection is TLS.
     Secure,
     NotSecure,
@@ -27,10 +31,14 @@ pub(super) fn condition(line: &Line, proxy: &Proxy<'_>) -> Condition {
     if let Some(at) = line.words.iter().position(|word| word == "unless") {
         // Of several tests no route can say the opposite.
         return match line.from(at + 1) {
-            [open, test, close] if open == "{" && close == "}" => {
-                Some(vec![tests(&[test.as_str()], true)?])
+            [open, test @ .., close] if open == "{" && close == "}" => {
+                let test: Vec<&str> = test.iter().map(String::as_str).collect();
+                Some(tests(&test, true)?.into_iter().map(|test| vec![test]).collect())
             }
-            [name] => Some(vec![named(name.as_str(), proxy, true)?]),
+            [name] => {
+                let tests = named(name.as_str(), proxy, true)?;
+                Some(tests.into_iter().map(|test| vec![test]).collect())
+            }
             _ => None,
         };
     }
@@ -110,6 +118,12 @@ fn tests(words: &[&str], negated: bool) -> Option<Vec<Test>> {
         .map(|word| (*word).to_owned())
         .collect();
     let prefix = rest.windows(2).any(|pair| pair == ["-m", "beg"]);
+    if matches!(*fetch, "req_ssl_sni" | "req.ssl_sni") && !negated {
+        return server_names(rest).map(|names| vec![Test::ServerName(names)]);
+    }
+    if *fetch == "src" && negated && !values.is_empty() && !rest.contains(&"-f") {
+        return Some(vec![Test::NotSource(values)]);
+    }
     if rest.windows(2).any(|pair| pair[0] == "-m" && !matches!(pair[1], "str" | "beg")) {
         return None;
     }
@@ -143,6 +157,34 @@ fn tests(words: &[&str], negated: bool) -> Option<Vec<Test>> {
     })
 }
 
+/// The names of a test of the server name, exact or by suffix.
+fn server_names(rest: &[&str]) -> Option<Vec<String>> {
+    let way = rest.windows(2).find(|pair| pair[0] == "-m").map(|pair| pair[1]);
+    let values = rest.iter().filter(|word| !matches!(**word, "-i" | "-m" | "str" | "end" | "--"));
+    let name = |value: &&str| match way {
+        None | Some("str") => Some((*value).to_owned()),
+        Some("end") => value.strip_prefix('.').map(|suffix| format!("*.{suffix}")),
+        Some(_) => None,
+    };
+    let names: Option<Vec<String>> = values.map(name).collect();
+    names.filter(|names| !names.is_empty() && !rest.contains(&"-f"))
+}
+
+/// True if the condition of a line asks for a path or a field whatever its letters' case.
+pub(super) fn ignores_case(line: &Line, proxy: &Proxy<'_>) -> bool {
+    let is_loose = |words: &[String]| {
+        let fetch = words.first().map(String::as_str).unwrap_or_default();
+        let cased = fetch.starts_with("path") || fetch.contains("hdr(") && !fetch.contains("host");
+        cased && words.iter().any(|word| word == "-i")
+    };
+    let named = |word: &String| {
+        let name = word.trim_start_matches('!');
+        proxy.all(&["acl", name]).iter().any(|acl| is_loose(acl.from(2)))
+    };
+    let inline = line.words.split(|word| word.ends_with('{')).skip(1);
+    line.words.iter().any(named) || inline.into_iter().any(is_loose)
+}
+
 /// Writes tests into the match of a route; false if two of a kind cannot stand together.
 pub(super) fn write(tests: &[Test], route: &mut Draft, line: usize) -> bool {
     let mut fits = true;
@@ -165,8 +207,17 @@ pub(super) fn write(tests: &[Test], route: &mut Draft, line: usize) -> bool {
                 fits &= !route.has("match.methods");
                 route.texts("match.methods", line, methods.iter().map(String::as_str));
             }
+            Test::Header(name, value) if name == "upgrade" => {
+                // As clients write it.
+                let value = value.to_ascii_lowercase();
+                route.field("match.headers", line, (name, &value));
+            }
             Test::Header(name, value) => route.field("match.headers", line, (name, value)),
-            Test::Source(_) | Test::Secure | Test::NotSecure => fits = false,
+            Test::Source(_)
+            | Test::NotSource(_)
+            | Test::ServerName(_)
+            | Test::Secure
+            | Test::NotSecure => fits = false,
         }
     }
     fits

@@ -13,6 +13,13 @@ impl Haproxy<'_> {
         let default = proxy.last(&["default_backend"]);
         let target = default.map(|line| (line.line, line.word(1)));
         let target = target.or(is_listen.then_some((proxy.line, proxy.name)));
+        if is_left_out(proxy) {
+            return;
+        }
+        let (names_of_tls, target) = match proxy.is_http() {
+            true => (Vec::new(), target),
+            false => by_server_name(proxy, target),
+        };
         let mut names: Vec<String> = Vec::new();
         for line in proxy.all(&["bind"]) {
             let both = if line.has("v4v6") { Ipv6::Both } else { Ipv6::Only };
@@ -36,6 +43,9 @@ impl Haproxy<'_> {
                         listener.text("protocol", line.line, "tcp");
                         if let Some((at, pool)) = target {
                             listener.text("pool", at, pool);
+                        }
+                        if !names_of_tls.is_empty() && !line.has("ssl") {
+                            listener.list("sni_routes", line.line, names_of_tls.clone());
                         }
                     }
                 }
@@ -96,7 +106,7 @@ impl Haproxy<'_> {
                 let mut route = Draft::at(rule.line);
                 scope(&mut route, rule.line);
                 if condition::write(&tests, &mut route, rule.line) {
-                    route.text("pool", rule.line, rule.word(1));
+                    self.pool_of(&mut route, (rule.line, rule.word(1)));
                     self.finish_route(route, rule.word(1), proxy);
                 }
             }
@@ -104,27 +114,85 @@ impl Haproxy<'_> {
         if let Some((line, pool)) = default {
             let mut route = Draft::at(line);
             scope(&mut route, line);
-            route.text("pool", line, pool);
+            self.pool_of(&mut route, (line, pool));
             self.finish_route(route, pool, proxy);
+        }
+    }
+
+    /// Where a route goes; one that lets nobody in gets a pool in the end.
+    fn pool_of(&self, route: &mut Draft, (line, pool): (usize, &str)) {
+        if !self.empty.iter().any(|name| name == pool) {
+            route.text("pool", line, pool);
         }
     }
 
     /// Lays the rules of the frontend, then those of the backend, over a route.
     fn finish_route(&mut self, mut route: Draft, pool: &str, proxy: &Proxy<'_>) {
-        let own = proxy.all(&["http-request"]).into_iter().chain(proxy.all(&["http-response"]));
-        let own: Vec<Line> = own.cloned().collect();
-        let of_backend = self.backend_rules.iter().find(|(name, _)| name == pool);
-        let of_backend = of_backend.map(|(_, rules)| rules.clone()).unwrap_or_default();
-        let same = pool == proxy.name;
-        for rule in own.iter().chain(of_backend.iter().filter(|_| !same)) {
+        for rule in rules(proxy) {
             super::rules::apply(rule, proxy, &mut route);
+        }
+        let of_backend = self.backend_lines.iter().find(|(name, _)| name == pool);
+        if let Some((name, lines)) = of_backend.filter(|_| pool != proxy.name) {
+            // Its conditions name ACLs of its own.
+            let backend = Proxy { name, line: proxy.line, inherited: &[], own: lines };
+            for rule in rules(&backend) {
+                super::rules::apply(rule, &backend, &mut route);
+            }
+            super::rate::apply(&backend, &mut route);
+        }
+        super::rate::apply(proxy, &mut route);
+        if self.empty.iter().any(|name| name == pool) {
+            let line = proxy.line;
+            route.texts("deny", line, ["0.0.0.0/0", "::/0"]);
         }
         self.routes.push(route);
     }
 }
 
+fn rules<'a>(proxy: &Proxy<'a>) -> impl Iterator<Item = &'a Line> {
+    proxy.all(&["http-request"]).into_iter().chain(proxy.all(&["http-response"]))
+}
+
+/// True of an http frontend that sends nobody anywhere, such as one for statistics.
+pub(super) fn is_left_out(proxy: &Proxy<'_>) -> bool {
+    let says = |word: &str| proxy.last(&[word]).is_some();
+    let sends = ["server", "server-template", "default_backend", "use_backend", "monitor-uri"];
+    proxy.is_http() && !sends.iter().any(|word| says(word)) && redirects(proxy).is_none()
+}
+
+/// `use_backend` of a frontend of bytes: routes by TLS server name, and where all others go.
+fn by_server_name<'a>(
+    proxy: &Proxy<'a>,
+    default: Option<(usize, &'a str)>,
+) -> (Vec<Draft>, Option<(usize, &'a str)>) {
+    let mut routes = Vec::new();
+    for rule in proxy.all(&["use_backend"]) {
+        for tests in condition::condition(rule, proxy).unwrap_or_default() {
+            match tests.as_slice() {
+                [] => return (routes, Some((rule.line, rule.word(1)))),
+                [Test::ServerName(names)] => {
+                    let mut route = Draft::at(rule.line);
+                    route.texts("hosts", rule.line, names.iter().map(String::as_str));
+                    route.text("pool", rule.line, rule.word(1));
+                    routes.push(route);
+                }
+                _ => {}
+            }
+        }
+    }
+    (routes, default)
+}
+
+/// True of a frontend of bytes that waits for the server name of TLS.
+pub(super) fn asks_server_names(proxy: &Proxy<'_>) -> bool {
+    !proxy.is_http() && !by_server_name(proxy, None).0.is_empty()
+}
+
 /// True of an http frontend that does more than redirect.
 pub(super) fn has_routes(proxy: &Proxy<'_>) -> bool {
+    if is_left_out(proxy) {
+        return false;
+    }
     let only_redirects =
         redirects(proxy).is_some() && !proxy.all(&["bind"]).iter().any(|it| it.has("ssl"));
     proxy.is_http() && !only_redirects

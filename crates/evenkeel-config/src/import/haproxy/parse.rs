@@ -31,6 +31,8 @@ const SECTIONS: &[&str] = &[
 pub(super) struct Section {
     pub(super) kind: String,
     pub(super) name: String,
+    /// The `defaults` that it names.
+    pub(super) from: Option<String>,
     pub(super) line: usize,
     pub(super) lines: Vec<Line>,
 }
@@ -93,7 +95,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Problem> {
             if proxy && name.is_empty() {
                 return Err(wrong(line, format!("`{first}` has no name")));
             }
-            sections.push(Section { kind: first.clone(), name, line, lines: Vec::new() });
+            let from = words.windows(2).find(|pair| pair[0] == "from").map(|it| it[1].clone());
+            sections.push(Section { kind: first.clone(), name, from, line, lines: Vec::new() });
         } else if let Some(section) = sections.last_mut() {
             section.lines.push(Line { line, words });
         } else {

@@ -67,19 +67,10 @@ impl Haproxy<'_> {
         let port = if secure { 443 } else { 80 };
         let address = with_port(&address, port);
         backend.text("address", at, if secure { format!("https://{address}") } else { address });
-        let mut odd = Vec::new();
-        let mut rest = words.iter();
-        let mut disabled = false;
-        let mut backup = false;
-        while let Some(word) = rest.next() {
-            let value = if takes_value(word) { rest.next().map(String::as_str) } else { None };
-            match (word.as_str(), value) {
-                ("disabled", None) => disabled = true,
-                ("backup", None) => backup = true,
-                (word, value) => parameter(word, value, (&mut backend, pool), at, &mut odd),
-            }
-        }
-        if disabled || backup {
+        let odd = parameters(&words, (&mut backend, pool), at);
+        let has = |name: &str| words.iter().any(|word| word == name);
+        let backup = has("backup");
+        if has("disabled") || backup {
             backend.text("admin", at, "disabled");
         }
         pool.push("backends", backend);
@@ -88,11 +79,58 @@ impl Haproxy<'_> {
             let how = "there are no backup servers: it is disabled, to be enabled by hand";
             return self.report.lost(at, format!("{shown}: {how}"));
         }
+        let text = format!("{shown}: a backend, without {}", odd.join(", "));
         match odd.as_slice() {
             [] => self.report.exact(at, format!("{shown}: a backend")),
-            odd => self.report.near(at, format!("{shown}: a backend, without {}", odd.join(", "))),
+            // Elsewhere its checks and requests would have gone.
+            _ if has("port") || has("addr") || has("redir") => self.report.lost(at, text),
+            _ => self.report.near(at, text),
         }
     }
+
+    /// `server-template PREFIX COUNT NAME:PORT`: whoever the name stands for.
+    pub(super) fn template(&mut self, line: &Line, defaults: &[String], pool: &mut Draft) {
+        let (at, shown) = (line.line, line.shown());
+        let (name, port) = line.word(3).rsplit_once(':').unwrap_or((line.word(3), "80"));
+        let count = line.word(2).rsplit('-').next().and_then(|count| count.parse::<u64>().ok());
+        if pool.has("discovery") || name.is_empty() {
+            return self.report.lost(at, format!("{shown}: a pool has one discovery"));
+        }
+        pool.text("discovery.type", at, "dns");
+        let service = name.starts_with('_');
+        pool.text("discovery.name", at, name);
+        match service {
+            true => pool.text("discovery.record", at, "srv"),
+            false => pool.text("discovery.port", at, port),
+        }
+        if let Some(count) = count.filter(|count| *count > 0) {
+            pool.number("discovery.max", at, count);
+        }
+        let words: Vec<String> = defaults.iter().chain(line.from(4)).cloned().collect();
+        if words.iter().any(|word| word == "ssl") {
+            pool.text("discovery.scheme", at, "https");
+        }
+        let odd = parameters(&words, (&mut Draft::at(at), pool), at);
+        let without =
+            if odd.is_empty() { String::new() } else { format!(", without {}", odd.join(", ")) };
+        let how = "discovery by dns, each address a backend of weight 1";
+        self.report.near(at, format!("{shown}: {how}{without}"));
+    }
+}
+
+/// Obeys the words behind an address; answers with those that it could not.
+fn parameters(
+    words: &[String],
+    (backend, pool): (&mut Draft, &mut Draft),
+    line: usize,
+) -> Vec<String> {
+    let mut odd = Vec::new();
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let value = if takes_value(word) { rest.next().map(String::as_str) } else { None };
+        parameter(word, value, (backend, pool), line, &mut odd);
+    }
+    odd
 }
 
 /// One parameter; what a backend cannot have, its pool gets.
@@ -116,9 +154,21 @@ fn parameter(
             pool.number("connections.max", line, max);
             odd.push("a maxconn of its own: connections.max is one for all".to_owned());
         }
+        ("disabled" | "backup", ..) => {}
+        ("port" | "addr", ..) => odd.push(format!("{word}: checks go to the backend itself")),
         ("slowstart", _, Some(time)) => pool.text("slow_start", line, time),
         ("ssl", ..) => {}
-        ("verify", ..) => pool.flag("tls.insecure_skip_verify", line, value == Some("none")),
+        ("verify", ..) => {
+            let path = "tls.insecure_skip_verify";
+            let (skips, known) = (value == Some("none"), pool.flag_at(path));
+            match known {
+                Some(known) if known != skips => {
+                    odd.push("a verify of its own: certificates of all are verified".to_owned());
+                    pool.flag(path, line, false);
+                }
+                Some(_) | None => pool.flag(path, line, skips),
+            }
+        }
         ("ca-file", ..) => pool.text("tls.ca_file", line, value.unwrap_or_default()),
         ("crt", ..) => {
             pool.text("tls.client_cert", line, value.unwrap_or_default());

@@ -31,7 +31,24 @@ pub(super) fn binds(word: &str, line_has_v4v6: Ipv6) -> Vec<String> {
             Some(_) | None => address.replacen("unix@", "unix:", 1),
         }
     };
-    word.split(',').map(one).collect()
+    let is_stream = |address: &&str| !address.starts_with("quic");
+    word.split(',').filter(is_stream).flat_map(ports).map(|address| one(&address)).collect()
+}
+
+/// Most addresses that a range of ports is written out as.
+const MAX_PORTS: usize = 64;
+
+/// `host:8000-8002` as each of its addresses.
+fn ports(address: &str) -> Vec<String> {
+    let range = address.rsplit_once(':').and_then(|(host, ports)| {
+        let (first, last) = ports.split_once('-')?;
+        let ports = first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?;
+        (ports.len() <= MAX_PORTS).then_some((host, ports))
+    });
+    match range {
+        Some((host, ports)) => ports.map(|port| format!("{host}:{port}")).collect(),
+        None => vec![address.to_owned()],
+    }
 }
 
 /// Whether an IPv6 bind takes IPv4 too.
@@ -59,6 +76,8 @@ mod tests {
             assert_eq!(time(text).as_deref(), wanted, "{text}");
         }
         assert_eq!(binds("*:80,:81", Ipv6::Only), ["0.0.0.0:80", "0.0.0.0:81"]);
+        assert_eq!(binds("*:80-82", Ipv6::Only), ["0.0.0.0:80", "0.0.0.0:81", "0.0.0.0:82"]);
+        assert_eq!(binds("quic4@:443", Ipv6::Only), [""; 0]);
         assert_eq!(binds("[::]:80", Ipv6::Both), [":80"]);
         assert_eq!(binds("/run/x.sock", Ipv6::Only), ["unix:/run/x.sock"]);
     }

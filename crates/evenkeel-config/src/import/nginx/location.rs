@@ -3,6 +3,7 @@
 use super::Nginx;
 use super::parse::Directive;
 use super::policy::Scope;
+use super::refuse::{self, refuses};
 use crate::import::draft::{Draft, with_port};
 
 /// One location that proxies.
@@ -15,6 +16,8 @@ pub(super) struct Location {
 /// What `proxy_pass` says.
 struct Target {
     pool: String,
+    /// What nginx sends as `Host` unless it is told otherwise.
+    host: String,
     /// The path that takes the place of the location's.
     path: Option<String>,
 }
@@ -33,15 +36,28 @@ impl Nginx<'_> {
             [modifier, path] => (modifier.as_str(), path.as_str()),
             _ => ("~", ""),
         };
-        let pass = block.iter().rev().find(|it| it.name == "proxy_pass" || it.name == "grpc_pass");
+        if path.starts_with('@') && outer.tries(path) {
+            self.report.exact(line, format!("{shown}: see try_files"));
+            block.iter().for_each(|inner| self.judge_in_location(inner));
+            return None;
+        }
+        let pass = block.iter().rev().find(|it| is_pass(it));
         let by_pattern = !matches!(modifier, "" | "=" | "^~") || !path.starts_with('/');
         let exact = modifier == "=";
-        // A `return` comes before all else, rules of access only before what is served.
-        let refusal =
-            block.iter().find(|it| refuses(it) && (pass.is_none() || it.name == "return"));
-        if let Some(refusal) = refusal.filter(|_| !by_pattern) {
+        if let Some(refusal) = block.iter().find(|it| refuses(it)).filter(|_| !by_pattern)
+            && pass.is_none()
+        {
             self.tell_match((line, shown), path, exact);
             return Some(self.refusing(block, (line, path, exact), refusal));
+        }
+        let tries = block.iter().find(|it| it.name == "try_files" && it.block.is_none());
+        if let Some(tries) = tries.filter(|_| pass.is_none() && !by_pattern)
+            && let Some(found) = self.try_files(tries, (path, exact), &outer.with(block))
+        {
+            self.tell_match((line, shown), path, exact);
+            let rest = block.iter().filter(|inner| !std::ptr::eq(*inner, tries));
+            rest.for_each(|inner| self.judge_in_location(inner));
+            return Some(found);
         }
         let Some(pass) = pass.filter(|_| !by_pattern) else {
             let why = if by_pattern { "a pattern of paths" } else { "it proxies nothing" };
@@ -51,22 +67,54 @@ impl Nginx<'_> {
             return None;
         };
         self.tell_match((line, shown), path, exact);
-        let scope = outer.with(block);
+        let location = self.proxying((line, path, exact), pass, &outer.with(block));
+        for inner in block.iter().filter(|inner| !is_pass(inner)) {
+            self.judge_in_location(inner);
+        }
+        location
+    }
+
+    /// The route to where `pass` goes.
+    fn proxying(
+        &mut self,
+        (line, path, exact): (usize, &str, bool),
+        pass: &Directive,
+        scope: &Scope<'_>,
+    ) -> Option<Location> {
         let target = self.target(pass)?;
         let mut route = matching(line, path, exact);
         route.text("pool", pass.line, target.pool.clone());
         self.tell_pass(pass, (path, exact), &target, &mut route);
-        self.apply_to_route(&scope, &mut route);
-        if self.is_unverified(&scope, pass)
+        if pass.name == "proxy_pass" && !names_host(scope) {
+            route.field("request_headers.set", pass.line, ("host", &target.host));
+        }
+        self.apply_to_route(scope, &mut route);
+        if self.is_unverified(scope, pass)
             && let Some(pool) = self.pool(&target.pool)
         {
             pool.flag("tls.insecure_skip_verify", pass.line, true);
         }
-        self.apply_to_pool(&scope, &target.pool);
-        for inner in block.iter().filter(|inner| !inner.name.ends_with("_pass")) {
-            self.judge(inner);
-        }
+        self.apply_to_pool(scope, &target.pool);
         Some(Location { exact, path: path.to_owned(), route })
+    }
+
+    /// `try_files … @name`: everything goes to the location of that name, as no file is served.
+    pub(super) fn try_files(
+        &mut self,
+        directive: &Directive,
+        (path, exact): (&str, bool),
+        scope: &Scope<'_>,
+    ) -> Option<Location> {
+        let (line, shown) = (directive.line, directive.shown());
+        let name = directive.arguments.last().filter(|name| name.starts_with('@'));
+        let block = name.and_then(|name| scope.location(name));
+        let pass = block.and_then(|block| block.iter().rev().find(|it| is_pass(it)));
+        let (Some(name), Some(block), Some(pass)) = (name, block, pass) else {
+            self.lose(directive);
+            return None;
+        };
+        self.report.near(line, format!("{shown}: no file is served; everything goes to {name}"));
+        self.proxying((line, path, exact), pass, &scope.with(block))
     }
 
     /// A route that lets nobody in; which pool it has does not matter.
@@ -76,24 +124,19 @@ impl Nginx<'_> {
         (line, path, exact): (usize, &str, bool),
         refusal: &Directive,
     ) -> Location {
-        for inner in block.iter().filter(|inner| !std::ptr::eq(*inner, refusal)) {
-            self.lose(inner);
-        }
-        self.closed((line, path, exact), refusal)
-    }
-
-    /// The same, and the remark on why.
-    pub(super) fn closed(
-        &mut self,
-        (line, path, exact): (usize, &str, bool),
-        refusal: &Directive,
-    ) -> Location {
         let mut route = matching(line, path, exact);
-        route.texts("deny", refusal.line, ["0.0.0.0/0", "::/0"]);
-        let shown = refusal.shown();
-        match refusal.argument(0) {
-            "all" | "403" => self.report.exact(refusal.line, format!("{shown}: deny of the route")),
-            _ => self.report.near(refusal.line, format!("{shown}: deny of the route, so 403")),
+        refuse::nobody(&mut route, refusal.line);
+        for inner in block {
+            let shown = inner.shown();
+            match (std::ptr::eq(inner, refusal), refusal.argument(0)) {
+                (true, "all" | "403") => {
+                    self.report.exact(inner.line, format!("{shown}: deny of the route"));
+                }
+                (true, _) => {
+                    self.report.near(inner.line, format!("{shown}: deny of the route, so 403"));
+                }
+                (false, _) => self.lose(inner),
+            }
         }
         Location { exact, path: path.to_owned(), route }
     }
@@ -136,6 +179,11 @@ impl Nginx<'_> {
                 route.flag("strip_prefix", line, true);
                 self.report.exact(line, format!("{shown}: strip_prefix"));
             }
+            Some("/") if path != "/" && !exact => {
+                route.flag("strip_prefix", line, true);
+                let how = format!("strip_prefix; {path}/x is /x there, not //x");
+                self.report.near(line, format!("{shown}: {how}"));
+            }
             Some(other) => {
                 let how = format!("the path is not rewritten to {other}");
                 self.report.lost(line, format!("{shown}: {how}"));
@@ -164,33 +212,35 @@ impl Nginx<'_> {
             },
         };
         let secure = matches!(scheme, "https" | "grpcs");
-        if self.pool(&host).is_none() {
-            self.single(&host, secure, pass.line);
+        // The name of a pool holds no slashes.
+        let name = host.replace('/', "-");
+        if self.pool(&name).is_none() {
+            self.single((&name, &host), secure, pass.line);
         }
         if scheme.starts_with("grpc")
-            && let Some(pool) = self.pool(&host)
+            && let Some(pool) = self.pool(&name)
         {
             pool.text("protocol", pass.line, "h2");
         }
         if secure {
-            self.secure(&host, pass);
+            self.secure(&name, pass.line);
         }
-        Some(Target { pool: host, path: (!path.is_empty()).then_some(path) })
+        let named = if host.starts_with("unix:") { "localhost".to_owned() } else { host };
+        Some(Target { pool: name, host: named, path: (!path.is_empty()).then_some(path) })
     }
 
     /// A pool of one backend.
-    fn single(&mut self, host: &str, secure: bool, line: usize) {
-        let mut pool = self.new_pool(host, line);
+    fn single(&mut self, (name, host): (&str, &str), secure: bool, line: usize) {
+        let mut pool = self.new_pool(name, line);
         let address = with_port(host, if secure { 443 } else { 80 });
         let mut backend = Draft::at(line);
         backend.text("address", line, if secure { format!("https://{address}") } else { address });
         pool.push("backends", backend);
-        self.pools.push((host.to_owned(), pool));
+        self.pools.push((name.to_owned(), pool));
     }
 
     /// TLS towards the backends.
-    fn secure(&mut self, host: &str, pass: &Directive) {
-        let line = pass.line;
+    pub(super) fn secure(&mut self, host: &str, line: usize) {
         let Some(pool) = self.pool(host) else { return };
         for at in 0..pool.len("backends") {
             let path = format!("backends[{at}].address");
@@ -203,7 +253,7 @@ impl Nginx<'_> {
 }
 
 /// A route for this path.
-fn matching(line: usize, path: &str, exact: bool) -> Draft {
+pub(super) fn matching(line: usize, path: &str, exact: bool) -> Draft {
     let mut route = Draft::at(line);
     match (exact, path.trim_end_matches('/')) {
         (true, _) => route.text("match.path", line, path),
@@ -213,11 +263,12 @@ fn matching(line: usize, path: &str, exact: bool) -> Draft {
     route
 }
 
-/// True of what lets nobody in.
-pub(super) fn refuses(directive: &Directive) -> bool {
-    match (directive.name.as_str(), directive.argument(0)) {
-        ("deny", "all") => true,
-        ("return", status) => matches!(status, "403" | "404" | "410" | "444"),
-        _ => false,
-    }
+/// True of what sends requests on.
+fn is_pass(directive: &Directive) -> bool {
+    matches!(directive.name.as_str(), "proxy_pass" | "grpc_pass")
+}
+
+/// True if a `proxy_set_header` in force says what `Host` is sent.
+fn names_host(scope: &Scope<'_>) -> bool {
+    scope.all("proxy_set_header").iter().any(|it| it.argument(0).eq_ignore_ascii_case("host"))
 }

@@ -3,6 +3,7 @@
 
 use super::Nginx;
 use super::parse::Directive;
+use super::refuse;
 use super::values::{hash_key, named, size, time};
 use crate::import::draft::Draft;
 
@@ -11,6 +12,12 @@ pub(super) struct Zone {
     key: String,
     requests: u64,
     per: &'static str,
+}
+
+impl Zone {
+    fn per_hour(&self) -> u64 {
+        self.requests.saturating_mul(if self.per == "1s" { 3600 } else { 60 })
+    }
 }
 
 /// The levels around a directive, innermost last.
@@ -29,41 +36,43 @@ impl<'a> Scope<'a> {
 
     /// All directives of a name, from the innermost level that has one.
     pub(super) fn all(&self, name: &str) -> Vec<&'a Directive> {
-        self.all_of(&[name])
-    }
-
-    /// All directives of these names in their order, from the innermost level that has one.
-    fn all_of(&self, names: &[&str]) -> Vec<&'a Directive> {
         let of = |level: &&'a [Directive]| {
             let found: Vec<&'a Directive> =
-                level.iter().filter(|directive| names.contains(&&*directive.name)).collect();
+                level.iter().filter(|directive| directive.name == name).collect();
             (!found.is_empty()).then_some(found)
         };
         self.levels.iter().rev().find_map(of).unwrap_or_default()
     }
 
+    /// All directives of these names, in their order, from the innermost level that has any.
+    pub(super) fn among(&self, names: &[&str]) -> Vec<&'a Directive> {
+        let of = |level: &&'a [Directive]| {
+            let is_one = |it: &&Directive| names.contains(&it.name.as_str());
+            let found: Vec<&'a Directive> = level.iter().filter(is_one).collect();
+            (!found.is_empty()).then_some(found)
+        };
+        self.levels.iter().rev().find_map(of).unwrap_or_default()
+    }
+
+    /// The block of a location such as `@name`.
+    pub(super) fn location(&self, name: &str) -> Option<&'a [Directive]> {
+        let all = self.levels.iter().rev().flat_map(|level| level.iter());
+        let mut named = all.filter(|it| it.name == "location" && it.argument(0) == name);
+        named.find_map(|it| it.block.as_deref())
+    }
+
+    /// True if a `try_files` in the innermost level, or in a location of it, ends there.
+    pub(super) fn tries(&self, name: &str) -> bool {
+        let is_it = |it: &Directive| {
+            it.name == "try_files" && it.arguments.last().is_some_and(|last| last == name)
+        };
+        let level = self.levels.last().copied().unwrap_or_default();
+        level.iter().any(|it| is_it(it) || it.block.iter().flatten().any(is_it))
+    }
+
     /// The last directive of a name.
     pub(super) fn one(&self, name: &str) -> Option<&'a Directive> {
         self.all(name).pop()
-    }
-}
-
-/// Who is let in: the first rule that knows the client decides, so behind `all` none matters.
-fn access(scope: &Scope<'_>, route: &mut Draft) {
-    let rules = scope.all_of(&["allow", "deny"]);
-    let end = rules.iter().position(|rule| rule.argument(0) == "all");
-    let (named, rest) = rules.split_at(end.unwrap_or(rules.len()));
-    let refused = rest.first().filter(|rule| rule.name == "deny");
-    let of = |name: &'static str| named.iter().filter(move |rule| rule.name == name);
-    // Without `deny all` everybody is let in whom no other rule keeps out.
-    for rule in of("allow").filter(|_| refused.is_some()) {
-        route.push_text("allow", rule.line, rule.argument(0));
-    }
-    for rule in of("deny") {
-        route.push_text("deny", rule.line, rule.argument(0));
-    }
-    if let Some(all) = refused.filter(|_| of("allow").next().is_none()) {
-        route.texts("deny", all.line, ["0.0.0.0/0", "::/0"]);
     }
 }
 
@@ -85,6 +94,8 @@ const SENT_ANYWAY: &[(&str, &[&str])] = &[
 pub(super) enum Kept {
     Exact(&'static str),
     Near(&'static str),
+    /// Not at all, with what that means.
+    Not(&'static str),
     Lost,
 }
 
@@ -92,11 +103,44 @@ impl Nginx<'_> {
     /// The remark of a directive that `apply` obeys, or that needs nothing.
     pub(super) fn judge(&mut self, directive: &Directive) {
         let (line, shown) = (directive.line, directive.shown());
-        match kept(directive) {
+        match self.kept_zone(directive).unwrap_or_else(|| kept(directive)) {
             Kept::Exact(how) => self.report.exact(line, format!("{shown}: {how}")),
             Kept::Near(how) => self.report.near(line, format!("{shown}: {how}")),
+            Kept::Not(how) => self.report.lost(line, format!("{shown}: {how}")),
             Kept::Lost => self.lose(directive),
         }
+    }
+
+    /// The same within a location, which cannot have what a listener has.
+    pub(super) fn judge_in_location(&mut self, directive: &Directive) {
+        match directive.name.as_str() {
+            "keepalive_timeout" | "limit_conn" | "set_real_ip_from" | "real_ip_header" => {
+                let how = "a listener has it here, not a location";
+                self.report.lost(directive.line, format!("{}: {how}", directive.shown()));
+            }
+            name if name.ends_with("_pass") && directive.argument(0).starts_with("http") => {}
+            _ => self.judge(directive),
+        }
+    }
+
+    /// `limit_req` and `limit_conn`, which are as good as their zones.
+    fn kept_zone(&self, directive: &Directive) -> Option<Kept> {
+        let known = match directive.name.as_str() {
+            "limit_req" => {
+                let zone = named(&directive.arguments, "zone");
+                zone.is_some_and(|zone| self.zones.contains_key(zone))
+            }
+            "limit_conn" => self.client_zones.iter().any(|zone| zone == directive.argument(0)),
+            _ => return None,
+        };
+        Some(match (known, directive.name.as_str()) {
+            (false, _) => Kept::Not("its zone is not kept: nothing is limited"),
+            (true, "limit_conn") => Kept::Near("limits.max_connections_per_ip of the listener"),
+            (true, _) => Kept::Near(
+                "rate_limit; what is over the rate gets 429 and is not delayed; of several the \
+                 slowest counts",
+            ),
+        })
     }
 
     /// `limit_req_zone` and `limit_conn_zone`.
@@ -145,15 +189,17 @@ impl Nginx<'_> {
         for header in scope.all("proxy_hide_header") {
             route.push_text("response_headers.remove", header.line, header.argument(0));
         }
-        for limit in scope.all("limit_req") {
-            self.limit(limit, route);
-        }
-        access(scope, route);
+        self.limit(&scope.all("limit_req"), route);
+        refuse::apply(scope, route);
     }
 
-    fn limit(&self, limit: &Directive, route: &mut Draft) {
-        let zone = named(&limit.arguments, "zone").and_then(|name| self.zones.get(name));
-        let Some(zone) = zone else { return };
+    /// The slowest of the limits in force.
+    fn limit(&self, limits: &[&Directive], route: &mut Draft) {
+        let all = limits.iter().filter_map(|limit| {
+            let zone = self.zones.get(named(&limit.arguments, "zone")?)?;
+            Some((*limit, zone))
+        });
+        let Some((limit, zone)) = all.min_by_key(|(_, zone)| zone.per_hour()) else { return };
         let burst = named(&limit.arguments, "burst").and_then(|burst| burst.parse::<u64>().ok());
         let line = limit.line;
         route.number("rate_limit.requests", line, zone.requests);
@@ -184,12 +230,18 @@ impl Nginx<'_> {
             let found = scope.one(directive).filter(|found| !found.argument(0).contains('$'));
             settings.extend(found.map(|it| (path, it.line, it.argument(0).to_owned())));
         }
-        if let Some(tries) = scope.one("proxy_next_upstream_tries")
-            && tries.argument(0).parse().is_ok_and(|tries: u64| tries > 0)
-        {
-            settings.push(("retry.attempts", tries.line, tries.argument(0).to_owned()));
+        let attempts = scope.one("proxy_next_upstream_tries");
+        let tries = attempts.and_then(|it| it.argument(0).parse::<u64>().ok());
+        let tries = tries.filter(|tries| *tries > 0);
+        if let (Some(attempts), Some(tries)) = (attempts, tries) {
+            settings.push(("retry.attempts", attempts.line, tries.to_string()));
         }
         let reasons = scope.one("proxy_next_upstream");
+        for key in ["timeouts.connect", "timeouts.response_head", "retry.attempts"] {
+            let line = settings.iter().find(|(path, ..)| *path == key).map(|(_, line, _)| *line);
+            self.uses.note(name, key, line);
+        }
+        self.uses.note(name, "retry.on", reasons.map(|reasons| reasons.line));
         let mut differ = Vec::new();
         let Some(pool) = self.pool(name) else { return };
         for (path, line, value) in settings {
@@ -199,6 +251,7 @@ impl Nginx<'_> {
                         .push((line, format!("pool {name} has one {path}, {known}, not {value}")));
                 }
                 Some(_) => {}
+                None if path == "retry.attempts" => pool.number(path, line, tries.unwrap_or(1)),
                 None => pool.text(path, line, value),
             }
         }
@@ -222,6 +275,11 @@ fn request_header(header: &Directive, route: &mut Draft) {
 
 fn sent_anyway(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
+    // What a client sends is sent on, unless it is what only a trusted peer may say.
+    let own = value.strip_prefix("$http_").is_some_and(|it| it.replace('_', "-") == name);
+    if own && !is_fixed(&name) && !name.contains("forwarded") && name != "x-real-ip" {
+        return true;
+    }
     let known = SENT_ANYWAY.iter().find(|(field, _)| *field == name);
     known.is_some_and(|(_, values)| values.contains(&value))
 }
@@ -274,6 +332,9 @@ fn kept(directive: &Directive) -> Kept {
     let first = directive.argument(0);
     match directive.name.as_str() {
         "proxy_set_header" => match (first, directive.argument(1)) {
+            (name, "$proxy_host") if name.eq_ignore_ascii_case("host") => {
+                Kept::Exact("request_headers")
+            }
             (name, value) if sent_anyway(name, value) => Kept::Exact("sent anyway"),
             (_, value) if value.contains('$') => Kept::Lost,
             (name, _) if is_fixed(name) => Kept::Lost,
@@ -292,8 +353,48 @@ fn kept(directive: &Directive) -> Kept {
             Kept::Near("timeouts.response_head and timeouts.idle")
         }
         "proxy_send_timeout" => Kept::Near("timeouts.idle counts in both directions"),
-        "proxy_next_upstream" => Kept::Exact("retry.on"),
+        "proxy_next_upstream" if directive.arguments.iter().all(|word| is_reason(word)) => {
+            Kept::Exact("retry.on")
+        }
+        "proxy_next_upstream" => Kept::Near("retry.on, as far as it has the reason"),
+        "proxy_next_upstream_tries" if first == "0" => Kept::Not("there is always a bound: 3"),
         "proxy_next_upstream_tries" => Kept::Exact("retry.attempts"),
+        name if name.contains("ssl_") => kept_tls(name, first),
+        "client_max_body_size" if size(first).is_some() => {
+            Kept::Near("limits.max_request_body of the listener, the largest that is asked for")
+        }
+        "keepalive_timeout" if first.trim_end_matches('s') == "0" => {
+            Kept::Not("connections of clients are kept open")
+        }
+        "keepalive_timeout" | "client_header_timeout" if time(&[first.to_owned()]).is_some() => {
+            Kept::Exact("limits of the listener")
+        }
+        "client_body_timeout" | "send_timeout" => {
+            Kept::Near("limits.idle_timeout holds for bodies too")
+        }
+        "set_real_ip_from" if !first.starts_with("unix:") => Kept::Exact("trusted_proxies"),
+        "real_ip_recursive" if first == "on" => Kept::Exact("always so"),
+        "real_ip_recursive" => Kept::Near("addresses of trusted_proxies are passed over"),
+        "real_ip_header" if first.eq_ignore_ascii_case("x-forwarded-for") => {
+            Kept::Exact("believed from trusted_proxies")
+        }
+        "real_ip_header" if first == "proxy_protocol" => Kept::Exact("proxy_protocol"),
+        "real_ip_header" => Kept::Not("of trusted_proxies, X-Forwarded-For is believed"),
+        "limit_req_status" if first == "429" => Kept::Exact("always so"),
+        "limit_req_status" => Kept::Near("the status is 429"),
+        "satisfy" if first == "any" => {
+            Kept::Not("whom `allow` does not name is kept out, whatever else he shows")
+        }
+        "allow" | "deny" => Kept::Near("allow and deny of the route; deny wins whatever the order"),
+        "access_log" if first == "off" => Kept::Near("logging.access is for the whole process"),
+        "access_log" => Kept::Near("access records go to the log, see logging.file"),
+        name => kept_by_itself(name, first),
+    }
+}
+
+/// TLS on either side.
+fn kept_tls(name: &str, first: &str) -> Kept {
+    match name {
         "proxy_ssl_trusted_certificate"
         | "proxy_ssl_name"
         | "proxy_ssl_certificate"
@@ -310,28 +411,6 @@ fn kept(directive: &Directive) -> Kept {
         | "ssl_client_certificate"
         | "ssl_verify_client" => Kept::Exact("tls of the listeners that say nothing else"),
         "ssl_protocols" => Kept::Near("tls.min_version; nothing older than TLS 1.2 is spoken"),
-        "client_max_body_size" if size(first).is_some() => {
-            Kept::Near("limits.max_request_body of the listener")
-        }
-        "keepalive_timeout" | "client_header_timeout" if time(&[first.to_owned()]).is_some() => {
-            Kept::Exact("limits of the listener")
-        }
-        "client_body_timeout" | "send_timeout" => {
-            Kept::Near("limits.idle_timeout holds for bodies too")
-        }
-        "set_real_ip_from" if !first.starts_with("unix:") => Kept::Exact("trusted_proxies"),
-        "real_ip_header" if first.eq_ignore_ascii_case("x-forwarded-for") => {
-            Kept::Exact("believed from trusted_proxies")
-        }
-        "real_ip_header" if first == "proxy_protocol" => Kept::Exact("proxy_protocol"),
-        "limit_req" => match directive.arguments.iter().any(|word| word == "nodelay") {
-            true => Kept::Exact("rate_limit"),
-            false => Kept::Near("rate_limit; what is over the rate is refused, not delayed"),
-        },
-        "limit_conn" => Kept::Near("limits.max_connections_per_ip of the listener"),
-        "allow" | "deny" => Kept::Near("allow and deny of the route; deny wins whatever the order"),
-        "access_log" if first == "off" => Kept::Near("logging.access is for the whole process"),
-        "access_log" => Kept::Near("access records go to the log, see logging.file"),
         name => kept_by_itself(name, first),
     }
 }
@@ -346,6 +425,33 @@ fn kept_by_itself(name: &str, first: &str) -> Kept {
             Kept::Exact("bodies are streamed")
         }
         ("proxy_buffering" | "proxy_request_buffering", _) => Kept::Near("bodies are streamed"),
+        (
+            "gzip"
+            | "gzip_static"
+            | "ssi"
+            | "autoindex"
+            | "auth_basic"
+            | "auth_request"
+            | "proxy_intercept_errors"
+            | "ssl_stapling"
+            | "proxy_ssl_session_reuse",
+            "off",
+        )
+        | ("satisfy", "all") => Kept::Exact("always so"),
+        ("include", file) if file.ends_with("mime.types") => Kept::Near("no files are served"),
+        ("default_type", _) => Kept::Near("no files are served"),
+        (
+            "ssl_ciphers"
+            | "ssl_prefer_server_ciphers"
+            | "ssl_session_cache"
+            | "ssl_session_timeout"
+            | "ssl_session_tickets"
+            | "ssl_dhparam"
+            | "ssl_ecdh_curve"
+            | "ssl_conf_command"
+            | "ssl_buffer_size",
+            _,
+        ) => Kept::Near("TLS has the program's own choice of ciphers and sessions"),
         ("http2" | "http2_push" | "http3", "off") | ("http2", "on") => Kept::Exact("by ALPN"),
         (
             "sendfile"
@@ -367,37 +473,8 @@ fn kept_by_itself(name: &str, first: &str) -> Kept {
     }
 }
 
-/// Lays the policy of a server over a listener.
-pub(super) fn apply_to_listener(scope: &Scope<'_>, client_zones: &[String], listener: &mut Draft) {
-    let mut time_of = |name: &str, path: &str| {
-        let Some(found) = scope.one(name) else { return };
-        if let Some(time) = time(&[found.argument(0).to_owned()]) {
-            listener.text(path, found.line, time);
-        }
-    };
-    time_of("keepalive_timeout", "limits.idle_timeout");
-    time_of("client_header_timeout", "limits.request_head_timeout");
-    let body = scope.one("client_max_body_size");
-    match body.and_then(|body| Some((body.line, size(body.argument(0))?))) {
-        Some((line, size)) => listener.text("limits.max_request_body", line, size),
-        None => listener.text("limits.max_request_body", 1, DEFAULT_BODY),
-    }
-    for limit in scope.all("limit_conn") {
-        let counted = client_zones.iter().any(|zone| zone == limit.argument(0));
-        if let Some(max) = limit.argument(1).parse().ok().filter(|_| counted) {
-            listener.number("limits.max_connections_per_ip", limit.line, max);
-        }
-    }
-    let trusted = scope.all("set_real_ip_from");
-    let networks = trusted.iter().map(|rule| rule.argument(0));
-    let networks: Vec<&str> = networks.filter(|text| !text.starts_with("unix:")).collect();
-    if let Some(line) = trusted.first().map(|rule| rule.line).filter(|_| !networks.is_empty()) {
-        listener.texts("trusted_proxies", line, networks);
-    } else if listener.has("proxy_protocol") {
-        // nginx takes that header from anybody.
-        listener.texts("trusted_proxies", 1, ["0.0.0.0/0", "::/0"]);
-    }
+/// True of a reason that a retry has.
+fn is_reason(word: &str) -> bool {
+    let status = word.strip_prefix("http_").is_some_and(|status| status.parse::<u16>().is_ok());
+    status || matches!(word, "off" | "error" | "timeout" | "non_idempotent")
 }
-
-/// What nginx takes of a body unless it is told otherwise.
-const DEFAULT_BODY: &str = "1m";

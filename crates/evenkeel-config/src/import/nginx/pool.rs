@@ -15,14 +15,20 @@ impl Nginx<'_> {
         self.report.exact(directive.line, format!("{}: pool {name}", directive.shown()));
         let mut pool = self.new_pool(name, directive.line);
         let block = directive.block.as_deref().unwrap_or_default();
-        if !block.iter().any(|inner| chooses(&inner.name)) {
-            pool.text("strategy", directive.line, "weighted_round_robin");
+        // Servers that are never taken out: the breaker is one for all of them.
+        let servers = || block.iter().filter(|inner| inner.name == "server");
+        let steady = servers().next().is_some() && servers().all(never_fails);
+        if steady {
+            pool.flag("circuit_breaker.enabled", directive.line, false);
         }
         for inner in block {
             match inner.name.as_str() {
                 "server" => self.backend(inner, &mut pool, scheme),
                 _ => self.pool_policy(inner, &mut pool),
             }
+        }
+        if !pool.has("strategy") {
+            pool.text("strategy", directive.line, "weighted_round_robin");
         }
         self.pools.push((name.to_owned(), pool));
     }
@@ -58,17 +64,29 @@ impl Nginx<'_> {
                     return self.add_backend(pool, backend, (line, format!("{shown}: {how}")));
                 }
                 ("max_conns", Ok(max)) => shared(pool, "connections.max", line, max, &mut differs),
-                ("max_fails", Ok(0)) => pool.flag("circuit_breaker.enabled", line, false),
+                ("max_fails", Ok(0)) | ("fail_timeout", Ok(0)) => {
+                    if !pool.has("circuit_breaker.enabled") {
+                        differs.push(format!("{parameter} is not kept: the breaker is for all"));
+                    }
+                }
                 ("max_fails", Ok(fails)) => {
                     shared(pool, "circuit_breaker.failure_threshold", line, fails, &mut differs);
                 }
-                ("fail_timeout" | "slow_start", _) => match time(&[value.to_owned()]) {
-                    Some(time) if parameter.starts_with("fail") => {
-                        pool.text("circuit_breaker.reset_timeout", line, time);
+                ("fail_timeout" | "slow_start", _) => {
+                    let path = match parameter.starts_with("fail") {
+                        true => "circuit_breaker.reset_timeout",
+                        false => "slow_start",
+                    };
+                    let time = time(&[value.to_owned()]);
+                    match (time, pool.get(path)) {
+                        (Some(time), None) => pool.text(path, line, time),
+                        (Some(time), Some(known)) if known == time => {}
+                        (Some(_), Some(known)) => {
+                            differs.push(format!("{path} is one for all, {known}"));
+                        }
+                        (None, _) => differs.push(format!("{parameter} is not kept")),
                     }
-                    Some(time) => pool.text("slow_start", line, time),
-                    None => differs.push(format!("{parameter} is not kept")),
-                },
+                }
                 ("resolve", _) => {}
                 _ => differs.push(format!("{parameter} is not kept")),
             }
@@ -102,6 +120,10 @@ impl Nginx<'_> {
                 let two = directive.argument(0) == "two";
                 pool.text("strategy", line, if two { "power_of_two" } else { "weighted_random" });
                 self.report.exact(line, format!("{shown}: strategy"));
+            }
+            "least_time" => {
+                pool.text("strategy", line, "least_response_time");
+                self.report.near(line, format!("{shown}: strategy least_response_time"));
             }
             "hash" => self.hash(directive, pool),
             "keepalive" => match directive.argument(0).parse() {
@@ -157,8 +179,12 @@ impl Nginx<'_> {
     }
 }
 
-fn chooses(name: &str) -> bool {
-    matches!(name, "least_conn" | "ip_hash" | "random" | "hash")
+/// True of a server that nginx never takes out.
+fn never_fails(server: &Directive) -> bool {
+    let is = |word: &String| {
+        matches!(word.as_str(), "max_fails=0" | "fail_timeout=0" | "fail_timeout=0s")
+    };
+    server.arguments.iter().any(is)
 }
 
 /// Sets a number that servers have, but here the pool: the first one counts.

@@ -34,6 +34,22 @@ pub(super) fn size(text: &str) -> Option<String> {
     (unit.len() <= 1 && number.parse::<u64>().is_ok()).then(|| text.to_ascii_lowercase())
 }
 
+/// Bytes of a size as nginx means it; without a bound is more than any.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let scale: u64 = match text.get(digits.len()..)? {
+        "" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => return None,
+    };
+    match digits.parse::<u64>().ok()? {
+        0 => Some(u64::MAX),
+        number => number.checked_mul(scale),
+    }
+}
+
 /// `name=value` among arguments.
 pub(super) fn named<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
     arguments.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
