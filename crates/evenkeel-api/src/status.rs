@@ -37,6 +37,12 @@ pub struct Status {
     /// Edits made through the API that do not fit the file any more, and change nothing.
     #[serde(default)]
     pub conflicts: Vec<String>,
+    /// How many edits made through the API lie over the file.
+    #[serde(default)]
+    pub edits: u64,
+    /// Why the last reload was rejected; the configuration before it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
 }
 
 /// Whether the process takes traffic.

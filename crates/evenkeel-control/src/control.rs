@@ -135,9 +135,6 @@ async fn run_loops(desk: Desk, course: Course, reached: SyncSender<()>) {
     }
     if let Some(numbers) = &desk.numbers {
         tokio::spawn(Arc::clone(numbers).keep_windows());
-        if let Some(journal) = &desk.journal {
-            numbers.count_losses_of(journal);
-        }
         if let Some(errands) = numbers.open_mounts() {
             tokio::spawn(mounts::serve(errands, desk.clone()));
         }

@@ -3,6 +3,7 @@
 //!
 //! *Architecture invariant:* memory is bounded: [`STEPS`] of [`MAX_SCOPES`], whatever was counted.
 
+use crate::ledger::HistoryForm;
 use evenkeel_api::HistoryStep;
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals};
 use evenkeel_core::time::Nanos;
@@ -51,6 +52,17 @@ impl Scope {
         let pair = reached(pool).zip(reached(backend));
         let backend = pair.map(|(pool, backend)| Scope::Backend(pool, backend));
         [Some(Scope::All), route, own_pool, backend].into_iter().flatten()
+    }
+
+    /// Route, pool and backend, as `named` takes them.
+    fn names(&self) -> (Option<String>, Option<String>, Option<String>) {
+        let text = |name: &Arc<str>| Some(name.to_string());
+        match self {
+            Scope::All => (None, None, None),
+            Scope::Route(route) => (text(route), None, None),
+            Scope::Pool(pool) => (None, text(pool), None),
+            Scope::Backend(pool, backend) => (None, text(pool), text(backend)),
+        }
     }
 
     fn includes(&self, series: &Series) -> bool {
@@ -152,6 +164,35 @@ impl Histories {
         }
     }
 
+    /// The steps of every scope, for another process.
+    pub(crate) fn told(&self) -> Vec<HistoryForm> {
+        let told = self.of.iter().filter(|(_, record)| !record.steps.is_empty());
+        let form = |(scope, record): (&Scope, &Record)| HistoryForm {
+            scope: scope.names(),
+            steps: record.steps.iter().cloned().collect(),
+        };
+        told.map(form).collect()
+    }
+
+    /// Goes on from the steps of an earlier process: they come before those of this one.
+    pub(crate) fn take_up(&mut self, earlier: Vec<HistoryForm>) {
+        for HistoryForm { scope: (route, pool, backend), steps } in earlier {
+            let name = |key: &str| {
+                let all = [("route", &route), ("pool", &pool), ("backend", &backend)];
+                let found = all.into_iter().find(|(known, _)| *known == key);
+                found.and_then(|(_, name)| name.as_deref()).map(Arc::from)
+            };
+            let Some(scope) = Scope::named(name) else { continue };
+            if !self.of.contains_key(&scope) && self.of.len() >= MAX_SCOPES && scope != Scope::All {
+                continue;
+            }
+            let own = &mut self.of.entry(scope).or_default().steps;
+            for step in steps.into_iter().rev().take(STEPS.saturating_sub(own.len())) {
+                own.push_front(step);
+            }
+        }
+    }
+
     /// When the newest step ended.
     pub(crate) fn ended(&self) -> Option<Nanos> {
         self.ended
@@ -248,6 +289,29 @@ mod tests {
         let p99 = steps[0].p99_ms.expect("something ended");
         assert!((p99 - 4.0).abs() < 0.1, "{p99}");
         assert_eq!(steps[1].p99_ms, None);
+    }
+
+    #[test]
+    fn the_next_process_goes_on_with_the_steps_of_the_one_before() {
+        let (stats, mut old) = (Stats::new(1), Histories::default());
+        old.tick(at(0), &stats.read());
+        exchange(&stats, "r", "b1", 200);
+        old.tick(at(5), &stats.read());
+        exchange(&stats, "r", "b1", 503);
+        old.tick(at(10), &stats.read());
+        let (later, mut new) = (Stats::new(1), Histories::default());
+        new.tick(at(0), &later.read());
+        exchange(&later, "r", "b1", 200);
+        new.tick(at(5), &later.read());
+        new.take_up(old.told());
+        let backend = Scope::Backend("web".into(), "b1".into());
+        for scope in [Scope::All, Scope::Route("r".into()), Scope::Pool("web".into()), backend] {
+            assert_eq!(requests(&new, &scope), [(1, 0), (1, 1), (1, 0)], "{scope:?}");
+        }
+        for _ in 0..2 * STEPS {
+            new.take_up(old.told());
+        }
+        assert_eq!(new.steps(&Scope::All).len(), STEPS);
     }
 
     #[test]

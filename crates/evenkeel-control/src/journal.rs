@@ -46,10 +46,18 @@ struct Told {
     listeners: Option<broadcast::Sender<Numbered>>,
 }
 
+/// Exchanges that are kept.
+#[derive(Default)]
+struct Keepsakes {
+    last: VecDeque<Arc<RecordedRequest>>,
+    /// How many ever were.
+    count: u64,
+}
+
 /// What is remembered of what happened.
 pub struct Journal {
     server: Arc<Shared>,
-    kept: Mutex<VecDeque<Arc<RecordedRequest>>>,
+    kept: Mutex<Keepsakes>,
     told: Mutex<Told>,
     details: tokio::sync::Mutex<Receiver<Detail>>,
     spans: Spans,
@@ -120,18 +128,42 @@ impl Journal {
     fn keep(&self, finished: &Finished) {
         let snapshot = self.server.snapshot();
         let plan = &snapshot.plan.recorder;
-        let recorded = recorded::recorded(finished, &plan.capture.redact);
+        let recorded = Arc::new(recorded::recorded(finished, &plan.capture.redact));
         let mut kept = lock(&self.kept);
-        while kept.len() >= plan.size.max(1) {
-            kept.pop_front();
+        kept.count += 1;
+        while kept.last.len() >= plan.size.max(1) {
+            kept.last.pop_front();
         }
         if plan.size > 0 {
-            kept.push_back(Arc::new(recorded));
+            kept.last.push_back(recorded);
         }
     }
 
     fn newest_first(&self) -> Vec<Arc<RecordedRequest>> {
-        lock(&self.kept).iter().rev().cloned().collect()
+        lock(&self.kept).last.iter().rev().cloned().collect()
+    }
+
+    /// Those that were kept behind the first `seen` ones, the oldest first, and how many that
+    /// makes.
+    pub(crate) fn kept_after(&self, seen: u64) -> (Vec<RecordedRequest>, u64) {
+        let kept = lock(&self.kept);
+        let new = usize::try_from(kept.count.saturating_sub(seen)).unwrap_or(usize::MAX);
+        let known = kept.last.len().saturating_sub(new);
+        let new = kept.last.iter().skip(known).map(|one| RecordedRequest::clone(one));
+        (new.collect(), kept.count)
+    }
+
+    /// Takes up what another process has kept: each where its time is.
+    pub(crate) fn remember(&self, earlier: &[RecordedRequest]) {
+        let size = self.server.snapshot().plan.recorder.size;
+        let mut kept = lock(&self.kept);
+        for one in earlier {
+            let at = kept.last.partition_point(|known| known.time <= one.time);
+            kept.last.insert(at, Arc::new(one.clone()));
+        }
+        kept.count += u64::try_from(earlier.len()).unwrap_or_default();
+        let surplus = kept.last.len().saturating_sub(size);
+        kept.last.drain(..surplus);
     }
 }
 

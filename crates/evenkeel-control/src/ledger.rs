@@ -7,15 +7,18 @@
 //!              verdicts.json ──▶ backends        unless it is old
 //!   running:   counts ──▶ counters.json          every 5 seconds if changed, and at the end
 //!              who is out ──▶ verdicts.json
-//!   handover:  old ── everything ──▶ new         and from then on, until the old one ends,
+//!   handover:  old ── everything ──▶ new         last requests and charts too; and from then on,
+//!                                                until the old one ends,
 //!              old ── what came since ──▶ new    once a second; only the new one writes files
 //! ```
 
 mod form;
+mod memories;
 mod page;
 mod verdicts;
 
 pub(crate) use form::Carried;
+pub(crate) use memories::{HistoryForm, Memories};
 
 use crate::migrations::Migrations;
 use crate::numbers::{Numbers, unix_nanos};
@@ -47,6 +50,8 @@ struct Book {
     verdicts: Page,
     /// What the process after this one has been told.
     told: Carried,
+    /// How many exchanges were kept up to then.
+    remembered: u64,
 }
 
 /// What was counted, on its way to the next process.
@@ -67,7 +72,7 @@ impl Ledger {
         let page = |name, without| Page::of(state_dir.map(|folder| folder.join(name)), without);
         let counters = page(COUNTERS, "counters begin at 0");
         let verdicts = page(VERDICTS, "what was known of backends is forgotten");
-        let book = Mutex::new(Book { counters, verdicts, told: Carried::default() });
+        let book = Mutex::new(Book { counters, verdicts, told: Carried::default(), remembered: 0 });
         Arc::new(Ledger { numbers, events, migrations: OnceLock::new(), book })
     }
 
@@ -190,17 +195,24 @@ impl Ledger {
         self.numbers.show(book.told.totals.clone());
         let verdicts = Some(Verdicts::all(self.numbers.server()).to_json());
         let migrations = self.migrations.get().map(|it| it.to_json());
-        Carried { verdicts, migrations, ..book.told.clone() }.to_text()
+        let (memories, remembered) = self.numbers.memories();
+        book.remembered = remembered;
+        let memories = Some(memories);
+        Carried { verdicts, migrations, memories, ..book.told.clone() }.to_text()
     }
 
     /// What was counted since the process after this one was told last; `None` if nothing was.
     pub fn rest(&self) -> Option<Vec<u8>> {
         let mut book = self.lock();
         let now = self.numbers.counted();
-        let rest = now.since(&book.told);
+        let mut rest = now.since(&book.told);
+        let (requests, remembered) = self.numbers.requests_after(book.remembered);
+        book.remembered = remembered;
+        let memories = Memories { requests, ..Memories::default() };
+        rest.memories = (!memories.is_empty()).then_some(memories);
         // What was told before has arrived by now, so nobody sees more here than there.
         self.numbers.show(std::mem::replace(&mut book.told, now).totals);
-        (!rest.is_empty()).then(|| rest.to_text())
+        (!rest.is_empty() || rest.memories.is_some()).then(|| rest.to_text())
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {

@@ -7,10 +7,10 @@ use crate::documents::time_text;
 use crate::explain::explain;
 use crate::history::{Histories, STEP, Scope, counted};
 use crate::journal::Journal;
-use crate::ledger::Carried;
+use crate::ledger::{Carried, Memories};
 use crate::metrics::{ProcessFigures, Reloads, View};
 use crate::steering::Steering;
-use evenkeel_api::{ExplainRequest, Explanation, History};
+use evenkeel_api::{ExplainRequest, Explanation, History, RecordedRequest};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::pool::Mode;
 use evenkeel_core::snapshot::Snapshot;
@@ -87,8 +87,8 @@ impl Numbers {
         let _ = self.discoverers.set(Arc::downgrade(discoverers));
     }
 
-    /// Tells what this loses too, from now on.
-    pub(crate) fn count_losses_of(&self, journal: &Arc<Journal>) {
+    /// Tells from now on what this loses too; what it keeps goes to the next process.
+    pub fn remember_by(&self, journal: &Arc<Journal>) {
         // There is one reader of details for the life of a server.
         let _ = self.journal.set(Arc::downgrade(journal));
     }
@@ -171,7 +171,22 @@ impl Numbers {
         let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
         windows.begin(&earlier.totals);
         histories.begin(&earlier.totals);
+        let steps = earlier.memories.as_ref().map(|memories| memories.histories.clone());
+        histories.take_up(steps.unwrap_or_default());
         self.add(earlier);
+    }
+
+    /// What is remembered, for the process after this one, and how many exchanges were ever kept.
+    pub(crate) fn memories(&self) -> (Memories, u64) {
+        let (requests, kept) = self.requests_after(0);
+        let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner).told();
+        (Memories { requests, histories }, kept)
+    }
+
+    /// Exchanges that were kept behind the first so many, and how many that makes.
+    pub(crate) fn requests_after(&self, seen: u64) -> (Vec<RecordedRequest>, u64) {
+        let journal = self.journal.get().and_then(Weak::upgrade);
+        journal.map_or_else(|| (Vec::new(), seen), |journal| journal.kept_after(seen))
     }
 
     /// Adds what another process has counted just now.
@@ -180,6 +195,10 @@ impl Numbers {
         self.shared.count_probes(more.probes);
         if let Some(steering) = self.steering.get() {
             steering.count_reloads(more.reloads);
+        }
+        let journal = self.journal.get().and_then(Weak::upgrade);
+        if let (Some(memories), Some(journal)) = (&more.memories, journal) {
+            journal.remember(&memories.requests);
         }
     }
 

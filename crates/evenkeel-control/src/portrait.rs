@@ -47,6 +47,8 @@ impl<'a> Portrait<'a> {
             listeners,
             pools: view.snapshot.pools.iter().map(|pool| self.summary(pool)).collect(),
             conflicts: Vec::new(),
+            edits: 0,
+            rejected: None,
         }
     }
 

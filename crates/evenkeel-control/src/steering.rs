@@ -49,7 +49,7 @@ use evenkeel_proxy::server::{self, Server};
 use keep::Keep;
 use revision::History;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -119,7 +119,8 @@ struct Tally {
     applied: AtomicU64,
     unchanged: AtomicU64,
     rejected: AtomicU64,
-    failing: AtomicBool,
+    /// Why the last one was rejected.
+    trouble: Mutex<Option<String>>,
 }
 
 fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration, Rejected> {
@@ -163,10 +164,7 @@ impl Steering {
             Err(_) => &self.tally.rejected,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.tally.failing.store(outcome.is_err(), Ordering::Relaxed);
-        if let Err(rejected) = &outcome {
-            self.tell_rejected(rejected, by);
-        }
+        self.remember(&outcome, by);
         outcome
     }
 
@@ -305,7 +303,7 @@ impl Steering {
             applied: count(&self.tally.applied),
             unchanged: count(&self.tally.unchanged),
             rejected: count(&self.tally.rejected),
-            failing: self.tally.failing.load(Ordering::Relaxed),
+            failing: self.trouble().is_some(),
         }
     }
 
@@ -387,7 +385,7 @@ impl Steering {
         notes.extend(self.needs_restart(&plan));
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
-        in_force.file = next.file();
+        (in_force.file, in_force.edits) = (next.file(), next.overlay.len());
         in_force.revision = before.revision;
         let conflicts = in_force.conflicts.clone();
         let differs = || differences(before.json(), in_force.json());
@@ -396,7 +394,8 @@ impl Steering {
         course.state = next;
         notes.extend(self.tell_followers());
         let changes = changes.iter().map(ToString::to_string).collect();
-        Ok(Applied { changed, generation, changes, notes, conflicts })
+        let edits = course.state.overlay.len();
+        Ok(Applied { changed, generation, changes, notes, conflicts, edits })
     }
 
     fn tell_followers(&self) -> Vec<String> {

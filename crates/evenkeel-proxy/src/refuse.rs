@@ -49,6 +49,7 @@ pub(crate) async fn refuse<N: Net>(
             persistence: exchange.persistence,
             date: &worker.date.borrow(),
             request_id: exchange.record.get(Part::RequestId),
+            host: exchange.record.get(Part::Host),
             omit_body: exchange.verb == Verb::Head,
             own_lines: &exchange.own_lines.0,
             retry_after: exchange.retry_after,

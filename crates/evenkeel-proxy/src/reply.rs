@@ -16,6 +16,7 @@ pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> (Outbox, u64) 
         persistence: Persistence::Close,
         date,
         request_id: id,
+        host: b"",
         omit_body: false,
         own_lines: b"",
         retry_after: None,
@@ -72,6 +73,8 @@ pub(crate) struct ReplyTo<'a> {
     /// Now, as IMF-fixdate.
     pub(crate) date: &'a str,
     pub(crate) request_id: &'a [u8],
+    /// The host asked for, as the client spelt it.
+    pub(crate) host: &'a [u8],
     /// The answer to HEAD has no body.
     pub(crate) omit_body: bool,
     /// Whole lines, each with its CRLF.
@@ -129,11 +132,22 @@ fn write_call(failure: Failure, to: &ReplyTo<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Ids are ours or visible ASCII of a trusted peer, and hosts are those of a strict reading; quotes
+/// and markup are dropped all the same.
+fn plain(text: &[u8]) -> String {
+    let is_plain =
+        |b: &&u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'<' | b'>' | b'&');
+    text.iter().filter(is_plain).map(|b| char::from(*b)).collect()
+}
+
 fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
-    // Ids are ours or visible ASCII of a trusted peer; quotes and markup are dropped all the same.
-    let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&');
-    let id: String = to.request_id.iter().filter(|b| plain(b)).map(|b| char::from(*b)).collect();
-    let (code, message) = (failure.code(), failure.message());
+    let (id, host) = (plain(to.request_id), plain(to.host));
+    let code = failure.code();
+    let message = match failure {
+        // Which host it was for, and nothing of others.
+        Failure::NoRoute if !host.is_empty() => format!("No route for host {host} and this path."),
+        failure => failure.message().to_owned(),
+    };
     let (status, reason) = (failure.status(), failure.reason());
     let text = match to.form {
         ReplyForm::Grpc => String::new(),
@@ -179,6 +193,7 @@ mod tests {
             persistence: Persistence::Keep,
             date: DATE,
             request_id: b"",
+            host: b"",
             omit_body: false,
             own_lines: b"",
             retry_after: None,
@@ -201,6 +216,7 @@ mod tests {
             persistence: Persistence::Close,
             date: DATE,
             request_id: b"a\"b\\c",
+            host: b"x'<b>\".test",
             omit_body: false,
             own_lines: b"",
             retry_after: None,
@@ -211,5 +227,11 @@ mod tests {
         assert!(text.contains("\"request_id\": \"abc\""), "{text}");
         assert!(text.contains(&format!("\r\nDate: {DATE}\r\n")), "RFC 9110 6.6.1: {text}");
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
+        assert!(!text.contains(".test"), "{text}");
+        out.clear();
+        write(Failure::NoRoute, &to, &mut out);
+        let text = String::from_utf8(out).expect("text");
+        let message = "\"message\": \"No route for host xb.test and this path.\"";
+        assert!(text.contains(message), "{text}");
     }
 }

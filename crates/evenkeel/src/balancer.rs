@@ -107,7 +107,8 @@ impl Balancer {
         let ledger = Ledger::new(Arc::clone(&numbers), state_dir, Some(log.events()));
         let discoverers = Discoverers::along(&steering, log.events());
         numbers.discover_by(&discoverers);
-        let journal = Journal::new(server.state(), details, numbers.differences());
+        let journal = Arc::new(Journal::new(server.state(), details, numbers.differences()));
+        numbers.remember_by(&journal);
         let (desk, migrations) =
             desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties));
         ledger.carry(&migrations);
@@ -115,7 +116,7 @@ impl Balancer {
             ledger: Some(Arc::clone(&ledger)),
             discoverers: Some(Arc::clone(&discoverers)),
             pprof: plan.pprof.clone(),
-            journal: Some(Arc::new(journal)),
+            journal: Some(journal),
             tokens: tokens.clone(),
             ..desk
         };

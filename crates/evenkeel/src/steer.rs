@@ -40,6 +40,14 @@ pub(crate) fn status(arguments: &LookArguments) -> Result<(), Trouble> {
     let both = async { Ok((client.status().await?, client.pools().await?)) };
     let (status, pools) = remote::ask(both)?;
     let mut text = summary(&status);
+    if let Some(rejected) = &status.rejected {
+        text.push_str(&format!("rejected: {rejected}\n"));
+        text.push_str("the configuration before that serves\n");
+    }
+    if status.edits > 0 {
+        let edits = status.edits;
+        text.push_str(&format!("edits: {edits} over the file, see `evenkeel revisions`\n"));
+    }
     for conflict in &status.conflicts {
         text.push_str(&format!("conflict: {conflict}\n"));
     }

@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -15,6 +16,8 @@ use tokio::time::{Instant, sleep};
 /// Between being asked to end and being made to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// The program of a command that is this very one, wherever it lies and whatever it is called.
+const OWN_NAME: &str = "evenkeel";
 /// The hidden command that guards a process.
 const GUARD: &str = "tied-process";
 /// Bytes of what a guard says.
@@ -45,18 +48,23 @@ pub(super) async fn start(
     let words: Vec<String> = plan.command.iter().map(|word| names.fill(word)).collect();
     let (program, arguments) = words.split_first().ok_or("the command is empty")?;
     let cannot = |error: io::Error| format!("{program}: {error}");
-    let guard = match (ties, std::env::current_exe()) {
-        (Some(ties), Ok(own)) => Some((own, ties.reader().map_err(cannot)?)),
-        (None, _) | (Some(_), Err(_)) => None,
+    let own = own_program();
+    let run = match &own {
+        Some(own) if program == OWN_NAME => own.as_os_str(),
+        Some(_) | None => program.as_ref(),
+    };
+    let guard = match (ties, &own) {
+        (Some(ties), Some(own)) => Some((own, ties.reader().map_err(cannot)?)),
+        (None, _) | (Some(_), None) => None,
     };
     let mut command = match guard {
         Some((own, tie)) => {
             let mut guard = Command::new(own);
-            guard.arg(GUARD).arg("--").arg(program).stdin(tie).stdout(Stdio::piped());
+            guard.arg(GUARD).arg("--").arg(run).stdin(tie).stdout(Stdio::piped());
             guard
         }
         None => {
-            let mut command = Command::new(program);
+            let mut command = Command::new(run);
             // Our stdout has our own lines only.
             command.stdin(Stdio::null()).stdout(io::stderr());
             command
@@ -154,6 +162,12 @@ fn send(pid: u32, signal: Signal) {
     }
 }
 
+/// What runs this program again, also when its file was replaced meanwhile.
+fn own_program() -> Option<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Some(running) } else { std::env::current_exe().ok() }
+}
+
 /// Ends a command that leads a group, with what it has started.
 pub(super) fn end_command(child: &mut Child) {
     send(child.id(), Signal::KILL);
@@ -234,6 +248,13 @@ mod tests {
     async fn a_program_that_is_not_there_is_named() {
         let wrong = start(&plan(&["/no/such/program"]), NAMES, None).await;
         assert!(wrong.err().unwrap().contains("/no/such/program"));
+    }
+
+    #[tokio::test]
+    async fn our_own_name_is_this_very_program() {
+        // The tests are this program now: they list themselves, and end.
+        let started = start(&plan(&["evenkeel", "--list"]), NAMES, None).await.unwrap();
+        assert!(started.pid > 0);
     }
 
     #[test]

@@ -87,6 +87,10 @@ pub(super) fn status(view: &View<'_>, rows: &[Row<'_>]) -> HealthStatus {
     if is_any_empty && modes.all(|mode| mode == Mode::Empty) {
         return HealthStatus::Unhealthy;
     }
+    // Names that have no address yet are nobody.
+    if !rows.is_empty() && rows.iter().all(|row| row.backend.is_unresolved()) {
+        return HealthStatus::Unhealthy;
+    }
     let is_missed = |row: &Row<'_>| {
         let plan = &row.backend.plan;
         let is_wanted = plan.admin == AdminState::Enabled && plan.weight > 0;

@@ -1,5 +1,6 @@
 //! Counts as text: JSON with a version, on one line.
 
+use super::memories::Memories;
 use evenkeel_core::failure::Failure;
 use evenkeel_core::grpc::STATUSES;
 use evenkeel_core::stats::{
@@ -29,6 +30,8 @@ pub(crate) struct Carried {
     pub(crate) verdicts: Option<Value>,
     /// How far migrations are; only in a handover.
     pub(crate) migrations: Option<Value>,
+    /// What is remembered of exchanges and of how traffic went; only in a handover.
+    pub(crate) memories: Option<Memories>,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +55,8 @@ struct Form {
     verdicts: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     migrations: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memories: Option<Memories>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +107,8 @@ struct ListenerForm {
 impl Carried {
     /// What was counted after `older`.
     pub(crate) fn since(&self, older: &Carried) -> Carried {
-        let mut later = Carried { verdicts: None, migrations: None, ..self.clone() };
+        let mut later =
+            Carried { verdicts: None, migrations: None, memories: None, ..self.clone() };
         later.totals = self.totals.since(&older.totals);
         let pairs = later.probes.iter_mut().zip(older.probes);
         let all = pairs.chain(later.reloads.iter_mut().zip(older.reloads));
@@ -133,6 +139,7 @@ impl Carried {
             reloads: self.reloads,
             verdicts: self.verdicts.clone(),
             migrations: self.migrations.clone(),
+            memories: self.memories.clone(),
         };
         // Strings and numbers only: it cannot fail.
         serde_json::to_vec(&form).unwrap_or_default()
@@ -167,8 +174,8 @@ impl Form {
         };
         let mut others = self.probes.iter().chain(&self.reloads);
         others.all(|number| count(*number).is_some()).then_some(())?;
-        let Form { probes, reloads, verdicts, migrations, .. } = self;
-        Some(Carried { totals, probes, reloads, verdicts, migrations })
+        let Form { probes, reloads, verdicts, migrations, memories, .. } = self;
+        Some(Carried { totals, probes, reloads, verdicts, migrations, memories })
     }
 }
 

@@ -85,7 +85,8 @@ pub(crate) enum Condition {
     Healthy,
     /// Nothing speaks against it so far, but its first probe has not ended.
     Unknown,
-    /// Probes failed, its breaker is not closed, or a doubt about it was confirmed.
+    /// Probes failed, its name has no address, its breaker is not closed, or a doubt about it was
+    /// confirmed.
     Unhealthy,
 }
 
@@ -110,7 +111,8 @@ impl Condition {
 /// The condition of a backend of this pool.
 pub(crate) fn condition(pool: &Pool, backend: &Backend) -> Condition {
     let is_closed = backend.breaker.state() == BreakerState::Closed;
-    if !is_closed || backend.suspicion.trust() == Trust::Forsaken {
+    // Without an address there is nobody to ask.
+    if !is_closed || backend.is_unresolved() || backend.suspicion.trust() == Trust::Forsaken {
         return Condition::Unhealthy;
     }
     match backend.health.state() {

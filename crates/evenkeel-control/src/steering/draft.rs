@@ -118,6 +118,7 @@ impl Draft {
         let mut in_force = InForce::new(configuration, plan, generation);
         in_force.warnings = warnings;
         in_force.file = state.file();
+        in_force.edits = state.overlay.len();
         in_force.revision = history.last();
         let conflicts = in_force.conflicts.clone();
         let steering = Steering {

@@ -21,6 +21,8 @@ pub struct InForce {
     pub warnings: Vec<Diagnostic>,
     /// Edits that do not fit the file any more.
     pub conflicts: Vec<Conflict>,
+    /// How many edits made through the API lie over the file.
+    pub edits: usize,
     /// Whose form the file has, and how that was told.
     pub detected: Detected,
     /// Backends that are there because they were found: pool and name.
@@ -38,6 +40,7 @@ impl InForce {
             generation,
             file: None,
             revision: 0,
+            edits: 0,
             warnings: Vec::new(),
             conflicts: configuration.conflicts.clone(),
             detected: configuration.detected().clone(),

@@ -107,4 +107,6 @@ pub struct Applied {
     pub notes: Vec<String>,
     /// Edits that do not fit the file any more.
     pub conflicts: Vec<Conflict>,
+    /// Edits made through the API that lie over the file.
+    pub edits: usize,
 }

@@ -4,6 +4,7 @@ use super::{Applied, Author, Rejected, Steering, unix_nanos};
 use evenkeel_config::{Conflict, Diagnostics};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Lines of a diff in an event.
@@ -29,6 +30,10 @@ impl Steering {
             ("listeners", EventValue::Text(&listeners)),
             ("admin", EventValue::Text(&admin)),
         ];
+        if applied.edits > 0 {
+            let edits = u64::try_from(applied.edits).unwrap_or(u64::MAX);
+            fields.push(("edits_over_file", EventValue::Number(edits)));
+        }
         if !notes.is_empty() {
             fields.push(("note", EventValue::Text(&notes)));
         }
@@ -45,18 +50,22 @@ impl Steering {
         }
     }
 
+    /// How a reload of the file ended; if it was rejected, that is told.
+    pub(super) fn remember(&self, outcome: &Result<Applied, Rejected>, by: &Author) {
+        let why = outcome.as_ref().err().map(|rejected| first_of(rejected).0);
+        *self.tally.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        if let Err(rejected) = outcome {
+            self.tell_rejected(rejected, by);
+        }
+    }
+
+    /// Why the last reload of the file was rejected, if it was.
+    pub fn trouble(&self) -> Option<String> {
+        self.tally.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn tell_rejected(&self, rejected: &Rejected, by: &Author) {
-        let (first, count) = match rejected {
-            Rejected::Invalid(Diagnostics(problems)) => {
-                let first = problems.first().map(|problem| {
-                    let mut short = problem.clone();
-                    short.snippet = None;
-                    short.to_string()
-                });
-                (first.unwrap_or_default(), problems.len())
-            }
-            Rejected::Unreadable(why) | Rejected::Refused(why) => (why.clone(), 1),
-        };
+        let (first, count) = first_of(rejected);
         let fields = [
             ("by", EventValue::Text(&by.name)),
             ("error", EventValue::Text(&first)),
@@ -73,5 +82,20 @@ impl Steering {
         fields: &[(&'static str, EventValue<'_>)],
     ) {
         self.events.emit(&Event { unix_nanos: unix_nanos(), level, name, message, fields });
+    }
+}
+
+/// The first of what is wrong, and how much is.
+fn first_of(rejected: &Rejected) -> (String, usize) {
+    match rejected {
+        Rejected::Invalid(Diagnostics(problems)) => {
+            let first = problems.first().map(|problem| {
+                let mut short = problem.clone();
+                short.snippet = None;
+                short.to_string()
+            });
+            (first.unwrap_or_default(), problems.len())
+        }
+        Rejected::Unreadable(why) | Rejected::Refused(why) => (why.clone(), 1),
     }
 }

@@ -88,6 +88,32 @@ fn the_preset_greets_and_plays_backends() {
 }
 
 #[test]
+fn names_that_nobody_knows_are_down_and_do_not_hold_up_the_start() {
+    let shell = shell();
+    let text = GOBALANCE.replace("backend1:", "one.invalid:").replace("backend2:", "two.invalid:");
+    shell.write("old.yaml", &text.replace("0.0.0.0", "127.0.0.1"));
+    let mut balancer = shell.start(&["run", "-c", "old.yaml", "--listen", "127.0.0.1:0"]);
+    let address = balancer.address();
+    let health = get(&address, "/health");
+    assert!(health.starts_with("HTTP/1.1 503 "), "{health}");
+    assert_eq!(health.matches("\"status\":\"unhealthy\"").count(), 3, "{health}");
+}
+
+#[test]
+fn a_host_without_a_route_is_named_and_no_other() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    shell.write(
+        "config.yaml",
+        &format!("apps:\n  - host: api.example.com\n    instances:\n      - url: http://{a}\n"),
+    );
+    let mut balancer = shell.start(&["run", "--listen", "127.0.0.1:0"]);
+    let answer = get(&balancer.address(), "/");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("No route for host ") && !answer.contains("example"), "{answer}");
+}
+
+#[test]
 fn values_of_the_environment_are_converted_only_if_asked_for() {
     let shell = Shell::new().set("STRATEGY_TYPE", "least-conn").set("SERVER_ADDRESS", ":9000");
     let text = "server: { address: ':8080' }\nbackends:\n  - url: http://127.0.0.1:1\n";

@@ -190,6 +190,48 @@ fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
 }
 
 #[test]
+fn what_was_slow_before_a_handover_is_remembered_after_it() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let mut balancer = stage.start();
+    let started = balancer.event("started");
+    let word = |name: &str| started[name].as_str().expect("a text");
+    let address = word("listeners").split_once('=').expect("NAME=ADDRESS").1;
+    let admin = word("admin");
+    let json = |path: &str| -> serde_json::Value {
+        let page = get(admin, path);
+        let body = page.split_once("\r\n\r\n").expect("a body").1;
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {page}"))
+    };
+    let paths = || -> Vec<String> {
+        let list = json("/api/v1/requests");
+        let list = list["requests"].as_array().expect("a list").iter();
+        list.map(|one| one["path"].as_str().expect("a path").to_owned()).collect()
+    };
+    assert_eq!(backend_of(&get(address, "/delay/1100ms")), "a");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let steps = || json("/api/v1/history")["steps"].as_array().expect("a list").len();
+    while (paths().is_empty() || steps() == 0) && Instant::now() < deadline {
+        thread::park_timeout(PACE);
+    }
+    let before = steps();
+    // This one ends in the old program, when the new one serves.
+    let mut running = send_get(address, "/delay/2100ms");
+    balancer.signal(Signal::USR2);
+    let successor = Successor::of(&mut balancer);
+    assert_eq!(paths(), ["/delay/1100ms"]);
+    assert!(steps() >= before, "{} after {before}", steps());
+    let mut text = String::new();
+    running.read_to_string(&mut text).expect("a whole response");
+    balancer.event("stopped");
+    while paths().len() < 2 && Instant::now() < deadline {
+        thread::park_timeout(PACE);
+    }
+    assert_eq!(paths(), ["/delay/2100ms", "/delay/1100ms"]);
+    drop(successor);
+}
+
+#[test]
 fn systemd_is_told_who_the_main_process_is() {
     let (_a, a) = backend("a");
     let Stage { shell, link } = Stage::new(&a);

@@ -155,6 +155,34 @@ fn a_changed_file_is_seen_however_it_changed() {
 }
 
 #[test]
+fn status_says_what_was_rejected_and_what_lies_over_the_file() {
+    let (_a, a) = backend("a");
+    let shell = shell();
+    shell.write("config.yaml", &file(&[&a]));
+    let mut balancer = shell.start(&["run"]);
+    let admin = balancer.event("started")["admin"].as_str().expect("a text").to_owned();
+    let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{admin}"));
+    let status = || shell.run(&["status"]).stdout;
+    let name = format!("default/{a}");
+    assert_eq!(shell.run(&["backend", "weight", &name, "7"]).code, 0);
+    shell.write("config.yaml", &file(&[&a, "127.0.0.1:9"]));
+    while balancer.event("config_reloaded")["by"] != "file" {}
+    assert!(status().contains("edits: 1 over the file"), "{}", status());
+
+    shell.write("config.yaml", "backends: nonsense\n");
+    balancer.event("config_rejected");
+    assert!(status().contains("rejected: config.yaml:1:"), "{}", status());
+    let json = shell.run(&["status", "--json"]).json();
+    assert_eq!(json["edits"], 1, "{json}");
+    assert!(json["rejected"].as_str().expect("why").starts_with("config.yaml:1:"), "{json}");
+
+    shell.write("config.yaml", &file(&[&a]));
+    assert_eq!(balancer.event("config_reloaded")["edits_over_file"], 1);
+    assert!(!status().contains("rejected"), "{}", status());
+    assert_eq!(balancer.terminate().code, 0);
+}
+
+#[test]
 fn the_admin_listener_moves() {
     let (_a, a) = backend("a");
     let free = || {
