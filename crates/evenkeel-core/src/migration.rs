@@ -25,4 +25,4 @@ pub use evidence::Share;
 pub use gates::{Arm, GateResult, Standing, samples_needed};
 pub use machine::Migration;
 pub use plan::*;
-pub use state::{Capacity, Check, Command, Observation, Resumed, State, Verdict, Wish};
+pub use state::{Capacity, Check, Command, Leg, Observation, Resumed, State, Verdict, Wish};

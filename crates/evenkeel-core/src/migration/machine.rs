@@ -6,7 +6,7 @@ mod verdict;
 use super::evidence::Share;
 use super::gates::Arm;
 use super::plan::{Approval, MigrationPlan, OnMaxDuration, Stage, StageTraffic};
-use super::state::{Capacity, Check, Command, Observation, Resumed, State, Verdict, Wish};
+use super::state::{Capacity, Check, Command, Leg, Observation, Resumed, State, Verdict, Wish};
 use super::trend::{Recent, Trend};
 use crate::time::Nanos;
 use std::collections::VecDeque;
@@ -127,13 +127,18 @@ impl Migration {
         this.stage = was.stage.min(this.plan.stages.len().saturating_sub(1));
         this.reason = was.reason;
         this.ended_unix_ms = was.ended_unix_ms;
-        match was.state {
-            State::Done | State::Aborted => this.state = was.state,
-            State::Preflight => {}
-            State::Watching => this.watch(now),
-            State::Running | State::Waiting | State::Frozen | State::Paused => this.begin(now),
+        (this.looks, this.reference) = (was.looks, was.reference);
+        match (was.state, was.leg) {
+            (State::Done | State::Aborted, _) => this.state = was.state,
+            (State::Preflight, _) => {}
+            (State::Watching, _) | (_, Leg::Watch) => this.watch(now),
+            (_, Leg::Entrance) => this.stand_before(now),
+            (_, Leg::Stage) => {
+                this.begin(now);
+                this.approved_by = was.approved_by;
+            }
         }
-        if !was.state.is_over() && was.state != State::Preflight {
+        if matches!(this.state, State::Running | State::Watching) {
             this.spent = was.elapsed;
             this.next_check = now.after(this.plan.interval);
         }
@@ -148,10 +153,24 @@ impl Migration {
         Resumed {
             state: self.state,
             stage: self.stage,
+            leg: self.leg(),
             elapsed: self.elapsed(now),
+            looks: self.looks,
+            reference: self.reference.clone(),
+            approved_by: self.approved_by.clone(),
             started_unix_ms: self.started_unix_ms,
             ended_unix_ms: self.ended_unix_ms,
             reason: self.reason.clone(),
+        }
+    }
+
+    fn leg(&self) -> Leg {
+        if self.state == State::Watching || self.held == Some(State::Watching) {
+            Leg::Watch
+        } else if self.awaited == Some(Awaited::Before) {
+            Leg::Entrance
+        } else {
+            Leg::Stage
         }
     }
 
@@ -179,9 +198,7 @@ impl Migration {
                 if self.held == Some(State::Watching) {
                     return 100.0;
                 }
-                let before = usize::from(self.awaited == Some(Awaited::Before));
-                let stage = self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at));
-                stage.map_or(0.0, |stage| stage.traffic.weight())
+                self.in_force().map_or(0.0, |stage| stage.traffic.weight())
             }
         }
     }
@@ -236,7 +253,8 @@ impl Migration {
             return;
         }
         if total == 0 || eligible < total {
-            self.reason = format!("{eligible} of {total} backends of the new pool are healthy");
+            self.reason =
+                format!("{eligible} of {total} backends of the new pool can take requests");
             if self.elapsed(now) >= PREFLIGHT_PATIENCE {
                 self.abort(format!("preflight: {}", self.reason), seen.unix_ms);
             }
@@ -285,7 +303,7 @@ impl Migration {
                 self.abort(format!("aborted by {by}"), unix_ms);
                 Ok(())
             }
-            (Wish::Pause, State::Running | State::Watching) => {
+            (Wish::Pause, State::Running | State::Watching | State::Frozen) => {
                 self.stand_still(State::Paused, "paused".to_owned(), now);
                 Ok(())
             }
@@ -311,21 +329,30 @@ impl Migration {
     fn look(&mut self, now: Nanos, seen: &Observation) {
         if self.base.is_none() {
             let pair = Pair::of(seen);
+            if self.reference.requests == 0 && self.has_moved_all() {
+                // It has nothing to do in this stage either: it is what it was before.
+                self.reference = seen.from.clone();
+            }
             self.checked = pair.clone();
             self.base = Some(pair);
         }
+        let trend = self.recent.judge(&self.plan.abort, self.allowed_errors());
         let uses = self.uses_the_new_pool();
-        if uses && seen.capacity.eligible == 0 {
-            return self.abort("no backend of the new pool is eligible".to_owned(), seen.unix_ms);
+        if let Trend::Failing(why) = &trend
+            && uses
+        {
+            return self.fail(why, seen);
         }
-        let allowed = self.allowed_errors();
-        match self.recent.judge(&self.plan.abort, allowed) {
-            Trend::Failing(why) if uses => return self.fail(&why, seen),
-            Trend::StableFails if self.state == State::Running => {
-                self.stand_still(State::Frozen, "the old pool fails too".to_owned(), now);
-            }
-            Trend::Calm if self.state == State::Frozen && self.has_calmed(now) => self.go_on(now),
-            Trend::Failing(_) | Trend::StableFails | Trend::Calm => {}
+        let is_gone = uses && seen.capacity.eligible == 0;
+        let both_gone = is_gone && seen.stable == 0;
+        if both_gone || trend == Trend::StableFails {
+            let none = "no backend of either pool is eligible";
+            let why = if both_gone { none } else { "the old pool fails too" };
+            self.freeze(why, now);
+        } else if is_gone && (self.state != State::Frozen || self.has_calmed(now)) {
+            return self.fail("no backend of the new pool is eligible", seen);
+        } else if self.state == State::Frozen && self.has_calmed(now) {
+            self.go_on(now);
         }
         match self.state {
             State::Running | State::Watching => self.look_at_gates(now, seen),
@@ -341,13 +368,21 @@ impl Migration {
         }
     }
 
+    /// The stage whose traffic is divided so now: while one has yet to begin, the one before it.
+    fn in_force(&self) -> Option<&Stage> {
+        let before = usize::from(self.awaited == Some(Awaited::Before));
+        self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at))
+    }
+
+    fn has_moved_all(&self) -> bool {
+        let all = |stage: &Stage| matches!(stage.traffic, StageTraffic::Weight(it) if it >= 100.0);
+        self.leg() == Leg::Watch || self.in_force().is_some_and(all)
+    }
+
     /// True if the new pool gets requests, or copies of them: then what it does to them ends it.
     fn uses_the_new_pool(&self) -> bool {
-        let before = usize::from(self.awaited == Some(Awaited::Before));
-        let stage = self.stage.checked_sub(before).and_then(|at| self.plan.stages.get(at));
-        let watched = self.state == State::Watching || self.held == Some(State::Watching);
-        watched
-            || stage.is_some_and(|stage| match stage.traffic {
+        self.leg() == Leg::Watch
+            || self.in_force().is_some_and(|stage| match stage.traffic {
                 StageTraffic::Weight(share) | StageTraffic::Mirror(share) => share > 0.0,
                 StageTraffic::Match { .. } => true,
             })

@@ -132,6 +132,8 @@ pub struct Observation {
     pub differences: Share,
     /// The new pool's backends.
     pub capacity: Capacity,
+    /// Of the old pool's backends, those that may be picked.
+    pub stable: usize,
     /// Milliseconds since 1970.
     pub unix_ms: u64,
 }
@@ -162,6 +164,34 @@ pub enum Wish {
     Abort(String),
 }
 
+/// Which part of its way a migration is on, whatever it waits for there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leg {
+    /// A webhook is asked whether the stage may begin.
+    Entrance,
+    /// The stage.
+    #[default]
+    Stage,
+    /// After the last stage.
+    Watch,
+}
+
+impl Leg {
+    /// As it is written down.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Leg::Entrance => "entrance",
+            Leg::Stage => "stage",
+            Leg::Watch => "watch",
+        }
+    }
+
+    /// The part of this name.
+    pub fn parse(text: &str) -> Option<Leg> {
+        [Leg::Entrance, Leg::Stage, Leg::Watch].into_iter().find(|leg| leg.as_str() == text)
+    }
+}
+
 /// What outlives the process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resumed {
@@ -169,8 +199,16 @@ pub struct Resumed {
     pub state: State,
     /// From 0.
     pub stage: usize,
+    /// In which part of it.
+    pub leg: Leg,
     /// Time spent in the stage.
     pub elapsed: Duration,
+    /// How often gates were looked at: the risk of them all is shared by all looks.
+    pub looks: u64,
+    /// The old pool as it was when it last had something to do.
+    pub reference: Arm,
+    /// Who agreed to the stage's end ahead of it.
+    pub approved_by: Option<String>,
     /// Milliseconds since 1970.
     pub started_unix_ms: u64,
     /// Of an end.

@@ -16,11 +16,24 @@ const BOUND_RISK: f64 = 0.05;
 /// Requests of the old pool before it can be called failing.
 const STABLE_REQUESTS: u64 = 20;
 
+/// Failures of the old pool in a second before they mean anything.
+const SHAKEN_ERRORS: u64 = 3;
+/// Seconds after the old pool has failed in which the new one is not blamed: what both depend on
+/// comes back to one of them first.
+const SHAKEN: usize = 3;
+
 /// Requests and failures of both pools in one second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     from: Share,
     to: Share,
+}
+
+impl Second {
+    /// True if at least this part of the old pool's answers were failures.
+    fn shakes(&self, part: f64) -> bool {
+        self.from.hits >= SHAKEN_ERRORS && self.from.rate() >= part
+    }
 }
 
 /// What the last seconds mean.
@@ -72,6 +85,9 @@ impl Recent {
     /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with.
     pub(super) fn judge(&self, rule: &AbortRule, allowed: f64) -> Trend {
         let (from, to) = (self.sum(|second| second.from), self.sum(|second| second.to));
+        if self.is_shaken() {
+            return if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm };
+        }
         let usual = match from.of {
             0 => allowed.max(0.01),
             _ => from.upper_bound(BOUND_RISK),
@@ -94,10 +110,24 @@ impl Recent {
                 from.rate() * 100.0
             ));
         }
-        let fails = from.of >= STABLE_REQUESTS
+        if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm }
+    }
+
+    fn stable_fails(&self, from: Share, allowed: f64) -> bool {
+        from.of >= STABLE_REQUESTS
             && from.rate() > allowed
-            && from.chance_of_more(allowed) < STABLE_RISK;
-        if fails { Trend::StableFails } else { Trend::Calm }
+            && from.chance_of_more(allowed) < STABLE_RISK
+    }
+
+    /// True if the old pool has just failed as a whole, or has just begun to: what the new pool did
+    /// in the same moments says nothing of it.
+    fn is_shaken(&self) -> bool {
+        let mut latest = self.seconds.iter().rev();
+        let mut before = self.seconds.iter().rev().skip(1).map(|second| second.from.rate());
+        let begins = latest.next().is_some_and(|second| {
+            second.shakes(0.1) && before.all(|rate| rate * 3.0 < second.from.rate())
+        });
+        begins || self.seconds.iter().rev().take(SHAKEN).any(|second| second.shakes(0.5))
     }
 }
 
@@ -139,6 +169,24 @@ mod tests {
         assert_eq!(after(&[(arm(1000, 8), arm(100, 4))]), Trend::Calm);
         // Too few to say.
         assert_eq!(after(&[(arm(1000, 1), arm(10, 1))]), Trend::Calm);
+    }
+
+    #[test]
+    fn what_both_depend_on_is_nobodys_fault() {
+        // It breaks shortly before a look: the new pool has a row of failures, and so has the old.
+        let begins = [(arm(100, 0), arm(100, 0)), (arm(200, 0), arm(200, 0))];
+        let begins = |last: (Arm, Arm)| after(&[begins.as_slice(), &[last]].concat());
+        assert!(!matches!(begins((arm(300, 30), arm(300, 30))), Trend::Failing(_)));
+        assert!(matches!(begins((arm(300, 1), arm(300, 30))), Trend::Failing(_)));
+        // It comes back to the old pool a second earlier.
+        let ends = [(arm(100, 100), arm(100, 100)), (arm(200, 150), arm(200, 200))];
+        let ends = |last: &[(Arm, Arm)]| after(&[ends.as_slice(), last].concat());
+        assert_eq!(ends(&[(arm(300, 150), arm(300, 300))]), Trend::StableFails);
+        let later = [300, 400, 500].map(|at| (arm(at, 150), arm(at, at)));
+        assert!(matches!(ends(&later), Trend::Failing(_)), "and stays away for long");
+        // An old pool that always fails now and then does not shield a dead one.
+        let flaky = [100, 200, 300, 400].map(|at| (arm(at, at * 3 / 20), arm(at, at)));
+        assert!(matches!(after(&flaky), Trend::Failing(_)));
     }
 
     #[test]

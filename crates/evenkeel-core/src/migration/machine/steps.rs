@@ -53,6 +53,15 @@ impl Migration {
         }
     }
 
+    /// Before a stage again, after a restart: traffic is divided as before, and the webhook asked.
+    pub(super) fn stand_before(&mut self, now: Nanos) {
+        let before = self.stage.checked_sub(1).and_then(|at| self.plan.stages.get(at));
+        if let Some(stage) = before {
+            self.commands.push(Command::Divide(divided(&stage.traffic)));
+        }
+        self.enter(self.stage, now);
+    }
+
     pub(super) fn begin(&mut self, now: Nanos) {
         let Some(stage) = self.current() else { return };
         let traffic = divided(&stage.traffic);
@@ -88,6 +97,13 @@ impl Migration {
         self.state = state;
         self.still_since.get_or_insert(now);
         self.reason = why;
+    }
+
+    /// Nothing can be learnt now. What waits for somebody goes on waiting.
+    pub(super) fn freeze(&mut self, why: &str, now: Nanos) {
+        if matches!(self.state, State::Running | State::Watching) {
+            self.stand_still(State::Frozen, why.to_owned(), now);
+        }
     }
 
     /// What happened while it stood still does not count.

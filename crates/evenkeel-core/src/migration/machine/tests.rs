@@ -11,6 +11,7 @@ struct World {
     to: (u64, u64, Histogram),
     differences: Share,
     capacity: Capacity,
+    stable: usize,
     second: u64,
     migration: Migration,
     told: Vec<Command>,
@@ -60,6 +61,7 @@ impl World {
             to: Default::default(),
             differences: Share::default(),
             capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
+            stable: 2,
             second: 0,
             migration: Migration::start(plan, at(0), 0),
             told: Vec::new(),
@@ -105,8 +107,16 @@ impl World {
             to: arm(&self.to),
             differences: self.differences,
             capacity: self.capacity,
+            stable: self.stable,
             unix_ms,
         }
+    }
+
+    /// A pool's counters, as they are read from a file.
+    fn again(of: &(u64, u64, Histogram)) -> (u64, u64, Histogram) {
+        let durations = Histogram::default();
+        (0..of.0).for_each(|at| durations.record(1_000_000 + at % 100 * 20_000));
+        (of.0, of.1, durations)
     }
 
     fn run(&mut self, seconds: u64) -> State {
@@ -258,6 +268,89 @@ fn a_restart_goes_on_in_the_same_stage_and_proves_it_again() {
     assert_eq!(again.moved(), [5_000]);
     assert!(again.migration.elapsed(at(1)) >= Duration::from_secs(25));
     assert_eq!(again.run(60), State::Done);
+}
+
+/// The world after a crash: nothing is known but what was written down, and counters go on.
+fn after_a_crash(world: &World) -> World {
+    let kept = world.migration.to_resume(at(world.second));
+    let migration = Migration::resume(world.migration.plan().clone(), kept, at(world.second));
+    let (from, to) = (World::again(&world.from), World::again(&world.to));
+    World { from, to, migration, second: world.second, ..World::new(plan(Vec::new())) }
+}
+
+#[test]
+fn a_restart_with_everything_moved_compares_with_what_the_old_pool_was() {
+    let mut world = World::new(plan(vec![stage(50.0, 10), stage(100.0, 30)]));
+    world.run(25);
+    assert_eq!((world.migration.state(), world.migration.weight()), (State::Running, 100.0));
+    let looks = world.migration.to_resume(at(25)).looks;
+    let mut again = after_a_crash(&world);
+    assert_eq!(again.migration.to_resume(at(25)).looks, looks, "their risk is spent");
+    assert_eq!(again.run(60), State::Done);
+}
+
+#[test]
+fn a_plan_that_moves_everything_at_once_compares_with_what_was_before_it() {
+    let mut world = World::new(plan(vec![stage(100.0, 10)]));
+    world.answer((1_000, 0), (0, 0), 1);
+    assert_eq!(world.run(40), State::Done);
+}
+
+#[test]
+fn a_restart_before_a_stage_asks_whether_it_may_begin() {
+    let mut with = plan(vec![stage(25.0, 10), stage(50.0, 10)]);
+    with.webhooks = hooks(&[HookPoint::BeforeStage]);
+    let mut world = World::new(with);
+    world.run(2);
+    world.migration.hook_ended(Ok(()), at(2), 2_000);
+    assert_eq!(world.run(20), State::Waiting);
+    assert_eq!((world.migration.stage(), world.migration.weight()), (1, 25.0));
+    let mut again = after_a_crash(&world);
+    assert_eq!(again.run(5), State::Waiting);
+    assert_eq!((again.moved(), again.migration.weight()), (vec![2_500], 25.0));
+    assert_eq!(again.told.last(), Some(&Command::Call(HookPoint::BeforeStage)));
+    again.migration.hook_ended(Ok(()), at(again.second), 0);
+    again.run(1);
+    assert_eq!(again.moved(), [2_500, 5_000]);
+}
+
+#[test]
+fn a_pause_of_the_watch_is_one_after_a_restart_too() {
+    let mut world = World::new(plan(vec![stage(50.0, 10)]));
+    while world.run(1) != State::Watching {}
+    assert_eq!(world.wish(Wish::Pause), Ok(()));
+    let mut again = after_a_crash(&world);
+    assert_eq!(again.run(5), State::Paused);
+    assert_eq!(again.moved(), [10_000]);
+    assert_eq!(again.wish(Wish::Resume), Ok(()));
+    assert_eq!(again.run(1), State::Watching);
+}
+
+#[test]
+fn who_agreed_ahead_need_not_agree_again() {
+    let mut manual = plan(vec![stage(50.0, 20)]);
+    manual.stages[0].approval = Approval::Manual;
+    let mut world = World::new(manual);
+    world.run(5);
+    assert_eq!(world.wish(Wish::Approve("ann".to_owned())), Ok(()));
+    assert_eq!(after_a_crash(&world).run(60), State::Done);
+}
+
+#[test]
+fn pools_that_are_gone_together_freeze() {
+    let mut world = World::new(plan(vec![stage(50.0, 30), stage(100.0, 10)]));
+    world.run(5);
+    (world.capacity.eligible, world.stable) = (0, 0);
+    (0..20).for_each(|_| world.answer((500, 1), (500, 1), 1));
+    assert_eq!(world.migration.state(), State::Frozen);
+    // The old one comes back first.
+    world.stable = 2;
+    world.answer((500, 0), (500, 1), 1);
+    assert_eq!(world.migration.state(), State::Frozen);
+    assert_eq!(world.wish(Wish::Pause), Ok(()), "it is not to go on by itself");
+    assert_eq!(world.wish(Wish::Resume), Ok(()));
+    world.capacity.eligible = 2;
+    assert_eq!(world.run(90), State::Done);
 }
 
 #[test]

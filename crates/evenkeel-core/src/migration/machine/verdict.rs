@@ -26,6 +26,7 @@ impl Migration {
         let results = gates::judge(&gates, (&window.from, &window.to), window.differences, risks);
         let late_from = if has_use(&latest.from, least) { &latest.from } else { &window.from };
         let late = gates::judge(&gates, (late_from, &latest.to), latest.differences, risks);
+        let lately = Pair { from: late_from.clone(), ..latest };
         self.checked = Pair::of(seen);
         let broken = results.iter().chain(&late);
         let broken: Vec<&GateResult> =
@@ -36,8 +37,7 @@ impl Migration {
         };
         let shared = !broken.is_empty()
             && broken.iter().all(|gate| !gate.compares)
-            && breaks_too(&gates, &window.from)
-            && !is_worse(&window);
+            && [&window, &lately].iter().any(|it| breaks_too(&gates, &it.from) && !is_worse(it));
         self.note(verdict, reason.clone(), (seen, results));
         if shared {
             let why = format!("{reason}; the old pool fails too");
