@@ -33,7 +33,7 @@ use evenkeel_core::pool::Pool;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::log::EventLog;
-use keep::KeptProcess;
+use keep::{KeptProcess, Page};
 use lease::Lease;
 use process::Process;
 use signals::Seen;
@@ -100,7 +100,7 @@ fn machine() -> String {
 pub fn standing(plan: &Plan, ties: &Ties) -> Vec<Standing> {
     let written = |pool: &PoolPlan| {
         let file = plan.state_dir.as_ref().map(|folder| keep::file(folder, &pool.name));
-        let kept = file.map_or_else(Vec::new, |file| keep::read(&file));
+        let kept = file.map_or_else(Vec::new, |file| keep::read(&file).processes);
         let alive = |kept: &KeptProcess| Process::adopt(kept.pid, kept.port, kept.began).is_some();
         let serving = kept.into_iter().filter(|kept| kept.serving && alive(kept));
         serving.map(|kept| (kept.name, format!("127.0.0.1:{}", kept.port))).collect()
@@ -142,12 +142,15 @@ struct Entry {
     /// Something was decided here, and not only by a process before this one.
     decided: bool,
     course: Course,
+    page: Arc<Page>,
 }
 
 /// All autoscalers of a process.
 pub struct Autoscalers {
     ground: Ground,
     entries: Mutex<HashMap<Arc<str>, Entry>>,
+    /// What every pool had counted before anybody was let in.
+    begun: Mutex<HashMap<Arc<str>, (u64, u64)>>,
     /// Another process decides, or is about to.
     resting: AtomicBool,
 }
@@ -155,14 +158,31 @@ pub struct Autoscalers {
 impl Autoscalers {
     /// None yet; they come with the first tick.
     pub fn new(ground: Ground) -> Arc<Autoscalers> {
-        Arc::new(Autoscalers { ground, entries: Mutex::default(), resting: AtomicBool::new(false) })
+        let (entries, begun) = (Mutex::default(), Mutex::default());
+        Arc::new(Autoscalers { ground, entries, begun, resting: AtomicBool::new(false) })
+    }
+
+    /// Notes what was counted so far, before anybody is let in.
+    pub(crate) fn begin(&self) {
+        let snapshot = self.ground.numbers.snapshot();
+        let pools = snapshot.plan.pools.iter().map(|pool| Arc::clone(&pool.name));
+        let begun = pools.map(|pool| (Arc::clone(&pool), self.counted(&pool))).collect();
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+    }
+
+    fn counted(&self, pool: &str) -> (u64, u64) {
+        let snapshot = self.ground.numbers.snapshot();
+        let found = snapshot.pools.iter().find(|it| *it.plan.name == *pool);
+        let totals = self.ground.numbers.totals().merged(|series| *series.pool == *pool);
+        signals::counted(&totals, found.map(|pool| &**pool))
     }
 
     /// Runs them; ends only by being dropped.
     pub async fn run(self: Arc<Self>) {
         self.end_strays().await;
         let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // On the grid of the seconds, so that intervals do not drift.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.tick(),
@@ -179,7 +199,7 @@ impl Autoscalers {
         let mut left = self.ground.ties.take_strays(&pools);
         let files = self.ground.state_dir.as_ref().map(|folder| keep::strays(folder, &pools));
         for file in files.into_iter().flatten() {
-            left.extend(keep::read(&file));
+            left.extend(keep::read(&file).processes);
             // What stays is read again by the next start, and its processes are gone by then.
             let _ = fs::remove_file(&file);
         }
@@ -256,6 +276,7 @@ impl Autoscalers {
     pub fn leave(&self) {
         self.resting.store(true, Ordering::Release);
         for (_, entry) in self.lock().drain() {
+            entry.page.finish();
             // It is done by a task that goes on.
             drop(entry.lease.give_up());
         }
@@ -307,14 +328,20 @@ impl Autoscalers {
 
     fn decided(&self, pool: &str, entry: &mut Entry, decision: &Decision) {
         entry.decided(decision);
-        self.tell(pool, decision, entry.acts());
+        self.tell(pool, decision, entry);
     }
 
     fn entry(&self, pool: &Arc<str>, plan: &AutoscalePlan) -> Entry {
+        let Ground { state_dir, events, .. } = &self.ground;
+        let page = Page::of(pool, state_dir.as_deref(), events.clone());
         // First: the crew takes what was left.
-        let course = self.ground.ties.course(pool).unwrap_or_default();
-        let crew = Crew::new(self.ground.clone(), Arc::clone(pool), plan.clone());
-        let mut machine = Autoscaler::new(plan.clone(), self.ground.numbers.now());
+        let course = self.ground.ties.course(pool).unwrap_or_else(|| page.known().course);
+        let crew =
+            Crew::new((self.ground.clone(), Arc::clone(&page)), Arc::clone(pool), plan.clone());
+        let now = self.ground.numbers.now();
+        let mut machine = Autoscaler::new(plan.clone(), now);
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(pool);
+        machine.count_from(now, begun.unwrap_or_else(|| self.counted(pool)));
         machine.set_paused(if course.paused { Paused::Yes } else { Paused::No });
         Entry {
             machine,
@@ -324,6 +351,7 @@ impl Autoscalers {
             lease: Lease::of(&plan.lease, pool),
             decided: false,
             course,
+            page,
         }
     }
 
@@ -344,9 +372,13 @@ impl Autoscalers {
         entries.iter().map(|(pool, entry)| (Arc::clone(pool), entry.crew.names())).collect()
     }
 
-    fn tell(&self, pool: &str, decision: &Decision, acts: bool) {
+    fn tell(&self, pool: &str, decision: &Decision, entry: &Entry) {
         let Some(events) = &self.ground.events else { return };
-        let message = if acts { &*decision.reason } else { "advice only: another one scales" };
+        let message = match entry.acts() {
+            true => &*decision.reason,
+            false if entry.machine.plan().dry_run => "a dry run: nothing is done",
+            false => "advice only: another one scales",
+        };
         events.emit(&Event {
             unix_nanos: unix_nanos(),
             level: LogLevel::Info,
@@ -408,11 +440,16 @@ impl Entry {
         while self.course.decisions.len() > MAX_DECISIONS {
             self.course.decisions.pop_front();
         }
+        self.page.set_course(self.course());
+    }
+
+    fn course(&self) -> Course {
+        Course { paused: self.machine.is_paused(), ..self.course.clone() }
     }
 
     /// What the next process is told.
     fn left(&self, pool: &str) -> Left {
-        self.crew.left(pool, Course { paused: self.machine.is_paused(), ..self.course.clone() })
+        self.crew.left(pool, self.course())
     }
 
     fn document(&self, pool: &str) -> Document {
@@ -447,6 +484,7 @@ impl Autoscalers {
         let mut entries = self.lock();
         let entry = entries.get_mut(pool)?;
         entry.machine.set_paused(paused);
+        entry.page.set_course(entry.course());
         Some(entry.document(pool))
     }
 }

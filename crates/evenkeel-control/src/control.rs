@@ -133,6 +133,9 @@ async fn run_loops(desk: Desk, course: Course, reached: SyncSender<()>) {
         // Traffic is divided before anybody is let in.
         migrations.tick();
     }
+    if let Some(autoscalers) = &desk.autoscalers {
+        autoscalers.begin();
+    }
     if let Some(numbers) = &desk.numbers {
         tokio::spawn(Arc::clone(numbers).keep_windows());
         if let Some(errands) = numbers.open_mounts() {
@@ -156,7 +159,7 @@ async fn run_loops(desk: Desk, course: Course, reached: SyncSender<()>) {
     reaches(Stage::Released, course).await;
     until_released.shutdown().await;
     if let Some(migrations) = &desk.migrations {
-        migrations.save();
+        migrations.save_last();
     }
     let _ = reached.try_send(());
 }

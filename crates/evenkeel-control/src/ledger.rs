@@ -17,7 +17,7 @@ mod memories;
 mod page;
 mod verdicts;
 
-pub(crate) use form::Carried;
+pub(crate) use form::{Carried, TimesForm};
 pub(crate) use memories::{HistoryForm, Memories};
 
 use crate::migrations::Migrations;

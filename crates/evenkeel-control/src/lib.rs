@@ -39,6 +39,7 @@ mod portrait;
 mod profile;
 mod resolve;
 mod schedule;
+mod scribe;
 #[cfg(test)]
 mod scripted;
 mod spans;

@@ -15,6 +15,7 @@ pub use report::migration_markdown;
 
 use crate::documents::time_text;
 use crate::numbers::Numbers;
+use crate::scribe::Scribe;
 use evenkeel_api::{Migration as Document, MigrationList, MigrationOutline};
 use evenkeel_config::{Diagnostics, Source, migration_names, read_migration};
 use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Wish};
@@ -99,7 +100,7 @@ pub struct Migrations {
     numbers: Arc<Numbers>,
     divides: Arc<dyn Divides>,
     events: Option<EventLog>,
-    file: Option<PathBuf>,
+    scribe: Option<Arc<Scribe>>,
     entries: Mutex<Vec<Entry>>,
     /// When it was last written down, in milliseconds since 1970.
     saved_ms: AtomicU64,
@@ -114,11 +115,18 @@ impl Migrations {
         divides: Arc<dyn Divides>,
         (events, file): (Option<EventLog>, Option<PathBuf>),
     ) -> Arc<Migrations> {
+        let told = events.clone();
+        let scribe = file.map(|file| {
+            Scribe::of(file, move |file, error| {
+                let place = file.display().to_string();
+                complain(told.as_ref(), "state_not_kept", (&place, &error.to_string()));
+            })
+        });
         let this = Migrations {
             numbers,
             divides,
             events,
-            file,
+            scribe,
             entries: Mutex::default(),
             saved_ms: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
@@ -139,6 +147,13 @@ impl Migrations {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once what was decided is written down, or the disk has taken too long.
+    pub(crate) async fn kept(&self) {
+        if let Some(scribe) = &self.scribe {
+            scribe.finished().await;
+        }
     }
 
     /// True while a migration divides the requests of this route.
@@ -231,6 +246,7 @@ impl Migrations {
             entry.machine.wish(wish, now, unix_ms()).map_err(MigrationError::Conflict)?;
         }
         self.tick();
+        self.save();
         self.get(id)
     }
 
@@ -278,17 +294,6 @@ impl Migrations {
         }
     }
 
-    fn complain(&self, name: &'static str, file: &str, error: &str) {
-        let Some(events) = &self.events else { return };
-        events.emit(&Event {
-            unix_nanos: unix_ms().saturating_mul(1_000_000),
-            level: LogLevel::Warn,
-            name,
-            message: "the state of migrations could not be kept or taken up",
-            fields: &[("file", EventValue::Text(file)), ("error", EventValue::Text(error))],
-        });
-    }
-
     fn tell(&self, name: &'static str, document: &Document, message: &str) {
         let Some(events) = &self.events else { return };
         let stage = u64::try_from(document.stage).unwrap_or(u64::MAX);
@@ -307,6 +312,17 @@ impl Migrations {
             ],
         });
     }
+}
+
+fn complain(events: Option<&EventLog>, name: &'static str, (file, error): (&str, &str)) {
+    let Some(events) = events else { return };
+    events.emit(&Event {
+        unix_nanos: unix_ms().saturating_mul(1_000_000),
+        level: LogLevel::Warn,
+        name,
+        message: "the state of migrations could not be kept or taken up",
+        fields: &[("file", EventValue::Text(file)), ("error", EventValue::Text(error))],
+    });
 }
 
 fn state_text(document: &Document) -> String {

@@ -12,7 +12,6 @@ use crate::metrics::{ProcessFigures, Reloads, View};
 use crate::steering::Steering;
 use evenkeel_api::{ExplainRequest, Explanation, History, RecordedRequest};
 use evenkeel_core::backend::Backend;
-use evenkeel_core::pool::Mode;
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{Series, Totals, WINDOW, Windows};
 use evenkeel_core::time::Nanos;
@@ -234,8 +233,7 @@ impl Numbers {
     /// True if no pool has anybody left.
     pub(crate) fn is_down(&self) -> bool {
         let snapshot = self.shared.snapshot();
-        let mut modes = snapshot.pools.iter().map(|pool| pool.mode());
-        !snapshot.pools.is_empty() && modes.all(|mode| mode == Mode::Empty)
+        !snapshot.pools.is_empty() && snapshot.pools.iter().all(|pool| pool.is_down())
     }
 
     /// Which way a request would go now.

@@ -81,6 +81,11 @@ impl Autoscaler {
         }
     }
 
+    /// These totals are where it begins to count; otherwise those of its first look are.
+    pub fn count_from(&mut self, now: Nanos, (requests, errors): (u64, u64)) {
+        self.evaluated = Some(Counted { at: now, requests, errors });
+    }
+
     /// The plan it follows.
     pub fn plan(&self) -> &AutoscalePlan {
         &self.plan

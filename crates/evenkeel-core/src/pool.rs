@@ -154,6 +154,11 @@ impl Pool {
         self.is_asleep
     }
 
+    /// True if a request would get no answer: nobody is left, and nobody can be woken.
+    pub fn is_down(&self) -> bool {
+        self.mode() == Mode::Empty && !self.is_asleep
+    }
+
     /// Calls as many of those who wait as there is room for at the backends of now.
     pub fn welcome(&self) {
         // Either we see who waits, or he sees the configuration that is in force by now.

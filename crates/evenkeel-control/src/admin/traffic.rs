@@ -47,9 +47,12 @@ impl Desk {
         self.migrations.as_ref().ok_or_else(|| Refusal::not_found("migration", id))
     }
 
-    fn wish(&self, segments: &Segments, wish: Wish) -> Answer {
+    async fn wish(&self, segments: &Segments, wish: Wish) -> Answer {
         let id = segments.get(0);
-        Ok(Json(self.moving(id)?.wish(id, wish)?).into_response())
+        let moving = self.moving(id)?;
+        let done = moving.wish(id, wish)?;
+        moving.kept().await;
+        Ok(Json(done).into_response())
     }
 
     fn set_paused(&self, segments: &Segments, paused: Paused) -> Answer {
@@ -99,15 +102,16 @@ pub(super) async fn start_migration(
         return Ok(answer);
     }
     let started = moving.start(source, &actor.name)?;
+    moving.kept().await;
     Ok((StatusCode::CREATED, Json(started)).into_response())
 }
 
 pub(super) async fn pause_migration(State(desk): State<Desk>, at: Segments) -> Answer {
-    desk.wish(&at, Wish::Pause)
+    desk.wish(&at, Wish::Pause).await
 }
 
 pub(super) async fn resume_migration(State(desk): State<Desk>, at: Segments) -> Answer {
-    desk.wish(&at, Wish::Resume)
+    desk.wish(&at, Wish::Resume).await
 }
 
 pub(super) async fn approve_migration(
@@ -118,7 +122,9 @@ pub(super) async fn approve_migration(
 ) -> Answer {
     let by = fields.take::<String>("by", "a name");
     fields.end()?;
-    desk.wish(&at, Wish::Approve(by.unwrap_or_else(|| actor.name.to_string())))
+    // Nobody is called nothing.
+    let by = by.map(|by| by.trim().to_owned()).filter(|by| !by.is_empty());
+    desk.wish(&at, Wish::Approve(by.unwrap_or_else(|| actor.name.to_string()))).await
 }
 
 pub(super) async fn abort_migration(
@@ -126,7 +132,7 @@ pub(super) async fn abort_migration(
     Extension(actor): Extension<Actor>,
     at: Segments,
 ) -> Answer {
-    desk.wish(&at, Wish::Abort(actor.name.to_string()))
+    desk.wish(&at, Wish::Abort(actor.name.to_string())).await
 }
 
 pub(super) async fn autoscalers(State(desk): State<Desk>) -> Response {

@@ -9,7 +9,7 @@
 mod work;
 
 use super::Ground;
-use super::keep::KeptProcess;
+use super::keep::{KeptProcess, Page};
 use super::ties::{Course, Left};
 use evenkeel_core::autoscale::AutoscalePlan;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,11 +66,15 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    pub(super) fn new(ground: Ground, pool: Arc<str>, plan: AutoscalePlan) -> Crew {
+    pub(super) fn new(
+        (ground, page): (Ground, Arc<Page>),
+        pool: Arc<str>,
+        plan: AutoscalePlan,
+    ) -> Crew {
         let (orders, latest) = watch::channel(Orders { plan, wanted: None });
         let (end, ended) = oneshot::channel();
         let told = Arc::new(Mutex::new(Told::default()));
-        let mut work = Work::new(ground, pool, Arc::clone(&told));
+        let mut work = Work::new((ground, page), pool, Arc::clone(&told));
         let task = tokio::spawn(async move { work.run(latest, ended).await });
         Crew { orders, told, end, task }
     }

@@ -1,10 +1,16 @@
-//! What was started, written down, so that the next process finds it again.
+//! What was started and what was decided, written down, so that the next process finds it again.
 
-use crate::state_file;
+use super::ties::Course;
+use crate::numbers::unix_nanos;
+use crate::scribe::Scribe;
+use evenkeel_core::plan::LogLevel;
+use evenkeel_core::record::{Event, EventValue};
+use evenkeel_proxy::log::EventLog;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A process that was started for a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +24,93 @@ pub(super) struct KeptProcess {
     pub(super) serving: bool,
 }
 
+/// What is known of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) processes: Vec<KeptProcess>,
+    pub(super) course: Course,
+}
+
+/// As it is written; earlier versions wrote processes alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Form {
+    Whole(Kept),
+    Processes(Vec<KeptProcess>),
+}
+
+/// What is written down of one pool, and by whom; two know parts of it.
+pub(super) struct Page {
+    known: Mutex<Kept>,
+    scribe: Option<Arc<Scribe>>,
+}
+
+impl Page {
+    /// Of a pool; without a place for it nothing is written.
+    pub(super) fn of(
+        pool: &Arc<str>,
+        state_dir: Option<&Path>,
+        events: Option<EventLog>,
+    ) -> Arc<Page> {
+        let file = state_dir.map(|folder| file(folder, pool));
+        let known = file.as_deref().map_or_else(Kept::default, read);
+        let pool = Arc::clone(pool);
+        let complain = move |file: &Path, error: &io::Error| {
+            events.iter().for_each(|events| tell(events, &pool, (file, error)));
+        };
+        let scribe = file.map(|file| Scribe::of(file, complain));
+        Arc::new(Page { known: Mutex::new(known), scribe })
+    }
+
+    /// What was written by a former process, or since.
+    pub(super) fn known(&self) -> Kept {
+        self.lock().clone()
+    }
+
+    pub(super) fn set_processes(&self, processes: Vec<KeptProcess>) {
+        self.change(|known| known.processes = processes);
+    }
+
+    pub(super) fn set_course(&self, course: Course) {
+        self.change(|known| known.course = course);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) {
+        let mut known = self.lock();
+        change(&mut known);
+        if let Some(scribe) = &self.scribe {
+            // Strings and numbers only: it cannot fail.
+            scribe.write(serde_json::to_vec(&*known).unwrap_or_default());
+        }
+    }
+
+    /// Waits until it is written, for the process after this one.
+    pub(super) fn finish(&self) {
+        if let Some(scribe) = &self.scribe {
+            scribe.finish();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(events: &EventLog, pool: &str, (file, error): (&Path, &io::Error)) {
+    let (file, error) = (file.display().to_string(), error.to_string());
+    events.emit(&Event {
+        unix_nanos: unix_nanos(),
+        level: LogLevel::Warn,
+        name: "state_not_kept",
+        message: "what an autoscaler has started and decided could not be written down",
+        fields: &[
+            ("pool", EventValue::Text(pool)),
+            ("file", EventValue::Text(&file)),
+            ("error", EventValue::Text(&error)),
+        ],
+    });
+}
+
 /// Where the processes of a pool are written down.
 pub(super) fn file(state_dir: &Path, pool: &str) -> PathBuf {
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
@@ -26,9 +119,13 @@ pub(super) fn file(state_dir: &Path, pool: &str) -> PathBuf {
 }
 
 /// What is written down; nothing if there is nothing that can be read.
-pub(super) fn read(file: &Path) -> Vec<KeptProcess> {
+pub(super) fn read(file: &Path) -> Kept {
     let text = fs::read(file).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    match serde_json::from_slice(&text) {
+        Ok(Form::Whole(kept)) => kept,
+        Ok(Form::Processes(processes)) => Kept { processes, ..Kept::default() },
+        Err(_) => Kept::default(),
+    }
 }
 
 /// Files of pools that are none of these.
@@ -42,11 +139,6 @@ pub(super) fn strays(state_dir: &Path, pools: &[&str]) -> Vec<PathBuf> {
     entries.filter_map(|entry| entry.ok().map(|it| it.path())).filter(is_ours).collect()
 }
 
-/// All or nothing.
-pub(super) fn write(file: &Path, processes: &[KeptProcess]) -> io::Result<()> {
-    state_file::write(file, &serde_json::to_vec(processes)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,14 +147,20 @@ mod tests {
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path(), "we/b");
-        assert_eq!(read(&file), []);
+        assert_eq!(read(&file), Kept::default());
         let name = "web-auto-1".to_owned();
-        let kept = [KeptProcess { name, pid: 7, port: 20_001, began: 9, serving: true }];
-        write(&file, &kept).unwrap();
-        assert_eq!(read(&file), kept);
+        let processes = vec![KeptProcess { name, pid: 7, port: 20_001, began: 9, serving: true }];
+        let course = Course { paused: true, counts: [2, 1], ..Course::default() };
+        let page = Page::of(&"we/b".into(), Some(folder.path()), None);
+        page.set_processes(processes.clone());
+        page.set_course(course.clone());
+        let kept = Kept { processes: processes.clone(), course };
+        assert_eq!((read(&file), page.known()), (kept.clone(), kept));
         assert!(strays(folder.path(), &["we/b"]).is_empty());
         assert_eq!(strays(folder.path(), &["other"]), std::slice::from_ref(&file));
+        fs::write(&file, serde_json::to_vec(&processes).unwrap()).unwrap();
+        assert_eq!(read(&file), Kept { processes, ..Kept::default() }, "by an earlier version");
         fs::write(&file, "{").unwrap();
-        assert_eq!(read(&file), []);
+        assert_eq!(read(&file), Kept::default());
     }
 }

@@ -3,6 +3,7 @@
 use super::Ground;
 use super::crew::Size;
 use evenkeel_core::autoscale::{AutoscalePlan, RECENT, Signals};
+use evenkeel_core::pool::Pool;
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,15 +33,11 @@ impl Seen {
         let backends = found.map_or(&[][..], |pool| &pool.backends);
         let in_flight = backends.iter().map(|backend| backend.in_flight()).sum();
         let waiting = found.map_or(0, |pool| pool.waiting.starts());
-        let failed = |(code, _): &(u16, _)| *code >= FIRST_FAILURE_STATUS;
-        let errors: u64 =
-            totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
-        // Where bytes are carried, tunnels and flows are what requests are elsewhere.
-        let (begun, unreached) = found.map_or((0, 0), |pool| pool.begun.read());
+        let (requests, errors) = counted(&totals, found.map(|pool| &**pool));
         let moving = ground.migrations.as_ref().is_some_and(|it| it.concerns(pool));
         Signals {
-            requests: totals.durations.count() + begun,
-            errors: errors + unreached,
+            requests,
+            errors,
             in_flight,
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             queue_wait,
@@ -69,4 +66,13 @@ impl Seen {
         }
         (p95, queue_wait)
     }
+}
+
+/// Requests of a pool, and those of them that failed.
+pub(super) fn counted(totals: &CellTotals, pool: Option<&Pool>) -> (u64, u64) {
+    let failed = |(code, _): &(u16, _)| *code >= FIRST_FAILURE_STATUS;
+    let errors: u64 = totals.requests.iter().filter(|(key, _)| failed(key)).map(|(_, n)| n).sum();
+    // Where bytes are carried, tunnels and flows are what requests are elsewhere.
+    let (begun, unreached) = pool.map_or((0, 0), |pool| pool.begun.read());
+    (totals.durations.count() + begun, errors + unreached)
 }

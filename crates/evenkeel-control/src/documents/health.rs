@@ -5,7 +5,7 @@ use crate::metrics::{Condition, Traffic, View, condition, recent};
 use evenkeel_core::backend::{Backend, Bar};
 use evenkeel_core::health::ProbeResult;
 use evenkeel_core::plan::AdminState;
-use evenkeel_core::pool::{Mode, Pool};
+use evenkeel_core::pool::Pool;
 use serde_json::{Value, json};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -82,9 +82,9 @@ fn row<'a>(
 /// What the rows amount to. Backends that the operator does not want are not missed, unless nobody
 /// else is there.
 pub(super) fn status(view: &View<'_>, rows: &[Row<'_>]) -> HealthStatus {
-    let mut modes = view.snapshot.pools.iter().map(|pool| pool.mode());
-    let is_any_empty = modes.clone().any(|mode| mode == Mode::Empty);
-    if is_any_empty && modes.all(|mode| mode == Mode::Empty) {
+    let mut pools = view.snapshot.pools.iter();
+    let is_any_down = pools.clone().any(|pool| pool.is_down());
+    if is_any_down && pools.all(|pool| pool.is_down()) {
         return HealthStatus::Unhealthy;
     }
     // Names that have no address yet are nobody.
@@ -96,7 +96,7 @@ pub(super) fn status(view: &View<'_>, rows: &[Row<'_>]) -> HealthStatus {
         let is_wanted = plan.admin == AdminState::Enabled && plan.weight > 0;
         is_wanted && row.condition != Condition::Healthy
     };
-    if is_any_empty || rows.iter().any(is_missed) {
+    if is_any_down || rows.iter().any(is_missed) {
         HealthStatus::Degraded
     } else {
         HealthStatus::Healthy
@@ -175,6 +175,19 @@ mod tests {
     }
 
     const BOTH: [&str; 2] = ["b1", "b2"];
+
+    #[test]
+    fn a_pool_that_sleeps_is_well() {
+        let scaled = "\n    autoscale: { min: 0, max: 1, \
+             driver: { type: exec, command: [\"true\"] } }\n";
+        let text = "listen: \":80\"\npools:\n  - name: web\n    backends: []";
+        let status = |text: &str| health_json(&Fixture::of(text).view()).0;
+        assert_eq!(status(&format!("{text}{scaled}")), HealthStatus::Healthy);
+        assert_eq!(
+            status(&format!("{text}{}", scaled.replace("0,", "1,"))),
+            HealthStatus::Unhealthy
+        );
+    }
 
     fn probe_both(fixture: &Fixture, failures: u32) {
         BOTH.iter().for_each(|backend| fixture.probe("web", backend, failures));

@@ -83,8 +83,9 @@ struct SeriesForm {
     failed: u64,
 }
 
+/// How long something took, as it is written down.
 #[derive(Default, Serialize, Deserialize)]
-struct TimesForm {
+pub(crate) struct TimesForm {
     buckets: Vec<(u64, u64)>,
     bounds: Vec<u64>,
     sum_nanos: u64,
@@ -271,7 +272,7 @@ impl CopyForm {
 }
 
 impl TimesForm {
-    fn of(times: &HistogramSnapshot) -> TimesForm {
+    pub(crate) fn of(times: &HistogramSnapshot) -> TimesForm {
         if times.count() == 0 {
             return TimesForm::default();
         }
@@ -283,7 +284,8 @@ impl TimesForm {
         self.bounds.is_empty()
     }
 
-    fn read(self) -> Option<HistogramSnapshot> {
+    /// `None` if it makes no sense.
+    pub(crate) fn read(self) -> Option<HistogramSnapshot> {
         if self.is_empty() {
             return Some(HistogramSnapshot::default());
         }

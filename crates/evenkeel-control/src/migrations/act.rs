@@ -3,7 +3,7 @@
 use super::{Division, Entry, Migrations, report, unix_ms};
 use crate::outgoing::call;
 use evenkeel_api::MigrationState;
-use evenkeel_core::migration::{Command, HookPoint, MigrationPlan, Traffic, Wish};
+use evenkeel_core::migration::{Command, HookPoint, MigrationPlan, State, Traffic, Wish};
 use evenkeel_core::plan::{HealthCheck, HttpCheck};
 use evenkeel_core::stats::Totals;
 use evenkeel_core::strategy::hash::hash;
@@ -28,18 +28,16 @@ impl Migrations {
         let active = entries.iter().any(|it| !it.machine.state().is_over());
         let totals = if active { self.numbers.totals() } else { Totals::default() };
         for entry in entries.iter_mut() {
-            let before = report::document(entry);
+            let before = standing(entry);
             let commands = self.look(entry, &totals);
+            changed |= !commands.is_empty();
             for command in commands {
-                changed = true;
                 self.act(entry, command);
             }
-            let after = report::document(entry);
-            if after.state != before.state || after.stage != before.stage {
-                changed = true;
-                told.push(after);
-            } else if after.checks.len() != before.checks.len() {
-                changed = true;
+            let after = standing(entry);
+            changed |= after != before;
+            if (after.0, after.1) != (before.0, before.1) {
+                told.push(report::document(entry));
             }
         }
         drop(entries);
@@ -154,6 +152,11 @@ impl Migrations {
         };
         sounding.ask_in_turn(plan.preflight.requests).await
     }
+}
+
+/// What of a migration is worth writing down at once: state, stage, how many checks came to be.
+fn standing(entry: &Entry) -> (State, usize, u64) {
+    (entry.machine.state(), entry.machine.stage(), entry.machine.checks_made())
 }
 
 /// Pools whose health is asked for by gRPC are asked so before a migration too; others for the

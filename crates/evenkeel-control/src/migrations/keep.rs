@@ -1,10 +1,11 @@
 //! What outlives the process: the plans as they were given, where they are, and every check.
 
-use super::{Entry, Migrations, report, unix_ms};
+use super::{Entry, Migrations, complain, report, unix_ms};
+use crate::ledger::TimesForm;
 use crate::state_file;
 use evenkeel_api::MigrationCheck;
 use evenkeel_config::{Format, Source, read_migration};
-use evenkeel_core::migration::{Migration, Resumed, State, Traffic};
+use evenkeel_core::migration::{Arm, Leg, Migration, Resumed, State, Traffic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -30,13 +31,43 @@ struct KeptMigration {
     name: String,
     state: String,
     stage: usize,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    leg: String,
     elapsed_ms: u64,
+    #[serde(default)]
+    looks: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reference: Option<ArmForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    approved_by: Option<String>,
     started_unix_ms: u64,
     ended_unix_ms: Option<u64>,
     reason: String,
     checks: Vec<MigrationCheck>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_unpromoted: bool,
+}
+
+/// What a pool has answered.
+#[derive(Serialize, Deserialize)]
+struct ArmForm {
+    requests: u64,
+    errors: u64,
+    durations: TimesForm,
+}
+
+impl ArmForm {
+    fn of(arm: &Arm) -> Option<ArmForm> {
+        let Arm { requests, errors, .. } = *arm;
+        let durations = TimesForm::of(&arm.durations);
+        (requests > 0).then_some(ArmForm { requests, errors, durations })
+    }
+
+    fn read(self) -> Option<Arm> {
+        let ArmForm { requests, errors, durations } = self;
+        let durations = durations.read()?;
+        (errors <= requests).then_some(Arm { requests, errors, durations })
+    }
 }
 
 impl Kept {
@@ -54,25 +85,29 @@ impl Migrations {
         unix_ms().saturating_sub(self.saved_ms.load(Ordering::Relaxed)) >= EVERY_MS
     }
 
-    /// Writes everything down. A disk that refuses is told once for each time.
+    /// Has everything written down. A disk that refuses is told once for each time.
     pub(crate) fn save(&self) {
         self.saved_ms.store(unix_ms(), Ordering::Relaxed);
-        let Some(file) = &self.file else { return };
+        let Some(scribe) = &self.scribe else { return };
         // Strings and numbers only: it cannot fail.
-        let text = serde_json::to_vec(&self.kept()).unwrap_or_default();
-        if let Err(error) = state_file::write(file, &text) {
-            let place = file.display().to_string();
-            self.complain("state_not_kept", &place, &error.to_string());
+        scribe.write(serde_json::to_vec(&self.to_keep()).unwrap_or_default());
+    }
+
+    /// Writes everything down for the process after this one.
+    pub(crate) fn save_last(&self) {
+        self.save();
+        if let Some(scribe) = &self.scribe {
+            scribe.finish();
         }
     }
 
     /// Everything, for the process after this one.
     pub(crate) fn to_json(&self) -> Value {
         // Strings and numbers only: it cannot fail.
-        serde_json::to_value(self.kept()).unwrap_or_default()
+        serde_json::to_value(self.to_keep()).unwrap_or_default()
     }
 
-    fn kept(&self) -> Kept {
+    fn to_keep(&self) -> Kept {
         let now = self.numbers.now();
         let kept = |entry: &Entry| {
             let was = entry.machine.to_resume(now);
@@ -83,6 +118,10 @@ impl Migrations {
                 name: entry.name().to_owned(),
                 state: was.state.as_str().to_owned(),
                 stage: was.stage,
+                leg: was.leg.as_str().to_owned(),
+                looks: was.looks,
+                reference: ArmForm::of(&was.reference),
+                approved_by: was.approved_by,
                 elapsed_ms: u64::try_from(was.elapsed.as_millis()).unwrap_or(u64::MAX),
                 started_unix_ms: was.started_unix_ms,
                 ended_unix_ms: was.ended_unix_ms,
@@ -97,7 +136,7 @@ impl Migrations {
     /// Takes up what the process before this one has written down when it went, unless it has said
     /// that itself.
     pub fn restore_again(&self) {
-        if self.file.is_some() && !self.is_told.load(Ordering::Relaxed) {
+        if self.scribe.is_some() && !self.is_told.load(Ordering::Relaxed) {
             self.lock().clear();
             self.restore();
         }
@@ -119,7 +158,7 @@ impl Migrations {
 
     /// Takes up what is there; what cannot be read is told and set aside.
     pub(super) fn restore(&self) {
-        let Some(file) = &self.file else { return };
+        let Some(file) = self.scribe.as_ref().map(|scribe| scribe.file()) else { return };
         let text = match state_file::read(file) {
             Ok(Some(text)) => text,
             Ok(None) => return,
@@ -139,7 +178,8 @@ impl Migrations {
             Ok(aside) => format!("kept as {}", aside.display()),
             Err(error) => format!("it could not be kept aside: {error}"),
         };
-        self.complain("state_unreadable", &file.display().to_string(), &format!("{why}; {fate}"));
+        let told = (&*file.display().to_string(), &*format!("{why}; {fate}"));
+        complain(self.events.as_ref(), "state_unreadable", told);
     }
 
     fn taken_up(&self, kept: KeptMigration) -> Option<Entry> {
@@ -150,6 +190,11 @@ impl Migrations {
         let was = Resumed {
             state: State::parse(&kept.state)?,
             stage: kept.stage,
+            leg: Leg::parse(&kept.leg).unwrap_or_default(),
+            looks: kept.looks,
+            // What makes no sense is as if nothing were known.
+            reference: kept.reference.and_then(ArmForm::read).unwrap_or_default(),
+            approved_by: kept.approved_by,
             elapsed: Duration::from_millis(kept.elapsed_ms),
             started_unix_ms: kept.started_unix_ms,
             ended_unix_ms: kept.ended_unix_ms,

@@ -1,6 +1,8 @@
 //! What is seen of both pools.
 
 use super::Migrations;
+use evenkeel_core::backend::{Backend, Bar};
+use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::migration::{Arm, Capacity, MigrationPlan, Observation};
 use evenkeel_core::plan::AdminState;
 use evenkeel_core::pool::Pool;
@@ -12,8 +14,9 @@ impl Migrations {
     pub(super) fn observe(&self, plan: &MigrationPlan, totals: &Totals) -> Option<Observation> {
         let snapshot = self.numbers.snapshot();
         let pool = |name: &str| snapshot.pools.iter().find(|pool| *pool.plan.name == *name);
-        pool(&plan.from)?;
-        let capacity = capacity(pool(&plan.to)?, self.numbers.now());
+        let now = self.numbers.now();
+        let stable = capacity(pool(&plan.from)?, now).eligible;
+        let capacity = capacity(pool(&plan.to)?, now);
         let arm = |pool: &str| {
             let is_it = |series: &Series| *series.route == *plan.route && *series.pool == *pool;
             arm(totals.merged(is_it))
@@ -21,7 +24,8 @@ impl Migrations {
         let (from, mut to) = (arm(&plan.from), arm(&plan.to));
         add_copies(&mut to, plan, totals);
         let differences = self.numbers.differences().share(&plan.route, &plan.to);
-        Some(Observation { from, to, differences, capacity, unix_ms: super::unix_ms() })
+        let unix_ms = super::unix_ms();
+        Some(Observation { from, to, differences, capacity, stable, unix_ms })
     }
 
     /// Requests per second of a route over the last minute.
@@ -53,10 +57,23 @@ fn capacity(pool: &Pool, now: Nanos) -> Capacity {
     let mut capacity = Capacity::default();
     for backend in wanted {
         capacity.total += 1;
-        if backend.barred(now).is_none() {
+        if stands(backend, now) {
             capacity.eligible += 1;
             capacity.ramping += usize::from(pool.is_ramping(backend, now));
         }
     }
     capacity
+}
+
+/// True if it would be given requests. A doubt and a pause count only while others exist, and a
+/// breaker whose wait is over needs a request to close: without traffic it stays as it is.
+fn stands(backend: &Backend, now: Nanos) -> bool {
+    match backend.barred(now) {
+        None | Some(Bar::Suspected | Bar::Paused) => true,
+        Some(Bar::BreakerOpen) => {
+            let breaker = &backend.breaker;
+            breaker.state() == BreakerState::HalfOpen || breaker.trial_at() <= now
+        }
+        Some(Bar::Disabled | Bar::Draining | Bar::NoWeight | Bar::Unhealthy) => false,
+    }
 }

@@ -74,6 +74,17 @@ fn more_than_twenty_requests_in_an_interval_ask_for_one_more() {
 }
 
 #[test]
+fn what_came_before_the_first_look_counts() {
+    let mut world = World::new(AutoscalePlan { requests_per_interval: 20, ..plan() });
+    world.autoscaler.count_from(at(0), (1_000, 0));
+    world.signals.requests = 1_025;
+    world.seconds(15, |_, _| {});
+    assert_eq!(world.steps(), [(15, 2)]);
+    world.seconds(15, |_, _| {});
+    assert_eq!(world.steps(), [(15, 2)], "once");
+}
+
+#[test]
 fn load_per_backend_is_tracked_step_by_step_up_to_max() {
     let mut world = World::new(AutoscalePlan { in_flight: 10, ..plan() });
     world.seconds(60, |_, signals| signals.in_flight = 15);

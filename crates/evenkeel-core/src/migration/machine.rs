@@ -85,6 +85,8 @@ pub struct Migration {
     approved_by: Option<String>,
     asked_preflight: bool,
     checks: VecDeque<Check>,
+    /// Checks that were ever kept.
+    checks_made: u64,
     started_unix_ms: u64,
     ended_unix_ms: Option<u64>,
     commands: Vec<Command>,
@@ -114,6 +116,7 @@ impl Migration {
             approved_by: None,
             asked_preflight: false,
             checks: VecDeque::new(),
+            checks_made: 0,
             started_unix_ms: unix_ms,
             ended_unix_ms: None,
             commands: Vec::new(),
@@ -221,6 +224,11 @@ impl Migration {
     /// The checks that are kept, the newest last.
     pub fn checks(&self) -> impl ExactSizeIterator<Item = &Check> {
         self.checks.iter()
+    }
+
+    /// How many checks came to be, those that are not kept any more included.
+    pub fn checks_made(&self) -> u64 {
+        self.checks_made
     }
 
     /// Time spent in the stage, without the time that it stood still.

@@ -1,7 +1,7 @@
 //! What a crew does, look by look.
 
 use super::super::driver::{self, Names, Started};
-use super::super::keep::{self, KeptProcess};
+use super::super::keep::{KeptProcess, Page};
 use super::super::process::Process;
 use super::super::sight::is_healthy;
 use super::super::{Ground, docker};
@@ -39,6 +39,7 @@ struct Member {
 /// What a crew does.
 pub(super) struct Work {
     ground: Ground,
+    page: Arc<Page>,
     pool: Arc<str>,
     told: Arc<Mutex<Told>>,
     members: Vec<Member>,
@@ -54,9 +55,14 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(ground: Ground, pool: Arc<str>, told: Arc<Mutex<Told>>) -> Work {
+    pub(super) fn new(
+        (ground, page): (Ground, Arc<Page>),
+        pool: Arc<str>,
+        told: Arc<Mutex<Told>>,
+    ) -> Work {
         Work {
             ground,
+            page,
             pool,
             told,
             members: Vec::new(),
@@ -106,10 +112,8 @@ impl Work {
 
     /// What a former process has started goes on.
     async fn take_up(&mut self, plan: &AutoscalePlan) {
-        let left = self.ground.ties.take_left(&self.pool).unwrap_or_else(|| {
-            let file = self.ground.state_dir.as_ref().map(|it| keep::file(it, &self.pool));
-            file.map_or_else(Vec::new, |file| keep::read(&file))
-        });
+        let left = self.ground.ties.take_left(&self.pool);
+        let left = left.unwrap_or_else(|| self.page.known().processes);
         let found = left.into_iter().filter_map(|kept| {
             let process = Process::adopt(kept.pid, kept.port, kept.began)?;
             Some((kept.name, process))
@@ -437,11 +441,7 @@ impl Work {
             Started::Container(_) => None,
         };
         let all: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
-        if let Some(state_dir) = &self.ground.state_dir
-            && let Err(error) = keep::write(&keep::file(state_dir, &self.pool), &all)
-        {
-            self.trouble(Some(format!("{}: {error}", state_dir.display())));
-        }
+        self.page.set_processes(all.clone());
         self.told.lock().unwrap_or_else(PoisonError::into_inner).kept = all;
     }
 

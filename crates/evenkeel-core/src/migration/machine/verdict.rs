@@ -58,6 +58,7 @@ impl Migration {
         let Pair { from, to, .. } = self.window(seen);
         self.verdict = Some(verdict);
         self.reason.clone_from(&reason);
+        self.checks_made += 1;
         self.checks.push_back(Check {
             unix_ms: seen.unix_ms,
             stage: self.stage,
