@@ -18,7 +18,7 @@ use crate::numbers::Numbers;
 use crate::scribe::Scribe;
 use evenkeel_api::{Migration as Document, MigrationList, MigrationOutline};
 use evenkeel_config::{Diagnostics, Source, migration_names, read_migration};
-use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Wish};
+use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Unanswered, Wish};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
@@ -61,6 +61,8 @@ pub struct Division {
     pub seed: u64,
     /// Who has moved.
     pub traffic: Traffic,
+    /// Those of them that wait for an answer.
+    pub unanswered: Unanswered,
 }
 
 /// Why something about a migration is not done.
@@ -85,6 +87,7 @@ struct Entry {
     /// Checks of before a restart.
     before: Vec<evenkeel_api::MigrationCheck>,
     division: Traffic,
+    unanswered: Unanswered,
     /// It is done, but its pool could not be made the route's pool yet.
     is_unpromoted: bool,
 }
@@ -218,6 +221,7 @@ impl Migrations {
             machine,
             before: Vec::new(),
             division: Traffic::default(),
+            unanswered: Unanswered::default(),
             is_unpromoted: false,
         };
         let document = report::document(&entry);

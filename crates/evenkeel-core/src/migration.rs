@@ -19,6 +19,7 @@ mod machine;
 mod plan;
 mod state;
 mod trend;
+mod unanswered;
 
 pub use cohort::{ArmRule, Named, Traffic};
 pub use evidence::Share;
@@ -26,3 +27,4 @@ pub use gates::{Arm, GateResult, Standing, samples_needed};
 pub use machine::Migration;
 pub use plan::*;
 pub use state::{Capacity, Check, Command, Leg, Observation, Resumed, State, Verdict, Wish};
+pub use unanswered::{Awaiting, Pending, Unanswered};

@@ -10,7 +10,7 @@
 
 use evenkeel_core::migration::{
     AbortRule, Approval, Arm, Capacity, CohortKey, Gates, Migration, MigrationPlan, Observation,
-    OnMaxDuration, Preflight, Share, Stage, StageTraffic, State,
+    OnMaxDuration, Pending, Preflight, Share, Stage, StageTraffic, State,
 };
 use evenkeel_core::stats::Histogram;
 use evenkeel_core::time::Nanos;
@@ -124,6 +124,7 @@ fn play(seed: u64, natures: impl Fn(&mut Draw) -> (Nature, Nature)) -> (State, S
             differences: Share::default(),
             capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
             stable: 2,
+            pending: Pending::default(),
             unix_ms: second * 1_000,
         };
         let now = Nanos::default().after(Duration::from_secs(second));

@@ -258,6 +258,11 @@ impl<N: Net> Exchange<N> {
             return Err(Failure::BodyTooLarge);
         }
         self.record.pool = self.choose_pool(worker, route, asked);
+        if let Some(rule) = &route.arms
+            && self.record.pool == Some(rule.to)
+        {
+            self.record.awaiting = Some(rule.unanswered.begin());
+        }
         let pool = self.record.pool.and_then(|at| snapshot.pools.get(at));
         let pool = pool.ok_or(Failure::NoBackend)?;
         self.choose_key(worker, pool, &view, asked);

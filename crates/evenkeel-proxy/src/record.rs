@@ -12,6 +12,7 @@ use crate::trace::Traced;
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::grpc;
+use evenkeel_core::migration::Awaiting;
 use evenkeel_core::plan::{LogFormat, LoggingPlan};
 use evenkeel_core::record::{AccessRecord, TimeStamp, write_access};
 use evenkeel_core::stats::MethodLabel;
@@ -135,6 +136,8 @@ pub(crate) struct Record<N: Net> {
     pub(crate) listener: usize,
     pub(crate) route: Option<usize>,
     pub(crate) pool: Option<usize>,
+    /// A migration has given it to that pool, and no answer has come.
+    pub(crate) awaiting: Option<Awaiting>,
     /// Index in the pool of the backend that was tried last.
     pub(crate) backend: Option<usize>,
     /// Index in the pool of the backend whose response the client gets.
@@ -179,6 +182,7 @@ impl<N: Net> Record<N> {
             answered_by: None,
             method: MethodLabel::Other,
             times: Times::default(),
+            awaiting: None,
             accept: None,
             try_at: Nanos::default(),
             traced: None,
@@ -289,6 +293,7 @@ impl<N: Net> Record<N> {
     /// as far as it is still here.
     pub(crate) fn finish(&mut self, sent: &[u8]) {
         if std::mem::take(&mut self.open) {
+            self.awaiting = None;
             let total = self.worker.recent().since(self.started);
             self.worker.counts.exchange(self, total);
             if self.logged {

@@ -73,7 +73,8 @@ impl Migrations {
             return commands;
         }
         let fits = self.check_names(machine.plan());
-        match self.observe(machine.plan(), totals).filter(|_| fits.is_ok()) {
+        let pending = entry.unanswered.read();
+        match self.observe(machine.plan(), totals, pending).filter(|_| fits.is_ok()) {
             Some(seen) => machine.tick(now, &seen),
             None => {
                 let why = "the configuration, whose route or pools are others now".to_owned();
@@ -89,7 +90,7 @@ impl Migrations {
         match command {
             Command::Divide(traffic) => {
                 let route = plan.route.to_string();
-                let division = division(plan, &traffic);
+                let division = division(entry, &traffic);
                 let nothing = traffic == Traffic::default();
                 let done = self.divides.divide(&route, (!nothing).then_some(&division));
                 entry.division = traffic;
@@ -177,13 +178,15 @@ fn preflight_check(own: Option<&HealthCheck>, path: &str) -> HealthCheck {
     })
 }
 
-fn division(plan: &MigrationPlan, traffic: &Traffic) -> Division {
+fn division(entry: &Entry, traffic: &Traffic) -> Division {
+    let plan = entry.machine.plan();
     Division {
         from: plan.from.to_string(),
         to: plan.to.to_string(),
         key: plan.cohort.clone(),
         seed: hash(plan.name.as_bytes()),
         traffic: traffic.clone(),
+        unanswered: entry.unanswered.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Migrations;
 use evenkeel_core::backend::{Backend, Bar};
 use evenkeel_core::breaker::BreakerState;
-use evenkeel_core::migration::{Arm, Capacity, MigrationPlan, Observation};
+use evenkeel_core::migration::{Arm, Capacity, MigrationPlan, Observation, Pending};
 use evenkeel_core::plan::AdminState;
 use evenkeel_core::pool::Pool;
 use evenkeel_core::stats::{CellTotals, Series, Totals};
@@ -11,7 +11,12 @@ use evenkeel_core::time::Nanos;
 
 impl Migrations {
     /// Both pools of a plan as they are now; `None` if one of them is gone.
-    pub(super) fn observe(&self, plan: &MigrationPlan, totals: &Totals) -> Option<Observation> {
+    pub(super) fn observe(
+        &self,
+        plan: &MigrationPlan,
+        totals: &Totals,
+        pending: Pending,
+    ) -> Option<Observation> {
         let snapshot = self.numbers.snapshot();
         let pool = |name: &str| snapshot.pools.iter().find(|pool| *pool.plan.name == *name);
         let now = self.numbers.now();
@@ -25,7 +30,7 @@ impl Migrations {
         add_copies(&mut to, plan, totals);
         let differences = self.numbers.differences().share(&plan.route, &plan.to);
         let unix_ms = super::unix_ms();
-        Some(Observation { from, to, differences, capacity, stable, unix_ms })
+        Some(Observation { from, to, differences, capacity, stable, pending, unix_ms })
     }
 
     /// Requests per second of a route over the last minute.

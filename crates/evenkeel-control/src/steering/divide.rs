@@ -19,10 +19,10 @@ pub(super) fn lay_over(plan: &mut Plan, divisions: &BTreeMap<String, Division>) 
     for (name, division) in divisions {
         let pool = |name: &str| plan.pools.iter().position(|pool| *pool.name == *name);
         let (Some(from), Some(to)) = (pool(&division.from), pool(&division.to)) else { continue };
-        let Division { key, seed, traffic, .. } = division.clone();
+        let Division { key, seed, traffic, unanswered, .. } = division.clone();
         if let Some(route) = plan.routes.iter_mut().find(|route| *route.name == **name) {
             copy(route, to, &traffic);
-            route.arms = Some(ArmRule { from, to, key, seed, traffic });
+            route.arms = Some(ArmRule { from, to, key, seed, traffic, unanswered });
         }
     }
 }

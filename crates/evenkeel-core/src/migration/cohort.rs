@@ -2,6 +2,7 @@
 //! key lies in [0, 10000), and a growing share only moves those who had not moved.
 
 use super::plan::{COHORTS, CohortKey};
+use super::unanswered::Unanswered;
 use crate::strategy::hash::hash_with;
 
 /// What a stage does with requests.
@@ -39,6 +40,8 @@ pub struct ArmRule {
     pub seed: u64,
     /// Who has moved.
     pub traffic: Traffic,
+    /// Those of them that wait for an answer.
+    pub unanswered: Unanswered,
 }
 
 impl ArmRule {
@@ -75,7 +78,8 @@ mod tests {
 
     fn rule(moved: u32) -> ArmRule {
         let traffic = Traffic { moved, ..Traffic::default() };
-        ArmRule { from: 0, to: 1, key: CohortKey::ClientIp, seed: 7, traffic }
+        let (key, unanswered) = (CohortKey::ClientIp, Unanswered::default());
+        ArmRule { from: 0, to: 1, key, seed: 7, traffic, unanswered }
     }
 
     fn goes_over(rule: &ArmRule, client: u32) -> bool {

@@ -243,7 +243,7 @@ impl Migration {
     /// Takes what is seen now, about once a second; what is to be done.
     pub fn tick(&mut self, now: Nanos, seen: &Observation) -> Vec<Command> {
         if !self.state.is_over() {
-            self.recent.observe(&seen.from, &seen.to);
+            self.recent.observe(&seen.from, &seen.to, seen.pending);
         }
         match self.state {
             State::Done | State::Aborted => {}
@@ -344,7 +344,8 @@ impl Migration {
             self.checked = pair.clone();
             self.base = Some(pair);
         }
-        let trend = self.recent.judge(&self.plan.abort, self.allowed_errors());
+        let longest = self.longest(seen);
+        let trend = self.recent.judge(&self.plan.abort, self.allowed_errors(), longest);
         let uses = self.uses_the_new_pool();
         if let Trend::Failing(why) = &trend
             && uses
@@ -398,6 +399,14 @@ impl Migration {
 
     fn has_calmed(&self, now: Nanos) -> bool {
         self.still_since.is_some_and(|since| now.duration_since(since) >= Duration::from_secs(10))
+    }
+
+    /// The longest that the old pool has taken in the stage, or before if it has nothing to do.
+    fn longest(&self, seen: &Observation) -> Duration {
+        let window = self.base.as_ref().map(|base| seen.from.since(&base.from));
+        let all = [window.as_ref(), Some(&self.reference)].into_iter().flatten();
+        let nanos = all.filter_map(|arm| arm.durations.percentile(1.0)).max();
+        Duration::from_nanos(nanos.unwrap_or(0))
     }
 
     fn allowed_errors(&self) -> f64 {

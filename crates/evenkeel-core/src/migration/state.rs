@@ -4,6 +4,7 @@ use super::cohort::Traffic;
 use super::evidence::Share;
 use super::gates::{Arm, GateResult};
 use super::plan::HookPoint;
+use super::unanswered::Pending;
 use std::time::Duration;
 
 /// Where a migration is.
@@ -132,6 +133,8 @@ pub struct Observation {
     pub differences: Share,
     /// The new pool's backends.
     pub capacity: Capacity,
+    /// Requests that wait for the new pool.
+    pub pending: Pending,
     /// Of the old pool's backends, those that may be picked.
     pub stable: usize,
     /// Milliseconds since 1970.

@@ -3,7 +3,9 @@
 use super::evidence::Share;
 use super::gates::Arm;
 use super::plan::AbortRule;
+use super::unanswered::Pending;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Seconds that are looked at.
 const RECENT: usize = 10;
@@ -22,11 +24,20 @@ const SHAKEN_ERRORS: u64 = 3;
 /// comes back to one of them first.
 const SHAKEN: usize = 3;
 
+/// Seconds without any answer before a pool can be called hanging, if it was never so slow.
+const SILENT: usize = 3;
+/// Requests that wait meanwhile.
+const MIN_PENDING: u64 = 5;
+
 /// Requests and failures of both pools in one second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Second {
     from: Share,
     to: Share,
+    /// Requests that the new pool has answered in it.
+    answered: u64,
+    /// That waited for it at its end.
+    pending: u64,
 }
 
 impl Second {
@@ -53,15 +64,20 @@ pub(super) struct Recent {
     seconds: VecDeque<Second>,
     /// Failures of the new pool since its last success.
     run: u64,
-    last: Option<(Share, Share)>,
+    last: Option<(Share, Share, u64)>,
 }
 
 impl Recent {
     /// Takes what both pools have answered so far.
-    pub(super) fn observe(&mut self, from: &Arm, to: &Arm) {
-        let now = (from.failed(), to.failed());
+    pub(super) fn observe(&mut self, from: &Arm, to: &Arm, pending: Pending) {
+        let now = (from.failed(), to.failed(), pending.answered);
         let before = self.last.replace(now).unwrap_or(now);
-        let second = Second { from: difference(now.0, before.0), to: difference(now.1, before.1) };
+        let second = Second {
+            from: difference(now.0, before.0),
+            to: difference(now.1, before.1),
+            answered: now.2.saturating_sub(before.2),
+            pending: pending.requests,
+        };
         let Share { hits, of } = second.to;
         self.run = if hits == of { self.run + hits } else { 0 };
         self.seconds.push_back(second);
@@ -82,11 +98,15 @@ impl Recent {
         })
     }
 
-    /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with.
-    pub(super) fn judge(&self, rule: &AbortRule, allowed: f64) -> Trend {
+    /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with, and `longest`
+    /// the longest that the old pool has ever taken over an answer.
+    pub(super) fn judge(&self, rule: &AbortRule, allowed: f64, longest: Duration) -> Trend {
         let (from, to) = (self.sum(|second| second.from), self.sum(|second| second.to));
         if self.is_shaken() {
             return if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm };
+        }
+        if let Some(why) = self.silence(rule, longest) {
+            return Trend::Failing(why);
         }
         let usual = match from.of {
             0 => allowed.max(0.01),
@@ -111,6 +131,24 @@ impl Recent {
             ));
         }
         if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm }
+    }
+
+    /// Why the new pool hangs: many wait, and for longer than the old pool ever needs it has answered
+    /// nobody, while the old pool did.
+    fn silence(&self, rule: &AbortRule, longest: Duration) -> Option<String> {
+        let least = rule.consecutive_errors.max(MIN_PENDING);
+        let silent = self.seconds.iter().rev().take_while(|second| second.answered == 0).count();
+        // They waited already when it began.
+        let first = self.seconds.len().checked_sub(silent + 1)?;
+        let waiting = self.seconds.range(first..).map(|second| second.pending).min()?;
+        let compares = self.seconds.iter().any(|second| second.from.of > 0);
+        let answers = self.seconds.range(first + 1..).any(|second| second.from.of > 0);
+        let hangs = rule.consecutive_errors > 0
+            && waiting >= least
+            && silent >= SILENT
+            && Duration::from_secs(silent as u64) >= longest
+            && (answers || !compares);
+        hangs.then(|| format!("{waiting} requests wait, none was answered for {silent} s"))
     }
 
     fn stable_fails(&self, from: Share, allowed: f64) -> bool {
@@ -146,9 +184,10 @@ mod tests {
 
     fn after(seconds: &[(Arm, Arm)]) -> Trend {
         let mut recent = Recent::default();
-        recent.observe(&arm(0, 0), &arm(0, 0));
-        seconds.iter().for_each(|(from, to)| recent.observe(from, to));
-        recent.judge(&AbortRule::default(), 0.01)
+        let nobody = Pending::default();
+        recent.observe(&arm(0, 0), &arm(0, 0), nobody);
+        seconds.iter().for_each(|(from, to)| recent.observe(from, to, nobody));
+        recent.judge(&AbortRule::default(), 0.01, Duration::ZERO)
     }
 
     #[test]
@@ -169,6 +208,27 @@ mod tests {
         assert_eq!(after(&[(arm(1000, 8), arm(100, 4))]), Trend::Calm);
         // Too few to say.
         assert_eq!(after(&[(arm(1000, 1), arm(10, 1))]), Trend::Calm);
+    }
+
+    #[test]
+    fn a_pool_that_hangs_is_seen_by_those_who_wait() {
+        let hangs = |pending: &[(u64, u64)], old: u64, longest: Duration| {
+            let mut recent = Recent::default();
+            for (second, (requests, answered)) in (0..).zip(pending) {
+                let pending = Pending { requests: *requests, answered: *answered };
+                recent.observe(&arm(second * old, 0), &arm(*answered, 0), pending);
+            }
+            matches!(recent.judge(&AbortRule::default(), 0.01, longest), Trend::Failing(_))
+        };
+        let dead = [(0, 50), (20, 80), (25, 80), (30, 80), (35, 80)];
+        assert!(hangs(&dead, 100, Duration::from_secs(1)));
+        assert!(!hangs(&dead[..4], 100, Duration::from_secs(1)), "two seconds may be a pause");
+        assert!(!hangs(&dead, 100, Duration::from_secs(4)), "the old one was as slow once");
+        assert!(hangs(&dead, 0, Duration::from_secs(1)), "nobody asks the old one any more");
+        let few = [(0, 50), (4, 80), (4, 80), (4, 80), (4, 80)];
+        assert!(!hangs(&few, 100, Duration::from_secs(1)));
+        let idle = [(0, 50), (0, 80), (0, 80), (0, 80), (0, 80)];
+        assert!(!hangs(&idle, 100, Duration::from_secs(1)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
-use crate::migration::Share;
 use crate::migration::cohort::Traffic;
 use crate::migration::plan::*;
+use crate::migration::{Pending, Share};
 use crate::stats::Histogram;
 use std::sync::Arc;
 
@@ -108,6 +108,7 @@ impl World {
             differences: self.differences,
             capacity: self.capacity,
             stable: self.stable,
+            pending: Pending::default(),
             unix_ms,
         }
     }
