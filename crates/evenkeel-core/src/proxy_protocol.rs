@@ -18,6 +18,8 @@ const VERSION_2: u8 = 0x20;
 const COMMAND_PROXY: u8 = 1;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
+const FAMILY_UNIX: u8 = 3;
+const KIND_DATAGRAM: u8 = 2;
 const TYPE_ALPN: u8 = 0x01;
 const TYPE_AUTHORITY: u8 = 0x02;
 const TYPE_CRC32C: u8 = 0x03;
@@ -153,6 +155,8 @@ fn parse_v2(bytes: &[u8]) -> Result<Opening, Malformed> {
             let destination = SocketAddr::new(ip(16), port(34));
             (Told::Client { source, destination }, part.len())
         }
+        // What no family or no kind of socket has been given to yet.
+        _ if family >> 4 > FAMILY_UNIX || family & 0x0f > KIND_DATAGRAM => return Err(Malformed),
         // Datagrams, unix sockets, nothing: none of them is a TCP client.
         _ => return Ok(Opening::Header(Told::Nothing, end)),
     };

@@ -55,8 +55,10 @@ pub enum Upgrade {
     /// No: a 101 is an error.
     #[default]
     NotAsked,
-    /// Yes, and the question is passed on: a 101 turns the connection into a tunnel.
-    Asked,
+    /// To a WebSocket, and the question is passed on: a 101 turns the connection into a tunnel.
+    WebSocket,
+    /// To something else, in the same way.
+    Other,
 }
 
 /// What parsing found.
@@ -133,8 +135,12 @@ impl RequestHead {
     }
 
     /// Whether the question for another protocol is passed on.
-    pub fn upgrade_asked(&self) -> Upgrade {
-        if self.upgrade.is_empty() { Upgrade::NotAsked } else { Upgrade::Asked }
+    pub fn upgrade_asked(&self, buf: &[u8]) -> Upgrade {
+        match self.upgrade.of_buf(buf) {
+            [] => Upgrade::NotAsked,
+            asked if asked.eq_ignore_ascii_case(b"websocket") => Upgrade::WebSocket,
+            _ => Upgrade::Other,
+        }
     }
 
     /// The values of a field, each line on its own.

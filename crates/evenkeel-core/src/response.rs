@@ -61,11 +61,24 @@ impl ResponseHead {
         if !status_known || !starts_and_ends_well(buf, bytes, self.fields.first()) {
             return Err(Failure::BadResponse);
         }
-        if self.status == 101 && upgrade == Upgrade::NotAsked {
+        if self.status == 101 && !self.switches_as_asked(buf, upgrade) {
             return Err(Failure::BadResponse);
         }
         self.interpret(buf, verb, version)?;
         Ok(Parsed::Complete)
+    }
+
+    /// True if the protocol that a 101 names, if it does, is one that the client asked for
+    /// (RFC 9110 7.8).
+    fn switches_as_asked(&self, buf: &[u8], upgrade: Upgrade) -> bool {
+        let mut named = self.fields.iter().filter(|field| field.known == Known::Upgrade);
+        let is_websocket =
+            |field: &Field| field.value.of_buf(buf).eq_ignore_ascii_case(b"websocket");
+        match upgrade {
+            Upgrade::NotAsked => false,
+            Upgrade::WebSocket => named.all(is_websocket),
+            Upgrade::Other => !named.any(is_websocket),
+        }
     }
 
     /// True if this is not the final response.
@@ -163,6 +176,24 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
         let (_, head) = parse(text, Verb::Head).expect("head");
         assert_eq!((head.body, head.announced, head.reusable), (BodyLength::None, Some(7), true));
+    }
+
+    #[test]
+    fn a_connection_becomes_what_was_asked_for() {
+        let (none, socket, other) = (Upgrade::NotAsked, Upgrade::WebSocket, Upgrade::Other);
+        let cases = [
+            ("", [(none, false), (socket, true), (other, true)]),
+            ("Upgrade: WebSocket\r\n", [(none, false), (socket, true), (other, false)]),
+            ("Upgrade: foo\r\n", [(none, false), (socket, false), (other, true)]),
+            ("Upgrade: h2c, websocket\r\n", [(none, false), (socket, false), (other, true)]),
+        ];
+        for (fields, expected) in cases {
+            let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n");
+            for (asked, legal) in expected {
+                let parsed = ResponseHead::default().parse(text.as_bytes(), Verb::Once, asked);
+                assert_eq!(parsed.is_ok(), legal, "{asked:?} {fields}");
+            }
+        }
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub(crate) fn open<N: Net>(
         persistence: if head.keep_alive { Persistence::Keep } else { Persistence::Close },
         client_closes: !head.keep_alive,
         trailers: if head.wants_trailers { Trailers::Pass } else { Trailers::Drop },
-        upgrade: head.upgrade_asked(),
+        upgrade: head.upgrade_asked(bytes),
         form: call.as_ref().map_or_else(|| reply_form(head, bytes), |_| ReplyForm::Grpc),
         call,
         upload: Upload::new(worker.buffers.take(bytes.len() + OWN_FIELDS_BYTES)),

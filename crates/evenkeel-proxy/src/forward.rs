@@ -8,7 +8,7 @@ use crate::exchange::{Exchange, Next};
 use crate::http1::{Client, head_may_end};
 use crate::idle::BackendConnection;
 use crate::net::{Net, Peek, Stream};
-use crate::pump::Pump;
+use crate::pump::{self, Pump};
 use crate::try_failure::{Retriable, TryError, TryFailure};
 use crate::tunnel::{self, Terms};
 use crate::upload::UploadError;
@@ -169,11 +169,15 @@ impl<S: Stream> Try<'_, S> {
     fn failure<N: Net>(&self, exchange: &Exchange<N>, error: TryError) -> TryFailure {
         let heard = !self.partial.is_empty() || self.interim_count > 0;
         let unprocessed = self.connection.stream.is_unprocessed();
+        let provoked = self.is_provoked(exchange, error);
+        if !provoked && matches!(error, TryError::Timeout | TryError::PerTryTimeout) {
+            self.connection.stream.note_silence();
+        }
         TryFailure {
             error,
             sent: if unprocessed { 0 } else { exchange.upload.kept.written },
             stale: error == TryError::Reset && self.connection.reused && !heard,
-            provoked: self.is_provoked(exchange, error),
+            provoked,
             again: matches!(
                 error,
                 TryError::Status(_) | TryError::Unavailable | TryError::Forsaken
@@ -241,7 +245,8 @@ impl<S: Stream> Try<'_, S> {
             let mut scratch = worker.scratch.borrow_mut();
             let start = self.partial.len();
             scratch.bytes[..start].copy_from_slice(&self.partial);
-            let most = client.stream.write_most().min(self.read_most(start));
+            let most = client.stream.write_most().min(pump::read_most(worker));
+            let most = most.min(self.read_most(start));
             let window = &mut scratch.bytes[start..start + most];
             let read = match self.connection.stream.poll_read(cx, window) {
                 Poll::Ready(Ok(length)) if length > 0 => length,

@@ -5,6 +5,7 @@
 //! `server` and `inbound` face clients, `client` and `outbound` face backends; `shape`, `sending`,
 //! `receiving`, `lines` and `spare` serve both; `lanes` are the tasks of clients' streams.
 
+mod fields;
 mod from_client;
 mod inbound;
 mod io;
@@ -45,6 +46,14 @@ const MAX_PENDING_RESETS: usize = 20;
 const MAX_CAUSED_RESETS: usize = 20;
 /// Streams that are remembered after we have reset them, so that late frames do no harm.
 const MAX_REMEMBERED_RESETS: usize = 20;
+
+/// Where the library's count of small DATA that nobody has taken yet ends a client's connection:
+/// each frame counts for 256 bytes less those in it, which is what it costs in memory. One stream's
+/// whole window in messages of 16 bytes stays below, so that a backend that pauses ends no call.
+const MAX_SMALL_DATA_BYTES: usize = 4 * 1024 * 1024;
+/// And a backend's, which carries the streams of many clients: the connection's whole window in
+/// such messages.
+const MAX_BACKEND_SMALL_DATA_BYTES: usize = 16 * 1024 * 1024;
 
 /// The beginning of every connection of a client (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

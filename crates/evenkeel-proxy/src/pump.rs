@@ -33,6 +33,14 @@ pub(crate) const COPY_BELOW_BYTES: usize = 4 * 1024;
 /// Most of a streamed request that is kept to be sent again, framing included; of one that is
 /// copied as well, its framing may have so much on top.
 pub(crate) const MAX_TAPE_BYTES: usize = 64 * 1024;
+
+/// Largest read for now: what a stalled client does not take stays in memory.
+#[inline]
+pub(crate) fn read_most<N: Net>(worker: &Worker<N>) -> usize {
+    let frugal = worker.held_bytes.get() > MAX_HELD_BYTES;
+    if frugal { FRUGAL_READ_BYTES } else { SCRATCH_BYTES }
+}
+
 /// Why a direction ended early.
 #[derive(Debug)]
 pub(crate) enum PumpError {
@@ -409,8 +417,7 @@ impl Pump {
     /// stalled transfers hold much memory already. Nothing is read ahead of a request's own body,
     /// beyond what a chunked one needs to find its end.
     fn read_window<N: Net>(&self, worker: &Worker<N>) -> usize {
-        let frugal = worker.held_bytes.get() > MAX_HELD_BYTES;
-        let window = if frugal { FRUGAL_READ_BYTES } else { SCRATCH_BYTES };
+        let window = read_most(worker);
         match (self.toward, &self.source) {
             (Toward::Backend, Source::Fixed(left)) => {
                 window.min(usize::try_from(*left).unwrap_or(window))

@@ -165,4 +165,20 @@ impl<S> Wire<S> {
             Wire::Plain(_) | Wire::Tls(_) | Wire::Inbound(_) => false,
         }
     }
+
+    /// The backend has had its time, and has not begun to answer.
+    pub(crate) fn note_silence(&self) {
+        if let Wire::Outbound(stream) = self {
+            stream.note_silence();
+        }
+    }
+
+    /// True if the client asked for a tunnel by CONNECT, so that any success would tell it that it
+    /// has one (RFC 8441 5).
+    pub(crate) fn awaits_tunnel(&self) -> bool {
+        match self {
+            Wire::Inbound(stream) => stream.awaits_tunnel(),
+            Wire::Plain(_) | Wire::Tls(_) | Wire::Outbound(_) => false,
+        }
+    }
 }

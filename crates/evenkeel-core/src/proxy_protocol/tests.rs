@@ -79,10 +79,13 @@ fn nearly_version_2() {
         (v2(0x21, TCP4, &[&addresses[..], &[1, 0, 9, 0]].concat()), "an extra too long"),
         (v2(0x21, TCP4, &[&addresses[..], &[3, 0, 4, 0, 0, 0, 0]].concat()), "a bad checksum"),
         (v2(0x21, TCP4, &vec![0; MAX_V2_BYTES]), "too long"),
+        (v2(0x21, 0x41, &addresses), "a family that there is not"),
+        (v2(0x21, 0x13, &addresses), "a kind that there is not"),
     ] {
         assert_eq!(parse(&bytes), Err(Malformed), "{why}");
     }
-    for (command, family) in [(0x20, TCP4), (0x21, 0x00), (0x21, 0x12), (0x21, 0x31)] {
+    for (command, family) in [(0x20, TCP4), (0x20, 0xff), (0x21, 0x00), (0x21, 0x12), (0x21, 0x31)]
+    {
         let bytes = v2(command, family, &addresses);
         assert_eq!(parse(&bytes), Ok(Opening::Header(Told::Nothing, bytes.len())));
     }

@@ -9,7 +9,7 @@ use crate::session;
 use crate::try_failure::{Retriable, TryError};
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::failure::{Failure, Side};
-use evenkeel_core::field::Known;
+use evenkeel_core::field::{Known, Span};
 use evenkeel_core::framing::{BodyLength, Version};
 use evenkeel_core::headers::{self, ClientSide, Persistence};
 use evenkeel_core::plan::HeaderRules;
@@ -32,6 +32,8 @@ const LONG_BYTES: u64 = 48 * 1024;
 /// Statuses below are never worth another try.
 const FIRST_RETRIABLE_STATUS: u16 = 400;
 const SERVICE_UNAVAILABLE: u16 = 503;
+const SWITCHING_PROTOCOLS: u16 = 101;
+const NOT_IMPLEMENTED: u16 = 501;
 /// The status of every answer to a gRPC call, however the call ends.
 const CALL_STATUS: u16 = 200;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -52,7 +54,13 @@ impl<S: Stream> Try<'_, S> {
         let result = loop {
             let bytes = &scratch.bytes[start..length];
             match head.parse(bytes, exchange.verb, exchange.upgrade) {
-                Err(_) => break Err(TryError::BadResponse),
+                Err(_) => {
+                    if head.status == SWITCHING_PROTOCOLS {
+                        // Who takes us for a tunnel may have heard more than one request.
+                        exchange.persistence = Persistence::Close;
+                    }
+                    break Err(TryError::BadResponse);
+                }
                 Ok(Parsed::Partial) => {
                     self.partial.extend_from_slice(bytes);
                     break Ok(None);
@@ -71,6 +79,12 @@ impl<S: Stream> Try<'_, S> {
                 Ok(Parsed::Complete) => {
                     if let Some(elsewhere) = self.hears(&head, bytes, exchange) {
                         break Err(elsewhere);
+                    }
+                    if (200..300).contains(&head.status) && client.stream.awaits_tunnel() {
+                        // The backend does not know the protocol; the client must not take its
+                        // answer for a tunnel (RFC 9220 3).
+                        head.status = NOT_IMPLEMENTED;
+                        head.reason = Span::default();
                     }
                     let answer =
                         self.deliver(cx, scratch, (&head, start..length), (client, exchange));
@@ -163,7 +177,7 @@ impl<S: Stream> Try<'_, S> {
         let Scratch { bytes, out, tail, .. } = scratch;
         let (head_bytes, body) = bytes[range].split_at_mut(head.bytes);
         let to_client = headers::body_for_client(head.body, exchange.version);
-        let ends = to_client == BodyLength::UntilClose || head.status == 101;
+        let ends = to_client == BodyLength::UntilClose || head.status == SWITCHING_PROTOCOLS;
         let unread = !exchange.upload.has_arrived();
         if ends || unread || self.send_failed || exchange.is_draining() {
             exchange.persistence = Persistence::Close;

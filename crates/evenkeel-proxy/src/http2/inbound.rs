@@ -209,6 +209,11 @@ impl Inbound {
     fn is_switched(&self) -> bool {
         self.sending.is_tunnel()
     }
+
+    /// A tunnel was asked for, and nothing is answered yet.
+    pub(crate) fn awaits_tunnel(&self) -> bool {
+        self.responder.tunnel && !self.is_switched()
+    }
 }
 
 impl Drop for Inbound {

@@ -16,9 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const GATHERED_BYTES: usize = 64 * 1024;
 /// What one turn of a connection's task takes, in bytes; then everybody else's turn comes.
 const MAX_TURN_COST: u64 = 32 * 1024;
-/// What a frame of a client costs besides its bytes. The library reads 8 KiB at once; in frames
-/// without payload that is a turn, and a tenth of a millisecond of work.
-const FRAME_COST: u64 = 100;
+/// What is read at once from a client whose last bytes cost much more than they are. The library
+/// works off all that it has read: its 8 KiB may be eight hundred frames.
+const DEAR_READ_BYTES: usize = 1024;
+/// So many times more.
+const DEAR_RATIO: u64 = 8;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 16 * 1024;
 
@@ -33,6 +35,8 @@ pub(crate) struct Pipe<S> {
     pub(crate) received: u64,
     /// What this turn may still take.
     turn_left: u64,
+    /// Most that one read takes.
+    most: usize,
     /// What a client may ask for; a backend is not measured.
     pub(crate) meter: Option<(Meter, Clock)>,
 }
@@ -80,11 +84,12 @@ impl<S: Stream> Pipe<S> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
+        let most = self.most.min(buf.remaining());
         if self.ahead.is_empty() {
-            let length = ready!(self.stream.poll_read(cx, buf.initialize_unfilled()))?;
+            let length = ready!(self.stream.poll_read(cx, buf.initialize_unfilled_to(most)))?;
             buf.advance(length);
         } else {
-            let length = self.ahead.len().min(buf.remaining());
+            let length = self.ahead.len().min(most);
             buf.put_slice(&self.ahead[..length]);
             self.ahead.drain(..length);
         }
@@ -92,10 +97,12 @@ impl<S: Stream> Pipe<S> {
         self.received += length;
         self.turn_left = self.turn_left.saturating_sub(length);
         if let Some((meter, clock)) = &mut self.meter {
-            let (received, frames) = (&buf.filled()[before..], meter.frames());
+            let received = &buf.filled()[before..];
             let used = meter.observe(received, clock.now());
-            let cost = (meter.frames() - frames) * FRAME_COST;
+            let cost = meter.take_cost();
             self.turn_left = self.turn_left.saturating_sub(cost);
+            // Requests alone, however short, stay below this.
+            self.most = if cost / DEAR_RATIO > length { DEAR_READ_BYTES } else { usize::MAX };
             if used < received.len() {
                 buf.set_filled(before + used);
                 return if used == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
@@ -112,7 +119,8 @@ impl<S: Stream> Io<S> {
     /// Over a connection, from which `ahead` has been read.
     pub(crate) fn new(stream: S, ahead: Vec<u8>, meter: Option<(Meter, Clock)>) -> Io<S> {
         let (out, turn_left) = (Vec::new(), MAX_TURN_COST);
-        let pipe = Pipe { stream, ahead, out, written: 0, received: 0, turn_left, meter };
+        let most = if meter.is_some() { DEAR_READ_BYTES } else { usize::MAX };
+        let pipe = Pipe { stream, ahead, out, written: 0, received: 0, turn_left, most, meter };
         Io(Rc::new(RefCell::new(pipe)))
     }
 
@@ -252,13 +260,13 @@ mod tests {
             frame
         };
         let client = || {
-            let mut meter = Meter::new();
+            let mut meter = Meter::new(100);
             meter.observe(super::super::PREFACE, Nanos(0));
             meter.observe(&[0, 0, 0, 4, 0, 0, 0, 0, 0], Nanos(0));
             Some((meter, Clock::start()))
         };
         let backend = (None, LARGE, 33);
-        let (small, large) = ((client(), SMALL, 3), (client(), LARGE, 30));
+        let (small, large) = ((client(), SMALL, 1), (client(), LARGE, 30));
         for (meter, bytes, expected) in [backend, small, large] {
             let wakes = Arc::new(Wakes::default());
             let mut io = Io::new(Torrent(bytes, 0), Vec::new(), meter);

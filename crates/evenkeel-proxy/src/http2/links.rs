@@ -3,8 +3,9 @@
 use super::io::Io;
 use super::outbound::Outbound;
 use super::{
-    CONNECTION_WINDOW_BYTES, MAX_CAUSED_RESETS, MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS,
-    MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+    CONNECTION_WINDOW_BYTES, MAX_BACKEND_SMALL_DATA_BYTES, MAX_CAUSED_RESETS,
+    MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS, MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES,
+    STREAM_WINDOW_BYTES,
 };
 use crate::clock::Nanos;
 use crate::net::Stream;
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     used: Cell<bool>,
     /// Streams that were reset since one was answered.
     resets: Cell<u32>,
+    /// Bytes that came from the backend, as of the connection's last turn.
+    heard: Rc<Cell<u64>>,
     /// Since when it carries none, as the last sweep found it.
     idle_since: Cell<Nanos>,
 }
@@ -67,6 +70,19 @@ impl Link {
     pub(crate) fn note_reset(&self) {
         self.resets.set(self.resets.get() + 1);
         if self.resets.get() >= MAX_RESETS_IN_A_ROW {
+            self.close();
+        }
+    }
+
+    /// How much the backend has said, whatever about.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.get()
+    }
+
+    /// A stream's time is over. If not a byte has come for anybody since `heard`, it may be that
+    /// none ever will: whoever comes next gets another connection.
+    pub(crate) fn note_silence(&self, heard: u64) {
+        if self.heard.get() == heard {
             self.close();
         }
     }
@@ -347,6 +363,7 @@ async fn shake_hands<S: Stream>(
         if io.pipe().received >= FIRST_BYTES { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await?;
+    let heard = Rc::new(Cell::new(io.pipe().received));
     let link = Rc::new(Link {
         requests,
         scheme,
@@ -355,11 +372,17 @@ async fn shake_hands<S: Stream>(
         closed: Cell::new(false),
         used: Cell::new(false),
         resets: Cell::new(0),
+        heard: Rc::clone(&heard),
         idle_since: Cell::new(Nanos::NEVER),
     });
     let known = Rc::downgrade(&link);
     tokio::task::spawn_local(async move {
-        let _ = poll_fn(|cx| poll_connection(cx, &mut connection, &io)).await;
+        let _ = poll_fn(|cx| {
+            let polled = poll_connection(cx, &mut connection, &io);
+            heard.set(io.pipe().received);
+            polled
+        })
+        .await;
         if let Some(link) = known.upgrade() {
             link.close();
         }
@@ -393,6 +416,7 @@ fn builder() -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
+        .data_frame_budget(MAX_BACKEND_SMALL_DATA_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(MAX_CAUSED_RESETS));

@@ -1,10 +1,11 @@
 //! What a client may ask of us per second besides requests, frame by frame: resets, settings, pings
 //! and the like cost the peer nothing and us something. Sees the bytes of a connection as they
-//! arrive, and only frame heads of them. Pure: the time comes in.
+//! arrive, and only the heads of frames and fields of them. Pure: the time comes in.
 //!
 //! Sources: RFC 9113 10.5; CVE-2019-9511 to 9518, CVE-2023-44487 (rapid reset), CVE-2025-8671
 //! (MadeYouReset), CVE-2024-27919 (CONTINUATION).
 
+use super::fields::Block;
 use crate::clock::Nanos;
 use std::time::Duration;
 
@@ -35,6 +36,23 @@ pub(crate) const MAX_GLITCHES: u32 = 100;
 const FORGIVEN_GLITCHES: u32 = 5;
 /// A request that is not legal counts so much: twenty in a moment are enough.
 pub(crate) const MALFORMED_GLITCHES: u32 = 5;
+
+/// What a frame costs besides its bytes, in bytes: the work of the library and of whom it is for.
+const FRAME_COST: u64 = 100;
+/// And a frame that carries little or nothing: a peer that floods with them has a short turn.
+const SMALL_FRAME_COST: u64 = 512;
+/// DATA below this carries little, unless a stream ends with it.
+const SMALL_DATA_BYTES: usize = 256;
+/// Bytes of a header block that cost as much as others.
+const CHEAP_BLOCK_BYTES: u64 = 1024;
+/// What each byte beyond them costs more: it may be a whole field (RFC 7541 6.1).
+const BLOCK_BYTE_COST: u64 = 3;
+
+/// Pseudo-headers of a request, `:protocol` included.
+const PSEUDO_HEADERS: usize = 5;
+/// A block with so many times the fields that a request may have ends its connection unread; below,
+/// it is refused as a request.
+const MAX_TIMES_TOO_MANY: usize = 10;
 
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEAD_BYTES: usize = 9;
@@ -98,52 +116,6 @@ fn is_length_of(kind: Kind, flags: u8, length: usize) -> bool {
     }
 }
 
-/// How far the first field of a trailer section is known. The library lets a pseudo-header pass
-/// there (and drops it), which RFC 9113 8.1 does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// Nothing is looked for.
-    Nowhere,
-    /// So many bytes of padding length and priority come first.
-    Skip(u8),
-    /// The first byte of a field (RFC 7541 6).
-    Field,
-    /// The length of a name.
-    Length,
-    /// The first byte of a name.
-    Name,
-    /// The same, in Huffman's code.
-    Coded,
-}
-
-impl Look {
-    /// One more byte; `Err` if the field is a pseudo-header.
-    fn at(self, byte: u8) -> Result<Look, ()> {
-        /// Pseudo-headers of the static table (RFC 7541 appendix A).
-        const PSEUDO: std::ops::RangeInclusive<u8> = 1..=14;
-        let index = match byte {
-            0x80.. => byte & 0x7f,
-            0x40.. => byte & 0x3f,
-            _ => byte & 0x0f,
-        };
-        match self {
-            Look::Nowhere => Ok(Look::Nowhere),
-            Look::Skip(0 | 1) => Ok(Look::Field),
-            Look::Skip(left) => Ok(Look::Skip(left - 1)),
-            // A change of the table's size: the field comes after it.
-            Look::Field if byte & 0xe0 == 0x20 => Ok(Look::Field),
-            Look::Field if PSEUDO.contains(&index) => Err(()),
-            Look::Field if index == 0 => Ok(Look::Length),
-            Look::Length if byte & 0x80 == 0 => Ok(Look::Name),
-            Look::Length => Ok(Look::Coded),
-            Look::Name if byte == b':' => Err(()),
-            // A colon has the code 1011100.
-            Look::Coded if byte >> 1 == 0b101_1100 => Err(()),
-            Look::Field | Look::Name | Look::Coded => Ok(Look::Nowhere),
-        }
-    }
-}
-
 /// Frames of the running second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
@@ -173,22 +145,34 @@ pub(crate) struct Meter {
     counts: Counts,
     glitches: u32,
     sent: u64,
-    /// Frames whose head has come.
-    frames: u64,
+    /// What came since somebody asked costs besides its bytes.
+    cost: u64,
+    /// Of the running header block.
+    block_bytes: u64,
     /// Since when something other than a body is half there.
     half_since: Option<Nanos>,
     exceeded: bool,
     /// The highest stream that was opened.
     last_stream: u32,
-    look: Look,
+    /// The block that is arriving, and that it is a trailer section: there the library lets a
+    /// pseudo-header pass (and drops it), which RFC 9113 8.1 does not.
+    block: Block,
+    is_trailer: bool,
+    /// Bytes of the running frame that come before its part of the block, and those behind it.
+    before_block: usize,
+    padding: usize,
+    padded: bool,
+    /// Requests whose trailer section may come.
+    bodies: u32,
+    max_fields: usize,
     /// SETTINGS, which come first, have come.
     introduced: bool,
     fault: Option<Fault>,
 }
 
 impl Meter {
-    /// For a connection whose preface is to come.
-    pub(crate) fn new() -> Meter {
+    /// For a connection whose preface is to come, and whose requests may have so many fields.
+    pub(crate) fn new(max_fields: usize) -> Meter {
         Meter {
             preface: PREFACE_BYTES,
             head: [0; FRAME_HEAD_BYTES],
@@ -201,11 +185,18 @@ impl Meter {
             counts: Counts::default(),
             glitches: 0,
             sent: 0,
-            frames: 0,
+            cost: 0,
+            block_bytes: 0,
             half_since: None,
             exceeded: false,
             last_stream: 0,
-            look: Look::Nowhere,
+            block: Block::new(),
+            is_trailer: false,
+            before_block: 0,
+            padding: 0,
+            padded: false,
+            bodies: 0,
+            max_fields,
             introduced: false,
             fault: None,
         }
@@ -226,9 +217,9 @@ impl Meter {
         self.half_since
     }
 
-    /// Frames that have begun so far.
-    pub(crate) fn frames(&self) -> u64 {
-        self.frames
+    /// What has come since the last call costs besides its bytes.
+    pub(crate) fn take_cost(&mut self) -> u64 {
+        std::mem::take(&mut self.cost)
     }
 
     /// We sent so many bytes.
@@ -242,8 +233,8 @@ impl Meter {
         self.exceeded |= self.glitches >= MAX_GLITCHES;
     }
 
-    /// Takes received bytes into account. How many of them may be used: none behind the head of a
-    /// frame that ends the connection.
+    /// Takes received bytes into account. How many of them may be used: none of a frame that ends
+    /// the connection, as far as it has not been handed out yet, and none behind it.
     pub(crate) fn observe(&mut self, bytes: &[u8], now: Nanos) -> usize {
         if now >= self.second.after(SECOND) {
             self.second = now;
@@ -254,14 +245,16 @@ impl Meter {
         self.preface -= skipped;
         let mut rest = &bytes[skipped..];
         while !rest.is_empty() {
+            let begins = bytes.len() - rest.len();
             if self.payload_left > 0 {
-                let skipped = self.payload_left.min(rest.len());
-                self.payload_left -= skipped;
-                self.look_at(&rest[..skipped]);
-                rest = &rest[skipped..];
+                let (payload, behind) = rest.split_at(self.payload_left.min(rest.len()));
+                self.observe_payload(payload);
+                if self.exceeded {
+                    return begins;
+                }
+                rest = behind;
                 continue;
             }
-            let begins = bytes.len() - rest.len();
             let taken = (FRAME_HEAD_BYTES - self.head_len).min(rest.len());
             self.head[self.head_len..self.head_len + taken].copy_from_slice(&rest[..taken]);
             self.head_len += taken;
@@ -269,7 +262,7 @@ impl Meter {
             if self.head_len == FRAME_HEAD_BYTES {
                 self.head_len = 0;
                 self.begin_frame();
-                if self.fault.is_some() {
+                if self.fault.is_some() || self.exceeded {
                     return begins;
                 }
             }
@@ -280,18 +273,37 @@ impl Meter {
         bytes.len()
     }
 
-    fn look_at(&mut self, payload: &[u8]) {
-        for byte in payload {
-            if self.look == Look::Nowhere {
-                return;
-            }
-            match self.look.at(*byte) {
-                Ok(next) => self.look = next,
-                Err(()) => {
-                    self.fault = Some(Fault::Protocol);
-                    self.look = Look::Nowhere;
-                }
-            }
+    fn observe_payload(&mut self, mut payload: &[u8]) {
+        let left = self.payload_left;
+        self.payload_left -= payload.len();
+        if !matches!(self.kind, Kind::Headers | Kind::Continuation) {
+            return;
+        }
+        if std::mem::take(&mut self.padded) {
+            self.padding = payload.first().map_or(0, |byte| usize::from(*byte));
+        }
+        let skipped = self.before_block.min(payload.len());
+        self.before_block -= skipped;
+        payload = &payload[skipped..];
+        let in_block = (left - skipped).saturating_sub(self.padding);
+        self.observe_block(&payload[..in_block.min(payload.len())]);
+    }
+
+    /// More of a header block.
+    fn observe_block(&mut self, bytes: &[u8]) {
+        let cheap = CHEAP_BLOCK_BYTES.saturating_sub(self.block_bytes);
+        let length = bytes.len() as u64;
+        self.block_bytes = self.block_bytes.saturating_add(length);
+        self.cost += length.saturating_sub(cheap) * BLOCK_BYTE_COST;
+        let most = self.max_fields + PSEUDO_HEADERS;
+        let before = self.block.fields();
+        self.block.push(bytes);
+        if before <= most && self.block.fields() > most {
+            self.glitch(MALFORMED_GLITCHES);
+        }
+        self.exceeded |= self.block.fields() > most * MAX_TIMES_TOO_MANY;
+        if self.is_trailer && self.block.has_pseudo() {
+            self.fault = Some(Fault::Protocol);
         }
     }
 
@@ -299,25 +311,29 @@ impl Meter {
     fn begin_headers(&mut self, flags: u8, stream: u32) {
         self.in_block = flags & END_HEADERS == 0;
         self.continuations = 0;
-        self.look = Look::Nowhere;
-        if stream > self.last_stream {
-            self.last_stream = stream;
-            return;
-        }
-        let padding = u8::from(flags & PADDED != 0);
+        self.block_bytes = 0;
+        self.block = Block::new();
+        self.padded = flags & PADDED != 0;
         let priority = if flags & PRIORITISED != 0 { 5 } else { 0 };
-        self.look = match padding + priority {
-            0 => Look::Field,
-            skipped => Look::Skip(skipped),
-        };
+        self.before_block = usize::from(self.padded) + priority;
+        self.is_trailer = stream <= self.last_stream;
+        self.last_stream = self.last_stream.max(stream);
+        if !self.is_trailer {
+            self.bodies = self.bodies.saturating_add(u32::from(flags & END_STREAM == 0));
+        } else if self.bodies > 0 {
+            self.bodies -= 1;
+        } else {
+            // One section more than there were requests that could have it.
+            self.glitch(1);
+        }
     }
 
     fn begin_frame(&mut self) {
-        self.frames += 1;
         let [l0, l1, l2, kind, flags, id @ ..] = self.head;
         let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
         self.payload_left = length;
         self.kind = Kind::of(kind);
+        (self.before_block, self.padding, self.padded) = (0, 0, false);
         if !std::mem::replace(&mut self.introduced, true) && self.kind != Kind::Settings {
             self.fault = Some(Fault::Protocol);
             return;
@@ -326,6 +342,11 @@ impl Meter {
             self.fault = Some(Fault::FrameSize);
             return;
         }
+        self.cost += match self.kind {
+            Kind::Headers | Kind::WindowUpdate => FRAME_COST,
+            Kind::Data if length >= SMALL_DATA_BYTES || flags & END_STREAM != 0 => FRAME_COST,
+            _ => SMALL_FRAME_COST,
+        };
         let counts = &mut self.counts;
         let (count, most) = match self.kind {
             Kind::Data if length == 0 && flags & END_STREAM == 0 => {

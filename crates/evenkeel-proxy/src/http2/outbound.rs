@@ -37,6 +37,8 @@ struct Asker {
     tunnel: Option<Tunnel>,
     /// The backend says that it did nothing about the request.
     unprocessed: bool,
+    /// How much the backend had said on the connection when the request left.
+    heard: u64,
 }
 
 impl Heads for Asker {
@@ -53,6 +55,7 @@ impl Heads for Asker {
         self.to_head = request.method() == Method::HEAD;
         self.tunnel = tunnel;
         let whole = matches!(framing, Framing::None | Framing::Fixed(0));
+        self.heard = link.heard();
         match requests.send_request(request, whole) {
             Ok((response, stream)) => {
                 self.response = Some(response);
@@ -71,8 +74,8 @@ impl Heads for Asker {
 impl Outbound {
     /// A stream that is opened by the first head written to it.
     pub(crate) fn new(lease: Lease) -> Outbound {
-        let asker =
-            Asker { lease, response: None, to_head: false, tunnel: None, unprocessed: false };
+        let (response, tunnel) = (None, None);
+        let asker = Asker { lease, response, to_head: false, tunnel, unprocessed: false, heard: 0 };
         let sending = Sending::new();
         Outbound { asker, sending, heads: Vec::new(), read: 0, receiving: None }
     }
@@ -80,6 +83,13 @@ impl Outbound {
     /// True if the backend says that it did nothing about the request: it may be sent again.
     pub(crate) fn is_unprocessed(&self) -> bool {
         self.asker.unprocessed
+    }
+
+    /// The time for an answer is over, and none has begun.
+    pub(crate) fn note_silence(&self) {
+        if self.receiving.is_none() && self.asker.response.is_some() {
+            self.asker.lease.link().note_silence(self.asker.heard);
+        }
     }
 
     fn fail(&mut self, error: h2::Error) -> io::Error {

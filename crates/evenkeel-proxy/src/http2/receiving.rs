@@ -4,7 +4,7 @@
 use super::lines;
 use super::shape::Framing;
 use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use std::io;
 use std::io::Write;
 use std::task::{Context, Poll, ready};
@@ -108,10 +108,8 @@ impl Receiving {
             }
             match ready!(self.frames.poll_data(cx)) {
                 Some(Ok(data)) => self.begin(data),
-                // A peer that has said all asks us to stop sending (RFC 9113 8.1).
-                Some(Err(error)) if is_done(&error) && self.framing == Framing::Chunked => {
-                    self.end(b"");
-                }
+                // Also a reset with NO_ERROR: what it follows is whole only if the peer said so
+                // before, and then the library gives the end instead (RFC 9113 8.1).
                 Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
                 None => ready!(self.poll_end(cx))?,
             }
@@ -180,8 +178,4 @@ impl Receiving {
             staged.extend_from_slice(b"\r\n");
         });
     }
-}
-
-fn is_done(error: &h2::Error) -> bool {
-    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }

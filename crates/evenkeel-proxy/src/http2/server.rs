@@ -9,7 +9,7 @@ use super::meter::{Fault, MALFORMED_GLITCHES, Meter};
 use super::websocket;
 use super::{
     CONNECTION_WINDOW_BYTES, MAX_CAUSED_RESETS, MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS,
-    MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+    MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES, MAX_SMALL_DATA_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::clock::Nanos;
 use crate::deadline::Deadline;
@@ -34,12 +34,12 @@ type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 /// Serves the streams of one connection until either side has had enough.
 pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, client: Handover<N::Stream>) {
     let Handover { stream, carry, peer, listener, deadline, place } = client;
-    let meter = Meter::new();
-    let io = Io::new(stream, carry, Some((meter, worker.shared.clock)));
     let snapshot = worker.snapshot();
     let Some(limits) = snapshot.listener(listener).map(|plan| plan.limits.clone()) else {
         return;
     };
+    let meter = Meter::new(limits.max_request_fields);
+    let io = Io::new(stream, carry, Some((meter, worker.shared.clock)));
     let session = Session {
         io,
         peer: Rc::new(peer.speaking_http2()),
@@ -227,6 +227,7 @@ fn builder(max_head_bytes: u32) -> Builder {
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
+        .data_frame_budget(MAX_SMALL_DATA_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(MAX_CAUSED_RESETS))

@@ -522,6 +522,26 @@ fn a_truncated_response_is_an_error() {
 }
 
 #[test]
+fn an_answer_that_is_no_tunnel_does_not_look_like_one() {
+    // RFC 8441 5: to CONNECT a success is a tunnel; this backend has none, and answers the GET.
+    let arena = Arena::new();
+    for protocol in ["websocket", "foo"] {
+        let mut frames = arena.frames();
+        let mut fields = request("CONNECT", &[]);
+        fields.insert(1, (":protocol", protocol));
+        frames.headers(1, 0, &fields);
+        assert_eq!(frames.outcome(1), Outcome::Status(501), "{protocol}");
+        frames.headers(3, END_STREAM, &get(&[]));
+        assert_eq!(frames.outcome(3), Outcome::Status(200));
+        arena.count_answers(2);
+    }
+    let records = arena.proxy.wait_for_records(4);
+    let status = |at: usize| records[at]["status"].clone();
+    assert_eq!((status(0), status(2)), (501.into(), 501.into()), "{records:?}");
+    arena.settles();
+}
+
+#[test]
 fn a_websocket_over_http2_is_a_tunnel() {
     // RFC 8441 5: extended CONNECT, 200, and bytes both ways; the key of the handshake is ours.
     let arena = Arena::before(crate::upgrade::switching(b""), |plan| plan);

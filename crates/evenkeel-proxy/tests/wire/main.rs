@@ -20,6 +20,7 @@ mod exhaustion;
 mod framing;
 mod heads;
 mod health;
+mod hostile_http2;
 mod hostile_log;
 mod http2;
 mod http2_backends;

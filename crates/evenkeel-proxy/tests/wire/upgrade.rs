@@ -1,7 +1,7 @@
 //! Changing protocols (RFC 9110 7.8, RFC 6455): a connection becomes a tunnel when the backend says
 //! 101 to a client that asked, and not a byte earlier.
 
-use crate::arena::{Arena, BAD_RESPONSE, each, forwarded, is_refusal};
+use crate::arena::{Arena, BAD_RESPONSE, each, ensure, forwarded, is_refusal};
 use evenkeel_testkit::backend::{Backend, OK};
 use evenkeel_testkit::frames::{DATA, END_STREAM, Outcome, RST_STREAM, frame};
 use evenkeel_testkit::plan::PlanBuilder;
@@ -125,11 +125,14 @@ fn s10_r8_101_that_nobody_asked_for() {
         ("RFC 9110 7.8 Upgrade without Connection", "Upgrade: websocket\r\n"),
         ("RFC 9110 7.8 Connection without Upgrade", "Connection: upgrade\r\n"),
         ("RFC 9113 3.1 S11 h2c", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        ("RFC 9110 7.8 another protocol", "Connection: Upgrade\r\nUpgrade: foo\r\n"),
     ];
     each(cases, |fields| {
         let mut client = arena.connect();
         client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
         is_refusal(&arena.answer(&mut client)?, BAD_RESPONSE)?;
+        let (rest, _) = client.read_to_close();
+        ensure!(rest.is_empty(), "after the answer: {}", rest.escape_ascii());
         let mark = arena.backend.mark();
         arena.after(&mark).map(|_| ())
     });

@@ -39,7 +39,7 @@ pub fn request_head(bytes: &[u8]) {
 /// If what must hold does not.
 pub fn response_head(bytes: &[u8]) {
     for verb in [Verb::Safe, Verb::Head] {
-        for upgrade in [Upgrade::NotAsked, Upgrade::Asked] {
+        for upgrade in [Upgrade::NotAsked, Upgrade::WebSocket, Upgrade::Other] {
             let mut head = ResponseHead::default();
             let verdict = head.parse(bytes, verb, upgrade);
             if verdict == Ok(Parsed::Complete) {
@@ -104,7 +104,7 @@ fn check_response(head: &ResponseHead, bytes: &[u8], (verb, upgrade): (Verb, Upg
     check_lines(own, &head.fields);
     check_span(head.reason, own);
     assert!((100..600).contains(&head.status), "status {}", head.status);
-    assert!(head.status != 101 || upgrade == Upgrade::Asked, "101 to whom did not ask");
+    assert!(head.status != 101 || upgrade != Upgrade::NotAsked, "101 to whom did not ask");
     let bodiless = verb == Verb::Head || matches!(head.status, 100..=199 | 204 | 304);
     assert!(!bodiless || head.body == BodyLength::None, "{:?} of {}", head.body, head.status);
     assert!(!head.reusable || head.body != BodyLength::UntilClose, "reused after its end");

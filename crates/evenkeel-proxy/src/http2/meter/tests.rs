@@ -8,7 +8,7 @@ fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
 }
 
 fn meter() -> Meter {
-    let mut meter = Meter::new();
+    let mut meter = Meter::new(100);
     meter.observe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Nanos(0));
     meter.observe(&frame(4, 0, 0), Nanos(0));
     assert_eq!(meter.half_since(), None);
@@ -35,7 +35,7 @@ fn frames_of_a_wrong_length_stop_at_their_head() {
 
 #[test]
 fn settings_come_first() {
-    let mut meter = Meter::new();
+    let mut meter = Meter::new(100);
     meter.observe(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Nanos(0));
     assert_eq!(meter.observe(&frame(6, 0, 8), Nanos(0)), 0);
     assert_eq!(meter.fault(), Some(Fault::Protocol));
@@ -142,4 +142,74 @@ fn glitches_are_forgiven_slowly() {
     assert!(!meter.is_exceeded());
     meter.glitch(1);
     assert!(meter.is_exceeded());
+}
+
+#[test]
+fn a_block_of_too_many_fields_is_not_read_on() {
+    // References to one field of the table, a byte each.
+    let bomb = |stream: u8, references: usize| {
+        let mut bytes = frame(1, END_HEADERS | END_STREAM, references);
+        bytes[FRAME_HEAD_BYTES..].fill(0xbe);
+        bytes[FRAME_HEAD_BYTES - 1] = stream;
+        bytes
+    };
+    let mut fine = meter();
+    (1..=200).for_each(|stream| assert_eq!(fine.observe(&bomb(stream, 105), Nanos(1)), 114));
+    assert!(!fine.is_exceeded(), "a hundred fields, and what makes the request");
+    let mut many = meter();
+    let blocks = (1..=200).find(|stream| {
+        many.observe(&bomb(*stream, 1000), Nanos(1));
+        many.is_exceeded()
+    });
+    assert_eq!(blocks, Some(20), "each is refused by itself, but not for ever");
+    let mut huge = meter();
+    assert_eq!(huge.observe(&bomb(1, 16_000), Nanos(1)), FRAME_HEAD_BYTES, "none of it is used");
+    assert!(huge.is_exceeded());
+    // Padding is no field, whatever is in it.
+    let mut padded = meter();
+    for stream in 1..=200 {
+        let mut bytes = bomb(stream, 201);
+        bytes[4] |= PADDED;
+        bytes[FRAME_HEAD_BYTES] = 200;
+        assert_eq!(padded.observe(&bytes, Nanos(1)), bytes.len());
+    }
+    assert!(!padded.is_exceeded());
+}
+
+#[test]
+fn trailer_sections_are_as_few_as_their_requests() {
+    let mut meter = meter();
+    for stream in 0..100u8 {
+        for flags in [END_HEADERS, END_HEADERS | END_STREAM] {
+            let mut head = frame(1, flags, 0);
+            head[8] = stream + 1;
+            meter.observe(&head, Nanos(1));
+        }
+    }
+    assert!(!meter.is_exceeded(), "a request and its trailers");
+    let again = (1..).find(|_| {
+        meter.observe(&frame(1, END_HEADERS, 0), Nanos(1));
+        meter.is_exceeded()
+    });
+    assert_eq!(again, Some(MAX_GLITCHES));
+}
+
+#[test]
+fn small_frames_cost_more_than_requests() {
+    let cost = |frames: &[Vec<u8>]| {
+        let mut meter = meter();
+        meter.take_cost();
+        for frame in frames {
+            meter.observe(frame, Nanos(1));
+        }
+        meter.take_cost()
+    };
+    let request = cost(&[frame(1, END_HEADERS | END_STREAM, 40)]);
+    assert_eq!(cost(&[frame(0, END_STREAM, 5)]), request, "a short body that ends");
+    assert_eq!(cost(&[frame(0, 0, 1000)]), request);
+    assert!(cost(&[frame(0, 0, 5)]) > 4 * request);
+    assert!(cost(&[frame(0x42, 0, 5)]) > 4 * request);
+    let (short, long) = (frame(1, END_HEADERS, 1024), frame(1, END_HEADERS, 4096));
+    assert_eq!(cost(&[short]), request);
+    assert_eq!(cost(&[long]), request + 3 * 3072, "bytes that may be fields");
 }
