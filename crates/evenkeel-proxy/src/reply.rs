@@ -221,16 +221,17 @@ mod tests {
             own_lines: b"",
             retry_after: None,
         };
-        let mut out = Vec::new();
-        write(Failure::NoBackend, &to, &mut out);
-        let text = String::from_utf8(out).expect("text");
+        let said = |failure| {
+            let mut out = Vec::new();
+            write(failure, &to, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let text = said(Failure::NoBackend);
         assert!(text.contains("\"request_id\": \"abc\""), "{text}");
         assert!(text.contains(&format!("\r\nDate: {DATE}\r\n")), "RFC 9110 6.6.1: {text}");
         assert!(text.contains("Retry-After: 1\r\n") && text.contains("Connection: close\r\n"));
         assert!(!text.contains(".test"), "{text}");
-        out.clear();
-        write(Failure::NoRoute, &to, &mut out);
-        let text = String::from_utf8(out).expect("text");
+        let text = said(Failure::NoRoute);
         let message = "\"message\": \"No route for host xb.test and this path.\"";
         assert!(text.contains(message), "{text}");
     }
