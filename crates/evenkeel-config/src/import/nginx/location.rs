@@ -44,9 +44,10 @@ impl Nginx<'_> {
         let pass = block.iter().rev().find(|it| is_pass(it));
         let by_pattern = !matches!(modifier, "" | "=" | "^~") || !path.starts_with('/');
         let exact = modifier == "=";
-        if let Some(refusal) = block.iter().find(|it| refuses(it)).filter(|_| !by_pattern)
-            && pass.is_none()
-        {
+        // A `return` comes before all else, rules of access only before what is served.
+        let refusal =
+            block.iter().find(|it| refuses(it) && (pass.is_none() || it.name == "return"));
+        if let Some(refusal) = refusal.filter(|_| !by_pattern) {
             self.tell_match((line, shown), path, exact);
             return Some(self.refusing(block, (line, path, exact), refusal));
         }
@@ -124,19 +125,24 @@ impl Nginx<'_> {
         (line, path, exact): (usize, &str, bool),
         refusal: &Directive,
     ) -> Location {
+        for inner in block.iter().filter(|inner| !std::ptr::eq(*inner, refusal)) {
+            self.lose(inner);
+        }
+        self.closed((line, path, exact), refusal)
+    }
+
+    /// The same, and the remark on why.
+    pub(super) fn closed(
+        &mut self,
+        (line, path, exact): (usize, &str, bool),
+        refusal: &Directive,
+    ) -> Location {
         let mut route = matching(line, path, exact);
         refuse::nobody(&mut route, refusal.line);
-        for inner in block {
-            let shown = inner.shown();
-            match (std::ptr::eq(inner, refusal), refusal.argument(0)) {
-                (true, "all" | "403") => {
-                    self.report.exact(inner.line, format!("{shown}: deny of the route"));
-                }
-                (true, _) => {
-                    self.report.near(inner.line, format!("{shown}: deny of the route, so 403"));
-                }
-                (false, _) => self.lose(inner),
-            }
+        let shown = refusal.shown();
+        match refusal.argument(0) {
+            "all" | "403" => self.report.exact(refusal.line, format!("{shown}: deny of the route")),
+            _ => self.report.near(refusal.line, format!("{shown}: deny of the route, so 403")),
         }
         Location { exact, path: path.to_owned(), route }
     }

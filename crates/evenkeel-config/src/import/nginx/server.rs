@@ -5,6 +5,7 @@ use super::location::Location;
 use super::parse::Directive;
 use super::policy::Scope;
 use super::redirect::{self, Redirect};
+use super::refuse::refuses;
 use super::tls::{Demand, is_of_listener};
 use crate::import::draft::{Draft, with_port};
 
@@ -54,9 +55,12 @@ impl Nginx<'_> {
             self.in_server(directive, &scope, &mut server);
         }
         // An answer of the server's own comes before every location.
-        let answers = block.iter().any(|it| it.name == "return" && it.block.is_none());
-        if answers && server.redirect.is_none() {
+        let answer = block.iter().find(|it| it.name == "return" && it.block.is_none());
+        if let Some(answer) = answer.filter(|_| server.redirect.is_none()) {
             server.locations.clear();
+            if refuses(answer) {
+                server.locations.push(self.closed((answer.line, "/", false), answer));
+            }
         }
         match server.takes_everything() || server.redirect.is_some() {
             true => self.report.exact(line, "server: routes"),
@@ -86,6 +90,7 @@ impl Nginx<'_> {
                 let how = "everything is redirected";
                 self.report.near(directive.line, format!("{}: {how}", directive.shown()));
             }
+            ("return", None) if refuses(directive) => {}
             ("return", None) => {
                 let how = "answers of our own are not configured; only https://$host$request_uri";
                 self.report.lost(directive.line, format!("{}: {how}", directive.shown()));
