@@ -143,10 +143,11 @@ fn plain(text: &[u8]) -> String {
 fn body(failure: Failure, to: &ReplyTo<'_>) -> Vec<u8> {
     let (id, host) = (plain(to.request_id), plain(to.host));
     let code = failure.code();
-    let message = match failure {
+    let message = if failure == Failure::NoRoute && !host.is_empty() {
         // Which host it was for, and nothing of others.
-        Failure::NoRoute if !host.is_empty() => format!("No route for host {host} and this path."),
-        failure => failure.message().to_owned(),
+        format!("No route for host {host} and this path.")
+    } else {
+        failure.message().to_owned()
     };
     let (status, reason) = (failure.status(), failure.reason());
     let text = match to.form {
