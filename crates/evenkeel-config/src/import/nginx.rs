@@ -39,6 +39,8 @@ struct Nginx<'r> {
     client_zones: Vec<String>,
     server_name_maps: Vec<sni::ServerNames>,
     uses: uses::Uses,
+    /// Pools that some location calls without TLS.
+    plain_pools: Vec<String>,
 }
 
 /// Reads a file; every directive gets a remark.
@@ -54,12 +56,21 @@ pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
         client_zones: Vec::new(),
         server_name_maps: Vec::new(),
         uses: uses::Uses::default(),
+        plain_pools: Vec::new(),
     };
     nginx.root.number("version", 1, 1);
-    for directive in &directives {
-        nginx.main(directive);
+    if is_part_of_http(&directives) {
+        nginx.http(&directives);
+    } else {
+        directives.iter().for_each(|directive| nginx.main(directive));
     }
     Ok(nginx.finish())
+}
+
+/// True of a file such as those in `conf.d` and `sites-enabled`, which `http` includes.
+fn is_part_of_http(directives: &[Directive]) -> bool {
+    let has = |names: &[&str]| directives.iter().any(|it| names.contains(&it.name.as_str()));
+    has(&["server", "upstream"]) && !has(&["http", "stream", "events"])
 }
 
 impl Nginx<'_> {

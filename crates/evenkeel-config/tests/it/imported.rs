@@ -291,6 +291,28 @@ fn server_names_of_tls_choose_pools_unopened() {
     ]);
 }
 
+#[test]
+fn what_http_includes_is_read_as_it_is() {
+    let tls = "listen 443 ssl; http2 on; ssl_certificate c; ssl_certificate_key k;";
+    let other = "location /s { proxy_pass https://app; }";
+    let site = format!(
+        "upstream app {{ server 10.0.0.1:1; }} \
+         server {{ listen 443 quic; {tls} location / {{ proxy_pass http://app; }} {other} }} \
+         server {{ listen 443 ssl default_server; server_name b.test; {PASS} }}"
+    );
+    holds(&[
+        (&site, Nginx, "/pools/0/name", json!("app")),
+        (&site, Nginx, "/listeners/0/tls/alpn", json!(["h2", "http/1.1"])),
+        (&site, Nginx, "/listeners/1", Value::Null),
+    ]);
+    tells(&[
+        (&site, Nginx, "listen 443 quic", Lost, "QUIC"),
+        (&site, Nginx, "proxy_pass https://app: the pool", Near, "TLS for all"),
+    ]);
+    let list = proxies(" bind :443 ssl crt-list /etc/list.txt\n", "");
+    tells(&[(&list, Haproxy, "bind :443", Lost, "name the files")]);
+}
+
 /// A frontend and a backend of HAProxy with these lines.
 fn proxies(front: &str, back: &str) -> String {
     format!(

@@ -225,7 +225,8 @@ fn tls(line: &Line, listener: &mut Draft) {
     }
     for pair in line.words.windows(2) {
         match (pair[0].as_str(), pair[1].as_str()) {
-            ("crt", file) => {
+            // A list is not read here; it stands where its files are to be named.
+            ("crt" | "crt-list", file) => {
                 let mut certificate = Draft::at(at);
                 certificate.text("cert", at, file);
                 certificate.text("key", at, file);

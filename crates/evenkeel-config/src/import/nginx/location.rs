@@ -228,8 +228,17 @@ impl Nginx<'_> {
         {
             pool.text("protocol", pass.line, "h2");
         }
-        if secure {
+        let speaks_tls = self.pool(&name).is_some_and(|pool| is_secure(pool));
+        if secure && !speaks_tls {
             self.secure(&name, pass.line);
+        }
+        let was_plain = self.plain_pools.contains(&name);
+        if !secure && !was_plain {
+            self.plain_pools.push(name.clone());
+        }
+        if secure && was_plain || !secure && speaks_tls {
+            let how = "the pool speaks TLS for all that goes there";
+            self.report.near(pass.line, format!("{}: {how}", pass.shown()));
         }
         let named = if host.starts_with("unix:") { "localhost".to_owned() } else { host };
         Some(Target { pool: name, host: named, path: (!path.is_empty()).then_some(path) })
@@ -267,6 +276,12 @@ pub(super) fn matching(line: usize, path: &str, exact: bool) -> Draft {
         (false, prefix) => route.text("match.path_prefix", line, prefix),
     }
     route
+}
+
+/// True if a backend of it is called with TLS.
+fn is_secure(pool: &Draft) -> bool {
+    let address = |at: usize| pool.get(&format!("backends[{at}].address"));
+    (0..pool.len("backends")).filter_map(address).any(|it| it.starts_with("https://"))
 }
 
 /// True of what sends requests on.

@@ -124,13 +124,19 @@ impl Nginx<'_> {
         if evenkeel_core::address::BindAddress::parse(&bind).is_err() {
             return self.report.lost(line, format!("{shown}: not an address to bind"));
         }
+        if directive.arguments.iter().any(|word| word == "quic") {
+            return self.report.lost(line, format!("{shown}: QUIC is not spoken"));
+        }
         let place = self.listener(&bind, line);
-        server.listeners.push(place);
+        if !server.listeners.contains(&place) {
+            server.listeners.push(place);
+        }
         let mut odd = Vec::new();
         for word in directive.arguments.get(1..).unwrap_or_default() {
             let listener = &mut self.listeners[place].1;
             match word.split('=').next().unwrap_or_default() {
                 "default_server" | "default" => server.default_on.push(place),
+                "ssl" if listener.has("tls.alpn") => {}
                 "ssl" => listener.texts("tls.alpn", line, ["http/1.1"]),
                 "proxy_protocol" if bind.starts_with("unix:") => odd.push(word.clone()),
                 "proxy_protocol" => listener.text("proxy_protocol", line, "required"),
