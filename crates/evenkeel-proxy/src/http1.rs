@@ -451,6 +451,8 @@ pub(crate) async fn linger<S: Stream>(mut stream: S) {
                 Ok(length) if length > 0 => read += length,
                 _ => return,
             }
+            // Whoever still floods does not hold up the others.
+            tokio::task::yield_now().await;
         }
     };
     let _ = tokio::time::timeout(LINGER, drain).await;

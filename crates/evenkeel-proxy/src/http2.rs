@@ -6,6 +6,7 @@
 //! `receiving`, `lines` and `spare` serve both; `lanes` are the tasks of clients' streams.
 
 mod fields;
+mod fragment;
 mod from_client;
 mod inbound;
 mod io;
@@ -49,10 +50,11 @@ const MAX_REMEMBERED_RESETS: usize = 20;
 
 /// Where the library's count of small DATA that nobody has taken yet ends a client's connection:
 /// each frame counts for 256 bytes less those in it, which is what it costs in memory. One stream's
-/// whole window in messages of 16 bytes stays below, so that a backend that pauses ends no call.
-const MAX_SMALL_DATA_BYTES: usize = 4 * 1024 * 1024;
+/// whole window in messages of 64 bytes stays below; of shorter ones some 4,500 may wait while a
+/// backend pauses. To let go of more at once would hold others up.
+const MAX_SMALL_DATA_BYTES: usize = 1024 * 1024;
 /// And a backend's, which carries the streams of many clients: the connection's whole window in
-/// such messages.
+/// messages of 16 bytes.
 const MAX_BACKEND_SMALL_DATA_BYTES: usize = 16 * 1024 * 1024;
 
 /// The beginning of every connection of a client (RFC 9113 3.4).

@@ -1,11 +1,14 @@
-//! Header blocks as they arrive, without their values: how many fields there are, and whether one
-//! is a pseudo-header. The library unpacks a block only when all of it is there, and tells neither.
-//! Pure, and nothing is unpacked: strings are skipped by their lengths (RFC 7541 6).
+//! Header blocks as they arrive: how many fields there are, whether one is a pseudo-header, and
+//! whether a target has a fragment. The library unpacks a block only when all of it is there, and
+//! tells none of it. Pure, and nothing is unpacked: strings are skipped by their lengths (RFC 7541 6).
 
+use super::fragment::Scan;
 use std::ops::RangeInclusive;
 
 /// Pseudo-headers of the static table (RFC 7541 appendix A).
 const PSEUDO: RangeInclusive<usize> = 1..=14;
+/// `:path` among them.
+const PATH: RangeInclusive<usize> = 4..=5;
 /// A colon's code, and how many bits it has (RFC 7541 appendix B).
 const COLON: (u8, u32) = (0b101_1100, 7);
 
@@ -45,11 +48,15 @@ pub(crate) struct Block {
     step: Step,
     fields: usize,
     has_pseudo: bool,
+    /// The field at hand says what is asked for.
+    is_target: bool,
+    scan: Scan,
 }
 
 impl Block {
     pub(crate) fn new() -> Block {
-        Block { step: Step::Field, fields: 0, has_pseudo: false }
+        let scan = Scan::default();
+        Block { step: Step::Field, fields: 0, has_pseudo: false, is_target: false, scan }
     }
 
     /// Fields that have begun.
@@ -63,11 +70,19 @@ impl Block {
         self.has_pseudo
     }
 
+    /// What is asked for has a fragment, for all that can be seen.
+    pub(crate) fn has_fragment(&self) -> bool {
+        self.scan.has_found()
+    }
+
     /// More of it.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while let [byte, rest @ ..] = bytes {
             if let Step::Skip { then_value, left } = self.step {
                 let skipped = left.min(bytes.len());
+                if self.is_target && !then_value {
+                    self.scan.push(&bytes[..skipped]);
+                }
                 self.step = skipping(left - skipped, then_value);
                 bytes = &bytes[skipped..];
                 continue;
@@ -92,11 +107,17 @@ impl Block {
             Step::Length { of_name: true } => {
                 self.number(Number::NameLength { coded: byte & 0x80 != 0 }, byte, 7)
             }
-            Step::Length { of_name: false } => self.number(Number::ValueLength, byte, 7),
+            Step::Length { of_name: false } => {
+                if self.is_target && !self.scan.has_found() {
+                    self.scan = Scan::new(byte & 0x80 != 0);
+                }
+                self.number(Number::ValueLength, byte, 7)
+            }
             Step::Name { coded, left } => {
                 let (code, bits) = COLON;
                 let colon = if coded { byte >> (8 - bits) == code } else { byte == b':' };
                 self.has_pseudo |= colon;
+                self.is_target = colon;
                 skipping(left - 1, true)
             }
             Step::Skip { then_value, left } => skipping(left.saturating_sub(1), then_value),
@@ -132,6 +153,7 @@ impl Block {
             Number::Named => {
                 self.fields += 1;
                 self.has_pseudo |= PSEUDO.contains(&value);
+                self.is_target = PATH.contains(&value);
                 Step::Length { of_name: value == 0 }
             }
             Number::NameLength { coded } if value > 0 => Step::Name { coded, left: value },
@@ -197,6 +219,26 @@ mod tests {
         ];
         for block in blocks {
             assert!(of(block).1, "{block:x?}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_a_target_alone() {
+        let blocks: [(&[u8], bool); 7] = [
+            (&[0x04, 0x03, b'/', b'#', b'x'], true),
+            (&[0x44, 0x84, 0x63, 0xfe, 0xbc, 0xff], true),
+            (&[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x02, b'/', b'#'], true),
+            (&[0x05, 0x02, b'/', b'#', 0x04, 0x01, b'/'], true),
+            (&[0x04, 0x02, b'/', b'a', 0x00, 0x01, b'x', 0x02, b'/', b'#'], false),
+            (&[0x84, 0x7e, 0x02, b'/', b'#'], false),
+            (&[0x04, 0x83, 0x63, 0xfc, 0xf3], false),
+        ];
+        for (bytes, expected) in blocks {
+            for size in [1, 2, 100] {
+                let mut block = Block::new();
+                bytes.chunks(size).for_each(|piece| block.push(piece));
+                assert_eq!(block.has_fragment(), expected, "{bytes:x?}");
+            }
         }
     }
 

@@ -155,7 +155,7 @@ pub(crate) struct Meter {
     /// The highest stream that was opened.
     last_stream: u32,
     /// The block that is arriving, and that it is a trailer section: there the library lets a
-    /// pseudo-header pass (and drops it), which RFC 9113 8.1 does not.
+    /// pseudo-header pass (and drops it), which RFC 9113 8.1 does not. A fragment it drops, too.
     block: Block,
     is_trailer: bool,
     /// Bytes of the running frame that come before its part of the block, and those behind it.
@@ -249,7 +249,7 @@ impl Meter {
             if self.payload_left > 0 {
                 let (payload, behind) = rest.split_at(self.payload_left.min(rest.len()));
                 self.observe_payload(payload);
-                if self.exceeded {
+                if self.fault.is_some() || self.exceeded {
                     return begins;
                 }
                 rest = behind;
@@ -302,7 +302,7 @@ impl Meter {
             self.glitch(MALFORMED_GLITCHES);
         }
         self.exceeded |= self.block.fields() > most * MAX_TIMES_TOO_MANY;
-        if self.is_trailer && self.block.has_pseudo() {
+        if self.block.has_fragment() || (self.is_trailer && self.block.has_pseudo()) {
             self.fault = Some(Fault::Protocol);
         }
     }

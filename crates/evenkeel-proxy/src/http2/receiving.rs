@@ -9,6 +9,10 @@ use std::io;
 use std::io::Write;
 use std::task::{Context, Poll, ready};
 
+/// Pieces that one read puts together: the head, the bytes and the end of a chunk, as a rule. In
+/// small frames a whole buffer would hold up everybody else.
+const MAX_PIECES_PER_READ: usize = 384;
+
 /// One half.
 #[derive(Debug)]
 pub(crate) struct Receiving {
@@ -73,7 +77,10 @@ impl Receiving {
         if self.broken {
             return Poll::Ready(Err(malformed()));
         }
-        while filled < buf.len() {
+        for _ in 0..MAX_PIECES_PER_READ {
+            if filled == buf.len() {
+                break;
+            }
             match self.poll_some(cx, &mut buf[filled..]) {
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(length)) => filled += length,

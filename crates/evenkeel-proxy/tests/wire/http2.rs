@@ -136,6 +136,8 @@ fn d_requests_that_are_malformed() {
         ("D7 no slash", path("a/b")),
         ("D7 asterisk", path("*")),
         ("D7 absolute", path("http://x/")),
+        ("D7 a fragment", path("/#x")),
+        ("D7 a fragment of a query", path("/a?b#c")),
         (
             "D8 RFC 9113 8.3.1 :scheme",
             raw(&[base[0], (":scheme", "http://evil/?"), base[2], base[3]]),
