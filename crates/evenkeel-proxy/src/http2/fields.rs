@@ -1,6 +1,7 @@
 //! Header blocks as they arrive: how many fields there are, whether one is a pseudo-header, and
 //! whether a target has a fragment. The library unpacks a block only when all of it is there, and
-//! tells none of it. Pure, and nothing is unpacked: strings are skipped by their lengths (RFC 7541 6).
+//! tells none of it. Pure, and nothing is unpacked: strings are skipped by their lengths (RFC 7541
+//! 6).
 
 use super::fragment::Scan;
 use std::ops::RangeInclusive;

@@ -1,5 +1,6 @@
-//! A fragment in a target. The library cuts it off, as if the client had not sent it, while a target
-//! of HTTP/2 has none (RFC 9113 8.3.1). Pure: bytes of the packed value come in as they arrive.
+//! A fragment in a target. The library cuts it off, as if the client had not sent it, while a
+//! target of HTTP/2 has none (RFC 9113 8.3.1). Pure: bytes of the packed value come in as they
+//! arrive.
 
 /// A number sign's code (RFC 7541 appendix B).
 const NUMBER_SIGN: (u32, u32) = (0xffa, 12);

@@ -21,6 +21,11 @@ pub(crate) const MAX_PINGS: u32 = 1000;
 pub(crate) const MAX_PRIORITIES: u32 = 500;
 /// DATA without a byte and without an end, per second.
 pub(crate) const MAX_EMPTY_DATA: u32 = 100;
+/// DATA of a few bytes and without an end, per second: less than the head of a message of gRPC or a
+/// WebSocket's frame, and more than anybody types.
+pub(crate) const MAX_TINY_DATA: u32 = 1000;
+/// DATA below this is such.
+const TINY_DATA_BYTES: usize = 5;
 /// Frames of a type that we do not know, per second.
 pub(crate) const MAX_UNKNOWN: u32 = 100;
 /// WINDOW_UPDATEs per second, besides those that what we send explains.
@@ -124,6 +129,7 @@ struct Counts {
     pings: u32,
     priorities: u32,
     empty_data: u32,
+    tiny_data: u32,
     unknown: u32,
     window_updates: u32,
 }
@@ -351,6 +357,9 @@ impl Meter {
         let (count, most) = match self.kind {
             Kind::Data if length == 0 && flags & END_STREAM == 0 => {
                 (&mut counts.empty_data, MAX_EMPTY_DATA)
+            }
+            Kind::Data if length < TINY_DATA_BYTES && flags & END_STREAM == 0 => {
+                (&mut counts.tiny_data, MAX_TINY_DATA)
             }
             Kind::Data => return,
             Kind::Headers => {

@@ -5,8 +5,8 @@
 use crate::stage::{Door, Stage, open, post, settings};
 use evenkeel_testkit::backend::Backend;
 use evenkeel_testkit::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PING, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, HEADERS, Outcome, PING,
+    PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
 };
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -105,6 +105,8 @@ fn floods() -> Vec<(&'static str, Vec<u8>)> {
         ("F5 SETTINGS", repeated(&frame(SETTINGS, 0, 0, &[]))),
         ("F5 PING", repeated(&frame(PING, 0, 0, &[1; 8]))),
         ("F6 empty DATA", [post(1), repeated(&frame(DATA, 0, 1, b""))].concat()),
+        ("F6 DATA byte by byte", [post(1), repeated(&frame(DATA, 0, 1, b"x"))].concat()),
+        ("trailers", [post(1), repeated(&frame(HEADERS, END_HEADERS, 1, b""))].concat()),
         ("F7 PRIORITY", repeated(&frame(PRIORITY, 0, 9, &[0, 0, 0, 3, 1]))),
         ("F8 bomb, small", bomb(b"\x40\x01a\x00", 3000)),
         ("F8 bomb, continued", bomb(b"\x40\x01a\x00", 32_000)),
@@ -137,6 +139,25 @@ fn good(frames: &mut Frames, stream: u32) -> Duration {
     frames.send(&open(stream));
     assert_eq!(frames.outcome(stream), Outcome::Status(200));
     began.elapsed()
+}
+
+#[test]
+fn what_has_no_bound_of_its_own_ends_its_connection() {
+    let stage = Stage::before(backend());
+    let floods = [
+        ("a head of thousands of fields", bomb(b"\x40\x01a\x00", 3000)),
+        ("the same in pieces", bomb(b"\x40\x01a\x00", 32_000)),
+        ("crumbs", bomb(b"\x60\x03a=b", 3000)),
+        ("heads with too many fields, one after the other", bomb(b"\x40\x01a\x00", 500)),
+        ("trailers", [post(1), frame(HEADERS, END_HEADERS, 1, b"").repeat(200)].concat()),
+        ("a body byte by byte", [post(1), frame(DATA, 0, 1, b"x").repeat(20_000)].concat()),
+    ];
+    for (name, bytes) in floods {
+        let mut flooding = stage.connect(Door::Plain);
+        flooding.send(&bytes);
+        assert_eq!(flooding.farewell(), Some(ENHANCE_YOUR_CALM), "{name}");
+        good(&mut stage.connect(Door::Plain), 1);
+    }
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn every_flood_has_its_bound() {
         ("pings", frame(6, 0, 8), MAX_PINGS),
         ("priorities", frame(2, 0, 5), MAX_PRIORITIES),
         ("empty data", frame(0, 0, 0), MAX_EMPTY_DATA),
+        ("tiny data", frame(0, 0, 1), MAX_TINY_DATA),
         ("unknown", frame(0x42, 0, 3), MAX_UNKNOWN),
         ("window updates", frame(8, 0, 4), MAX_WINDOW_UPDATES),
         ("continuations", frame(9, 0, 0), MAX_CONTINUATIONS),
