@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 /// Pieces that one read puts together: the head, the bytes and the end of a chunk, as a rule. In
 /// small frames a whole buffer would hold up everybody else.
-const MAX_PIECES_PER_READ: usize = 384;
+const MAX_PIECES_PER_READ: usize = 96;
 
 /// One half.
 #[derive(Debug)]
