@@ -59,7 +59,8 @@ pub(crate) fn call_stack() -> ([usize; MAX_DEPTH], usize) {
     let (mut calls, mut depth) = ([0; MAX_DEPTH], 0);
     let note = |frame: &backtrace::Frame| {
         // The outermost frame may return to nowhere.
-        let call = frame.ip().addr();
+        // Whoever looks up its name makes a pointer of it again.
+        let call = frame.ip().expose_provenance();
         calls[depth] = call;
         depth += usize::from(call != 0);
         depth < MAX_DEPTH
