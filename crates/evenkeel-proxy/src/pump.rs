@@ -291,7 +291,7 @@ impl Pump {
         }
     }
 
-    /// Ends the message for the target, with these trailers, although the source never said its end.
+    /// Ends the message for the target, with these trailers, although the source did not end it.
     /// False if there is no way to say that any more.
     pub(crate) fn end_early(&mut self, trailers: &[u8]) -> bool {
         let possible = self.chunked_out
