@@ -407,6 +407,9 @@ fn words_of_haproxy_mean_what_they_mean() {
         "",
         " option httpchk GET /up\n server c 10.0.0.2:6443 check check-ssl verify none\n",
     );
+    let to = |to: &str| set(&format!("redirect code 301 location {to} unless {{ ssl_fc }}"));
+    let same = to("https://%[req.hdr(Host)]%[capture.req.uri]");
+    let other = to("https://www.test%[capture.req.uri]");
     let elsewhere = proxies("", " server c 10.0.0.2:80 check port 8080\n");
     holds(&[
         (
@@ -429,6 +432,8 @@ fn words_of_haproxy_mean_what_they_mean() {
         (&checked, Haproxy, "/pools/0/health/interval", json!("2s")),
         (&checked, Haproxy, "/pools/0/strategy", json!("weighted_round_robin")),
         (&secure, Haproxy, "/pools/0/health/type", json!("tcp")),
+        (&same, Haproxy, "/listeners/0/redirect/status", json!(301)),
+        (&other, Haproxy, "/listeners/0/redirect", Value::Null),
     ]);
     tells(&[
         (
@@ -441,6 +446,7 @@ fn words_of_haproxy_mean_what_they_mean() {
         (&set("set-header X-CN %{+Q}[ssl_c_s_dn(cn)]"), Haproxy, "http-request set", Lost, ""),
         (&mixed, Haproxy, "server v", Near, "certificates of all are verified"),
         (&loose, Haproxy, "use_backend", Near, "letter case counts"),
+        (&other, Haproxy, "http-request redirect", Lost, "is served"),
         (&secure, Haproxy, "option httpchk", Near, "no TLS of their own"),
         (&elsewhere, Haproxy, "server c", Lost, "checks go to the backend itself"),
         (

@@ -200,11 +200,23 @@ pub(super) fn has_routes(proxy: &Proxy<'_>) -> bool {
 
 /// `redirect scheme https`: its line, its status, and whether only plain connections are meant.
 fn redirects(proxy: &Proxy<'_>) -> Option<(usize, u64, bool)> {
-    let lines = proxy.all(&["redirect", "scheme", "https"]).into_iter();
-    let mut lines = lines.chain(proxy.all(&["http-request", "redirect", "scheme", "https"]));
-    let found = lines.rfind(|line| is_redirect(line, proxy))?;
+    let lines = proxy.all(&["redirect"]).into_iter();
+    let mut lines = lines.chain(proxy.all(&["http-request", "redirect"]));
+    let found = lines.rfind(|line| is_to_https(line) && is_redirect(line, proxy))?;
     let status = found.after("code").and_then(|code| code.parse().ok()).unwrap_or(302);
     Some((found.line, status, found.has("if") || found.has("unless")))
+}
+
+/// True of a redirect to https that keeps host, path and query.
+pub(super) fn is_to_https(line: &Line) -> bool {
+    let location = line.after("location").and_then(|to| to.strip_prefix("https://"));
+    let host = ["%[hdr(host)]", "%[req.hdr(host)]"];
+    let rest = ["%[capture.req.uri]", "%[pathq]"];
+    let keeps = |to: &str| {
+        let to = to.to_ascii_lowercase();
+        host.iter().any(|host| to.strip_prefix(host).is_some_and(|to| rest.contains(&to)))
+    };
+    line.after("scheme") == Some("https") || location.is_some_and(keeps)
 }
 
 /// True of a redirect that a listener can make.

@@ -238,7 +238,7 @@ fn kept_rule(line: &Line, proxy: &Proxy<'_>) -> Kept {
             Some(_) | None => Kept::Not("its requests go where the rules below send them"),
         },
         "redirect" | "http-request" if line.has("redirect") => {
-            let https = line.has("scheme") && line.has("https");
+            let https = super::frontend::is_to_https(line);
             match https && super::frontend::is_redirect(line, proxy) {
                 true => Kept::Exact("redirect of the listener"),
                 false => Kept::Not("what it redirected is served"),
