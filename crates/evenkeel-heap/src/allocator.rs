@@ -59,8 +59,7 @@ pub(crate) fn call_stack() -> ([usize; MAX_DEPTH], usize) {
     let (mut calls, mut depth) = ([0; MAX_DEPTH], 0);
     let note = |frame: &backtrace::Frame| {
         // The outermost frame may return to nowhere.
-        // Whoever looks up its name makes a pointer of it again.
-        let call = frame.ip().expose_provenance();
+        let call = frame.ip().addr();
         calls[depth] = call;
         depth += usize::from(call != 0);
         depth < MAX_DEPTH

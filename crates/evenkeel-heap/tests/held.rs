@@ -23,7 +23,7 @@ fn bytes_of(function: &str) -> (f64, f64) {
     let through = |site: &Site| {
         let mut found = false;
         for call in site.calls.iter() {
-            let address = std::ptr::with_exposed_provenance_mut(*call);
+            let address = std::ptr::without_provenance_mut(*call);
             backtrace::resolve(address, |symbol| {
                 found |= symbol.name().is_some_and(|name| name.to_string().contains(function));
             });
