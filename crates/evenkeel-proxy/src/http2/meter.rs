@@ -351,7 +351,14 @@ impl Meter {
         self.cost += match self.kind {
             Kind::Headers | Kind::WindowUpdate => FRAME_COST,
             Kind::Data if length >= SMALL_DATA_BYTES || flags & END_STREAM != 0 => FRAME_COST,
-            _ => SMALL_FRAME_COST,
+            Kind::Data
+            | Kind::Priority
+            | Kind::Reset
+            | Kind::Settings
+            | Kind::Ping
+            | Kind::GoAway
+            | Kind::Continuation
+            | Kind::Unknown => SMALL_FRAME_COST,
         };
         let counts = &mut self.counts;
         let (count, most) = match self.kind {
