@@ -67,7 +67,24 @@ pub fn migration_schema() -> serde_json::Value {
     document("evenkeel migration plan", MigrationKeys::shape())
 }
 
+/// What a stage has one of.
+const KINDS: [&str; 3] = ["weight", "match", "mirror"];
+
+/// What is wrong with what a stage has of its kinds.
+fn kind_fault(stage: &StageKeys) -> Option<Fault> {
+    let kinds = [stage.weight.is_some(), stage.r#match.is_some(), stage.mirror.is_some()];
+    let text = match kinds.iter().filter(|kind| **kind).count() {
+        1 => return None,
+        0 => "one of `weight`, `match`, `mirror` is needed",
+        _ => "only one of `weight`, `match`, `mirror` can be",
+    };
+    Some(Fault::new(text).hint("such as { weight: 25, min_duration: 10m }"))
+}
+
 fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
+    // What follows from a mistake that was told is not told as another one.
+    let known: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
+    let is_told = |path: String| known.iter().any(|it| it.starts_with(&path));
     let mut report = |path: &str, fault: Fault| {
         let place = tree.key_place_at(path).clone();
         problems.push(Problem { place, path: path.to_owned(), fault });
@@ -93,10 +110,9 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
     let mut before = 0.0;
     for (index, stage) in keys.stages.iter().enumerate() {
         let path = format!("stages[{index}]");
-        let kinds = [stage.weight.is_some(), stage.r#match.is_some(), stage.mirror.is_some()];
-        if kinds.iter().filter(|kind| **kind).count() != 1 {
-            let hint = "such as { weight: 25, min_duration: 10m }";
-            report(&path, Fault::new("one of `weight`, `match`, `mirror`").hint(hint));
+        let told = KINDS.iter().any(|name| is_told(format!("{path}.{name}")));
+        if let Some(fault) = kind_fault(stage).filter(|_| !told) {
+            report(&path, fault);
         }
         if let Some(weight) = stage.weight {
             if weight.0 < before {
@@ -108,6 +124,7 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
         if let Some(matched) = &stage.r#match
             && matched.headers.0.is_empty()
             && matched.cookies.0.is_empty()
+            && !is_told(format!("{path}.match."))
         {
             report(&format!("{path}.match"), Fault::new("names neither `headers` nor `cookies`"));
         }
@@ -319,6 +336,20 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
             let plan = format!("route: w\nfrom: a\nto: b\ngates: {{ confidence: {text} }}\n");
             let plan = read(&plan).expect("it is a plan");
             assert!((plan.stages[0].gates.confidence - wanted).abs() < 1e-12, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_once() {
+        let base = "route: web\nfrom: stable\nto: canary\n";
+        for (stage, expected) in [
+            ("weight: -5", "\"-5\" is not per cent"),
+            ("match: { headers: { \"a b\": 1 } }", "\"a b\" is not a header name"),
+            ("weight: 5, mirror: 5", "only one of `weight`, `match`, `mirror` can be"),
+        ] {
+            let wrong = read(&format!("{base}stages: [{{ {stage} }}]\n")).unwrap_err();
+            assert_eq!(wrong.matches("plan.yaml:").count(), 1, "{wrong}");
+            assert!(wrong.contains(expected), "{wrong}");
         }
     }
 

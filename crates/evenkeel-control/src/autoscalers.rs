@@ -479,6 +479,14 @@ impl Autoscalers {
         AutoscalerList { autoscalers }
     }
 
+    /// Returns once what is known of this one is written down, or the disk has taken too long.
+    pub(crate) async fn kept(&self, pool: &str) {
+        let page = self.lock().get(pool).map(|entry| Arc::clone(&entry.page));
+        if let Some(page) = page {
+            page.finished().await;
+        }
+    }
+
     /// Stops or starts one of them; `None` if there is none for this pool.
     pub fn set_paused(&self, pool: &str, paused: Paused) -> Option<Document> {
         let mut entries = self.lock();

@@ -61,8 +61,8 @@ pub struct Division {
     pub seed: u64,
     /// Who has moved.
     pub traffic: Traffic,
-    /// Those of them that wait for an answer.
-    pub unanswered: Unanswered,
+    /// Requests that wait for an answer: of the old pool, of the new one.
+    pub unanswered: [Unanswered; 2],
 }
 
 /// Why something about a migration is not done.
@@ -87,7 +87,7 @@ struct Entry {
     /// Checks of before a restart.
     before: Vec<evenkeel_api::MigrationCheck>,
     division: Traffic,
-    unanswered: Unanswered,
+    unanswered: [Unanswered; 2],
     /// It is done, but its pool could not be made the route's pool yet.
     is_unpromoted: bool,
 }
@@ -221,7 +221,7 @@ impl Migrations {
             machine,
             before: Vec::new(),
             division: Traffic::default(),
-            unanswered: Unanswered::default(),
+            unanswered: Default::default(),
             is_unpromoted: false,
         };
         let document = report::document(&entry);

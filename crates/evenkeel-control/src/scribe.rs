@@ -125,7 +125,7 @@ mod tests {
         // Whoever writes to a pipe that nobody reads hangs.
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-        let (hung, hangs) = std::sync::mpsc::channel();
+        let (hung, hangs) = std::sync::mpsc::sync_channel(2);
         let place = pipe.clone();
         let scribe = Scribe::of(folder.path().join("no/folder\0"), move |_, _| {
             hung.send(()).unwrap();

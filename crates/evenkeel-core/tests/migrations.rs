@@ -124,7 +124,7 @@ fn play(seed: u64, natures: impl Fn(&mut Draw) -> (Nature, Nature)) -> (State, S
             differences: Share::default(),
             capacity: Capacity { eligible: 2, total: 2, ramping: 0 },
             stable: 2,
-            pending: Pending::default(),
+            pending: [Pending::default(); 2],
             unix_ms: second * 1_000,
         };
         let now = Nanos::default().after(Duration::from_secs(second));

@@ -258,10 +258,8 @@ impl<N: Net> Exchange<N> {
             return Err(Failure::BodyTooLarge);
         }
         self.record.pool = self.choose_pool(worker, route, asked);
-        if let Some(rule) = &route.arms
-            && self.record.pool == Some(rule.to)
-        {
-            self.record.awaiting = Some(rule.unanswered.begin());
+        if let Some(rule) = &route.arms {
+            self.record.awaiting = self.record.pool.and_then(|pool| rule.begin(pool));
         }
         let pool = self.record.pool.and_then(|at| snapshot.pools.get(at));
         let pool = pool.ok_or(Failure::NoBackend)?;

@@ -306,6 +306,14 @@ impl<N: Net> Record<N> {
         }
     }
 
+    /// The head of the client's answer has come, so long after the try began.
+    pub(crate) fn note_answer(&mut self, waited: u64) {
+        self.times.first_byte = Some(waited);
+        if let Some(awaiting) = self.awaiting.take() {
+            awaiting.answer();
+        }
+    }
+
     /// Notes a try whose response the client does not get.
     pub(crate) fn lose_try(&mut self, outcome: TryOutcome) {
         let Some(backend) = self.backend else { return };

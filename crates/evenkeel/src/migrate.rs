@@ -9,7 +9,9 @@ use crate::remote;
 use crate::system::runtime;
 use crate::trouble::Trouble;
 use arguments::{MigrateCommand, Named, PlanArguments, ReportFormat};
-use evenkeel_api::{Client, ConfigSyntax, Migration, MigrationOutline, MigrationState, Verdict};
+use evenkeel_api::{
+    Client, ClientError, ConfigSyntax, Migration, MigrationOutline, MigrationState, Verdict,
+};
 use evenkeel_config::Format;
 use evenkeel_control::{migration_markdown, outline_of};
 use serde::Serialize;
@@ -19,6 +21,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often `wait` asks.
 const POLL: Duration = Duration::from_millis(500);
+/// How long `wait` puts up with an evenkeel that cannot be reached: one that is started again.
+const RECONNECT: Duration = Duration::from_secs(30);
 /// A plan that is larger is none.
 const MAX_PLAN_BYTES: u64 = 1 << 20;
 /// What a comparison that did not hold exits with.
@@ -113,7 +117,9 @@ fn outlined(it: &MigrationOutline) -> String {
             stage.samples_needed,
         ));
     }
-    text.push_str(&format!("  watch    {}\n\n", span(it.watch_s)));
+    let last = it.stages.last().map_or(0.0, |stage| stage.weight);
+    let all = if last < 100.0 { ", with all of it" } else { "" };
+    text.push_str(&format!("  watch    {}{all}\n\n", span(it.watch_s)));
     text.push_str(&format!("minimum time  {}\n", span(it.least_s)));
     match (it.rate_rps, it.eta_s) {
         (Some(rate), Some(eta)) => {
@@ -185,6 +191,7 @@ fn wait(named: &Named, patience: Option<Duration>) -> Result<ExitCode, Trouble> 
     let (client, mut migration) = find(named)?;
     let until = patience.map(|patience| Instant::now() + patience);
     let runtime = runtime()?;
+    let mut lost = None;
     while !is_over(&migration) {
         if until.is_some_and(|until| Instant::now() >= until) {
             print(format_args!("{}time is over\n", told(&migration)))?;
@@ -195,7 +202,18 @@ fn wait(named: &Named, patience: Option<Duration>) -> Result<ExitCode, Trouble> 
             tokio::time::sleep(POLL).await;
             client.migration(&id).await
         });
-        migration = next.map_err(|error| Trouble::Mistake(error.to_string()))?;
+        match next {
+            Ok(now) => (migration, lost) = (now, None),
+            Err(error) if matches!(error, ClientError::Refused(_)) => {
+                return Err(remote::refused(error));
+            }
+            Err(error) => {
+                let since = *lost.get_or_insert_with(Instant::now);
+                if since.elapsed() >= RECONNECT {
+                    return Err(remote::refused(error));
+                }
+            }
+        }
     }
     if named.json {
         json(&migration)?

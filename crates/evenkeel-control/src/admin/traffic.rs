@@ -55,10 +55,13 @@ impl Desk {
         Ok(Json(done).into_response())
     }
 
-    fn set_paused(&self, segments: &Segments, paused: Paused) -> Answer {
+    async fn set_paused(&self, segments: &Segments, paused: Paused) -> Answer {
         let pool = segments.get(0);
         let scales = self.autoscalers.as_ref().and_then(|it| it.set_paused(pool, paused));
         let autoscaler = scales.ok_or_else(|| Refusal::not_found("autoscaler", pool))?;
+        if let Some(autoscalers) = &self.autoscalers {
+            autoscalers.kept(pool).await;
+        }
         Ok(Json(autoscaler).into_response())
     }
 }
@@ -141,9 +144,9 @@ pub(super) async fn autoscalers(State(desk): State<Desk>) -> Response {
 }
 
 pub(super) async fn pause_autoscaler(State(desk): State<Desk>, at: Segments) -> Answer {
-    desk.set_paused(&at, Paused::Yes)
+    desk.set_paused(&at, Paused::Yes).await
 }
 
 pub(super) async fn resume_autoscaler(State(desk): State<Desk>, at: Segments) -> Answer {
-    desk.set_paused(&at, Paused::No)
+    desk.set_paused(&at, Paused::No).await
 }

@@ -91,6 +91,13 @@ impl Page {
         }
     }
 
+    /// The same, for who must not block.
+    pub(super) async fn finished(&self) {
+        if let Some(scribe) = &self.scribe {
+            scribe.finished().await;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -180,7 +180,7 @@ mod tests {
     fn a_pool_that_sleeps_is_well() {
         let scaled = "\n    autoscale: { min: 0, max: 1, \
              driver: { type: exec, command: [\"true\"] } }\n";
-        let text = "listen: \":80\"\npools:\n  - name: web\n    backends: []";
+        let text = "listeners: [{ bind: \":80\" }]\npools:\n  - name: web\n    backends: []";
         let status = |text: &str| health_json(&Fixture::of(text).view()).0;
         assert_eq!(status(&format!("{text}{scaled}")), HealthStatus::Healthy);
         assert_eq!(

@@ -3,7 +3,9 @@
 use super::{Division, Entry, Migrations, report, unix_ms};
 use crate::outgoing::call;
 use evenkeel_api::MigrationState;
-use evenkeel_core::migration::{Command, HookPoint, MigrationPlan, State, Traffic, Wish};
+use evenkeel_core::migration::{
+    Command, HookPoint, MigrationPlan, State, Traffic, Unanswered, Wish,
+};
 use evenkeel_core::plan::{HealthCheck, HttpCheck};
 use evenkeel_core::stats::Totals;
 use evenkeel_core::strategy::hash::hash;
@@ -73,7 +75,7 @@ impl Migrations {
             return commands;
         }
         let fits = self.check_names(machine.plan());
-        let pending = entry.unanswered.read();
+        let pending = entry.unanswered.each_ref().map(Unanswered::read);
         match self.observe(machine.plan(), totals, pending).filter(|_| fits.is_ok()) {
             Some(seen) => machine.tick(now, &seen),
             None => {

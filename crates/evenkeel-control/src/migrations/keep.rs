@@ -5,7 +5,7 @@ use crate::ledger::TimesForm;
 use crate::state_file;
 use evenkeel_api::MigrationCheck;
 use evenkeel_config::{Format, Source, read_migration};
-use evenkeel_core::migration::{Arm, Leg, Migration, Resumed, State, Traffic, Unanswered};
+use evenkeel_core::migration::{Arm, Leg, Migration, Resumed, State, Traffic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -202,7 +202,7 @@ impl Migrations {
         };
         let machine = Migration::resume(plan, was, self.numbers.now());
         let (before, is_unpromoted) = (kept.checks, kept.is_unpromoted);
-        let (division, unanswered) = (Traffic::default(), Unanswered::default());
+        let (division, unanswered) = (Traffic::default(), Default::default());
         Some(Entry { text, machine, before, division, unanswered, is_unpromoted })
     }
 }

@@ -15,7 +15,7 @@ impl Migrations {
         &self,
         plan: &MigrationPlan,
         totals: &Totals,
-        pending: Pending,
+        pending: [Pending; 2],
     ) -> Option<Observation> {
         let snapshot = self.numbers.snapshot();
         let pool = |name: &str| snapshot.pools.iter().find(|pool| *pool.plan.name == *name);

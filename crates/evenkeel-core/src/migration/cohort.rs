@@ -2,7 +2,7 @@
 //! key lies in [0, 10000), and a growing share only moves those who had not moved.
 
 use super::plan::{COHORTS, CohortKey};
-use super::unanswered::Unanswered;
+use super::unanswered::{Awaiting, Unanswered};
 use crate::strategy::hash::hash_with;
 
 /// What a stage does with requests.
@@ -40,11 +40,17 @@ pub struct ArmRule {
     pub seed: u64,
     /// Who has moved.
     pub traffic: Traffic,
-    /// Those of them that wait for an answer.
-    pub unanswered: Unanswered,
+    /// Requests that wait for an answer: of the old pool, of the new one.
+    pub unanswered: [Unanswered; 2],
 }
 
 impl ArmRule {
+    /// A request is on its way to this pool; `None` if it is neither of the two.
+    pub fn begin(&self, pool: usize) -> Option<Awaiting> {
+        let side = [self.from, self.to].iter().position(|side| *side == pool)?;
+        Some(self.unanswered[side].begin())
+    }
+
     /// The cohort of a key.
     pub fn cohort(&self, key: &[u8]) -> u32 {
         let spread = (u128::from(hash_with(key, self.seed)) * u128::from(COHORTS)) >> 64;
@@ -78,7 +84,7 @@ mod tests {
 
     fn rule(moved: u32) -> ArmRule {
         let traffic = Traffic { moved, ..Traffic::default() };
-        let (key, unanswered) = (CohortKey::ClientIp, Unanswered::default());
+        let (key, unanswered) = (CohortKey::ClientIp, Default::default());
         ArmRule { from: 0, to: 1, key, seed: 7, traffic, unanswered }
     }
 

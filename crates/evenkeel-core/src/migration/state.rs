@@ -133,8 +133,8 @@ pub struct Observation {
     pub differences: Share,
     /// The new pool's backends.
     pub capacity: Capacity,
-    /// Requests that wait for the new pool.
-    pub pending: Pending,
+    /// Requests that wait for the old pool and for the new one.
+    pub pending: [Pending; 2],
     /// Of the old pool's backends, those that may be picked.
     pub stable: usize,
     /// Milliseconds since 1970.

@@ -38,6 +38,8 @@ struct Second {
     answered: u64,
     /// That waited for it at its end.
     pending: u64,
+    /// That waited for the old pool then.
+    pending_old: u64,
 }
 
 impl Second {
@@ -69,14 +71,15 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Takes what both pools have answered so far.
-    pub(super) fn observe(&mut self, from: &Arm, to: &Arm, pending: Pending) {
-        let now = (from.failed(), to.failed(), pending.answered);
+    pub(super) fn observe(&mut self, from: &Arm, to: &Arm, [old, new]: [Pending; 2]) {
+        let now = (from.failed(), to.failed(), new.answered);
         let before = self.last.replace(now).unwrap_or(now);
         let second = Second {
             from: difference(now.0, before.0),
             to: difference(now.1, before.1),
             answered: now.2.saturating_sub(before.2),
-            pending: pending.requests,
+            pending: new.requests,
+            pending_old: old.requests,
         };
         let Share { hits, of } = second.to;
         self.run = if hits == of { self.run + hits } else { 0 };
@@ -98,8 +101,8 @@ impl Recent {
         })
     }
 
-    /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with, and `longest`
-    /// the longest that the old pool has ever taken over an answer.
+    /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with, and
+    /// `longest` the longest that the old pool has ever taken over an answer.
     pub(super) fn judge(&self, rule: &AbortRule, allowed: f64, longest: Duration) -> Trend {
         let (from, to) = (self.sum(|second| second.from), self.sum(|second| second.to));
         if self.is_shaken() {
@@ -133,21 +136,24 @@ impl Recent {
         if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm }
     }
 
-    /// Why the new pool hangs: many wait, and for longer than the old pool ever needs it has answered
-    /// nobody, while the old pool did.
+    /// Why the new pool hangs: many wait, and for longer than the old pool ever needs it has
+    /// answered nobody, while the old pool did, or nobody waits for that.
     fn silence(&self, rule: &AbortRule, longest: Duration) -> Option<String> {
         let least = rule.consecutive_errors.max(MIN_PENDING);
-        let silent = self.seconds.iter().rev().take_while(|second| second.answered == 0).count();
-        // They waited already when it began.
-        let first = self.seconds.len().checked_sub(silent + 1)?;
-        let waiting = self.seconds.range(first..).map(|second| second.pending).min()?;
-        let compares = self.seconds.iter().any(|second| second.from.of > 0);
-        let answers = self.seconds.range(first + 1..).any(|second| second.from.of > 0);
+        // Each with what was waiting when it began.
+        let pairs = self.seconds.iter().zip(self.seconds.iter().skip(1)).rev();
+        let is_silent =
+            |(before, second): &(&Second, &Second)| before.pending >= least && second.answered == 0;
+        let silent = pairs.take_while(is_silent).count();
+        let last = self.seconds.back()?;
+        let waiting = last.pending;
+        let old_answers = last.pending_old == 0
+            || self.seconds.iter().rev().take(silent).any(|second| second.from.of > 0);
         let hangs = rule.consecutive_errors > 0
             && waiting >= least
             && silent >= SILENT
             && Duration::from_secs(silent as u64) >= longest
-            && (answers || !compares);
+            && old_answers;
         hangs.then(|| format!("{waiting} requests wait, none was answered for {silent} s"))
     }
 
@@ -184,7 +190,7 @@ mod tests {
 
     fn after(seconds: &[(Arm, Arm)]) -> Trend {
         let mut recent = Recent::default();
-        let nobody = Pending::default();
+        let nobody = [Pending::default(); 2];
         recent.observe(&arm(0, 0), &arm(0, 0), nobody);
         seconds.iter().for_each(|(from, to)| recent.observe(from, to, nobody));
         recent.judge(&AbortRule::default(), 0.01, Duration::ZERO)
@@ -212,23 +218,28 @@ mod tests {
 
     #[test]
     fn a_pool_that_hangs_is_seen_by_those_who_wait() {
-        let hangs = |pending: &[(u64, u64)], old: u64, longest: Duration| {
+        let hang = |pending: &[(u64, u64)], (old, waiting): (u64, u64), longest: u64| {
             let mut recent = Recent::default();
             for (second, (requests, answered)) in (0..).zip(pending) {
                 let pending = Pending { requests: *requests, answered: *answered };
+                let old_pending = Pending { requests: waiting, answered: second * old };
+                let pending = [old_pending, pending];
                 recent.observe(&arm(second * old, 0), &arm(*answered, 0), pending);
             }
-            matches!(recent.judge(&AbortRule::default(), 0.01, longest), Trend::Failing(_))
+            let trend = recent.judge(&AbortRule::default(), 0.01, Duration::from_secs(longest));
+            matches!(trend, Trend::Failing(_))
         };
         let dead = [(0, 50), (20, 80), (25, 80), (30, 80), (35, 80)];
-        assert!(hangs(&dead, 100, Duration::from_secs(1)));
-        assert!(!hangs(&dead[..4], 100, Duration::from_secs(1)), "two seconds may be a pause");
-        assert!(!hangs(&dead, 100, Duration::from_secs(4)), "the old one was as slow once");
-        assert!(hangs(&dead, 0, Duration::from_secs(1)), "nobody asks the old one any more");
+        assert!(hang(&dead, (100, 1), 1));
+        assert!(!hang(&dead[..4], (100, 1), 1), "two seconds may be a pause");
+        assert!(!hang(&dead, (100, 1), 4), "the old one was as slow once");
+        assert!(hang(&dead, (0, 0), 1), "nobody asks the old one any more");
+        assert!(!hang(&dead, (0, 9), 1), "the old one hangs too");
         let few = [(0, 50), (4, 80), (4, 80), (4, 80), (4, 80)];
-        assert!(!hangs(&few, 100, Duration::from_secs(1)));
+        assert!(!hang(&few, (100, 1), 1));
+        assert!(hang(&[(9, 0); 5], (100, 1), 1), "it has never answered anybody");
         let idle = [(0, 50), (0, 80), (0, 80), (0, 80), (0, 80)];
-        assert!(!hangs(&idle, 100, Duration::from_secs(1)));
+        assert!(!hang(&idle, (100, 1), 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Requests that were given to the new pool and that it has yet to answer: counted by those who carry
-//! them, read by who judges the pool. A pool that hangs makes no errors, for a while.
+//! Requests that were given to a pool of a migration and that it has yet to answer: counted by
+//! those who carry them, read by who judges the pools. A pool that hangs makes no errors, for a
+//! while.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ struct Counts {
     ended: AtomicU64,
 }
 
-/// Counts the requests of one migration. Clones count together.
+/// Counts the requests of one pool of a migration. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Unanswered(Arc<Counts>);
 

@@ -193,10 +193,7 @@ impl<S: Stream> Try<'_, S> {
         exchange.record.status = head.status;
         exchange.record.answered_by = Some(self.pick.index);
         let waited = exchange.worker().recent().since(self.pick.at);
-        exchange.record.times.first_byte = Some(waited);
-        if let Some(awaiting) = exchange.record.awaiting.take() {
-            awaiting.answer();
-        }
+        exchange.record.note_answer(waited);
         let (from, to) = match head.status {
             101 => (BodyLength::UntilClose, BodyLength::UntilClose),
             _ => (head.body, to_client),

@@ -14,6 +14,7 @@ mod installed;
 mod keeping;
 mod lookup;
 mod mounts;
+mod moving;
 mod profiling;
 mod program;
 mod recording;

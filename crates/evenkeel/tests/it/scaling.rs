@@ -64,6 +64,7 @@ const BACKENDS: [&str; 3] = ["backend", "list", "--json"];
 fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
     let world = World::new(&sleepy("", "{ interval: 200ms }", "22000-22499"));
     assert!(is_asleep(&world.json(&BACKENDS)));
+    assert!(get(&world.admin, "/readyz").starts_with("HTTP/1.1 200 "), "it can serve");
     // Many at once, and each is served.
     thread::scope(|scope| {
         let asks = (0..20).map(|_| scope.spawn(|| get(&world.address, "/")));
@@ -208,6 +209,21 @@ fn decisions(world: &World) -> Vec<String> {
 }
 
 #[test]
+fn requests_count_from_the_first_one_on() {
+    let interval = "interval: 5s\n      requests_per_interval: 20\n";
+    let file = steady("22750-22999", "").replace("interval: 1s\n", interval);
+    let (_fixed, address) = crate::handover::backend("fixed");
+    let file = file.replace("backends: []", &format!("backends: [\"{address}\"]"));
+    let world = World::new(&file.replace("max: 1", "max: 2"));
+    (0..25).for_each(|_| drop(get(&world.address, "/")));
+    let grown = world.wait_for(&["autoscale", "status", "--json"], |it| {
+        it["autoscalers"][0]["decisions"].as_array().is_some_and(|it| !it.is_empty())
+    });
+    let first = &grown["autoscalers"][0]["decisions"][0];
+    assert_eq!(first["reason"], "25 requests in the interval, more than 20", "{grown:#}");
+}
+
+#[test]
 fn a_handover_hands_over_what_was_started() {
     for (ports, state_dir) in [("23000-23249", ""), ("23250-23499", "state_dir: state\n")] {
         let mut world = World::new(&steady(ports, state_dir));
@@ -253,17 +269,20 @@ fn without_a_place_to_write_it_down_nothing_outlives_a_crash() {
 #[test]
 fn what_a_crash_has_left_is_taken_over_or_ended() {
     let file = steady("23750-23999", "state_dir: state\n");
-    let World { balancer, shell, .. } = {
-        let world = World::new(&file);
-        grown(&world);
-        world
-    };
+    let world = World::new(&file);
+    grown(&world);
+    let before = decisions(&world);
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert_eq!(world.shell.run(&["autoscale", "pause"]).code, 0);
+    let World { balancer, shell, .. } = world;
     balancer.signal(Signal::KILL);
     drop(balancer);
     let world = World::again(shell, &file);
     let (address, process) = grown(&world);
     assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1", "there was no second start");
-    assert_eq!(decisions(&world), [""; 0], "there was nothing to decide");
+    assert_eq!(decisions(&world), before, "there was nothing more to decide");
+    let status = world.json(&["autoscale", "status", "--json"]);
+    assert_eq!(status["autoscalers"][0]["paused"], true, "{status:#}");
     world.balancer.signal(Signal::KILL);
     let World { balancer, shell, .. } = world;
     drop(balancer);

@@ -108,7 +108,7 @@ impl World {
             differences: self.differences,
             capacity: self.capacity,
             stable: self.stable,
-            pending: Pending::default(),
+            pending: [Pending::default(); 2],
             unix_ms,
         }
     }

@@ -1,0 +1,162 @@
+//! Migrations that meet what happens: crashes, pools that hang, pools that were left before.
+
+use crate::program::{Program, Shell, get, send_get};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here should take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No probes.
+const UNASKED: &str = "{ type: none }";
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(50);
+
+struct World {
+    balancer: Program,
+    shell: Shell,
+    address: String,
+}
+
+impl World {
+    fn new(stable: &str, (canary, health): (&str, &str)) -> World {
+        let shell = Shell::new();
+        let text = format!(
+            "listeners: [{{ name: web, bind: \"127.0.0.1:0\" }}]\n\
+             routes: [{{ name: web, pool: stable }}]\n\
+             pools:\n  \
+             - {{ name: stable, backends: [\"{stable}\"], health: {{ type: none }} }}\n  \
+             - {{ name: canary, backends: [\"{canary}\"], health: {health}, \
+             circuit_breaker: {{ reset_timeout: 1s }} }}\n\
+             state_dir: state\nadmin: {{ bind: \"127.0.0.1:0\" }}\n"
+        );
+        shell.write("config.yaml", &text);
+        World::again(shell)
+    }
+
+    fn again(shell: Shell) -> World {
+        let mut balancer = shell.start(&["run", "--no-watch"]);
+        balancer.may_take(2 * PATIENCE);
+        let event = balancer.event("started");
+        let text = |key: &str| event[key].as_str().expect("a text").to_owned();
+        let address = text("listeners").split_once('=').expect("NAME=ADDRESS").1.to_owned();
+        let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{}", text("admin")));
+        World { balancer, shell, address }
+    }
+
+    fn begin(&self, plan: &str) {
+        self.shell.write("plan.yaml", plan);
+        let begun = self.shell.run(&["migrate", "start", "plan.yaml"]);
+        assert_eq!(begun.code, 0, "{begun:?}");
+    }
+
+    /// Asks with `ask` until this holds of the migration.
+    fn until(&self, id: &str, ask: impl Fn(), holds: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let status = self.shell.run(&["migrate", "status", id, "--json"]).json();
+            if holds(&status) {
+                return status;
+            }
+            assert!(Instant::now() < until, "{status:#}");
+            ask();
+            thread::park_timeout(POLL);
+        }
+    }
+
+    fn load(&self) {
+        (0..20).for_each(|_| drop(get(&self.address, "/")));
+    }
+}
+
+/// A backend, and this share of failures.
+fn backend(failures: &str) -> (Program, String) {
+    let words = ["testserver", "--listen", "127.0.0.1:0", "--fail-rate", failures];
+    let mut server = Shell::new().start(&words);
+    let line = server.line_with("listens on");
+    let address = line.split("http://").nth(1).expect("an address").trim_end_matches('/');
+    (server, address.to_owned())
+}
+
+/// A backend that answers probes, and nobody else.
+fn healthy_and_hanging() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(&stream);
+            // Who sends nothing gets nothing either.
+            let asked = reader.read_line(&mut line).is_ok() && line.starts_with("GET /hc ");
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            if !asked || stream.write_all(answer).is_err() {
+                held.push(stream);
+            }
+        }
+    });
+    address
+}
+
+fn plan(name: &str, stages: &str) -> String {
+    format!(
+        "name: {name}\nroute: web\nfrom: stable\nto: canary\ncohort: request\ninterval: 1s\n\
+         gates: {{ success_rate: 80%, max_p99_ratio: 0, max_success_drop: 20% }}\n\
+         stages: [{stages}]\nwatch: 1s\n"
+    )
+}
+
+#[test]
+fn a_crash_with_everything_moved_loses_no_evidence() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    let stages = "{ weight: 50, min_duration: 1s }, { weight: 100, min_duration: 5s }";
+    world.begin(&plan("all", stages));
+    let load = || world.load();
+    let before = world.until("all", load, |it| it["stage"] == 1 && it["state"] == "running");
+    let World { balancer, shell, .. } = world;
+    balancer.signal(Signal::KILL);
+    drop(balancer);
+    let world = World::again(shell);
+    let after = world.until("all", || {}, |it| it["state"] != "preflight");
+    assert_eq!((&after["stage"], &after["weight"]), (&before["stage"], &before["weight"]));
+    assert_eq!(after["checks"], before["checks"]);
+    assert!(before["checks"].as_array().is_some_and(|checks| !checks.is_empty()), "{before:#}");
+    // The old pool has nothing to do any more, and is known all the same.
+    let done = world.until("all", || world.load(), |it| it["ended"].is_string());
+    assert_eq!(done["state"], "done", "{done:#}");
+}
+
+#[test]
+fn a_pool_whose_breaker_nobody_has_closed_can_be_tried_again() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("1"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    for name in ["one", "two"] {
+        world.begin(&plan(name, "{ weight: 50, min_duration: 1s }"));
+        let ended = world.until(name, || world.load(), |it| it["ended"].is_string());
+        assert_eq!((&ended["state"], &ended["verdict"]), (&"aborted".into(), &"NO-GO".into()));
+        let reason = ended["reason"].as_str().expect("a text");
+        assert!(!reason.starts_with("preflight"), "{name}: {reason}");
+        assert!(ended["checks"].as_array().is_some_and(|checks| !checks.is_empty()), "{ended:#}");
+    }
+}
+
+#[test]
+fn a_pool_that_takes_requests_and_answers_none_is_left() {
+    let (_s, stable) = backend("0");
+    let hanging = healthy_and_hanging();
+    let world = World::new(&stable, (&hanging, "{ path: /hc, interval: 1s }"));
+    world.begin(&plan("hung", "{ weight: 50, min_duration: 1h }"));
+    let waiting = RefCell::new(Vec::new());
+    let ask = || waiting.borrow_mut().extend((0..4).map(|_| send_get(&world.address, "/")));
+    let ended = world.until("hung", ask, |it| it["ended"].is_string());
+    assert_eq!((&ended["state"], &ended["weight"]), (&"aborted".into(), &0.0.into()));
+    let reason = ended["reason"].as_str().expect("a text");
+    assert!(reason.contains("requests wait, none was answered for"), "{reason}");
+    let spent = ended["checks"].as_array().map_or(0, Vec::len);
+    assert!(spent < 15, "{ended:#}");
+}
