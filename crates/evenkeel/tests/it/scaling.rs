@@ -212,7 +212,7 @@ fn decisions(world: &World) -> Vec<String> {
 fn requests_count_from_the_first_one_on() {
     let interval = "interval: 5s\n      requests_per_interval: 20\n";
     let file = steady("22750-22999", "").replace("interval: 1s\n", interval);
-    let (_fixed, address) = crate::handover::backend("fixed");
+    let (_fixed, address) = crate::program::backend("fixed");
     let file = file.replace("backends: []", &format!("backends: [\"{address}\"]"));
     let world = World::new(&file.replace("max: 1", "max: 2"));
     (0..25).for_each(|_| drop(get(&world.address, "/")));
