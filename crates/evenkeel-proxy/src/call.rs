@@ -126,17 +126,17 @@ impl<N: Net> Exchange<N> {
     }
 
     /// The trailers of a call whose backend broke off in the middle of the response: it ends badly,
-    /// but in order. `None` for what is no call, or was not ended by its backend.
-    pub(crate) fn last_words(&mut self, failure: Failure) -> Option<Vec<u8>> {
+    /// but in order. With their status; `None` for what is no call, or was not ended by its backend.
+    pub(crate) fn last_words(&self, failure: Failure) -> Option<(u8, Vec<u8>)> {
         self.call.as_ref().filter(|call| call.needs_trailers)?;
         if failure.side() != Side::Backend {
             return None;
         }
         let told = self.as_told(failure);
         let status = grpc::status_of(told);
-        self.record.grpc_status = Some(status);
         let (code, message) = (told.code(), told.message());
-        Some(format!("grpc-status: {status}\r\ngrpc-message: {code}: {message}\r\n").into_bytes())
+        let lines = format!("grpc-status: {status}\r\ngrpc-message: {code}: {message}\r\n");
+        Some((status, lines.into_bytes()))
     }
 
     /// Tells the pool how a call goes, once that is known: its first message is a good sign, its

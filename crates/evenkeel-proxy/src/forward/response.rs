@@ -195,11 +195,11 @@ impl<S: Stream> Try<'_, S> {
         let waited = exchange.worker().recent().since(self.pick.at);
         exchange.record.note_answer(waited);
         let (from, to) = match head.status {
-            101 => (BodyLength::UntilClose, BodyLength::UntilClose),
+            SWITCHING_PROTOCOLS => (BodyLength::UntilClose, BodyLength::UntilClose),
             _ => (head.body, to_client),
         };
         let mut pump = Pump::new(from, to, Toward::Client, 0).with_trailers(exchange.trailers);
-        if head.status == 101 && switches_to_websocket(head, head_bytes) {
+        if head.status == SWITCHING_PROTOCOLS && switches_to_websocket(head, head_bytes) {
             pump.follow_frames();
         }
         if exchange.copying.is_some() {
@@ -229,7 +229,7 @@ impl<S: Stream> Try<'_, S> {
         exchange.record.bytes_out = pump.moved;
         exchange.judge_call((self.pool, self.pick), &pump);
         self.reusable = head.reusable && !pump.excess && exchange.upload.is_sent();
-        if head.status == 101 {
+        if head.status == SWITCHING_PROTOCOLS {
             return Ok(Answer::Tunnel(Box::new(pump)));
         }
         if pump.is_done() && exchange.upload.has_arrived() {
@@ -306,10 +306,11 @@ async fn say_last_words<N: Net>(
     down: &mut Pump,
     failure: Failure,
 ) -> bool {
-    let words = exchange.last_words(failure);
-    if !words.is_some_and(|words| down.end_early(&words)) {
+    let Some((status, words)) = exchange.last_words(failure) else { return false };
+    if !down.end_early(&words) {
         return false;
     }
+    exchange.record.grpc_status = Some(status);
     let said = poll_fn(|cx| down.poll_flush(cx, &mut client.stream));
     matches!(tokio::time::timeout(LINGER, said).await, Ok(Ok(())))
 }
