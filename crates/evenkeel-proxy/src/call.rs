@@ -126,7 +126,7 @@ impl<N: Net> Exchange<N> {
     }
 
     /// The trailers of a call whose backend broke off in the middle of the response: it ends badly,
-    /// but in order. With their status; `None` for what is no call, or was not ended by its backend.
+    /// but in order. With their status; `None` for what is no call or was not ended by its backend.
     pub(crate) fn last_words(&self, failure: Failure) -> Option<(u8, Vec<u8>)> {
         self.call.as_ref().filter(|call| call.needs_trailers)?;
         if failure.side() != Side::Backend {
