@@ -14,6 +14,7 @@ use crate::refuse;
 use crate::reply;
 use crate::shared::Admission;
 use crate::tls::Identity;
+use crate::turns::Ticket;
 use crate::welcome::{Entry, Guest};
 use crate::wire::Wire;
 use crate::worker::Worker;
@@ -81,6 +82,8 @@ pub(crate) struct Client<S> {
     served: u32,
     /// `carry` has grown since it was last parsed.
     unparsed: bool,
+    /// Its place among those whose requests have not begun.
+    ticket: Ticket,
     parse_again_at: usize,
     since: Nanos,
     /// What it counts in; a stream of an HTTP/2 connection counts in nothing of its own.
@@ -200,6 +203,7 @@ impl<S: Stream> Client<S> {
             deadline,
             served: 0,
             unparsed: false,
+            ticket: Ticket::default(),
             parse_again_at: 0,
             since: worker.now(),
             place,
@@ -243,6 +247,12 @@ impl<S: Stream> Client<S> {
                 if let Some(arrival) = arrival {
                     return Poll::Ready(arrival);
                 }
+            }
+            if self.carry.is_empty()
+                && self.stream.poll_readable(cx).is_ready()
+                && worker.turns.poll_begin(cx, &mut self.ticket).is_pending()
+            {
+                return Poll::Pending;
             }
             let mut scratch = worker.take_scratch();
             let read = self.stream.poll_read(cx, &mut scratch[..READ_AHEAD_BYTES]);

@@ -51,6 +51,7 @@ pub mod tls;
 pub mod trace;
 mod try_failure;
 mod tunnel;
+mod turns;
 mod udp;
 mod upload;
 mod verdict;

@@ -15,6 +15,7 @@ use crate::net::Net;
 use crate::record::RecordWriter;
 use crate::shared::Shared;
 use crate::socket::pipes::Pipes;
+use crate::turns::Turns;
 use crate::welcome::Handshakes;
 use evenkeel_core::path::PathScratch;
 use evenkeel_core::request::RequestHead;
@@ -79,6 +80,8 @@ pub struct Worker<N: Net> {
     /// For tunnels in which much moves.
     pub(crate) pipes: Pipes,
     pub(crate) exchanges: ExchangePool<N>,
+    /// Who may begin a request.
+    pub(crate) turns: Rc<Turns>,
     pub(crate) idle: RefCell<IdleConnections<N::Stream>>,
     /// HTTP/2 connections to backends.
     pub(crate) links: Links,
@@ -132,6 +135,7 @@ impl<N: Net> Worker<N> {
             buffers: BufferPool::default(),
             pipes: Pipes::default(),
             exchanges: ExchangePool::new(),
+            turns: Rc::default(),
             idle: RefCell::new(IdleConnections::new(shared.workers)),
             links: Links::default(),
             lanes: Lanes::default(),
@@ -287,6 +291,7 @@ impl<N: Net> Worker<N> {
 
     /// Runs the worker's clockwork until the server stops: deadlines, idle connections, log.
     pub async fn run_ticks(self: Rc<Self>) {
+        let turns = tokio::task::spawn_local(Rc::clone(&self.turns).keep());
         let mut ticks = 0u32;
         while !self.shared.is_stopping() {
             tokio::time::sleep(TICK).await;
@@ -316,6 +321,7 @@ impl<N: Net> Worker<N> {
             self.records.nudge();
         }
         self.exchanges.clear();
+        turns.abort();
     }
 }
 

@@ -110,8 +110,9 @@ fn a_key_from_the_file_decides() {
     let who = |user: usize| {
         backend_of(&get_with(&address, "/", &format!("X-User: {user}\r\n"))).to_owned()
     };
-    let homes: Vec<_> = (0..20).map(who).collect();
-    assert_eq!((0..20).map(who).collect::<Vec<_>>(), homes);
+    // The ring is another one each time, for the ports are: few users might miss a backend.
+    let homes: Vec<_> = (0..200).map(who).collect();
+    assert_eq!((0..200).map(who).collect::<Vec<_>>(), homes);
     assert!(NAMES.iter().all(|name| homes.iter().any(|home| home == name)), "{homes:?}");
 }
 
