@@ -101,46 +101,61 @@ pub enum Known {
 /// What a field name means to a proxy; looks at the length first.
 #[inline]
 pub fn classify(name: &[u8]) -> Known {
-    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
     match name.len() {
-        2 if is("te") => Known::Te,
-        3 if is("via") => Known::Via,
-        4 if is("host") => Known::Host,
-        4 if is("date") => Known::Date,
-        6 if is("accept") => Known::Accept,
-        6 if is("expect") => Known::Expect,
-        7 if is("upgrade") => Known::Upgrade,
-        7 if is("trailer") => Known::Trailer,
-        9 if is("forwarded") || is("x-real-ip") => Known::ForwardedOther,
-        10 if is("connection") => Known::Connection,
-        10 if is("keep-alive") => Known::HopByHop,
-        11 if is("client-cert") => Known::ClientCert,
-        12 if is("content-type") => Known::ContentType,
-        12 if is("x-request-id") => Known::XRequestId,
-        14 if is("content-length") => Known::ContentLength,
-        14 if is("http2-settings") => Known::Http2Settings,
-        15 if is("x-forwarded-for") => Known::XForwardedFor,
-        16 if is("proxy-connection") => Known::HopByHop,
-        18 if is("proxy-authenticate") => Known::HopByHop,
-        19 if is("proxy-authorization") => Known::HopByHop,
-        16 if is("x-forwarded-host") => Known::XForwardedHost,
-        17 if is("transfer-encoding") => Known::TransferEncoding,
-        17 if is("x-forwarded-proto") => Known::XForwardedProto,
-        17 if is("client-cert-chain") => Known::ClientCert,
-        17 if is("x-evenkeel-mirror") => Known::ForwardedOther,
+        2 if is(name, b"te") => Known::Te,
+        3 if is(name, b"via") => Known::Via,
+        4 if is(name, b"host") => Known::Host,
+        4 if is(name, b"date") => Known::Date,
+        6 if is(name, b"accept") => Known::Accept,
+        6 if is(name, b"expect") => Known::Expect,
+        7 if is(name, b"upgrade") => Known::Upgrade,
+        7 if is(name, b"trailer") => Known::Trailer,
+        9 if is(name, b"forwarded") || is(name, b"x-real-ip") => Known::ForwardedOther,
+        10 if is(name, b"connection") => Known::Connection,
+        10 if is(name, b"keep-alive") => Known::HopByHop,
+        11 if is(name, b"client-cert") => Known::ClientCert,
+        12 if is(name, b"content-type") => Known::ContentType,
+        12 if is(name, b"x-request-id") => Known::XRequestId,
+        14 if is(name, b"content-length") => Known::ContentLength,
+        14 if is(name, b"http2-settings") => Known::Http2Settings,
+        15 if is(name, b"x-forwarded-for") => Known::XForwardedFor,
+        16 if is(name, b"proxy-connection") => Known::HopByHop,
+        18 if is(name, b"proxy-authenticate") => Known::HopByHop,
+        19 if is(name, b"proxy-authorization") => Known::HopByHop,
+        16 if is(name, b"x-forwarded-host") => Known::XForwardedHost,
+        17 if is(name, b"transfer-encoding") => Known::TransferEncoding,
+        17 if is(name, b"x-forwarded-proto") => Known::XForwardedProto,
+        17 if is(name, b"client-cert-chain") => Known::ClientCert,
+        17 if is(name, b"x-evenkeel-mirror") => Known::ForwardedOther,
         _ => classify_by_prefix(name),
     }
 }
 
+/// True if it is this name, whatever its case. `text` is made of small letters, digits and `-`; of
+/// what a name may contain (RFC 9110 5.6.2), only they and capital letters become these by a bit
+/// that is set.
+#[inline]
+fn is<const N: usize>(name: &[u8], text: &[u8; N]) -> bool {
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
+    let word = |of: &[u8; N], at: usize| {
+        let mut bytes = [0; 8];
+        let rest = &of[at..];
+        let length = rest.len().min(8);
+        bytes[..length].copy_from_slice(&rest[..length]);
+        u64::from_le_bytes(bytes)
+    };
+    // The last word overlaps the one before it.
+    let last = N.saturating_sub(8);
+    (0..last).step_by(8).chain([last]).all(|at| word(name, at) | SMALL == word(text, at) | SMALL)
+}
+
 #[inline]
 fn classify_by_prefix(name: &[u8]) -> Known {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    let prefixed = name.len() > PREFIX.len()
-        && name[0] | 0x20 == b'x'
-        && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX);
-    if prefixed {
+    const PREFIX: &[u8; 12] = b"x-forwarded-";
+    if name.len() > PREFIX.len() && is(&name[..PREFIX.len()], PREFIX) {
         Known::ForwardedOther
-    } else if name.contains(&b'_') {
+    } else if name.iter().fold(false, |found, byte| found | (*byte == b'_')) {
         Known::Underscored
     } else {
         Known::Other

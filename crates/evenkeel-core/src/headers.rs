@@ -8,6 +8,8 @@ use crate::plan::HeaderRules;
 use crate::request::RequestHead;
 use crate::response::ResponseHead;
 
+/// Between a field's name and its value.
+const SEPARATOR: &[u8] = b": ";
 /// Bytes of a request id that a trusted peer may hand us.
 pub const MAX_REQUEST_ID_BYTES: usize = 128;
 
@@ -85,9 +87,9 @@ pub fn for_backend(
     push(out, &[get(head.method), b" ", target.path, get(head.query), b" HTTP/1.1\r\n"]);
     let mut own = OwnFields { rules: target.rules, out };
     if head.absolute_form {
-        own.write("Host", &[get(head.authority)]);
+        own.write(b"Host: ", &[get(head.authority)]);
     } else if head.authority.is_empty() {
-        own.write("Host", &[target.fallback_host.as_bytes()]);
+        own.write(b"Host: ", &[target.fallback_host.as_bytes()]);
     }
     let has_own_cookie = |field: &Field| {
         !target.own_cookie.is_empty() && is_cookie(field, buf) // told apart only where we set one
@@ -200,10 +202,12 @@ struct OwnFields<'a> {
 }
 
 impl OwnFields<'_> {
+    /// `line` is the beginning of the line, with its separator.
     #[inline]
-    fn write(&mut self, name: &str, value: &[&[u8]]) {
-        if self.rules.is_empty() || !is_replaced(self.rules, name.as_bytes()) {
-            push(self.out, &[name.as_bytes(), b": "]);
+    fn write<const N: usize>(&mut self, line: &[u8; N], value: &[&[u8]]) {
+        let name = &line[..N - SEPARATOR.len()];
+        if self.rules.is_empty() || !is_replaced(self.rules, name) {
+            self.out.extend_from_slice(line);
             push(self.out, value);
             self.out.extend_from_slice(b"\r\n");
         }
@@ -225,26 +229,26 @@ fn write_forwarding(
         let hops = head.values(buf, Known::XForwardedFor).filter(|hop| !hop.is_empty());
         let mut chain: Vec<&[u8]> = hops.flat_map(|hop| [hop, &b", "[..]]).collect();
         chain.push(peer);
-        own.write("X-Forwarded-For", &chain);
+        own.write(b"X-Forwarded-For: ", &chain);
     } else if !peer.is_empty() {
-        own.write("X-Forwarded-For", &[peer]);
+        own.write(b"X-Forwarded-For: ", &[peer]);
     }
     if !kept(Known::XForwardedProto) {
-        own.write("X-Forwarded-Proto", &[if from.secure { b"https" } else { &b"http"[..] }]);
+        own.write(b"X-Forwarded-Proto: ", &[if from.secure { b"https" } else { &b"http"[..] }]);
     }
     if !head.authority.is_empty() && !kept(Known::XForwardedHost) {
-        own.write("X-Forwarded-Host", &[head.authority.of_buf(buf)]);
+        own.write(b"X-Forwarded-Host: ", &[head.authority.of_buf(buf)]);
     }
-    own.write("X-Request-Id", &[request_id(head, buf, from)]);
+    own.write(b"X-Request-Id: ", &[request_id(head, buf, from)]);
     if !from.client_cert.is_empty() {
-        own.write("Client-Cert", &[from.client_cert]);
+        own.write(b"Client-Cert: ", &[from.client_cert]);
     }
     let received: &[u8] = match (from.protocol, head.version) {
         (Protocol::Http2, _) => b"2.0 ",
         (Protocol::Http1, Version::Http10) => b"1.0 ",
         (Protocol::Http1, Version::Http11) => b"1.1 ",
     };
-    own.write("Via", &[received, from.pseudonym.as_bytes()]);
+    own.write(b"Via: ", &[received, from.pseudonym.as_bytes()]);
 }
 
 /// What happens to the client's connection after a response.
@@ -322,7 +326,7 @@ pub fn for_client(head: &ResponseHead, buf: &[u8], to: &ClientSide<'_>, out: &mu
     };
     copy_fields(&head.fields, &buf[..head.bytes], to.rules, keep, out);
     if head.status >= 200 && !head.fields.iter().any(|field| field.known == Known::Date) {
-        OwnFields { rules: to.rules, out }.write("Date", &[to.date.as_bytes()]);
+        OwnFields { rules: to.rules, out }.write(b"Date: ", &[to.date.as_bytes()]);
     }
     if let Some(length) = head.announced {
         write_framing(BodyLength::Fixed(length), out);

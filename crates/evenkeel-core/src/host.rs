@@ -24,28 +24,28 @@ pub struct Host<'a> {
 /// `None` for everything that is not exactly one host with at most one port: empty, lists,
 /// userinfo, escapes, paths, control bytes, bytes beyond ASCII, empty labels, ports over 65535.
 pub fn parse<'a>(value: &'a [u8]) -> Option<Host<'a>> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (name, port) = if text.starts_with('[') {
-        let (address, port) = text.split_at(text.find(']')? + 1);
+    let (name, port) = if value.starts_with(b"[") {
+        let (address, port) = value.split_at(memchr::memchr(b']', value)? + 1);
+        let address = std::str::from_utf8(address).ok()?;
         address[1..address.len() - 1].parse::<Ipv6Addr>().ok()?;
         (address, port)
     } else {
-        let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-        let dotless = name.strip_suffix('.').unwrap_or(name);
-        (is_reg_name(dotless).then_some(dotless)?, port)
+        let (name, port) = value.split_at(memchr::memchr(b':', value).unwrap_or(value.len()));
+        let dotless = name.strip_suffix(b".").unwrap_or(name);
+        (is_reg_name(dotless).then(|| std::str::from_utf8(dotless).ok())??, port)
     };
     Some(Host { name, port: parse_port(port)? })
 }
 
 /// A registered name (or IPv4 address) without escapes and without empty labels. Of the
 /// sub-delimiters, the comma is refused: it makes a list of the field.
-fn is_reg_name(name: &str) -> bool {
+fn is_reg_name(name: &[u8]) -> bool {
     let mut label_is_empty = true;
-    for byte in name.bytes() {
+    for byte in name {
         match byte {
             b'.' if label_is_empty => return false,
             b'.' => label_is_empty = true,
-            _ if NAME_BYTES[usize::from(byte)] => label_is_empty = false,
+            _ if NAME_BYTES[usize::from(*byte)] => label_is_empty = false,
             _ => return false,
         }
     }
@@ -65,13 +65,17 @@ static NAME_BYTES: [bool; 256] = {
 };
 
 /// Nothing, or `:` and 1 to 5 digits: `Some(None)` and `Some(Some(port))`.
-fn parse_port(text: &str) -> Option<Option<u16>> {
-    if text.is_empty() {
-        return Some(None);
+fn parse_port(text: &[u8]) -> Option<Option<u16>> {
+    let digits = match text {
+        [] => return Some(None),
+        [b':', digits @ ..] if (1..=MAX_PORT_DIGITS).contains(&digits.len()) => digits,
+        _ => return None,
+    };
+    let mut port = 0u32;
+    for digit in digits {
+        port = port * 10 + char::from(*digit).to_digit(10)?;
     }
-    let digits = text.strip_prefix(':')?;
-    let plain = digits.len() <= MAX_PORT_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten().map(Some)
+    u16::try_from(port).ok().map(Some)
 }
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
 
     #[test]
     fn refused() {
-        let cases: [&[u8]; 37] = [
+        let cases: [&[u8]; 38] = [
             b"",
             b".",
             b"..",
@@ -138,6 +142,7 @@ mod tests {
             b"[1.2.3.4]",
             b"[::1%25eth0]",
             b"[::1]x",
+            b"[::1]x80",
         ];
         for value in cases {
             assert_eq!(parse(value), None, "{}", value.escape_ascii());

@@ -18,6 +18,7 @@ pub mod failure;
 pub mod field;
 pub mod flow;
 pub mod framing;
+mod grammar;
 pub mod grpc;
 pub mod headers;
 pub mod health;

@@ -2,10 +2,10 @@
 //! it was read into. Strict by RFC 9112; what two programs could read in two ways is refused.
 
 use crate::failure::Failure;
-use crate::field::{Field, Known, Span, classify, list, list_has};
+use crate::field::{Field, Known, Span, list, list_has};
 use crate::framing::{BodyLength, FramingFields, Version};
+use crate::grammar::{self, Malformed};
 use crate::host;
-use std::mem::MaybeUninit;
 
 /// Hard bound on fields of one head, whatever the configuration says.
 pub const MAX_FIELDS: usize = 256;
@@ -110,27 +110,23 @@ pub struct RequestHead {
 impl RequestHead {
     /// Parses the head at the start of `buf`. `Err` = refuse and close.
     pub fn parse(&mut self, buf: &[u8], limits: HeadLimits) -> Result<Parsed, Failure> {
-        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut wire = httparse::Request::new(&mut []);
         let window = &buf[..buf.len().min(limits.max_bytes)];
-        let parsed = wire.parse_with_uninit_headers(window, &mut lines);
-        let bytes = match parsed {
-            Ok(httparse::Status::Complete(bytes)) => bytes,
-            Ok(httparse::Status::Partial) => return partial(buf, limits),
+        let read = grammar::request_line(window).and_then(|line| {
+            let Some(line) = line else { return Ok(None) };
+            let end = grammar::fields(window, line.end, limits.max_fields, &mut self.fields)?;
+            Ok(end.map(|end| (line, end)))
+        });
+        let (line, bytes) = match read {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return partial(buf, limits),
             Err(error) => return Err(refusal(error, buf)),
         };
-        if wire.headers.len() > limits.max_fields {
-            return Err(Failure::HeadTooLarge);
-        }
-        let (method, target) = (wire.method.unwrap_or(""), wire.path.unwrap_or(""));
-        self.version = if wire.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        self.version = line.version;
         self.bytes = bytes;
-        self.method = Span::of(buf, method.as_bytes());
-        self.verb = verb(method.as_bytes())?;
-        self.read_fields(buf, wire.headers)?;
-        ends_in_crlf(buf, bytes, target.as_bytes(), self.fields.first())?;
+        self.method = line.method;
+        self.verb = verb(line.method.of_buf(buf))?;
         self.interpret(buf)?;
-        self.read_target(buf, target.as_bytes())?;
+        self.read_target(buf, line.target.of_buf(buf))?;
         Ok(Parsed::Complete)
     }
 
@@ -151,22 +147,6 @@ impl RequestHead {
     /// True if `Connection` names this field, so that it ends here (RFC 9110 7.6.1).
     pub fn is_named_by_connection(&self, buf: &[u8], name: &[u8]) -> bool {
         self.names_fields && self.values(buf, Known::Connection).any(|v| list_has(v, name))
-    }
-
-    fn read_fields(&mut self, buf: &[u8], lines: &[httparse::Header<'_>]) -> Result<(), Failure> {
-        self.fields.clear();
-        for line in lines {
-            let name = Span::of(buf, line.name.as_bytes());
-            let value = if line.value.is_empty() {
-                Span::new(name.end as usize + 1, name.end as usize + 1)
-            } else {
-                Span::of(buf, line.value)
-            };
-            line_ends_in_crlf(buf, value.end as usize).ok_or(Failure::BadRequest)?;
-            let known = classify(line.name.as_bytes());
-            self.fields.push(Field { name, value, known });
-        }
-        Ok(())
     }
 
     fn interpret(&mut self, buf: &[u8]) -> Result<(), Failure> {
@@ -330,15 +310,11 @@ fn partial(buf: &[u8], limits: HeadLimits) -> Result<Parsed, Failure> {
     if buf.len() >= limits.max_bytes { Err(Failure::HeadTooLarge) } else { Ok(Parsed::Partial) }
 }
 
-fn refusal(error: httparse::Error, buf: &[u8]) -> Failure {
+fn refusal(error: Malformed, buf: &[u8]) -> Failure {
     match error {
-        httparse::Error::TooManyHeaders => Failure::HeadTooLarge,
-        httparse::Error::Version => version_refusal(buf),
-        httparse::Error::HeaderName
-        | httparse::Error::HeaderValue
-        | httparse::Error::NewLine
-        | httparse::Error::Status
-        | httparse::Error::Token => Failure::BadRequest,
+        Malformed::TooMany => Failure::HeadTooLarge,
+        Malformed::Version => version_refusal(buf),
+        Malformed::Line => Failure::BadRequest,
     }
 }
 
@@ -353,38 +329,6 @@ fn version_refusal(buf: &[u8]) -> Failure {
             Failure::VersionRefused
         }
         _ => Failure::BadRequest,
-    }
-}
-
-/// The tokeniser takes a bare LF for a line end; other programs do not, so we refuse it. Only white
-/// space may stand between a value and its CRLF.
-#[inline]
-pub(crate) fn line_ends_in_crlf(buf: &[u8], value_end: usize) -> Option<()> {
-    let mut at = value_end;
-    while matches!(buf.get(at), Some(b' ' | b'\t')) {
-        at += 1;
-    }
-    (buf.get(at) == Some(&b'\r') && buf.get(at + 1) == Some(&b'\n')).then_some(())
-}
-
-fn ends_in_crlf(
-    buf: &[u8],
-    bytes: usize,
-    target: &[u8],
-    first: Option<&Field>,
-) -> Result<(), Failure> {
-    const VERSION: usize = " HTTP/1.1".len();
-    let line_end = Span::of(buf, target).end as usize + VERSION;
-    let fields_start = first.map_or(bytes - 2, |f| f.name.start as usize);
-    let head_ends = bytes >= 2 && &buf[bytes - 2..bytes] == b"\r\n";
-    let line_ends = buf.get(line_end..line_end + 2) == Some(b"\r\n");
-    let no_gap = fields_start == line_end + 2;
-    let leading = buf.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-    let leading_is_crlf = leading == 0 || (leading == 2 && buf.starts_with(b"\r\n"));
-    if head_ends && line_ends && no_gap && leading_is_crlf {
-        Ok(())
-    } else {
-        Err(Failure::BadRequest)
     }
 }
 

@@ -2,10 +2,10 @@
 //! backend must not be able to confuse a client (RFC 9112 sections 4 and 6.3).
 
 use crate::failure::Failure;
-use crate::field::{Field, Known, Span, classify, list, list_has};
+use crate::field::{Field, Known, Span, list, list_has};
 use crate::framing::{BodyLength, FramingFields, Version};
-use crate::request::{MAX_FIELDS, Parsed, Upgrade, Verb, line_ends_in_crlf};
-use std::mem::MaybeUninit;
+use crate::grammar;
+use crate::request::{MAX_FIELDS, Parsed, Upgrade, Verb};
 
 /// Bytes of status line and fields that a backend may send.
 pub const MAX_RESPONSE_HEAD_BYTES: usize = 64 * 1024;
@@ -37,34 +37,26 @@ impl ResponseHead {
     /// Parses the head at the start of `buf`, the answer to a request of this verb. 101 is legal
     /// only if it asked to upgrade.
     pub fn parse(&mut self, buf: &[u8], verb: Verb, upgrade: Upgrade) -> Result<Parsed, Failure> {
-        let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut wire = httparse::Response::new(&mut []);
         let window = &buf[..buf.len().min(MAX_RESPONSE_HEAD_BYTES)];
-        let config = httparse::ParserConfig::default();
-        let parsed = config.parse_response_with_uninit_headers(&mut wire, window, &mut lines);
-        let bytes = match parsed {
-            Ok(httparse::Status::Complete(bytes)) => bytes,
-            Ok(httparse::Status::Partial) if window.len() < MAX_RESPONSE_HEAD_BYTES => {
-                return Ok(Parsed::Partial);
-            }
-            Ok(httparse::Status::Partial) | Err(_) => return Err(Failure::BadResponse),
+        let read = grammar::status_line(window).and_then(|line| {
+            let Some(line) = line else { return Ok(None) };
+            let end = grammar::fields(window, line.end, MAX_FIELDS, &mut self.fields)?;
+            Ok(end.map(|end| (line, end)))
+        });
+        let (line, bytes) = match read {
+            Ok(Some(whole)) => whole,
+            Ok(None) if window.len() < MAX_RESPONSE_HEAD_BYTES => return Ok(Parsed::Partial),
+            Ok(None) | Err(_) => return Err(Failure::BadResponse),
         };
-        let version = if wire.version == Some(0) { Version::Http10 } else { Version::Http11 };
         self.bytes = bytes;
-        self.status = wire.code.unwrap_or(0);
-        self.reason = match wire.reason {
-            Some(reason) if !reason.is_empty() => Span::of(buf, reason.as_bytes()),
-            Some(_) | None => Span::default(),
-        };
-        self.read_fields(buf, wire.headers).ok_or(Failure::BadResponse)?;
-        let status_known = (100..=599).contains(&self.status);
-        if !status_known || !starts_and_ends_well(buf, bytes, self.fields.first()) {
+        (self.status, self.reason) = (line.status, line.reason);
+        if !(100..=599).contains(&self.status) {
             return Err(Failure::BadResponse);
         }
         if self.status == 101 && !self.switches_as_asked(buf, upgrade) {
             return Err(Failure::BadResponse);
         }
-        self.interpret(buf, verb, version)?;
+        self.interpret(buf, verb, line.version)?;
         Ok(Parsed::Complete)
     }
 
@@ -92,21 +84,6 @@ impl ResponseHead {
         self.names_fields && connections.any(|f| list_has(f.value.of_buf(buf), name))
     }
 
-    fn read_fields(&mut self, buf: &[u8], lines: &[httparse::Header<'_>]) -> Option<()> {
-        self.fields.clear();
-        for line in lines {
-            let name = Span::of(buf, line.name.as_bytes());
-            let value = if line.value.is_empty() {
-                Span::new(name.end as usize + 1, name.end as usize + 1)
-            } else {
-                Span::of(buf, line.value)
-            };
-            line_ends_in_crlf(buf, value.end as usize)?;
-            self.fields.push(Field { name, value, known: classify(line.name.as_bytes()) });
-        }
-        Some(())
-    }
-
     fn interpret(&mut self, buf: &[u8], verb: Verb, version: Version) -> Result<(), Failure> {
         let mut framing = FramingFields::default();
         let (mut close, mut keep) = (false, false);
@@ -116,9 +93,13 @@ impl ResponseHead {
                 framing.observe(field, buf);
             } else if field.known == Known::Connection {
                 for option in list(field.value.of_buf(buf)) {
-                    close |= option.eq_ignore_ascii_case(b"close");
-                    keep |= option.eq_ignore_ascii_case(b"keep-alive");
-                    self.names_fields = true;
+                    if option.eq_ignore_ascii_case(b"keep-alive") {
+                        keep = true;
+                    } else if option.eq_ignore_ascii_case(b"close") {
+                        close = true;
+                    } else {
+                        self.names_fields = true;
+                    }
                 }
             }
         }
@@ -131,18 +112,6 @@ impl ResponseHead {
         self.reusable = persistent && (unambiguous || bodiless);
         Ok(())
     }
-}
-
-/// `HTTP/1.` first, CRLF after the status line and after the head.
-fn starts_and_ends_well(buf: &[u8], bytes: usize, first: Option<&Field>) -> bool {
-    let line_end = memchr::memchr(b'\n', buf).unwrap_or(0);
-    let fields_start = first.map_or(bytes.saturating_sub(2), |f| f.name.start as usize);
-    buf.starts_with(b"HTTP/1.")
-        && line_end >= 1
-        && buf[line_end - 1] == b'\r'
-        && fields_start == line_end + 1
-        && bytes >= 2
-        && &buf[bytes - 2..bytes] == b"\r\n"
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use evenkeel_core::request::{HeadLimits, Parsed};
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// One read while a request head is awaited; also the most that is read ahead of a request.
@@ -248,11 +248,11 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(arrival);
                 }
             }
-            if self.carry.is_empty()
-                && self.stream.poll_readable(cx).is_ready()
-                && worker.turns.poll_begin(cx, &mut self.ticket).is_pending()
-            {
-                return Poll::Pending;
+            if self.carry.is_empty() {
+                if self.stream.poll_readable(cx).is_pending() {
+                    return self.poll_patience(worker);
+                }
+                ready!(worker.turns.poll_begin(cx, &mut self.ticket));
             }
             let mut scratch = worker.take_scratch();
             let read = self.stream.poll_read(cx, &mut scratch[..READ_AHEAD_BYTES]);

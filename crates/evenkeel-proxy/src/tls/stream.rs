@@ -221,6 +221,10 @@ impl<S: Stream> Stream for TlsStream<S> {
         if self.ended || !self.unread.is_empty() || self.has_plaintext() {
             return Poll::Ready(());
         }
+        // As a read does; who reads next is told of an error.
+        if matches!(self.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(());
+        }
         self.stream.poll_readable(cx)
     }
 
