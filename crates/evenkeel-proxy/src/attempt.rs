@@ -3,7 +3,7 @@
 
 use crate::connect::{self, Beginning};
 use crate::exchange::{Exchange, Next};
-use crate::forward::{self, Hop};
+use crate::forward::{self, Try};
 use crate::http1::Client;
 use crate::idle::BackendConnection;
 use crate::net::Net;
@@ -30,17 +30,17 @@ pub(crate) async fn run<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
-    (pool, mut pick): (&Arc<Pool>, Pick),
+    pool: &Arc<Pool>,
+    mut pick: Pick,
 ) -> Result<Next, TryFailure> {
     let snapshot = exchange.record.snapshot();
     let beginning = Beginning::of(snapshot, (pool, &pick), (&client.peer, &client.stream));
-    let mut outcome = match worker.ready_connection(&pick, &beginning) {
-        Some(connection) => {
-            let hop = Hop { pool, pick: &mut pick, connection };
-            forward::run(worker, client, exchange, hop).await
-        }
-        None => return dial_and_forward(worker, client, exchange, (pool, pick), beginning).await,
+    let Some(connection) = worker.ready_connection(&pick, &beginning) else {
+        let dialling = dial_and_forward(worker, client, exchange, (pool, pick), beginning);
+        return Box::pin(dialling).await;
     };
+    let this = Try::new(pool, &mut pick, connection);
+    let mut outcome = forward::run(worker, client, exchange, this).await;
     if let Err(failed) = &outcome
         && failed.stale
         && !pick.is_forsaken()
@@ -48,12 +48,14 @@ pub(crate) async fn run<N: Net>(
     {
         // The idle connection had died: that says nothing about the backend.
         exchange.upload.rewind();
-        return dial_and_forward(worker, client, exchange, (pool, pick), beginning).await;
+        let dialling = dial_and_forward(worker, client, exchange, (pool, pick), beginning);
+        return Box::pin(dialling).await;
     }
     settle(worker, exchange, (pool, &mut pick), &mut outcome);
     outcome
 }
 
+/// Boxed by its callers: it is what a connection would else keep room for.
 async fn dial_and_forward<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
@@ -61,11 +63,11 @@ async fn dial_and_forward<N: Net>(
     (pool, pick): (&Arc<Pool>, Pick),
     beginning: Beginning,
 ) -> Result<Next, TryFailure> {
-    let (mut pick, dialled) = Box::pin(dial(worker, exchange, (pool, pick), beginning)).await;
+    let (mut pick, dialled) = dial(worker, exchange, (pool, pick), beginning).await;
     worker.now();
     let mut outcome = match (dialled, &mut pick) {
         (Dialled::Connection(connection), Some(pick)) => {
-            forward::run(worker, client, exchange, Hop { pool, pick, connection }).await
+            forward::run(worker, client, exchange, Try::new(pool, pick, connection)).await
         }
         (Dialled::Left, _) => {
             let slow = TryFailure::unsent(TryError::SlowConnect);

@@ -358,7 +358,7 @@ pub(crate) async fn run<N: Net>(
     }
     pool.budget.deposit(&pool.plan.retry);
     let failure = match exchange.pick(pool, Turn::Newcomer) {
-        Ok(pick) => match tries(worker, client, exchange, (pool, pick)).await {
+        Ok(pick) => match tries(worker, client, exchange, pool, pick).await {
             Ok(next) => return next,
             Err(failure) => failure,
         },
@@ -382,12 +382,12 @@ async fn tries<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
-    (pool, first): (&Arc<Pool>, Pick),
+    pool: &Arc<Pool>,
+    mut pick: Pick,
 ) -> Result<Next, Failure> {
-    let mut pick = first;
     loop {
         exchange.begin_try(&pick);
-        let failed = match attempt::run(worker, client, exchange, (pool, pick)).await {
+        let failed = match attempt::run(worker, client, exchange, pool, pick).await {
             Ok(next) => return Ok(next),
             Err(failed) => failed,
         };
@@ -420,7 +420,7 @@ async fn tries_again<N: Net>(
 ) -> Result<Next, Failure> {
     let snapshot = exchange.record.snapshot().clone();
     let pool = exchange.record.pool.and_then(|index| snapshot.pools.get(index));
-    tries(worker, client, exchange, (pool.ok_or(Failure::NoBackend)?, pick)).await
+    tries(worker, client, exchange, pool.ok_or(Failure::NoBackend)?, pick).await
 }
 
 /// Waits before another try; shorter if the exchange's own time is up sooner.

@@ -28,15 +28,8 @@ const RESPONSE_READ_BYTES: usize = 128 * 1024;
 /// The same if the last response was long: the rest of this one can go by without coming here.
 const LONG_RESPONSE_READ_BYTES: usize = 4 * 1024;
 
-/// The backend of one try.
-pub(crate) struct Hop<'a, S> {
-    pub(crate) pool: &'a Arc<Pool>,
-    pub(crate) pick: &'a mut Pick,
-    pub(crate) connection: BackendConnection<S>,
-}
-
 /// One try in progress.
-struct Try<'a, S> {
+pub(crate) struct Try<'a, S> {
     pool: &'a Arc<Pool>,
     pick: &'a mut Pick,
     connection: BackendConnection<S>,
@@ -70,22 +63,8 @@ pub(crate) async fn run<N: Net>(
     worker: &Rc<Worker<N>>,
     client: &mut Client<N::Stream>,
     exchange: &mut Exchange<N>,
-    hop: Hop<'_, N::Stream>,
+    mut this: Try<'_, N::Stream>,
 ) -> Result<Next, TryFailure> {
-    let mut this = Try {
-        pool: hop.pool,
-        pick: hop.pick,
-        connection: hop.connection,
-        try_until: Nanos::NEVER,
-        partial: Vec::new(),
-        interim_count: 0,
-        held_until: None,
-        watching_client: true,
-        send_failed: false,
-        stays: false,
-        reusable: false,
-        parse_again_at: 0,
-    };
     if exchange.upload.has_arrived() {
         this.bound_try(this.pick.at);
     }
@@ -127,7 +106,29 @@ pub(crate) async fn run<N: Net>(
     })
 }
 
-impl<S: Stream> Try<'_, S> {
+impl<'a, S: Stream> Try<'a, S> {
+    /// A try with this backend, over this connection.
+    pub(crate) fn new(
+        pool: &'a Arc<Pool>,
+        pick: &'a mut Pick,
+        connection: BackendConnection<S>,
+    ) -> Try<'a, S> {
+        Try {
+            pool,
+            pick,
+            connection,
+            try_until: Nanos::NEVER,
+            partial: Vec::new(),
+            interim_count: 0,
+            held_until: None,
+            watching_client: true,
+            send_failed: false,
+            stays: false,
+            reusable: false,
+            parse_again_at: 0,
+        }
+    }
+
     /// Carries what is no HTTP any more, to its end. What breaks on one side breaks on the other: a
     /// clean end would say that all has come.
     async fn tunnel<N: Net<Stream = S>>(
