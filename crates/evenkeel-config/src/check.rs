@@ -3,6 +3,7 @@
 mod collector;
 mod discovery;
 mod mirror;
+mod probes;
 mod scale;
 mod wire;
 
@@ -48,7 +49,9 @@ pub(crate) fn check(root: &Root, tree: &Node, problems: &mut Vec<Problem>) {
     check.unique("routes", names(root.routes.iter().map(|r| &r.name).collect()));
     check.unique("pools", names(root.pools.iter().map(|p| &p.name).collect()));
     for (index, pool) in root.pools.iter().enumerate() {
-        check.pool(pool, &format!("pools[{index}]"));
+        let path = format!("pools[{index}]");
+        check.pool(pool, &path);
+        check.probes(pool, &path);
     }
     check.references(root);
     check.listeners_of_routes(root);

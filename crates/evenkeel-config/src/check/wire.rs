@@ -154,6 +154,13 @@ impl Check<'_> {
             let fault = Fault::new(format!("a {kind} listener names its pool"));
             self.report(&format!("{path}.pool"), fault.hint("pool: NAME"));
         }
+        for (index, route) in listener.sni_routes.iter().enumerate() {
+            let hosts = format!("{path}.sni_routes[{index}].hosts");
+            if route.hosts.is_empty() && self.is_written(&hosts) && self.is_empty(&hosts) {
+                let fault = Fault::new("names no server, so that this is never taken");
+                self.report(&hosts, fault.hint(r#"hosts: ["a.example.com"]"#));
+            }
+        }
         if listener.tls.is_some() && !listener.sni_routes.is_empty() {
             let message =
                 "`tls` opens TLS, `sni_routes` passes it through: they exclude each other";

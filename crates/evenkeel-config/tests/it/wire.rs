@@ -58,6 +58,33 @@ fn what_is_for_http_only_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_would_do_nothing_is_refused_with_its_line() {
+    let sni = TCP.replace("    pool: sql\n", "    sni_routes: [{ hosts: [], pool: sql }]\n");
+    let health = |keys: &str| format!("{GOOD}    health: {{ {keys} }}\n");
+    for (text, path, hint) in [
+        (sni, "listeners[0].sni_routes[0].hosts", "hosts: [\"a.example.com\"]"),
+        (health("type: grpc, path: /x"), "pools[0].health.path", "type: http; or leave it out"),
+        (health("type: grpc, expect_status: 200"), "pools[0].health.expect_status", "type: http"),
+        (health("type: grpc, host: x"), "pools[0].health.host", "type: http"),
+        (health("type: tcp, expect_body: x"), "pools[0].health.expect_body", "type: http"),
+        (health("type: tcp, method: HEAD"), "pools[0].health.method", "type: http"),
+        (health("type: http, service: x"), "pools[0].health.service", "type: grpc"),
+        (health("service: x"), "pools[0].health.service", "type: grpc"),
+    ] {
+        let Diagnostics(found) = yaml(&text).expect_err(path);
+        assert_eq!(found.len(), 1, "{}", Diagnostics(found.clone()));
+        assert_eq!(found[0].path, path);
+        assert!(found[0].line > 0 && found[0].to_string().contains(hint), "{}", found[0]);
+    }
+    for keys in
+        ["type: none, path: /x, service: x", "type: http, path: /x", "type: grpc, service: x"]
+    {
+        let text = health(keys);
+        assert!(yaml(&text).is_ok(), "{keys}");
+    }
+}
+
+#[test]
 fn an_http_listener_has_no_pool_of_its_own() {
     let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
