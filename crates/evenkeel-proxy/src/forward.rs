@@ -251,6 +251,9 @@ impl<'a, S: Stream> Try<'a, S> {
             let window = &mut scratch.bytes[start..start + most];
             let read = match self.connection.stream.poll_read(cx, window) {
                 Poll::Ready(Ok(length)) if length > 0 => length,
+                Poll::Ready(_) if self.connection.stream.is_malformed() => {
+                    return Poll::Ready(Err(TryError::BadResponse));
+                }
                 Poll::Ready(_) => return Poll::Ready(Err(TryError::Reset)),
                 Poll::Pending if self.held_until.is_some_and(|until| until <= worker.tick()) => 0,
                 Poll::Pending => {

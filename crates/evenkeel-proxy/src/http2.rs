@@ -3,11 +3,15 @@
 //! request; what must be refused because of how HTTP/2 is spoken is refused here.
 //!
 //! `server` and `inbound` face clients, `client` and `outbound` face backends; `shape`, `sending`,
-//! `receiving`, `lines` and `spare` serve both; `lanes` are the tasks of clients' streams.
+//! `receiving`, `lines` and `spare` serve both; `lanes` are the tasks of clients' streams. `io`
+//! shows what comes to `meter` (clients) or `answers` (backends) before the library gets it; both
+//! see `frames`, and `fields` by `table` and `huffman`.
 
+mod answers;
 mod fields;
-mod fragment;
+mod frames;
 mod from_client;
+mod huffman;
 mod inbound;
 mod io;
 pub(crate) mod lanes;
@@ -20,6 +24,7 @@ mod sending;
 pub(crate) mod server;
 mod shape;
 mod spare;
+mod table;
 mod to_backend;
 mod websocket;
 

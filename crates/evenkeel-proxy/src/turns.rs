@@ -6,7 +6,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -87,6 +88,13 @@ impl Turns {
             }
         }
     }
+}
+
+/// Wakes the task when all others that can go on have had their turn, and after a look at who has
+/// become able to. A task that wakes itself at once has dozens of turns before the runtime looks.
+pub(crate) fn come_again(cx: &mut Context<'_>) {
+    // Leaves the waker with the runtime the first time that it is asked.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 #[cfg(test)]

@@ -166,6 +166,14 @@ impl<S> Wire<S> {
         }
     }
 
+    /// True if the backend answers what is no response, though it reads like one so far.
+    pub(crate) fn is_malformed(&self) -> bool {
+        match self {
+            Wire::Outbound(stream) => stream.is_malformed(),
+            Wire::Plain(_) | Wire::Tls(_) | Wire::Inbound(_) => false,
+        }
+    }
+
     /// The backend has had its time, and has not begun to answer.
     pub(crate) fn note_silence(&self) {
         if let Wire::Outbound(stream) = self {

@@ -5,7 +5,7 @@ use crate::diagnostic::Fault;
 use crate::sections::{Health, HealthType, Pool};
 
 impl Check<'_> {
-    /// Whoever writes a key means something by it: one that does nothing is refused where it stands.
+    /// Whoever writes a key means something by it: one that does nothing is refused, where it is.
     pub(super) fn probes(&mut self, pool: &Pool, path: &str) {
         let (health, usual) = (&pool.health, Health::default());
         let of_http = [

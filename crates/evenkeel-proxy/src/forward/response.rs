@@ -262,6 +262,9 @@ impl<S: Stream> Try<'_, S> {
             exchange.judge_call((&pool, self.pick), &down);
             match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(PumpError::Read)) if self.connection.stream.is_malformed() => {
+                    return Poll::Ready(Err(Failure::BadResponse));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(of_response(&error))),
                 Poll::Pending => {}
             }

@@ -1,17 +1,10 @@
-//! Header blocks as they arrive: how many fields there are, whether one is a pseudo-header, and
-//! whether a target has a fragment. The library unpacks a block only when all of it is there, and
-//! tells none of it. Pure, and nothing is unpacked: strings are skipped by their lengths (RFC 7541
-//! 6).
+//! Header blocks as they arrive: how many fields there are, which are pseudo-headers and whether
+//! they stand where they may, and whether a target has a fragment. The library unpacks a block only
+//! when all of it is there, and tells little of it. Pure; strings are skipped by their lengths,
+//! except for those that say something (RFC 7541 6).
 
-use super::fragment::Scan;
-use std::ops::RangeInclusive;
-
-/// Pseudo-headers of the static table (RFC 7541 appendix A).
-const PSEUDO: RangeInclusive<usize> = 1..=14;
-/// `:path` among them.
-const PATH: RangeInclusive<usize> = 4..=5;
-/// A colon's code, and how many bits it has (RFC 7541 appendix B).
-const COLON: (u8, u32) = (0b101_1100, 7);
+use super::huffman::Symbols;
+use super::table::{Entry, LONGEST_NAME, Name, Table};
 
 /// What a number that is being read is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +12,11 @@ enum Number {
     /// A field that a table holds.
     Indexed,
     /// A name that a table holds; its value follows.
-    Named,
+    Named { kept: bool },
     /// A new size of the table.
     Size,
     /// Of a name.
-    NameLength { coded: bool },
+    NameLength,
     /// Of a value.
     ValueLength,
 }
@@ -37,219 +30,260 @@ enum Step {
     More(Number, usize, u32),
     /// The first of a length.
     Length { of_name: bool },
-    /// The first of a name.
-    Name { coded: bool, left: usize },
-    /// One of a string that nobody looks at.
-    Skip { then_value: bool, left: usize },
+    /// One of a name.
+    Name { left: usize },
+    /// One of a value.
+    Value { left: usize },
 }
 
-/// One block on its way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
+/// The field at hand.
+#[derive(Clone, Copy, Debug, Default)]
+struct Field {
+    entry: Entry,
+    /// The table keeps it.
+    kept: bool,
+    /// The string at hand is in Huffman's code.
+    coded: bool,
+    symbols: Symbols,
+    /// The beginning of the name, as far as it may say something, and its first byte behind.
+    text: [u8; LONGEST_NAME + 1],
+    text_length: usize,
+}
+
+/// The blocks of a connection, one at a time.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    table: Table,
     step: Step,
-    fields: usize,
-    has_pseudo: bool,
-    /// The field at hand says what is asked for.
-    is_target: bool,
-    scan: Scan,
+    field: Field,
+    // Of the block:
+    count: usize,
+    /// A bit for each pseudo-header.
+    seen: u16,
+    /// A name has begun like one.
+    begins_like_one: bool,
+    has_others: bool,
+    is_disordered: bool,
+    has_fragment: bool,
 }
 
-impl Block {
-    pub(crate) fn new() -> Block {
-        let scan = Scan::default();
-        Block { step: Step::Field, fields: 0, has_pseudo: false, is_target: false, scan }
+impl Fields {
+    pub(crate) fn new() -> Fields {
+        Fields {
+            table: Table::new(),
+            step: Step::Field,
+            field: Field::default(),
+            count: 0,
+            seen: 0,
+            begins_like_one: false,
+            has_others: false,
+            is_disordered: false,
+            has_fragment: false,
+        }
+    }
+
+    /// A new block begins.
+    pub(crate) fn begin(&mut self) {
+        self.step = Step::Field;
+        (self.count, self.seen, self.begins_like_one) = (0, 0, false);
+        (self.has_others, self.is_disordered, self.has_fragment) = (false, false, false);
     }
 
     /// Fields that have begun.
-    pub(crate) fn fields(&self) -> usize {
-        self.fields
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
-    /// One of them is a pseudo-header, for all that can be seen: what the table of the connection
-    /// holds by itself cannot.
+    /// One of them is a pseudo-header.
     pub(crate) fn has_pseudo(&self) -> bool {
-        self.has_pseudo
+        self.seen != 0 || self.begins_like_one
     }
 
-    /// What is asked for has a fragment, for all that can be seen.
+    /// True if the pseudo-headers are exactly these.
+    pub(crate) fn are_pseudo(&self, name: Name) -> bool {
+        self.seen == bit(name)
+    }
+
+    /// A pseudo-header came twice or behind a field, or a field is of the connection (RFC 9113
+    /// 8.2.2, 8.3).
+    pub(crate) fn is_disordered(&self) -> bool {
+        self.is_disordered
+    }
+
+    /// What is asked for has a fragment. The library cuts it off, as if the client had not sent it,
+    /// while a target of HTTP/2 has none (RFC 9113 8.3.1).
     pub(crate) fn has_fragment(&self) -> bool {
-        self.scan.has_found()
+        self.has_fragment
     }
 
-    /// More of it.
+    /// More of the block.
     pub(crate) fn push(&mut self, mut bytes: &[u8]) {
         while let [byte, rest @ ..] = bytes {
-            if let Step::Skip { then_value, left } = self.step {
-                let skipped = left.min(bytes.len());
-                if self.is_target && !then_value {
-                    self.scan.push(&bytes[..skipped]);
+            match self.step {
+                Step::Name { left } => bytes = self.take_name(bytes, left),
+                Step::Value { left } => bytes = self.take_value(bytes, left),
+                Step::Field | Step::More(..) | Step::Length { .. } => {
+                    self.take_byte(*byte);
+                    bytes = rest;
                 }
-                self.step = skipping(left - skipped, then_value);
-                bytes = &bytes[skipped..];
-                continue;
             }
-            self.step = self.next(*byte);
-            bytes = rest;
         }
     }
 
-    fn next(&mut self, byte: u8) -> Step {
+    fn take_byte(&mut self, byte: u8) {
         match self.step {
-            Step::Field => self.begin_field(byte),
             Step::More(number, value, shift) => {
                 // A number that does not fit ends the connection where it is unpacked.
-                let part = usize::from(byte & 0x7f).checked_shl(shift).unwrap_or(usize::MAX);
+                let part = usize::from(byte & 0x7f);
+                let part = if shift < 32 { part << shift } else { usize::MAX };
                 let value = value.saturating_add(part);
                 match byte & 0x80 {
                     0 => self.end_number(number, value),
-                    _ => Step::More(number, value, shift.saturating_add(7)),
+                    _ => self.step = Step::More(number, value, shift.saturating_add(7)),
                 }
             }
-            Step::Length { of_name: true } => {
-                self.number(Number::NameLength { coded: byte & 0x80 != 0 }, byte, 7)
+            Step::Length { of_name } => {
+                self.field.coded = byte & 0x80 != 0;
+                self.field.symbols = Symbols::default();
+                let number = if of_name { Number::NameLength } else { Number::ValueLength };
+                self.begin_number(number, byte, 7);
             }
-            Step::Length { of_name: false } => {
-                if self.is_target && !self.scan.has_found() {
-                    self.scan = Scan::new(byte & 0x80 != 0);
-                }
-                self.number(Number::ValueLength, byte, 7)
-            }
-            Step::Name { coded, left } => {
-                let (code, bits) = COLON;
-                let colon = if coded { byte >> (8 - bits) == code } else { byte == b':' };
-                self.has_pseudo |= colon;
-                self.is_target = colon;
-                skipping(left - 1, true)
-            }
-            Step::Skip { then_value, left } => skipping(left.saturating_sub(1), then_value),
-        }
-    }
-
-    fn begin_field(&mut self, byte: u8) -> Step {
-        match byte {
-            0x80.. => self.number(Number::Indexed, byte, 7),
-            0x40.. => self.number(Number::Named, byte, 6),
-            0x20.. => self.number(Number::Size, byte, 5),
-            _ => self.number(Number::Named, byte, 4),
+            Step::Field | Step::Name { .. } | Step::Value { .. } => match byte {
+                0x80.. => self.begin_number(Number::Indexed, byte, 7),
+                0x40.. => self.begin_number(Number::Named { kept: true }, byte, 6),
+                0x20.. => self.begin_number(Number::Size, byte, 5),
+                _ => self.begin_number(Number::Named { kept: false }, byte, 4),
+            },
         }
     }
 
     /// A number begins in the low bits of a byte (RFC 7541 5.1).
-    fn number(&mut self, number: Number, byte: u8, bits: u32) -> Step {
+    fn begin_number(&mut self, number: Number, byte: u8, bits: u32) {
         let most = (1usize << bits) - 1;
         match usize::from(byte) & most {
-            value if value == most => Step::More(number, most, 0),
+            value if value == most => self.step = Step::More(number, most, 0),
             value => self.end_number(number, value),
         }
     }
 
-    fn end_number(&mut self, number: Number, value: usize) -> Step {
+    fn end_number(&mut self, number: Number, value: usize) {
+        self.step = Step::Field;
         match number {
-            Number::Size => Step::Field,
+            Number::Size => self.table.resize(value),
             Number::Indexed => {
-                self.fields += 1;
-                self.has_pseudo |= PSEUDO.contains(&value);
-                Step::Field
+                self.count += 1;
+                self.note(self.table.get(value).name);
             }
-            Number::Named => {
-                self.fields += 1;
-                self.has_pseudo |= PSEUDO.contains(&value);
-                self.is_target = PATH.contains(&value);
-                Step::Length { of_name: value == 0 }
+            Number::Named { kept } => {
+                self.count += 1;
+                let Entry { name, name_length, .. } = self.table.get(value);
+                let name = if name == Name::Interim { Name::Status } else { name };
+                let entry = Entry { name, name_length, value_length: 0 };
+                self.field = Field { entry, kept, ..Field::default() };
+                self.step = Step::Length { of_name: value == 0 };
             }
-            Number::NameLength { coded } if value > 0 => Step::Name { coded, left: value },
-            Number::NameLength { .. } => Step::Length { of_name: false },
-            Number::ValueLength => skipping(value, false),
+            Number::NameLength if value > 0 => self.step = Step::Name { left: value },
+            Number::NameLength => self.step = Step::Length { of_name: false },
+            Number::ValueLength if value > 0 => self.step = Step::Value { left: value },
+            Number::ValueLength => self.end_field(),
+        }
+    }
+
+    /// Takes bytes of a name; those behind are returned.
+    fn take_name<'a>(&mut self, bytes: &'a [u8], left: usize) -> &'a [u8] {
+        let (name, rest) = bytes.split_at(left.min(bytes.len()));
+        let field = &mut self.field;
+        for byte in name {
+            if !field.kept && field.text_length > LONGEST_NAME {
+                // What is not kept needs no length, and this name says nothing.
+                break;
+            }
+            let mut symbols = field.symbols;
+            if field.coded {
+                symbols.push(*byte, |symbol| field.take_symbol(symbol));
+            } else {
+                field.take_symbol(*byte);
+            }
+            field.symbols = symbols;
+        }
+        self.begins_like_one |= field.text_length > 0 && field.text[0] == b':';
+        if name.len() < left {
+            self.step = Step::Name { left: left - name.len() };
+        } else {
+            field.entry.name = Name::of(&field.text[..field.text_length]);
+            self.step = Step::Length { of_name: false };
+        }
+        rest
+    }
+
+    /// Takes bytes of a value; those behind are returned.
+    fn take_value<'a>(&mut self, bytes: &'a [u8], left: usize) -> &'a [u8] {
+        let (value, rest) = bytes.split_at(left.min(bytes.len()));
+        let field = &mut self.field;
+        let is_target = field.entry.name == Name::Path;
+        let is_status = field.entry.name == Name::Status;
+        if field.coded && (field.kept || is_target || is_status) {
+            let (length, entry) = (&mut field.entry.value_length, &mut field.entry.name);
+            for byte in value {
+                field.symbols.push(*byte, |symbol| {
+                    if is_status && *length == 0 && symbol == b'1' {
+                        *entry = Name::Interim;
+                    }
+                    self.has_fragment |= is_target && symbol == b'#';
+                    *length += 1;
+                });
+            }
+        } else {
+            if is_status && field.entry.value_length == 0 && value.first() == Some(&b'1') {
+                field.entry.name = Name::Interim;
+            }
+            self.has_fragment |= is_target && memchr::memchr(b'#', value).is_some();
+            field.entry.value_length = field.entry.value_length.saturating_add(value.len());
+        }
+        match left - value.len() {
+            0 => self.end_field(),
+            left => self.step = Step::Value { left },
+        }
+        rest
+    }
+
+    fn end_field(&mut self) {
+        self.step = Step::Field;
+        if self.field.kept {
+            self.table.insert(self.field.entry);
+        }
+        self.note(self.field.entry.name);
+    }
+
+    fn note(&mut self, name: Name) {
+        if name.is_pseudo() {
+            let status = bit(Name::Status) | bit(Name::Interim);
+            let same = if bit(name) & status != 0 { status } else { bit(name) };
+            self.is_disordered |= self.has_others || self.seen & same != 0;
+            self.seen |= bit(name);
+        } else {
+            self.has_others = true;
+            self.is_disordered |= name == Name::OfConnection;
         }
     }
 }
 
-fn skipping(left: usize, then_value: bool) -> Step {
-    match (left, then_value) {
-        (0, true) => Step::Length { of_name: false },
-        (0, false) => Step::Field,
-        _ => Step::Skip { then_value, left },
+impl Field {
+    /// One more of the name.
+    fn take_symbol(&mut self, symbol: u8) {
+        self.entry.name_length += 1;
+        if let Some(place) = self.text.get_mut(self.text_length) {
+            *place = symbol;
+            self.text_length += 1;
+        }
     }
+}
+
+fn bit(name: Name) -> u16 {
+    1 << name as u16
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Fields and whether one is a pseudo-header, in whatever pieces the block comes.
-    fn of(block: &[u8]) -> (usize, bool) {
-        let seen = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-            let mut seen = Block::new();
-            pieces.for_each(|piece| seen.push(piece));
-            assert_eq!(seen.step, Step::Field, "{block:x?} is whole");
-            (seen.fields(), seen.has_pseudo())
-        };
-        let whole = seen(&mut std::iter::once(block));
-        assert_eq!(seen(&mut block.chunks(1)), whole);
-        assert_eq!(seen(&mut block.chunks(3)), whole);
-        whole
-    }
-
-    #[test]
-    fn fields_are_counted_whatever_they_are_packed_as() {
-        let long = [&[0x00, 0x7f, 0x80, 0x02][..], &[b'n'; 383], &[0x7f, 0x00], &[b'v'; 127]];
-        let cases: [(&[u8], usize); 8] = [
-            (&[], 0),
-            (&[0xbe, 0xbe, 0xff, 0x80, 0x01], 3),
-            (&[0x20, 0x3f, 0xe1, 0x1f, 0xbe], 1),
-            (&[0x40, 0x01, b'a', 0x00, 0x7e, 0x01, b'b'], 2),
-            (&[0x0f, 0x2f, 0x01, b'a', 0x1f, 0x00, 0x00], 2),
-            (&[0x00, 0x00, 0x00, 0x10, 0x01, b'a', 0x02, 0xbe, 0xbe], 2),
-            (&[0x7f, 0x00, 0x83, 0xbe, 0xbe, 0xbe], 1),
-            (&long.concat(), 1),
-        ];
-        for (block, fields) in cases {
-            assert_eq!(of(block), (fields, false), "{block:x?}");
-        }
-    }
-
-    #[test]
-    fn pseudo_headers_are_seen_wherever_they_stand() {
-        let blocks: [&[u8]; 6] = [
-            &[0x84],
-            &[0x42, 0x01, b'x'],
-            &[0xbe, 0x01, 0x01, b'x'],
-            &[0x00, 0x01, b'x', 0x00, 0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x01, b'/'],
-            &[0x10, 0x84, 0xb9, 0x58, 0xd3, 0x3f, 0x01, b'/'],
-            &[0x20, 0x10, 0x02, b':', b'x', 0x00],
-        ];
-        for block in blocks {
-            assert!(of(block).1, "{block:x?}");
-        }
-    }
-
-    #[test]
-    fn a_fragment_is_seen_in_a_target_alone() {
-        let blocks: [(&[u8], bool); 7] = [
-            (&[0x04, 0x03, b'/', b'#', b'x'], true),
-            (&[0x44, 0x84, 0x63, 0xfe, 0xbc, 0xff], true),
-            (&[0x00, 0x05, b':', b'p', b'a', b't', b'h', 0x02, b'/', b'#'], true),
-            (&[0x05, 0x02, b'/', b'#', 0x04, 0x01, b'/'], true),
-            (&[0x04, 0x02, b'/', b'a', 0x00, 0x01, b'x', 0x02, b'/', b'#'], false),
-            (&[0x84, 0x7e, 0x02, b'/', b'#'], false),
-            (&[0x04, 0x83, 0x63, 0xfc, 0xf3], false),
-        ];
-        for (bytes, expected) in blocks {
-            for size in [1, 2, 100] {
-                let mut block = Block::new();
-                bytes.chunks(size).for_each(|piece| block.push(piece));
-                assert_eq!(block.has_fragment(), expected, "{bytes:x?}");
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_without_end_do_no_harm() {
-        for first in [0xff, 0x7f, 0x3f, 0x0f, 0x00] {
-            let mut block = Block::new();
-            block.push(&[first, 0x7f]);
-            block.push(&[0xff; 100]);
-            block.push(&[0x7f; 100]);
-        }
-    }
-}
+mod agreement;
+#[cfg(test)]
+mod tests;

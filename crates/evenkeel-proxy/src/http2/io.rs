@@ -1,9 +1,11 @@
 //! A connection as the HTTP/2 library wants it. What is written gathers until the turn of the
 //! connection's task is over, so that the frames of many streams leave in one write.
 
+use super::answers::Answers;
 use super::meter::Meter;
 use crate::clock::{Clock, Nanos};
 use crate::net::Stream;
+use crate::turns;
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::io::IoSlice;
@@ -16,35 +18,49 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const GATHERED_BYTES: usize = 64 * 1024;
 /// What one turn of a connection's task takes, in bytes; then everybody else's turn comes.
 const MAX_TURN_COST: u64 = 32 * 1024;
+/// What the first turn takes: the beginning of a client's connection is dear in itself.
+const FIRST_TURN_COST: u64 = 256;
 /// What is read at once from a client whose last bytes cost much more than they are. The library
 /// works off all that it has read: its 8 KiB may be eight hundred frames.
 const DEAR_READ_BYTES: usize = 1024;
 /// So many times more.
 const DEAR_RATIO: u64 = 8;
+/// The same of one whose bytes cost more than anybody's who means well, or whom nobody knows yet.
+const DEAREST_READ_BYTES: usize = 256;
+const DEAREST_RATIO: u64 = 64;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 16 * 1024;
+
+/// Who looks at what comes before the library does.
+pub(crate) enum Watch {
+    /// Bounds what a client may ask for.
+    Client(Box<Meter>, Clock),
+    /// Judges what a backend answers.
+    Backend(Rc<RefCell<Answers>>, Clock),
+}
 
 /// The connection below, shared by the library and the task that owns it.
 pub(crate) struct Pipe<S> {
     stream: S,
-    /// Read before the protocol was known.
+    /// Read before the protocol was known, and how much of it was taken.
     ahead: Vec<u8>,
+    taken_ahead: usize,
     out: Vec<u8>,
     written: usize,
     /// Bytes that came.
     pub(crate) received: u64,
-    /// What this turn may still take.
+    /// What a turn may take, and what this one still may.
+    turn_cost: u64,
     turn_left: u64,
     /// Most that one read takes.
     most: usize,
-    /// What a client may ask for; a backend is not measured.
-    pub(crate) meter: Option<(Meter, Clock)>,
+    watch: Watch,
 }
 
 impl<S: Stream> Pipe<S> {
     /// The task's turn has come.
     pub(crate) fn begin_turn(&mut self) {
-        self.turn_left = MAX_TURN_COST;
+        self.turn_left = self.turn_cost;
     }
 
     /// Writes what has gathered.
@@ -67,20 +83,28 @@ impl<S: Stream> Pipe<S> {
 
     fn note_written(&mut self, bytes: usize) {
         self.written += bytes;
-        if let Some((meter, _)) = &mut self.meter {
+        if let Some(meter) = self.meter() {
             meter.sent(bytes);
         }
     }
 
+    /// The meter of a client; a backend is not measured.
+    pub(crate) fn meter(&mut self) -> Option<&mut Meter> {
+        match &mut self.watch {
+            Watch::Client(meter, _) => Some(meter),
+            Watch::Backend(..) => None,
+        }
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let ends = |meter: &Meter| meter.is_exceeded() || meter.fault().is_some();
-        if self.meter.as_ref().is_some_and(|(meter, _)| ends(meter)) {
+        let ends = |meter: &mut Meter| meter.is_exceeded() || meter.fault().is_some();
+        if self.meter().is_some_and(ends) {
             // The connection's task looks next, and ends it.
             return Poll::Pending;
         }
         if self.turn_left == 0 {
-            // The task is the last in line, and comes back.
-            cx.waker().wake_by_ref();
+            self.turn_cost = MAX_TURN_COST;
+            turns::come_again(cx);
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -89,26 +113,45 @@ impl<S: Stream> Pipe<S> {
             let length = ready!(self.stream.poll_read(cx, buf.initialize_unfilled_to(most)))?;
             buf.advance(length);
         } else {
-            let length = self.ahead.len().min(most);
-            buf.put_slice(&self.ahead[..length]);
-            self.ahead.drain(..length);
+            let rest = &self.ahead[self.taken_ahead..];
+            let length = rest.len().min(most);
+            buf.put_slice(&rest[..length]);
+            self.taken_ahead += length;
+            if self.taken_ahead == self.ahead.len() {
+                (self.ahead, self.taken_ahead) = (Vec::new(), 0);
+            }
         }
         let length = (buf.filled().len() - before) as u64;
         self.received += length;
         self.turn_left = self.turn_left.saturating_sub(length);
-        if let Some((meter, clock)) = &mut self.meter {
-            let received = &buf.filled()[before..];
-            let used = meter.observe(received, clock.now());
-            let cost = meter.take_cost();
-            self.turn_left = self.turn_left.saturating_sub(cost);
-            // Requests alone, however short, stay below this.
-            self.most = if cost / DEAR_RATIO > length { DEAR_READ_BYTES } else { usize::MAX };
-            if used < received.len() {
-                buf.set_filled(before + used);
-                return if used == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+        let received = &buf.filled()[before..];
+        match &mut self.watch {
+            Watch::Backend(answers, clock) => answers.borrow_mut().observe(received, clock.now()),
+            Watch::Client(meter, clock) => {
+                let used = meter.observe(received, clock.now());
+                let cost = meter.take_cost();
+                self.turn_left = self.turn_left.saturating_sub(cost);
+                self.most = read_most(cost, length);
+                if used < received.len() {
+                    buf.set_filled(before + used);
+                    return if used == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+                }
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What is read at once after so many bytes that cost so much.
+fn read_most(cost: u64, length: u64) -> usize {
+    // Requests alone, however short, stay below the first ratio, and messages of gRPC below the
+    // second.
+    if cost / DEAREST_RATIO > length {
+        DEAREST_READ_BYTES
+    } else if cost / DEAR_RATIO > length {
+        DEAR_READ_BYTES
+    } else {
+        usize::MAX
     }
 }
 
@@ -117,10 +160,24 @@ pub(crate) struct Io<S>(Rc<RefCell<Pipe<S>>>);
 
 impl<S: Stream> Io<S> {
     /// Over a connection, from which `ahead` has been read.
-    pub(crate) fn new(stream: S, ahead: Vec<u8>, meter: Option<(Meter, Clock)>) -> Io<S> {
-        let (out, turn_left) = (Vec::new(), MAX_TURN_COST);
-        let most = if meter.is_some() { DEAR_READ_BYTES } else { usize::MAX };
-        let pipe = Pipe { stream, ahead, out, written: 0, received: 0, turn_left, most, meter };
+    pub(crate) fn new(stream: S, ahead: Vec<u8>, watch: Watch) -> Io<S> {
+        let (most, turn_cost) = match watch {
+            Watch::Client(..) => (DEAREST_READ_BYTES, FIRST_TURN_COST),
+            Watch::Backend(..) => (usize::MAX, MAX_TURN_COST),
+        };
+        let (taken_ahead, written, received) = (0, 0, 0);
+        let pipe = Pipe {
+            stream,
+            ahead,
+            taken_ahead,
+            out: Vec::new(),
+            written,
+            received,
+            turn_cost,
+            turn_left: turn_cost,
+            most,
+            watch,
+        };
         Io(Rc::new(RefCell::new(pipe)))
     }
 
@@ -141,7 +198,7 @@ impl<S: Stream> Io<S> {
 
     /// Since when a frame or a header block is half there.
     pub(crate) fn half_since(&self) -> Option<Nanos> {
-        self.pipe().meter.as_ref().and_then(|(meter, _)| meter.half_since())
+        self.pipe().meter().and_then(|meter| meter.half_since())
     }
 }
 
@@ -263,13 +320,20 @@ mod tests {
             let mut meter = Meter::new(100);
             meter.observe(super::super::PREFACE, Nanos(0));
             meter.observe(&[0, 0, 0, 4, 0, 0, 0, 0, 0], Nanos(0));
-            Some((meter, Clock::start()))
+            Watch::Client(Box::new(meter), Clock::start())
         };
-        let backend = (None, LARGE, 33);
+        let clock = Clock::start();
+        let answers = Rc::new(RefCell::new(Answers::new(clock.now())));
+        let backend = (Watch::Backend(answers, clock), LARGE, 33);
         let (small, large) = ((client(), SMALL, 1), (client(), LARGE, 30));
-        for (meter, bytes, expected) in [backend, small, large] {
+        for (watch, bytes, expected) in [backend, small, large] {
+            let is_client = matches!(watch, Watch::Client(..));
             let wakes = Arc::new(Wakes::default());
-            let mut io = Io::new(Torrent(bytes, 0), Vec::new(), meter);
+            let mut io = Io::new(Torrent(bytes, 0), Vec::new(), watch);
+            if is_client {
+                assert_eq!(turn(&mut io, &wakes), 1, "nobody knows it yet");
+                wakes.0.store(0, Ordering::Relaxed);
+            }
             for count in 1..=3 {
                 let pieces = turn(&mut io, &wakes);
                 assert!(pieces.abs_diff(expected) <= 1, "{pieces} of {expected}");

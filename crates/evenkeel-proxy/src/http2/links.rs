@@ -1,13 +1,14 @@
 //! HTTP/2 connections to backends: each worker shares them among its tries, a stream each.
 
-use super::io::Io;
+use super::answers::Answers;
+use super::io::{Io, Watch};
 use super::outbound::Outbound;
 use super::{
     CONNECTION_WINDOW_BYTES, MAX_BACKEND_SMALL_DATA_BYTES, MAX_CAUSED_RESETS,
     MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS, MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES,
     STREAM_WINDOW_BYTES,
 };
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::net::Stream;
 use crate::tls::Connector;
 use bytes::Bytes;
@@ -49,8 +50,9 @@ pub(crate) struct Link {
     used: Cell<bool>,
     /// Streams that were reset since one was answered.
     resets: Cell<u32>,
-    /// Bytes that came from the backend, as of the connection's last turn.
-    heard: Rc<Cell<u64>>,
+    /// What the backend has said.
+    answers: Rc<RefCell<Answers>>,
+    clock: Clock,
     /// Since when it carries none, as the last sweep found it.
     idle_since: Cell<Nanos>,
 }
@@ -74,15 +76,28 @@ impl Link {
         }
     }
 
-    /// How much the backend has said, whatever about.
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.get()
+    /// A request leaves on this stream.
+    pub(crate) fn expect(&self, stream: u32) -> Since {
+        let mut answers = self.answers.borrow_mut();
+        answers.expect(stream);
+        Since { heard: answers.heard(), at: self.clock.now() }
     }
 
-    /// A stream's time is over. If not a byte has come for anybody since `heard`, it may be that
-    /// none ever will: whoever comes next gets another connection.
-    pub(crate) fn note_silence(&self, heard: u64) {
-        if self.heard.get() == heard {
+    /// Nobody waits for an answer on it any more.
+    pub(crate) fn forget(&self, stream: u32) {
+        self.answers.borrow_mut().forget(stream);
+    }
+
+    /// True if what came on this stream is no response.
+    pub(crate) fn is_malformed(&self, stream: u32) -> bool {
+        self.answers.borrow().is_malformed(stream)
+    }
+
+    /// A stream's time is over. If not a byte has come for anybody, or the backend stopped within a
+    /// frame, it may be that none ever will: whoever comes next gets another connection.
+    pub(crate) fn note_silence(&self, since: Since) {
+        let answers = self.answers.borrow();
+        if answers.heard() == since.heard || answers.is_stuck(since.at, self.clock.now()) {
             self.close();
         }
     }
@@ -108,6 +123,13 @@ impl Link {
         }
         self.closed.get()
     }
+}
+
+/// How much the backend had said on a connection when a request left, and when that was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Since {
+    heard: u64,
+    at: Nanos,
 }
 
 /// A place on a connection, for one stream.
@@ -352,7 +374,9 @@ async fn shake_hands<S: Stream>(
     stream: S,
     (scheme, secure): (Scheme, &Secure),
 ) -> io::Result<Rc<Link>> {
-    let io = Io::new(stream, Vec::new(), None);
+    let clock = Clock::start();
+    let answers = Rc::new(RefCell::new(Answers::new(clock.now())));
+    let io = Io::new(stream, Vec::new(), Watch::Backend(Rc::clone(&answers), clock));
     let (requests, mut connection) =
         builder().handshake(io.share()).await.map_err(io::Error::other)?;
     poll_fn(|cx| {
@@ -363,7 +387,6 @@ async fn shake_hands<S: Stream>(
         if io.pipe().received >= FIRST_BYTES { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await?;
-    let heard = Rc::new(Cell::new(io.pipe().received));
     let link = Rc::new(Link {
         requests,
         scheme,
@@ -372,17 +395,13 @@ async fn shake_hands<S: Stream>(
         closed: Cell::new(false),
         used: Cell::new(false),
         resets: Cell::new(0),
-        heard: Rc::clone(&heard),
+        answers,
+        clock,
         idle_since: Cell::new(Nanos::NEVER),
     });
     let known = Rc::downgrade(&link);
     tokio::task::spawn_local(async move {
-        let _ = poll_fn(|cx| {
-            let polled = poll_connection(cx, &mut connection, &io);
-            heard.set(io.pipe().received);
-            polled
-        })
-        .await;
+        let _ = poll_fn(|cx| poll_connection(cx, &mut connection, &io)).await;
         if let Some(link) = known.upgrade() {
             link.close();
         }

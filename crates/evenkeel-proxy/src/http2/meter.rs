@@ -5,7 +5,8 @@
 //! Sources: RFC 9113 10.5; CVE-2019-9511 to 9518, CVE-2023-44487 (rapid reset), CVE-2025-8671
 //! (MadeYouReset), CVE-2024-27919 (CONTINUATION).
 
-use super::fields::Block;
+use super::fields::Fields;
+use super::frames::{ACK, END_HEADERS, END_STREAM, Frames, Head, Kind, Part};
 use crate::clock::Nanos;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) const MALFORMED_GLITCHES: u32 = 5;
 const FRAME_COST: u64 = 100;
 /// And a frame that carries little or nothing: a peer that floods with them has a short turn.
 const SMALL_FRAME_COST: u64 = 512;
+/// And DATA of a few bytes, for which the library and the exchange do as much as for many.
+const TINY_DATA_COST: u64 = 2048;
 /// DATA below this carries little, unless a stream ends with it.
 const SMALL_DATA_BYTES: usize = 256;
 /// Bytes of a header block that cost as much as others.
@@ -60,44 +63,6 @@ const PSEUDO_HEADERS: usize = 5;
 const MAX_TIMES_TOO_MANY: usize = 10;
 
 const PREFACE_BYTES: usize = 24;
-const FRAME_HEAD_BYTES: usize = 9;
-const END_STREAM: u8 = 0x1;
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
-const PRIORITISED: u8 = 0x20;
-
-/// Frame types (RFC 9113 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Data,
-    Headers,
-    Priority,
-    Reset,
-    Settings,
-    Ping,
-    GoAway,
-    WindowUpdate,
-    Continuation,
-    Unknown,
-}
-
-impl Kind {
-    fn of(byte: u8) -> Kind {
-        match byte {
-            0 => Kind::Data,
-            1 => Kind::Headers,
-            2 => Kind::Priority,
-            3 => Kind::Reset,
-            4 => Kind::Settings,
-            6 => Kind::Ping,
-            7 => Kind::GoAway,
-            8 => Kind::WindowUpdate,
-            9 => Kind::Continuation,
-            _ => Kind::Unknown,
-        }
-    }
-}
 
 /// What is wrong with how a peer speaks, where nobody else looks, or names it wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +104,7 @@ struct Counts {
 pub(crate) struct Meter {
     /// Bytes of the preface that are to come.
     preface: usize,
-    head: [u8; FRAME_HEAD_BYTES],
-    head_len: usize,
-    payload_left: usize,
-    /// Of the frame whose payload is arriving.
-    kind: Kind,
+    frames: Frames,
     /// A header block has begun and not ended.
     in_block: bool,
     continuations: u32,
@@ -162,12 +123,8 @@ pub(crate) struct Meter {
     last_stream: u32,
     /// The block that is arriving, and that it is a trailer section: there the library lets a
     /// pseudo-header pass (and drops it), which RFC 9113 8.1 does not. A fragment it drops, too.
-    block: Block,
+    fields: Fields,
     is_trailer: bool,
-    /// Bytes of the running frame that come before its part of the block, and those behind it.
-    before_block: usize,
-    padding: usize,
-    padded: bool,
     /// Requests whose trailer section may come.
     bodies: u32,
     max_fields: usize,
@@ -181,10 +138,7 @@ impl Meter {
     pub(crate) fn new(max_fields: usize) -> Meter {
         Meter {
             preface: PREFACE_BYTES,
-            head: [0; FRAME_HEAD_BYTES],
-            head_len: 0,
-            payload_left: 0,
-            kind: Kind::Unknown,
+            frames: Frames::new(),
             in_block: false,
             continuations: 0,
             second: Nanos::default(),
@@ -196,11 +150,8 @@ impl Meter {
             half_since: None,
             exceeded: false,
             last_stream: 0,
-            block: Block::new(),
+            fields: Fields::new(),
             is_trailer: false,
-            before_block: 0,
-            padding: 0,
-            padded: false,
             bodies: 0,
             max_fields,
             introduced: false,
@@ -252,47 +203,19 @@ impl Meter {
         let mut rest = &bytes[skipped..];
         while !rest.is_empty() {
             let begins = bytes.len() - rest.len();
-            if self.payload_left > 0 {
-                let (payload, behind) = rest.split_at(self.payload_left.min(rest.len()));
-                self.observe_payload(payload);
-                if self.fault.is_some() || self.exceeded {
-                    return begins;
-                }
-                rest = behind;
-                continue;
+            match self.frames.next(&mut rest) {
+                Part::HalfHead => {}
+                Part::Head(head) => self.begin_frame(head),
+                Part::Payload(of_block) => self.observe_block(of_block),
             }
-            let taken = (FRAME_HEAD_BYTES - self.head_len).min(rest.len());
-            self.head[self.head_len..self.head_len + taken].copy_from_slice(&rest[..taken]);
-            self.head_len += taken;
-            rest = &rest[taken..];
-            if self.head_len == FRAME_HEAD_BYTES {
-                self.head_len = 0;
-                self.begin_frame();
-                if self.fault.is_some() || self.exceeded {
-                    return begins;
-                }
+            if self.fault.is_some() || self.exceeded {
+                return begins;
             }
         }
-        let in_frame = self.payload_left > 0 && self.kind != Kind::Data;
-        let half = self.preface > 0 || self.head_len > 0 || in_frame || self.in_block;
+        let in_frame = self.frames.is_half() && !self.frames.is_in_body();
+        let half = self.preface > 0 || in_frame || self.in_block;
         self.half_since = half.then(|| self.half_since.unwrap_or(now));
         bytes.len()
-    }
-
-    fn observe_payload(&mut self, mut payload: &[u8]) {
-        let left = self.payload_left;
-        self.payload_left -= payload.len();
-        if !matches!(self.kind, Kind::Headers | Kind::Continuation) {
-            return;
-        }
-        if std::mem::take(&mut self.padded) {
-            self.padding = payload.first().map_or(0, |byte| usize::from(*byte));
-        }
-        let skipped = self.before_block.min(payload.len());
-        self.before_block -= skipped;
-        payload = &payload[skipped..];
-        let in_block = (left - skipped).saturating_sub(self.padding);
-        self.observe_block(&payload[..in_block.min(payload.len())]);
     }
 
     /// More of a header block.
@@ -302,15 +225,25 @@ impl Meter {
         self.block_bytes = self.block_bytes.saturating_add(length);
         self.cost += length.saturating_sub(cheap) * BLOCK_BYTE_COST;
         let most = self.max_fields + PSEUDO_HEADERS;
-        let before = self.block.fields();
-        self.block.push(bytes);
-        if before <= most && self.block.fields() > most {
+        let before = self.fields.count();
+        self.fields.push(bytes);
+        if before <= most && self.fields.count() > most {
             self.glitch(MALFORMED_GLITCHES);
         }
-        self.exceeded |= self.block.fields() > most * MAX_TIMES_TOO_MANY;
-        if self.block.has_fragment() || (self.is_trailer && self.block.has_pseudo()) {
+        self.exceeded |= self.fields.count() > most * MAX_TIMES_TOO_MANY;
+        if self.fields.has_fragment() || self.is_overlooked() {
             self.fault = Some(Fault::Protocol);
         }
+    }
+
+    /// True if something is wrong that the library lets pass: in trailers, in a block that comes in
+    /// several frames (if a frame ends within a field, it forgets what it found before), or where
+    /// it skips a block, so that the table is another one from then on.
+    fn is_overlooked(&self) -> bool {
+        let in_pieces = self.in_block || self.continuations > 0;
+        (self.is_trailer && self.fields.has_pseudo())
+            || (in_pieces && self.fields.is_disordered())
+            || self.frames.depends_on_itself()
     }
 
     /// HEADERS open a stream, or are its trailers.
@@ -318,10 +251,7 @@ impl Meter {
         self.in_block = flags & END_HEADERS == 0;
         self.continuations = 0;
         self.block_bytes = 0;
-        self.block = Block::new();
-        self.padded = flags & PADDED != 0;
-        let priority = if flags & PRIORITISED != 0 { 5 } else { 0 };
-        self.before_block = usize::from(self.padded) + priority;
+        self.fields.begin();
         self.is_trailer = stream <= self.last_stream;
         self.last_stream = self.last_stream.max(stream);
         if !self.is_trailer {
@@ -334,23 +264,20 @@ impl Meter {
         }
     }
 
-    fn begin_frame(&mut self) {
-        let [l0, l1, l2, kind, flags, id @ ..] = self.head;
-        let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
-        self.payload_left = length;
-        self.kind = Kind::of(kind);
-        (self.before_block, self.padding, self.padded) = (0, 0, false);
-        if !std::mem::replace(&mut self.introduced, true) && self.kind != Kind::Settings {
+    fn begin_frame(&mut self, head: Head) {
+        let Head { kind, flags, length, stream } = head;
+        if !std::mem::replace(&mut self.introduced, true) && kind != Kind::Settings {
             self.fault = Some(Fault::Protocol);
             return;
         }
-        if !is_length_of(self.kind, flags, length) {
+        if !is_length_of(kind, flags, length) {
             self.fault = Some(Fault::FrameSize);
             return;
         }
-        self.cost += match self.kind {
+        self.cost += match kind {
             Kind::Headers | Kind::WindowUpdate => FRAME_COST,
             Kind::Data if length >= SMALL_DATA_BYTES || flags & END_STREAM != 0 => FRAME_COST,
+            Kind::Data if length < TINY_DATA_BYTES => TINY_DATA_COST,
             Kind::Data
             | Kind::Priority
             | Kind::Reset
@@ -361,7 +288,7 @@ impl Meter {
             | Kind::Unknown => SMALL_FRAME_COST,
         };
         let counts = &mut self.counts;
-        let (count, most) = match self.kind {
+        let (count, most) = match kind {
             Kind::Data if length == 0 && flags & END_STREAM == 0 => {
                 (&mut counts.empty_data, MAX_EMPTY_DATA)
             }
@@ -370,7 +297,7 @@ impl Meter {
             }
             Kind::Data => return,
             Kind::Headers => {
-                return self.begin_headers(flags, u32::from_be_bytes(id) & 0x7fff_ffff);
+                return self.begin_headers(flags, stream);
             }
             Kind::Continuation => {
                 self.in_block = flags & END_HEADERS == 0;

@@ -1,7 +1,7 @@
 //! One HTTP/2 stream to a backend as the byte stream of a try: the request is written as HTTP/1.1,
 //! the response reads as HTTP/1.1.
 
-use super::links::Lease;
+use super::links::{Lease, Since};
 use super::receiving::Receiving;
 use super::sending::{Heads, Opening, Sending};
 use super::shape::Framing;
@@ -37,8 +37,10 @@ struct Asker {
     tunnel: Option<Tunnel>,
     /// The backend says that it did nothing about the request.
     unprocessed: bool,
-    /// How much the backend had said on the connection when the request left.
-    heard: u64,
+    /// What the backend answers is no response.
+    malformed: bool,
+    /// The stream, once the request has left.
+    asked: Option<(u32, Since)>,
 }
 
 impl Heads for Asker {
@@ -55,9 +57,10 @@ impl Heads for Asker {
         self.to_head = request.method() == Method::HEAD;
         self.tunnel = tunnel;
         let whole = matches!(framing, Framing::None | Framing::Fixed(0));
-        self.heard = link.heard();
         match requests.send_request(request, whole) {
             Ok((response, stream)) => {
+                let id = stream.stream_id().as_u32();
+                self.asked = Some((id, link.expect(id)));
                 self.response = Some(response);
                 Ok(if whole { Opening::Whole(stream) } else { Opening::Body(stream, framing) })
             }
@@ -71,11 +74,32 @@ impl Heads for Asker {
     }
 }
 
+/// True if the library found out that what came is no response.
+fn is_of_malformed(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_library()
+}
+
+impl Asker {
+    /// True if the library lets pass what is no response.
+    fn is_overlooked(&self) -> bool {
+        self.asked.is_some_and(|(id, _)| self.lease.link().is_malformed(id))
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if let Some((id, _)) = self.asked {
+            self.lease.link().forget(id);
+        }
+    }
+}
+
 impl Outbound {
     /// A stream that is opened by the first head written to it.
     pub(crate) fn new(lease: Lease) -> Outbound {
         let (response, tunnel) = (None, None);
-        let asker = Asker { lease, response, to_head: false, tunnel, unprocessed: false, heard: 0 };
+        let (to_head, unprocessed, malformed, asked) = (false, false, false, None);
+        let asker = Asker { lease, response, to_head, tunnel, unprocessed, malformed, asked };
         let sending = Sending::new();
         Outbound { asker, sending, heads: Vec::new(), read: 0, receiving: None }
     }
@@ -87,15 +111,23 @@ impl Outbound {
 
     /// The time for an answer is over, and none has begun.
     pub(crate) fn note_silence(&self) {
-        if self.receiving.is_none() && self.asker.response.is_some() {
-            self.asker.lease.link().note_silence(self.asker.heard);
+        if self.receiving.is_none()
+            && let Some((_, since)) = self.asker.asked
+        {
+            self.asker.lease.link().note_silence(since);
         }
+    }
+
+    /// True if the backend answers what is no response of HTTP/2.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.asker.malformed || self.asker.is_overlooked()
     }
 
     fn fail(&mut self, error: h2::Error) -> io::Error {
         let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
         // A farewell without an error reaches only streams that came after the last one served.
         let farewell = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+        self.asker.malformed |= is_of_malformed(&error);
         self.asker.unprocessed = error.is_remote() && (refused || farewell);
         if error.is_go_away() || error.is_io() {
             self.asker.lease.link().close();
@@ -103,6 +135,15 @@ impl Outbound {
             self.asker.lease.link().note_reset();
         }
         io::Error::other(error)
+    }
+
+    /// Takes no more of what is no response (RFC 9113 8.1.1).
+    fn refuse(&mut self) -> io::Error {
+        self.asker.malformed = true;
+        if let Some(stream) = self.sending.stream() {
+            stream.send_reset(Reason::PROTOCOL_ERROR);
+        }
+        io::ErrorKind::InvalidData.into()
     }
 
     /// Asks for the next head of the response.
@@ -136,7 +177,7 @@ impl Outbound {
         self.heads.clear();
         self.read = 0;
         let framing = to_backend::write_head(&parts, answered, &mut self.heads);
-        let framing = framing.ok_or(io::ErrorKind::InvalidData)?;
+        let Some(framing) = framing else { return Err(self.refuse()) };
         if let Some(body) = body {
             self.asker.lease.link().note_answer();
             self.receiving = Some(Receiving::new(body, framing));
@@ -148,6 +189,9 @@ impl Outbound {
 impl Stream for Outbound {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut filled = 0;
+        if self.is_malformed() {
+            return Poll::Ready(Err(self.refuse()));
+        }
         loop {
             let head = &self.heads[self.read..];
             if !head.is_empty() {
@@ -170,7 +214,11 @@ impl Stream for Outbound {
             return match polled {
                 Poll::Ready(Ok(length)) => Poll::Ready(Ok(filled + length)),
                 Poll::Ready(Err(_)) | Poll::Pending if filled > 0 => Poll::Ready(Ok(filled)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    let library = error.get_ref().and_then(|of| of.downcast_ref::<h2::Error>());
+                    self.asker.malformed |= library.is_some_and(is_of_malformed);
+                    Poll::Ready(Err(error))
+                }
                 Poll::Pending => Poll::Pending,
             };
         }

@@ -3,6 +3,7 @@
 
 use super::lines;
 use super::shape::Framing;
+use crate::turns;
 use bytes::{Buf, Bytes};
 use h2::RecvStream;
 use std::io;
@@ -12,6 +13,8 @@ use std::task::{Context, Poll, ready};
 /// Pieces that one read puts together: the head, the bytes and the end of a chunk, as a rule. In
 /// small frames a whole buffer would hold up everybody else.
 const MAX_PIECES_PER_READ: usize = 96;
+/// And so many in a row, whoever reads them; then everybody else's turn comes.
+const MAX_PIECES_PER_TURN: usize = 4 * MAX_PIECES_PER_READ;
 
 /// One half.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Receiving {
     ended: bool,
     /// It went wrong; it goes on being wrong.
     broken: bool,
+    /// Pieces since nothing was to be had.
+    in_a_row: usize,
 }
 
 fn malformed() -> io::Error {
@@ -37,7 +42,8 @@ impl Receiving {
     pub(crate) fn new(frames: RecvStream, framing: Framing) -> Receiving {
         let (left, staged) = (Bytes::new(), Vec::new());
         let ended = matches!(framing, Framing::None | Framing::Fixed(0));
-        Receiving { frames, framing, left, staged, staged_at: 0, ended, broken: false }
+        let (staged_at, broken, in_a_row) = (0, false, 0);
+        Receiving { frames, framing, left, staged, staged_at, ended, broken, in_a_row }
     }
 
     /// A body whose first frame was taken already.
@@ -77,10 +83,16 @@ impl Receiving {
         if self.broken {
             return Poll::Ready(Err(malformed()));
         }
+        if self.in_a_row >= MAX_PIECES_PER_TURN {
+            self.in_a_row = 0;
+            turns::come_again(cx);
+            return Poll::Pending;
+        }
         for _ in 0..MAX_PIECES_PER_READ {
             if filled == buf.len() {
                 break;
             }
+            self.in_a_row += 1;
             match self.poll_some(cx, &mut buf[filled..]) {
                 Poll::Ready(Ok(0)) => break,
                 Poll::Ready(Ok(length)) => filled += length,
@@ -91,8 +103,13 @@ impl Receiving {
                     }
                     return Poll::Ready(Err(error));
                 }
-                Poll::Pending if filled > 0 => break,
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.in_a_row = 0;
+                    if filled > 0 {
+                        break;
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Ready(Ok(filled))

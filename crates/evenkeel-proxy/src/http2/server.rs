@@ -3,7 +3,7 @@
 
 use super::from_client::Malformed;
 use super::inbound::Inbound;
-use super::io::Io;
+use super::io::{Io, Watch};
 use super::lanes::{self, Fare, Running};
 use super::meter::{Fault, MALFORMED_GLITCHES, Meter};
 use super::websocket;
@@ -38,8 +38,11 @@ pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, client: Handover<N::Str
     let Some(limits) = snapshot.listener(listener).map(|plan| plan.limits.clone()) else {
         return;
     };
+    // Everybody else's turn comes between the steps by which a connection begins and ends.
+    tokio::task::yield_now().await;
     let meter = Meter::new(limits.max_request_fields);
-    let io = Io::new(stream, carry, Some((meter, worker.shared.clock)));
+    let watch = Watch::Client(Box::new(meter), worker.shared.clock);
+    let io = Io::new(stream, carry, watch);
     let session = Session {
         io,
         peer: Rc::new(peer.speaking_http2()),
@@ -56,6 +59,7 @@ pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, client: Handover<N::Str
     // Its place is free for another client meanwhile.
     drop(place);
     if let Some(stream) = io.into_stream().filter(|_| !worker.is_shedding()) {
+        tokio::task::yield_now().await;
         http1::linger(stream).await;
     }
 }
@@ -89,6 +93,7 @@ struct Session<N: Net> {
 impl<N: Net> Session<N> {
     async fn run(mut self) {
         if let Some(mut link) = self.shake_hands().await {
+            tokio::task::yield_now().await;
             poll_fn(|cx| self.poll(cx, &mut link)).await;
         }
     }
@@ -186,7 +191,7 @@ impl<N: Net> Session<N> {
     where
         T: Default,
     {
-        self.io.pipe().meter.as_mut().map(|(meter, _)| use_it(meter)).unwrap_or_default()
+        self.io.pipe().meter().map(use_it).unwrap_or_default()
     }
 
     /// Serves one stream, beside the others.

@@ -1,3 +1,4 @@
+use super::super::frames::{FRAME_HEAD_BYTES, PADDED, PRIORITISED};
 use super::*;
 
 fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
@@ -132,6 +133,35 @@ fn pseudo_headers_in_trailers_are_seen() {
             assert_eq!(meter.fault(), wanted, "{block:x?} {flags}");
         }
     }
+}
+
+#[test]
+fn what_the_library_forgets_is_a_fault() {
+    let headers = |flags: u8, kind: u8, block: &[u8]| {
+        let mut bytes = frame(kind, flags, block.len());
+        bytes[FRAME_HEAD_BYTES..].copy_from_slice(block);
+        bytes
+    };
+    let fault = |frames: &[Vec<u8>]| {
+        let mut meter = meter();
+        frames.iter().for_each(|bytes| _ = meter.observe(bytes, Nanos(1)));
+        meter.fault()
+    };
+    // `:method` twice; the library tells, unless a frame ends within a later field.
+    let twice = [0x82, 0x82, 0x84, 0x86];
+    assert_eq!(fault(&[headers(END_HEADERS, 1, &twice)]), None, "the library refuses the stream");
+    let (first, second) = ([&twice[..], &[0x00, 0x02, b'a']].concat(), [b'b', 0x00]);
+    let pieces = [headers(0, 1, &first), headers(END_HEADERS, 9, &second)];
+    assert_eq!(fault(&pieces), Some(Fault::Protocol));
+    let (first, second) = ([0x82, 0x84, 0x86, 0x00, 0x02, b'a'], [b'b', 0x00]);
+    assert_eq!(fault(&[headers(0, 1, &first), headers(END_HEADERS, 9, &second)]), None);
+    // A pseudo-header of the table in trailers: entered by the request itself.
+    let request = headers(END_HEADERS, 1, &[0x82, 0x86, 0x44, 0x02, b'/', b'a']);
+    assert_eq!(fault(&[request.clone(), headers(END_HEADERS, 1, &[0xbe])]), Some(Fault::Protocol));
+    assert_eq!(fault(&[request, headers(END_HEADERS, 1, &[0xbf])]), None, "no such entry");
+    // Whose block the library does not unpack: tables would differ from then on.
+    let itself = headers(END_HEADERS | PRIORITISED, 1, &[0, 0, 0, 1, 16, 0x82, 0x84, 0x86]);
+    assert_eq!(fault(&[itself]), Some(Fault::Protocol));
 }
 
 #[test]
