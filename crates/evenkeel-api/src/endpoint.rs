@@ -188,6 +188,7 @@ pub(crate) const HISTORY: Endpoint = Endpoint {
     summary: "How traffic went over the last quarter of an hour.",
     query: &[HISTORY_ROUTE, HISTORY_POOL, HISTORY_BACKEND],
     answers: &[answer(200, "The oldest step first.", &[json::<History>()])],
+    problems: &[404],
     ..READ
 };
 pub(crate) const REVISIONS: Endpoint = Endpoint {

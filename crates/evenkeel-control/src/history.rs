@@ -5,6 +5,8 @@
 
 use crate::ledger::HistoryForm;
 use evenkeel_api::HistoryStep;
+use evenkeel_core::pool::Pool;
+use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals};
 use evenkeel_core::time::Nanos;
 use std::collections::{HashMap, VecDeque};
@@ -40,6 +42,31 @@ impl Scope {
             (None, Some(pool), None) => Some(Scope::Pool(pool)),
             (None, Some(pool), Some(backend)) => Some(Scope::Backend(pool, backend)),
             (Some(_), _, _) | (None, None, Some(_)) => None,
+        }
+    }
+
+    /// What kind of thing it is of, and its name; `None` = everything.
+    pub(crate) fn subject(&self) -> Option<(&'static str, &Arc<str>)> {
+        match self {
+            Scope::All => None,
+            Scope::Route(route) => Some(("route", route)),
+            Scope::Pool(pool) => Some(("pool", pool)),
+            Scope::Backend(_, backend) => Some(("backend", backend)),
+        }
+    }
+
+    /// Whether the configuration names it.
+    fn is_in(&self, snapshot: &Snapshot) -> bool {
+        let in_pool = |name: &str, test: &dyn Fn(&Pool) -> bool| {
+            snapshot.pools.iter().any(|pool| *pool.plan.name == *name && test(pool))
+        };
+        match self {
+            Scope::All => true,
+            Scope::Route(name) => snapshot.plan.routes.iter().any(|it| *it.name == **name),
+            Scope::Pool(name) => in_pool(name, &|_| true),
+            Scope::Backend(pool, name) => {
+                in_pool(pool, &|pool| pool.backends.iter().any(|it| *it.plan.name == **name))
+            }
         }
     }
 
@@ -196,6 +223,11 @@ impl Histories {
     /// When the newest step ended.
     pub(crate) fn ended(&self) -> Option<Nanos> {
         self.ended
+    }
+
+    /// Whether a scope is configured, or was and has left a trace.
+    pub(crate) fn know(&self, scope: &Scope, snapshot: &Snapshot) -> bool {
+        scope.is_in(snapshot) || self.of.contains_key(scope)
     }
 
     /// The steps of a scope, the oldest first.

@@ -12,6 +12,10 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Number of fields of a request.
 pub(crate) const MAX_FIELDS: usize = 64;
+/// Bytes of a head that are read at all: what is longer is refused without a body, unread.
+pub(crate) const MAX_READ_BYTES: usize = 4 * MAX_HEAD_BYTES;
+/// Fields that are read at all.
+pub(crate) const MAX_READ_FIELDS: usize = 4 * MAX_FIELDS;
 /// For a request's head, and without a request on a kept-alive connection.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a request's body.

@@ -87,7 +87,7 @@ fn history(numbers: &Arc<Numbers>, query: &str) -> Option<serde_json::Value> {
     let uri = format!("/?{query}").parse::<Uri>().ok()?;
     let Query(named) = Query::<HashMap<String, String>>::try_from_uri(&uri).ok()?;
     let scope = Scope::named(|name| named.get(name).map(|it| Arc::from(it.as_str())))?;
-    Some(json!(numbers.history(&scope)))
+    numbers.history(&scope).map(|history| json!(history))
 }
 
 fn document(

@@ -121,18 +121,22 @@ impl Numbers {
         }
     }
 
-    /// How the traffic of a scope went.
-    pub(crate) fn history(&self, scope: &Scope) -> History {
+    /// How the traffic of a scope went; `None` if there is no such thing.
+    pub(crate) fn history(&self, scope: &Scope) -> Option<History> {
+        let snapshot = self.snapshot();
         let (requests, errors) = counted(scope, &self.shared.stats().read());
         let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests == 0 && !histories.know(scope, &snapshot) {
+            return None;
+        }
         let age = histories.ended().map_or(0, |ended| self.shared.now().since(ended));
-        History {
+        Some(History {
             step_seconds: u32::try_from(STEP.as_secs()).unwrap_or(u32::MAX),
             end: time_text(unix_nanos().saturating_sub(age)),
             steps: histories.steps(scope),
             requests,
             errors,
-        }
+        })
     }
 
     /// The server that is counted.

@@ -95,6 +95,25 @@ fn only_http_10_may_name_no_host() {
 }
 
 #[test]
+fn heads_that_are_too_large_are_refused_with_a_problem() {
+    let (control, _) = start("127.0.0.1:0");
+    let fields: String = (0..80).map(|at| format!("X-{at}: y\r\n")).collect();
+    for (path, fields) in [
+        ("/livez".to_owned(), fields),
+        ("/livez".to_owned(), format!("X: {}\r\n", "y".repeat(17 * 1024))),
+        (format!("/{}", "y".repeat(17 * 1024)), String::new()),
+    ] {
+        let host = "Host: localhost\r\nConnection: close";
+        let request = format!("GET {path} HTTP/1.1\r\n{host}\r\n{fields}\r\n");
+        let (status, head, body) = exchange(connect(&control), &request);
+        assert_eq!(status, 431, "{head}");
+        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        assert!(body.contains("16384 bytes and 64 fields"), "{body}");
+    }
+    control.stop();
+}
+
+#[test]
 fn heads_are_bounded() {
     let (control, _) = start("127.0.0.1:0");
     let mut stream = connect(&control);

@@ -253,12 +253,21 @@ pub(crate) enum TextForm {
 /// Which running evenkeel.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AdminArguments {
-    /// Its admin listener; http://127.0.0.1:9900 unless told otherwise.
-    #[arg(long, value_name = "URL", env = "EVENKEEL_ADMIN")]
-    pub(crate) admin: Option<String>,
+    /// Its admin listener; else `$EVENKEEL_ADMIN`, else http://127.0.0.1:9900.
+    #[arg(long = "admin", value_name = "URL")]
+    flag: Option<String>,
     /// File with the token to show.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+impl AdminArguments {
+    /// The admin listener that the flag or the environment names. The variable is not the parser's:
+    /// it would count as typed, and every usage line would then demand the flag.
+    pub(crate) fn url(&self) -> Option<String> {
+        let variable = || std::env::var("EVENKEEL_ADMIN").ok();
+        self.flag.clone().or_else(variable).filter(|url| !url.is_empty())
+    }
 }
 
 /// Which running evenkeel, and how often to ask it.

@@ -20,7 +20,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<(), Trouble> {
         headers: fields(&arguments.headers)?,
         client: arguments.client.clone(),
     };
-    let explanation = match &arguments.admin.admin {
+    let explanation = match arguments.admin.url() {
         Some(_) if arguments.config.is_none() => {
             let client = remote::client(&arguments.admin)?;
             remote::ask(client.explain(&request))?

@@ -94,7 +94,7 @@ fn plan(arguments: &PlanArguments) -> Result<(), Trouble> {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let plan = evenkeel_config::read_migration(&source, since_1970.as_secs());
     let plan = plan.map_err(Trouble::Invalid)?;
-    let asks = arguments.admin.admin.is_some();
+    let asks = arguments.admin.url().is_some();
     let outline = if asks {
         let client = remote::client(&arguments.admin)?;
         remote::ask(client.outline_migration(text, syntax))?

@@ -17,8 +17,8 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
 /// A client of the admin listener that the arguments name.
 pub(crate) fn client(arguments: &AdminArguments) -> Result<Client, Trouble> {
-    let base = arguments.admin.as_deref().filter(|base| !base.is_empty());
-    let client = Client::new(base.unwrap_or(DEFAULT_ADMIN)).map_err(refused)?;
+    let base = arguments.url();
+    let client = Client::new(base.as_deref().unwrap_or(DEFAULT_ADMIN)).map_err(refused)?;
     let Some(file) = &arguments.token_file else { return Ok(client) };
     let mut token = String::new();
     let read =

@@ -52,7 +52,7 @@ impl Parameters {
         let Some(text) = self.get(name) else { return Ok(None) };
         let refuse = || {
             let detail = format!("`{name}` cannot be {text:?}.");
-            Refusal::new(StatusCode::BAD_REQUEST, detail).at(name, format!("one of: {known}"))
+            Refusal::new(StatusCode::BAD_REQUEST, detail).at(name, format!("expected {known}"))
         };
         parse(text).map(Some).ok_or_else(refuse)
     }

@@ -3,6 +3,7 @@
 use super::refusal::Refusal;
 use super::seam::Desk;
 use crate::dashboard;
+use crate::limits::{MAX_FIELDS, MAX_HEAD_BYTES};
 use crate::metrics::accepts_json;
 use crate::origin::ServedHosts;
 use crate::tokens::{Presented, Tokens};
@@ -103,6 +104,12 @@ impl Gate {
     }
 
     fn admit(&self, request: &Request, endpoint: Option<&Endpoint>) -> Result<Actor, Refusal> {
+        if head_bytes(request) > MAX_HEAD_BYTES || request.headers().len() > MAX_FIELDS {
+            let detail = format!(
+                "The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields."
+            );
+            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, detail));
+        }
         if !has_own_host(self.served, request) {
             let detail = "This listener answers to loopback names and its own address only.";
             return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, detail));
@@ -159,6 +166,15 @@ impl Gate {
         }
         Ok(actor)
     }
+}
+
+/// Bytes of the head as they were sent, except that an absolute target counts its path only.
+fn head_bytes(request: &Request) -> usize {
+    // Spaces, version and the ends of lines.
+    let line = request.method().as_str().len() + 14;
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    line + target + request.headers().iter().map(field).sum::<usize>()
 }
 
 /// The dashboard says nothing of the process: what it reads does, and asks for a token.

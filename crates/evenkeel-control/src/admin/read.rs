@@ -119,7 +119,7 @@ pub(super) async fn requests(State(desk): State<Desk>, asked: Parameters) -> Ans
         "har" => Some(true),
         _ => None,
     };
-    let as_archive = asked.one_of("format", format, "json, har")?.unwrap_or(false);
+    let as_archive = asked.one_of("format", format, "json or har")?.unwrap_or(false);
     Ok(match desk.journal {
         Some(journal) if as_archive => Json(journal.archive()).into_response(),
         Some(journal) => Json(journal.requests()).into_response(),
@@ -159,7 +159,11 @@ pub(super) async fn history(State(desk): State<Desk>, asked: Parameters) -> Answ
             `pool`.";
         Refusal::new(StatusCode::NOT_FOUND, detail).at("backend", "needs `pool`")
     })?;
-    Ok(Json(desk.numbers()?.history(&scope)).into_response())
+    let history = desk.numbers()?.history(&scope).ok_or_else(|| {
+        let (kind, name) = scope.subject().map_or(("history", ""), |(kind, name)| (kind, name));
+        Refusal::not_found(kind, name)
+    })?;
+    Ok(Json(history).into_response())
 }
 
 pub(super) async fn revisions(State(desk): State<Desk>) -> Response {
@@ -197,7 +201,7 @@ pub(super) async fn metrics(
     asked: Parameters,
     fields: HeaderMap,
 ) -> Answer {
-    let format = asked.one_of("format", Format::parse, "prometheus, openmetrics, json")?;
+    let format = asked.one_of("format", Format::parse, "prometheus, openmetrics or json")?;
     let accepted = || negotiate(None, accept_of(&fields), Format::Prometheus);
     let page = pages::metrics(desk.numbers()?, format.unwrap_or_else(accepted));
     Ok(page.into_response())

@@ -3,7 +3,7 @@
 use super::gate::Peer;
 use crate::bind::Bound;
 use crate::control::{Course, Stage, reaches};
-use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_FIELDS, MAX_HEAD_BYTES};
+use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_READ_BYTES, MAX_READ_FIELDS};
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
@@ -112,8 +112,8 @@ async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, (router, course):
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_READ_BYTES)
+        .max_headers(MAX_READ_FIELDS)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = pin!(connection);
     // Its errors are the client's: a broken request, a closed socket, a head that took too long.

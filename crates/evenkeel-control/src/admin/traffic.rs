@@ -19,9 +19,10 @@ use std::sync::Arc;
 impl From<MigrationError> for Refusal {
     fn from(error: MigrationError) -> Refusal {
         match error {
-            MigrationError::NotFound => {
-                Refusal::new(StatusCode::NOT_FOUND, "There is no such migration.")
-            }
+            MigrationError::NotFound => Refusal::new(
+                StatusCode::NOT_FOUND,
+                "There is no such migration; GET /api/v1/migrations lists those there are.",
+            ),
             MigrationError::Conflict(why) => Refusal::new(StatusCode::CONFLICT, why),
             MigrationError::Unknown(field, message, wrong) => {
                 let detail = format!("`{field}`: {message}");
@@ -95,7 +96,7 @@ pub(super) async fn start_migration(
     let text = String::from_utf8(body.bytes.to_vec()).map_err(not_text)?;
     let source = Source { name: "plan".to_owned(), text, format };
     let flag = |text: &str| text.parse::<bool>().ok();
-    let dry_run = asked.one_of("dry_run", flag, "true, false")?.unwrap_or(false);
+    let dry_run = asked.one_of("dry_run", flag, "true or false")?.unwrap_or(false);
     let moving = desk.moving("")?;
     if dry_run {
         let outline = moving.outline(&source).map_err(Refusal::from);

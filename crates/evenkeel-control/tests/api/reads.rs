@@ -62,6 +62,13 @@ async fn histories_of_everything_and_of_a_part() {
         let (status, _, _) = stage.ask(&format!("GET /api/v1/history?{query}"), "", "");
         assert_eq!(status, 404, "{query}");
     }
+    for (query, kind) in
+        [("route=none", "route"), ("pool=none", "pool"), ("pool=web&backend=none", "backend")]
+    {
+        let (status, _, body) = stage.ask(&format!("GET /api/v1/history?{query}"), "", "");
+        assert_eq!((status, body.contains("There is no")), (404, true), "{query}: {body}");
+        assert!(body.contains(kind), "{query}: {body}");
+    }
     stage.end();
 }
 

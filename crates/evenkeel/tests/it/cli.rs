@@ -51,6 +51,19 @@ fn wrong_arguments_exit_1_and_say_so_on_stderr() {
     }
 }
 
+/// A variable is not typed: what it says is no part of how a command is used.
+#[test]
+fn usage_lines_are_the_same_whatever_the_environment_says() {
+    let bare = Shell::new();
+    let set = Shell::new().set("EVENKEEL_ADMIN", "http://127.0.0.1:9");
+    for words in [&["backend", "drain"][..], &["rollback"], &["migrate", "start"]] {
+        let (bare, set) = (bare.run(words), set.run(words));
+        assert_eq!((bare.code, &bare.stderr), (set.code, &set.stderr), "{words:?}");
+    }
+    let asked = set.run(&["status"]);
+    assert!(asked.stderr.contains("cannot reach http://127.0.0.1:9"), "{asked:?}");
+}
+
 #[test]
 fn schema_is_json_that_knows_the_keys() {
     let schema = Shell::new().run(&["schema"]).json();
