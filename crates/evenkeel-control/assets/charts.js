@@ -38,7 +38,7 @@ function series(lines, text) {
 function make(id, lines, text) {
   const box = byId(id);
   const plot = new window.uPlot({
-    width: Math.max(200, box.clientWidth), height: HEIGHT, padding: [8, 8, 0, 0],
+    width: Math.max(200, box.clientWidth), height: HEIGHT, padding: [8, 26, 0, 0],
     series: series(lines, text), axes: axes(text),
     scales: { x: { time: true, range: timeRange }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     cursor: { sync: { key: 'evenkeel' }, drag: { x: false, y: false } },

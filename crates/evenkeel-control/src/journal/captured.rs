@@ -19,6 +19,10 @@ const TELLING: [&str; 9] = [
     "signature",
 ];
 
+/// Fields whose value is an address.
+const ADDRESSES: [&str; 5] =
+    ["referer", "x-original-uri", "x-original-url", "x-rewrite-url", "x-forwarded-uri"];
+
 /// The parts of a captured request; values of secret fields and of the query are hidden. `also`
 /// names further fields, in lower case.
 pub(super) fn captured(bytes: &[u8], also: &[String]) -> Captured {
@@ -29,9 +33,19 @@ pub(super) fn captured(bytes: &[u8], also: &[String]) -> Captured {
     let headers = lines.filter_map(|line| line.split_once(':'));
     let headers = headers.map(|(name, value)| CapturedHeader {
         name: name.to_owned(),
-        value: if is_secret(name, also) { HIDDEN } else { value.trim() }.to_owned(),
+        value: if is_secret(name, also) { HIDDEN.to_owned() } else { without_query(name, value) },
     });
     Captured { headers: headers.collect(), body: body.to_owned() }
+}
+
+/// The query of an address is as little for keeping there as in the request line.
+fn without_query(name: &str, value: &str) -> String {
+    let value = value.trim();
+    let is_address = ADDRESSES.iter().any(|known| name.trim().eq_ignore_ascii_case(known));
+    match value.split_once('?') {
+        Some((address, _)) if is_address => format!("{address}?{HIDDEN}"),
+        Some(_) | None => value.to_owned(),
+    }
 }
 
 fn is_secret(name: &str, also: &[String]) -> bool {
@@ -49,7 +63,7 @@ mod tests {
     fn secrets_are_hidden_and_the_rest_is_kept() {
         let sent = b"POST /p?token=hush HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer hush\r\n\
             cookie: sid=hush\r\nX-Api-Key: hush\r\nX-Session-Id: hush\r\nX-Mine: hush\r\n\
-            X-Plain: seen: it\r\n\r\n{\"a\":1}\xff";
+            Referer: http://a.test/p?token=hush\r\nX-Plain: seen: it?\r\n\r\n{\"a\":1}\xff";
         let captured = captured(sent, &["x-mine".to_owned()]);
         let shown: Vec<(&str, &str)> =
             captured.headers.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
@@ -62,7 +76,8 @@ mod tests {
                 ("X-Api-Key", HIDDEN),
                 ("X-Session-Id", HIDDEN),
                 ("X-Mine", HIDDEN),
-                ("X-Plain", "seen: it"),
+                ("Referer", "http://a.test/p?[redacted]"),
+                ("X-Plain", "seen: it?"),
             ]
         );
         assert_eq!(captured.body, "{\"a\":1}\u{fffd}");

@@ -1,7 +1,8 @@
 //! Exchanges as an HTTP Archive 1.2 (<http://www.softwareishard.com/blog/har-12-spec/>), for tools
 //! that draw waterfalls.
 
-use evenkeel_api::{Captured, RecordedRequest};
+use evenkeel_api::{Captured, RecordedRequest, Try};
+use evenkeel_core::failure::Failure;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -99,13 +100,22 @@ fn push_escaped(url: &mut String, text: &str) {
     }
 }
 
+/// How long the last try took to connect, and waited for an answer. One without an answer took all
+/// the time that was left.
+fn reached(one: &RecordedRequest, last: &Try, receive: f64) -> (Option<f64>, f64) {
+    let left = || (one.total_ms - last.start_ms - receive).max(0.0);
+    match (last.first_byte_ms, last.connect_ms) {
+        (Some(first), connect) => (connect, (first - connect.unwrap_or(0.0)).max(0.0)),
+        (None, None) if last.outcome == Failure::ConnectFailure.code() => (Some(left()), 0.0),
+        (None, connect) => (connect, (left() - connect.unwrap_or(0.0)).max(0.0)),
+    }
+}
+
 /// The phases, which add up to the whole: what belongs to no other is `blocked`.
 fn timings(one: &RecordedRequest) -> Value {
     let last = one.tries.last();
-    let connect = last.and_then(|last| last.connect_ms);
-    let first_byte = last.and_then(|last| last.first_byte_ms);
-    let wait = first_byte.map_or(0.0, |first| (first - connect.unwrap_or(0.0)).max(0.0));
     let receive = one.timings.body_ms.unwrap_or(0.0);
+    let (connect, wait) = last.map_or((None, 0.0), |last| reached(one, last, receive));
     let known = connect.unwrap_or(0.0) + wait + receive;
     let or_unknown = |ms: Option<f64>| ms.map_or(json!(UNKNOWN), |ms| json!(ms));
     json!({
@@ -117,4 +127,43 @@ fn timings(one: &RecordedRequest) -> Value {
         "wait": wait,
         "receive": receive,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phases(tries: Value) -> [f64; 4] {
+        let exchange = json!({
+            "time": "2026-11-29T07:00:00.000Z", "kept": "failed", "id": "a", "listener": "web",
+            "client_ip": "192.0.2.1", "method": "GET", "host": "a.example", "path": "/",
+            "status": 504, "total_ms": 600.0, "bytes_in": 0, "bytes_out": 0, "timings": {},
+            "tries": tries,
+        });
+        let exchange: RecordedRequest = serde_json::from_value(exchange).expect("an exchange");
+        let timings = timings(&exchange);
+        ["blocked", "connect", "wait", "receive"].map(|it| timings[it].as_f64().expect("a number"))
+    }
+
+    fn a_try(more: &Value) -> Value {
+        let mut one = json!({ "backend": "b", "outcome": "200", "start_ms": 100.0 });
+        for (name, value) in more.as_object().expect("an object") {
+            one[name] = value.clone();
+        }
+        one
+    }
+
+    #[test]
+    fn a_try_without_an_answer_took_the_time_that_was_left() {
+        let cases = [
+            (json!({ "connect_ms": 1.0, "first_byte_ms": 11.0 }), [589.0, 1.0, 10.0, 0.0]),
+            (json!({ "outcome": "response_timeout", "connect_ms": 1.0 }), [100.0, 1.0, 499.0, 0.0]),
+            (json!({ "outcome": "response_timeout" }), [100.0, -1.0, 500.0, 0.0]),
+            (json!({ "outcome": "connect_failure" }), [100.0, 500.0, 0.0, 0.0]),
+        ];
+        for (more, wanted) in cases {
+            assert_eq!(phases(json!([a_try(&more)])), wanted, "{more}");
+        }
+        assert_eq!(phases(json!([])), [600.0, -1.0, 0.0, 0.0], "none was tried");
+    }
 }

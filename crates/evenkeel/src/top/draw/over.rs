@@ -178,6 +178,12 @@ fn phases(it: &RecordedRequest) -> Vec<(String, f64, f64)> {
             end += took;
         }
     }
+    // One without an answer took all the time that was left.
+    if let Some(last) = it.tries.last().filter(|last| last.first_byte_ms.is_none()) {
+        let took = (it.total_ms - end).max(0.0);
+        found.push((format!("{} {}", last.backend, last.outcome), end, took));
+        end = it.total_ms;
+    }
     found.extend(it.timings.body_ms.map(|took| ("body".to_owned(), end, took)));
     found
 }
