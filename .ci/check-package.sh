@@ -27,6 +27,9 @@ first="$(sha256sum <"$package")"
 "$ROOT/scripts/package-deb.sh" >/dev/null
 [ "$first" = "$(sha256sum <"$package")" ] || die "the package is not reproducible"
 
+dpkg-deb -c "$package" >"$work/listed"
+grep -q '^drwxr-xr-x .* \./$' "$work/listed" || die "the package closes the root to others"
+
 # The Debian of this machine, whose libraries the program was linked with.
 # shellcheck source=/dev/null
 suite="$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")"
@@ -44,6 +47,8 @@ inside evenkeel --version
 inside evenkeel check -c /etc/evenkeel/evenkeel.yaml
 inside getent passwd evenkeel >/dev/null || die "no user"
 gzip -t "$root/usr/share/man/man1/evenkeel.1.gz"
+gzip -dc "$root/usr/share/doc/evenkeel/THIRD-PARTY-LICENCES.txt.gz" | grep '^rustls ' >/dev/null ||
+  die "the licences of what is in the program are not there"
 bash -n "$root/usr/share/bash-completion/completions/evenkeel"
 
 # As the unit runs it: that user, that file.

@@ -2,6 +2,8 @@
 # What the scripts here share: the root of the repository, the program, messages.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# What is made here can be read by everybody, whoever makes it.
+umask 022
 TARGET="${CARGO_TARGET_DIR:-$ROOT/target}"
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }

@@ -7,6 +7,7 @@ set -euo pipefail
 program="$(program)"
 from="$ROOT/deployments"
 root="$(mktemp -d)"
+chmod 755 "$root"
 trap 'rm -rf "$root"' EXIT
 arch="$(dpkg --print-architecture)"
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)}"
@@ -24,6 +25,9 @@ put 644 "$ROOT/README.md" usr/share/doc/evenkeel/README.md
 put 644 "$ROOT/CHANGELOG.md" usr/share/doc/evenkeel/changelog
 gzip -9n "$root/usr/share/doc/evenkeel/changelog"
 write() { install -D -m 644 /dev/stdin "$root/$1"; }
+host="$(rustc -vV | sed -n 's/^host: //p')"
+(cd "$ROOT" && python3 scripts/components.py licences "$host") | gzip -9n |
+  write usr/share/doc/evenkeel/THIRD-PARTY-LICENCES.txt.gz
 "$program" man | gzip -9n | write usr/share/man/man1/evenkeel.1.gz
 "$program" completions bash | write usr/share/bash-completion/completions/evenkeel
 "$program" completions zsh | write usr/share/zsh/vendor-completions/_evenkeel
