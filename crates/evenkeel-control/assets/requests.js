@@ -27,7 +27,7 @@ export function phases({ timings = {}, tries = [], total_ms: total }) {
     end = add(`${label}connect`, end, go.connect_ms);
     if (go.first_byte_ms !== undefined) end = add(`${label}first byte`, end, Math.max(0, go.start_ms + go.first_byte_ms - end));
     // The last one without an answer took all the time that was left.
-    else if (index === tries.length - 1) end = add(`${label}${go.outcome}`, end, Math.max(0, total - end));
+    else if (index === tries.length - 1 && total > end) end = add(`${label}${go.outcome}`, end, total - end);
   });
   add('body', end, timings.body_ms);
   return { phases: found, before, total: Math.max(total + before, 0.001) };

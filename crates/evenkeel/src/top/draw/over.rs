@@ -32,13 +32,31 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen, (paint, area): (Paint
             None => return,
         },
     };
-    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2);
+    let inner = usize::from(WIDTH.min(area.width).saturating_sub(2)).max(1);
+    let height: usize = lines.iter().map(|line| rows(line, inner)).sum();
+    let height = u16::try_from(height).unwrap_or(u16::MAX).saturating_add(2);
     let [place] = Layout::vertical([Constraint::Max(height)]).flex(Flex::Center).areas(area);
     let [place] = Layout::horizontal([Constraint::Max(WIDTH)]).flex(Flex::Center).areas(place);
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(title).title_style(paint.strong());
     let text = Paragraph::new(lines).wrap(Wrap { trim: false }).block(block);
     frame.render_widget(text, place);
+}
+
+/// How many rows a line takes once it is broken between words; rather one too many.
+fn rows(line: &Line<'_>, width: usize) -> usize {
+    if line.width() <= width {
+        return 1;
+    }
+    let text = line.to_string();
+    let (rows, _) = text.split(' ').fold((1, 0), |(rows, used), word| {
+        let word = Span::raw(word).width();
+        match used + 1 + word {
+            joined if joined <= width => (rows, joined),
+            _ => (rows + word.div_ceil(width).max(1), word % width),
+        }
+    });
+    rows
 }
 
 fn help(paint: Paint) -> Vec<Line<'static>> {
@@ -180,9 +198,11 @@ fn phases(it: &RecordedRequest) -> Vec<(String, f64, f64)> {
     }
     // One without an answer took all the time that was left.
     if let Some(last) = it.tries.last().filter(|last| last.first_byte_ms.is_none()) {
-        let took = (it.total_ms - end).max(0.0);
-        found.push((format!("{} {}", last.backend, last.outcome), end, took));
-        end = it.total_ms;
+        let took = it.total_ms - end;
+        if took > 0.0 {
+            found.push((format!("{} {}", last.backend, last.outcome), end, took));
+            end = it.total_ms;
+        }
     }
     found.extend(it.timings.body_ms.map(|took| ("body".to_owned(), end, took)));
     found
@@ -205,4 +225,18 @@ fn event(it: &Event, paint: Paint) -> Shown {
         lines.push(named(name, format!(" {value}")));
     }
     (" Event ".to_owned(), lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_the_rows_that_its_words_need() {
+        let cases = [("", 1), ("ten cells.", 1), ("eleven cell", 2), ("aaaaaa bbbbbb cccccc", 3)];
+        for (text, wanted) in cases {
+            assert_eq!(rows(&Line::raw(text), 10), wanted, "{text}");
+        }
+        assert!(rows(&Line::raw("x".repeat(35)), 10) >= 4);
+    }
 }
