@@ -101,9 +101,9 @@ pub fn standing(plan: &Plan, ties: &Ties) -> Vec<Standing> {
     let written = |pool: &PoolPlan| {
         let file = plan.state_dir.as_ref().map(|folder| keep::file(folder, &pool.name));
         let kept = file.map_or_else(Vec::new, |file| keep::read(&file).processes);
-        let alive = |kept: &KeptProcess| Process::adopt(kept.pid, kept.port, kept.began).is_some();
+        let alive = |kept: &KeptProcess| Process::adopt(kept).is_some();
         let serving = kept.into_iter().filter(|kept| kept.serving && alive(kept));
-        serving.map(|kept| (kept.name, format!("127.0.0.1:{}", kept.port))).collect()
+        serving.map(|kept| (kept.name.clone(), kept.address())).collect()
     };
     let scaled = plan.pools.iter().filter(|pool| pool.autoscale.is_some());
     let standing = scaled.flat_map(|pool| {
@@ -203,10 +203,8 @@ impl Autoscalers {
             // What stays is read again by the next start, and its processes are gone by then.
             let _ = fs::remove_file(&file);
         }
-        for KeptProcess { pid, port, began, .. } in left {
-            if let Some(process) = Process::adopt(pid, port, began) {
-                process.stop().await;
-            }
+        for process in left.iter().filter_map(Process::adopt) {
+            process.stop().await;
         }
     }
 

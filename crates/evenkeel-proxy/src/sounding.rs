@@ -4,11 +4,12 @@
 use crate::connect::Beginning;
 use crate::probe::{ProbeAnswer, ProbeTarget, probe};
 use crate::socket::SystemNet;
-use evenkeel_core::address::BackendAddress;
+use evenkeel_core::address::{BackendAddress, Endpoint};
 use evenkeel_core::backend::Backend;
 use evenkeel_core::plan::{AdminState, BackendPlan, HealthCheck};
 use evenkeel_core::pool::Pool;
 use evenkeel_core::snapshot::Snapshot;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -46,14 +47,18 @@ impl Sounding {
         self.on_a_thread(pool, backends, times).await
     }
 
-    /// Asks once, at an address that need not be in the pool.
+    /// Asks once, at an address that need not be in the pool; its name, if it has one, stands for
+    /// these `hosts`.
     ///
     /// # Errors
-    /// In words: it is no address, or the answer is not as it must be.
-    pub async fn ask_at(self, address: &str) -> Result<(), String> {
+    /// In words: the answer is not as it must be.
+    pub async fn ask_at(self, address: BackendAddress, hosts: &[IpAddr]) -> Result<(), String> {
         let pool = self.pool()?;
-        let address = BackendAddress::parse(address)?;
         let backend = Arc::new(Backend::new(&self.pool, BackendPlan::bare(address)));
+        if let Endpoint::Name(_, port) = backend.plan.address.endpoint {
+            let at: Vec<_> = hosts.iter().map(|host| SocketAddr::new(*host, port)).collect();
+            backend.publish(&at);
+        }
         self.on_a_thread(pool, vec![backend], 1).await
     }
 

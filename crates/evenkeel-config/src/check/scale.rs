@@ -5,6 +5,10 @@ use crate::diagnostic::Fault;
 use crate::plan::scale::{ports, redis};
 use crate::scalar::Text;
 use crate::sections::{Autoscale, Driver, DriverType};
+use evenkeel_core::address::BackendAddress;
+
+/// What stands for the port of a process.
+const PORT: &str = "{port}";
 
 impl Check<'_> {
     pub(super) fn autoscale(&mut self, scale: &Autoscale, path: &str) {
@@ -59,6 +63,11 @@ impl Check<'_> {
             let fault = Fault::new(format!("{:?} is not a range of ports", text.0));
             self.report(&format!("{path}.ports"), fault.hint("such as 20000-20999"));
         }
+        if let Some(Text(address)) = &driver.address
+            && let Err(fault) = process_address(address)
+        {
+            self.report(&format!("{path}.address"), fault.hint("such as http://localhost:{port}"));
+        }
         let is_http = |url: &Text| {
             url.0.is_empty() || ["http://", "https://"].iter().any(|it| url.0.starts_with(it))
         };
@@ -68,4 +77,12 @@ impl Check<'_> {
             self.report(&format!("{path}.url"), fault);
         }
     }
+}
+
+/// Each process has a port of its own, which its address must tell.
+fn process_address(template: &str) -> Result<(), Fault> {
+    if !template.contains(PORT) {
+        return Err(Fault::new(format!("{template:?} is the same for every port")));
+    }
+    BackendAddress::parse(&template.replace(PORT, "1")).map(drop).map_err(Fault::new)
 }

@@ -21,6 +21,9 @@ const BACKENDS: [(&str, u64); 3] =
 /// Where more backends get their ports.
 const PORTS: &str = "8084-8099";
 
+/// Where they are reached, spelt like the first three.
+const ADDRESS: &str = "http://localhost:{port}";
+
 pub(super) fn expand(root: &Node, notes: &mut Notes) -> Node {
     let mut tree = root.clone();
     if tree.value == Value::Null {
@@ -152,5 +155,6 @@ fn driver() -> Node {
         .put("type", text("process"))
         .put("command", list(command.into_iter().map(text).collect()))
         .put("ports", text(PORTS))
+        .put("address", text(ADDRESS))
         .node()
 }

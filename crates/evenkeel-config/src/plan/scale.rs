@@ -99,6 +99,10 @@ fn driver(keys: &Driver) -> DriverPlan {
         DriverType::Process => DriverPlan::Process(ProcessPlan {
             command,
             ports: ports(&text(&keys.ports)).unwrap_or(DEFAULT_PORTS),
+            address: match text(&keys.address).as_str() {
+                "" => DEFAULT_ADDRESS.to_owned(),
+                address => address.to_owned(),
+            },
             env: env(),
             start_timeout: keys.start_timeout.0,
         }),
@@ -130,6 +134,7 @@ fn driver(keys: &Driver) -> DriverPlan {
 }
 
 /// Ports of processes if nothing else is said.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:{port}";
 const DEFAULT_PORTS: RangeInclusive<u16> = 20_000..=20_999;
 
 /// `FROM-TO`, both included.

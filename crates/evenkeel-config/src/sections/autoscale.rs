@@ -109,6 +109,9 @@ section! {
         command: Vec<Text> = Vec::new();
         /// Ports a process may get.
         ports: Option<Text> = None;
+        /// Where a process is reached, as it is listed; `{port}` must stand in it, and nothing
+        /// else is filled in. Default 127.0.0.1:{port}.
+        address: Option<Text> = None;
         /// Environment of a process or container; values are not shown.
         env: Table<Text, Secret> = Table::default();
         /// Bound until a started backend is healthy.

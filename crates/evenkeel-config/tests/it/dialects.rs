@@ -146,6 +146,8 @@ fn the_preset_fills_in_what_is_not_written() {
             ("/pools/0/affinity/type", json!("cookie")),
             ("/pools/0/affinity/ttl", json!("1h")),
             ("/pools/0/backends/0/weight", json!(3)),
+            ("/pools/0/autoscale/driver/address", json!("http://localhost:{port}")),
+            ("/pools/0/autoscale/driver/ports", json!("8084-8099")),
             ("/logging/format", json!("bracket")),
             ("/mocks", json!(true)),
         ],

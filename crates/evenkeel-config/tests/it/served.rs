@@ -91,6 +91,31 @@ fn a_driver_that_is_none_needs_nothing() {
 }
 
 #[test]
+fn the_address_of_a_process_tells_its_port() {
+    let with = |address: &str| {
+        let driver = format!("{{ type: process, command: [c], address: \"{address}\" }}");
+        format!("{GOOD}    autoscale: {{ driver: {driver} }}\n")
+    };
+    let plan = |text: &str| {
+        let (plan, warnings) = yaml(text).expect("valid").plan();
+        assert_eq!(warnings, []);
+        format!("{:?}", plan.pools[0].autoscale.as_ref().expect("a plan").driver)
+    };
+    assert!(plan(&with("http://localhost:{port}")).contains("\"http://localhost:{port}\""));
+    let unsaid = with("").replace(", address: \"\"", "");
+    assert!(plan(&unsaid).contains("\"127.0.0.1:{port}\""));
+    for (wrong, why) in [
+        ("http://localhost:8080", "is the same for every port"),
+        ("ftp://localhost:{port}", "invalid scheme"),
+        ("", "is the same for every port"),
+    ] {
+        let Diagnostics(found) = yaml(&with(wrong)).expect_err("no address");
+        assert_eq!((found.len(), &*found[0].path), (1, "pools[0].autoscale.driver.address"));
+        assert!(found[0].message.contains(why), "{}", found[0]);
+    }
+}
+
+#[test]
 fn autoscalers_are_served_whole() {
     let lease = "lease: { redis: \"redis://:pw@r/1\" }";
     let driver = "driver: { type: kubernetes, deployment: d }";

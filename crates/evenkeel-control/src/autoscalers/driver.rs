@@ -25,7 +25,7 @@ impl Started {
     /// Where it listens.
     pub(super) fn address(&self) -> String {
         match self {
-            Started::Process(process) => format!("127.0.0.1:{}", process.port),
+            Started::Process(process) => process.address.clone(),
             Started::Container(container) => container.address.clone(),
         }
     }

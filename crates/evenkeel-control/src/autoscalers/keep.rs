@@ -18,10 +18,20 @@ pub(super) struct KeptProcess {
     pub(super) name: String,
     pub(super) pid: u32,
     pub(super) port: u16,
+    /// Where it is reached; earlier versions did not write it.
+    #[serde(default)]
+    pub(super) address: Option<String>,
     pub(super) began: u64,
     /// It took traffic.
     #[serde(default)]
     pub(super) serving: bool,
+}
+
+impl KeptProcess {
+    /// Where it is reached.
+    pub(super) fn address(&self) -> String {
+        self.address.clone().unwrap_or_else(|| format!("127.0.0.1:{}", self.port))
+    }
 }
 
 /// What is known of a pool.
@@ -156,7 +166,10 @@ mod tests {
         let file = file(folder.path(), "we/b");
         assert_eq!(read(&file), Kept::default());
         let name = "web-auto-1".to_owned();
-        let processes = vec![KeptProcess { name, pid: 7, port: 20_001, began: 9, serving: true }];
+        let address = Some("http://localhost:20001".to_owned());
+        let process = KeptProcess { name, pid: 7, port: 20_001, address, began: 9, serving: true };
+        assert_eq!(process.address(), "http://localhost:20001");
+        let processes = vec![process];
         let course = Course { paused: true, counts: [2, 1], ..Course::default() };
         let page = Page::of(&"we/b".into(), Some(folder.path()), None);
         page.set_processes(processes.clone());
@@ -167,6 +180,9 @@ mod tests {
         assert_eq!(strays(folder.path(), &["other"]), std::slice::from_ref(&file));
         fs::write(&file, serde_json::to_vec(&processes).unwrap()).unwrap();
         assert_eq!(read(&file), Kept { processes, ..Kept::default() }, "by an earlier version");
+        let older = br#"[{"name":"web-auto-1","pid":7,"port":20001,"began":9}]"#;
+        fs::write(&file, older).unwrap();
+        assert_eq!(read(&file).processes[0].address(), "127.0.0.1:20001");
         fs::write(&file, "{").unwrap();
         assert_eq!(read(&file), Kept::default());
     }

@@ -2,6 +2,7 @@
 
 use super::Ties;
 use super::driver::Names;
+use super::keep::KeptProcess;
 use evenkeel_core::autoscale::ProcessPlan;
 use std::convert::Infallible;
 use std::io;
@@ -12,7 +13,7 @@ const WHY: &str = "driver `process` is not served on Windows; use exec or webhoo
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) port: u16,
-    pub(super) began: u64,
+    pub(super) address: String,
     never: Infallible,
 }
 
@@ -35,8 +36,12 @@ pub(super) fn end_command(child: &mut std::process::Child) {
 }
 
 impl Process {
-    pub(super) fn adopt(_pid: u32, _port: u16, _began_then: u64) -> Option<Process> {
+    pub(super) fn adopt(_kept: &KeptProcess) -> Option<Process> {
         None
+    }
+
+    pub(super) fn kept(&self, _name: &str, _serving: bool) -> KeptProcess {
+        match self.never {}
     }
 
     pub(super) fn lives(&mut self) -> bool {

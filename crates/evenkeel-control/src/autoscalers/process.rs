@@ -2,11 +2,12 @@
 
 use super::Ties;
 use super::driver::Names;
+use super::keep::KeptProcess;
 use evenkeel_core::autoscale::ProcessPlan;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -27,6 +28,8 @@ const MAX_SAID_BYTES: u64 = 4096;
 pub(super) struct Process {
     pub(super) pid: u32,
     pub(super) port: u16,
+    /// Where it is reached, as it is listed.
+    pub(super) address: String,
     /// When it began, as the kernel counts: another process of the same number has another.
     pub(super) began: u64,
     /// The process or its guard, if we have started it.
@@ -77,7 +80,8 @@ pub(super) async fn start(
         None => child.id(),
         Some(said) => guarded(said).await.map_err(|why| format!("{program}: {why}"))?,
     };
-    Ok(Process { pid, port, began: began(pid).unwrap_or(0), child: Some(child) })
+    let address = plan.address.replace("{port}", &port.to_string());
+    Ok(Process { pid, port, address, began: began(pid).unwrap_or(0), child: Some(child) })
 }
 
 /// The process that a guard has started.
@@ -98,7 +102,13 @@ fn free_port(plan: &ProcessPlan, after: u16) -> Result<u16, String> {
     let all = plan.ports.clone();
     let later = all.clone().filter(|port| *port > after);
     let mut ports = later.chain(all.filter(|port| *port <= after));
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let is_taken = |port: u16| {
+        // A name such as localhost means both; a machine may have one of them only.
+        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
+            || v6.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    };
+    let is_free = |port: &u16| !is_taken(*port);
     ports.find(is_free).ok_or_else(|| {
         format!("every port from {} to {} is taken", plan.ports.start(), plan.ports.end())
     })
@@ -106,9 +116,23 @@ fn free_port(plan: &ProcessPlan, after: u16) -> Result<u16, String> {
 
 impl Process {
     /// One that a former process has started, if it still runs.
-    pub(super) fn adopt(pid: u32, port: u16, began_then: u64) -> Option<Process> {
+    pub(super) fn adopt(kept: &KeptProcess) -> Option<Process> {
+        let KeptProcess { pid, port, began: began_then, .. } = *kept;
         let runs = began(pid) == Some(began_then) && began_then > 0;
-        runs.then_some(Process { pid, port, began: began_then, child: None })
+        let address = kept.address();
+        runs.then_some(Process { pid, port, address, began: began_then, child: None })
+    }
+
+    /// What the next process needs to find it.
+    pub(super) fn kept(&self, name: &str, serving: bool) -> KeptProcess {
+        KeptProcess {
+            name: name.to_owned(),
+            pid: self.pid,
+            port: self.port,
+            address: Some(self.address.clone()),
+            began: self.began,
+            serving,
+        }
     }
 
     pub(super) fn lives(&mut self) -> bool {
@@ -226,6 +250,7 @@ mod tests {
         ProcessPlan {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             ports: port..=port.saturating_add(50),
+            address: "http://localhost:{port}".to_owned(),
             env: Vec::new(),
             start_timeout: Duration::from_secs(5),
         }
@@ -237,9 +262,13 @@ mod tests {
     async fn a_process_is_started_found_again_and_stopped() {
         let mut started = start(&plan(&["sleep", "60"]), NAMES, None).await.unwrap();
         assert!(started.lives());
-        let mut again = Process::adopt(started.pid, started.port, started.began).unwrap();
+        assert_eq!(started.address, format!("http://localhost:{}", started.port));
+        let mut kept = started.kept("web-auto-1", true);
+        let mut again = Process::adopt(&kept).unwrap();
         assert!(again.lives());
-        assert!(Process::adopt(started.pid, started.port, started.began + 1).is_none());
+        assert_eq!(again.address, started.address);
+        kept.began += 1;
+        assert!(Process::adopt(&kept).is_none());
         started.stop().await;
         assert!(!again.lives());
     }

@@ -124,7 +124,9 @@ mod tests {
         let mut reader = ties.reader().unwrap();
         let name = "web-auto-1".to_owned();
         let backends = vec![(name.clone(), "127.0.0.1:20001".to_owned())];
-        let kept = vec![KeptProcess { name, pid: 7, port: 20_001, began: 9, serving: true }];
+        let address = Some("127.0.0.1:20001".to_owned());
+        let kept =
+            vec![KeptProcess { name, pid: 7, port: 20_001, address, began: 9, serving: true }];
         let course = Course { paused: true, counts: [3, 1], ..Course::default() };
         let left = Left {
             pool: "web".to_owned(),

@@ -136,6 +136,8 @@ pub struct ProcessPlan {
     pub command: Vec<String>,
     /// Ports that it may get.
     pub ports: RangeInclusive<u16>,
+    /// Where it is reached, with `{port}` for the port that it got.
+    pub address: String,
     /// Its environment, besides ours.
     pub env: Vec<(String, String)>,
     /// Bound until it is healthy.

@@ -3,6 +3,7 @@
 //! other servers are those of `interop` and `.ci/check-grpc.py`.
 
 use bytes::Bytes;
+use evenkeel_core::address::BackendAddress;
 use evenkeel_core::breaker::BreakerState;
 use evenkeel_core::grpc;
 use evenkeel_core::plan::{HealthCheck, HttpCheck, PoolProtocol};
@@ -15,7 +16,7 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Instant;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
@@ -316,7 +317,12 @@ fn questions_of_our_own_are_spoken_as_the_pool_speaks() {
         // These servers know nothing but HTTP/2.
         assert_eq!(asking(page(200)).ask_in_turn(5).await, Ok(()));
         let elsewhere = server("c");
-        assert_eq!(asking(page(200)).ask_at(&elsewhere).await, Ok(()));
+        let at = |text: &str| BackendAddress::parse(text).expect("an address");
+        assert_eq!(asking(page(200)).ask_at(at(&elsewhere), &[]).await, Ok(()));
+        let named = elsewhere.replace("127.0.0.1", "app.example");
+        let here = [Ipv4Addr::LOCALHOST.into()];
+        assert_eq!(asking(page(200)).ask_at(at(&named), &here).await, Ok(()));
+        assert!(asking(page(200)).ask_at(at(&named), &[]).await.is_err(), "nobody knows it");
         let why = asking(page(204)).ask_in_turn(3).await.expect_err("not 204");
         assert!(why.starts_with("3 of 3 requests failed, first ") && why.ends_with("status 200"));
         let call = HealthCheck::Grpc(String::new());

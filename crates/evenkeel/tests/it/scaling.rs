@@ -98,6 +98,26 @@ fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
 }
 
 #[test]
+fn processes_are_listed_at_the_address_of_their_driver() {
+    let address = "type: process, address: \"http://localhost:{port}\"";
+    let file = sleepy("", "{ interval: 200ms }", "21750-21999");
+    let world = World::new(&file.replace("type: process", address).replace("min: 0", "min: 1"));
+    world.wait_for(&BACKENDS, |it| it["backends"][0]["eligible"] == true);
+    let list = world.json(&BACKENDS);
+    let told = list["backends"][0]["url"].as_str().expect("a text").to_owned();
+    let port = told.strip_prefix("http://localhost:").expect("as it is written");
+    assert!((21_750..22_000).contains(&port.parse::<u16>().expect("a port")), "{told}");
+    for _ in 0..10 {
+        assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1");
+    }
+    let metrics: Value = serde_json::from_str(
+        get(&world.admin, "/metrics?format=json").split("\r\n\r\n").nth(1).expect("a body"),
+    )
+    .expect("JSON");
+    assert_eq!(metrics["backends"][&told]["requests"], 10, "{metrics:#}");
+}
+
+#[test]
 fn a_connection_waits_for_a_first_backend_too() {
     let listener = ", protocol: tcp, pool: app";
     let world = World::new(&sleepy(listener, "{ type: tcp, interval: 200ms }", "22500-22999"));

@@ -6,6 +6,7 @@ use super::super::process::Process;
 use super::super::sight::is_healthy;
 use super::super::{Ground, docker};
 use super::{Orders, Size, Told};
+use crate::lookup::SystemLookup;
 use crate::numbers::unix_nanos;
 use evenkeel_core::autoscale::{AutoscalePlan, DriverPlan};
 use evenkeel_core::plan::{AdminState, HealthPlan, LogLevel};
@@ -52,6 +53,8 @@ pub(super) struct Work {
     recount_at: Instant,
     failures: u32,
     rest_until: Instant,
+    /// Where a backend is whose address is a name.
+    lookup: SystemLookup,
 }
 
 impl Work {
@@ -72,6 +75,7 @@ impl Work {
             recount_at: Instant::now() + RECOUNT,
             failures: 0,
             rest_until: Instant::now(),
+            lookup: SystemLookup::default(),
         }
     }
 
@@ -115,7 +119,7 @@ impl Work {
         let left = self.ground.ties.take_left(&self.pool);
         let left = left.unwrap_or_else(|| self.page.known().processes);
         let found = left.into_iter().filter_map(|kept| {
-            let process = Process::adopt(kept.pid, kept.port, kept.began)?;
+            let process = Process::adopt(&kept)?;
             Some((kept.name, process))
         });
         match &plan.driver {
@@ -234,7 +238,8 @@ impl Work {
             let Stage::Starting { since, good } = &mut member.stage else { continue };
             let address = member.started.address();
             let snapshot = self.ground.numbers.snapshot();
-            let healthy = is_healthy(snapshot, (&self.pool, &health), &address).await;
+            let healthy =
+                is_healthy(snapshot, (&self.pool, &health), (&address, &self.lookup)).await;
             *good = if healthy { *good + 1 } else { 0 };
             if *good >= health.healthy_threshold.max(1) {
                 let name = member.name.clone();
@@ -431,13 +436,10 @@ impl Work {
     /// Writes down what may outlive us.
     fn keep(&self) {
         let kept = |member: &Member| match &member.started {
-            Started::Process(process) => Some(KeptProcess {
-                name: member.name.clone(),
-                pid: process.pid,
-                port: process.port,
-                began: process.began,
-                serving: matches!(member.stage, Stage::Serving { .. }),
-            }),
+            Started::Process(process) => {
+                let serving = matches!(member.stage, Stage::Serving { .. });
+                Some(process.kept(&member.name, serving))
+            }
             Started::Container(_) => None,
         };
         let all: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
