@@ -9,6 +9,7 @@ mod edges;
 mod functions;
 mod names;
 mod source;
+mod tables;
 mod text;
 mod unsafety;
 
@@ -52,6 +53,8 @@ pub enum Rule {
     Unfinished,
     /// Text that speaks of something else than the project.
     ForeignText,
+    /// A table in which a percentile is below a lower one.
+    Percentiles,
     /// An exception that excepts nothing.
     UnusedException,
     /// The file does not parse.
@@ -74,6 +77,7 @@ impl Rule {
             Rule::Unsafe => "unsafe",
             Rule::Unfinished => "unfinished",
             Rule::ForeignText => "foreign_text",
+            Rule::Percentiles => "percentiles",
             Rule::UnusedException => "unused_exception",
             Rule::Syntax => "syntax",
         }
@@ -143,6 +147,7 @@ pub fn check_file(path: &str, text: String) -> Vec<Finding> {
     let source = Source::new(path, text);
     let mut findings = Vec::new();
     text::check(&source, &mut findings);
+    tables::check(&source, &mut findings);
     names::check(&source, &mut findings);
     functions::check(&source, &mut findings);
     unsafety::check(&source, &mut findings);

@@ -1,16 +1,21 @@
-//! The corpora of the fuzz targets `config`, `dialect` and `import`, and mutations of them.
+//! The corpora of the fuzz targets `config`, `dialect`, `import` and `companion`, and mutations of
+//! them.
 #![expect(clippy::panic, reason = "a test ends where it fails")]
 
-use evenkeel_config::{Dialect, Format, Overrides, Product, Source, convert, import, read};
+use evenkeel_config::{
+    Dialect, Format, Overrides, Product, Source, convert, import, migration_names, read,
+    read_migration, read_targets, tokens,
+};
+use evenkeel_core::address::{BackendAddress, Scheme};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// Mutations that are tried.
+/// Mutations that are tried, if `EVENKEEL_SEEDS` does not say how many.
 const CASES: u32 = 2_000;
 /// Longest piece that a mutation moves, in bytes.
 const MAX_PIECE: usize = 40;
@@ -74,12 +79,18 @@ const WORDS: &[&str] = &[
     "use_backend b if { path /x }\n",
 ];
 
+fn cases() -> u32 {
+    let said = std::env::var("EVENKEEL_SEEDS").ok();
+    said.map_or(CASES, |text| text.parse().unwrap_or_else(|_| panic!("EVENKEEL_SEEDS={text}")))
+}
+
 /// Names and bytes of all seeds of a target.
 type Seeds = BTreeMap<String, Vec<u8>>;
 
 static CONFIG: LazyLock<Seeds> = LazyLock::new(|| seeds("config"));
 static DIALECT: LazyLock<Seeds> = LazyLock::new(|| seeds("dialect"));
 static IMPORT: LazyLock<Seeds> = LazyLock::new(|| seeds("import"));
+static COMPANION: LazyLock<Seeds> = LazyLock::new(|| seeds("companion"));
 
 fn seeds(target: &str) -> Seeds {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
@@ -135,6 +146,26 @@ fn check_import(bytes: &[u8]) {
             let read = read(Some(&native), &Overrides::default());
             assert!(read.is_ok(), "{}\n{}", native.text, read.err().unwrap_or_default());
         }
+    }
+}
+
+/// No text panics; names of tokens are unique, addresses read back, and a plan tells its names
+/// without the rest.
+fn check_companion(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for format in [Format::Yaml, Format::Toml] {
+        let source = Source { name: "seed".to_owned(), text: text.to_string(), format };
+        let Ok(plan) = read_migration(&source, 0) else { continue };
+        let named = [&plan.route, &plan.from, &plan.to].map(|name| name.to_string());
+        assert_eq!(migration_names(&source), Some(named));
+    }
+    if let Ok(entries) = tokens("seed", &text) {
+        let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names.len(), entries.len(), "{entries:?}");
+    }
+    for backend in read_targets("seed", &text, Scheme::Http).into_iter().flatten() {
+        let again = BackendAddress::parse(&backend.address.text);
+        assert_eq!(again, Ok(backend.address), "{}", backend.name);
     }
 }
 
@@ -230,18 +261,28 @@ fn every_seed_of_import() {
     every_seed(&IMPORT, 2, check_import);
 }
 
+#[test]
+fn every_seed_of_companion() {
+    every_seed(&COMPANION, 6, check_companion);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn mutated_config(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
         check(&mutated(&seed, &changes, &CONFIG));
     }
+
+    #[test]
+    fn mutated_companion(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
+        check_companion(&mutated(&seed, &changes, &COMPANION));
+    }
 }
 
 proptest! {
     // Each one is converted as every dialect.
-    #![proptest_config(ProptestConfig::with_cases(CASES / 5))]
+    #![proptest_config(ProptestConfig::with_cases(cases() / 5))]
 
     #[test]
     fn mutated_dialect(seed in any::<Index>(), changes in vec(Change::any(), 1..=4)) {
