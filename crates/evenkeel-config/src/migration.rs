@@ -56,7 +56,8 @@ pub fn migration_names(source: &Source) -> Option<[String; 3]> {
     let lines = SourceLines::new(&source.name, source.text.clone());
     let tree = parse(Some(source), &lines).ok()?;
     let name = |key: &str| match &tree.at(key)?.value {
-        Value::Str(text) | Value::Number(text) => Some(text.clone()),
+        // Blanks around a name are no part of it.
+        Value::Str(text) | Value::Number(text) => Some(text.trim().to_owned()),
         Value::Null | Value::Bool(_) | Value::Seq(_) | Value::Map(_) => None,
     };
     Some([name("route")?, name("from")?, name("to")?])
