@@ -35,9 +35,23 @@ pub struct Autoscaler {
     /// Why nothing is decided now, if that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// What the driver is being told now, and has not taken yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Telling>,
     /// The newest last.
     #[serde(default)]
     pub decisions: Vec<ScaleDecision>,
+}
+
+/// A count on its way to a driver: a command that runs, or a request without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Telling {
+    /// Backends there should be.
+    pub count: u32,
+    /// The kind of the driver.
+    pub driver: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// A change of the number of backends.

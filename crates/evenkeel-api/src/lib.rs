@@ -42,7 +42,7 @@ mod request;
 mod route;
 mod status;
 
-pub use autoscaler::{Autoscaler, AutoscalerList, ScaleDecision};
+pub use autoscaler::{Autoscaler, AutoscalerList, ScaleDecision, Telling};
 pub use change::{
     CheckRequest, CheckResult, ConfigDocument, ConfigError, ReloadPlan, ReloadReport, ReloadResult,
     Revision, RevisionList,

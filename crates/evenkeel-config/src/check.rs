@@ -16,7 +16,11 @@ use evenkeel_core::address::BindAddress;
 use evenkeel_core::affinity::CookieKeys;
 use std::collections::HashMap;
 
-/// Gives names to what has none, and the only pool a route if there are no routes.
+/// A pool's requests in one interval that ask for one more backend, if nothing else does.
+const REQUESTS_PER_INTERVAL: u64 = 20;
+
+/// Gives names to what has none, the only pool a route if there are no routes, and an autoscaler
+/// something to go by.
 pub(crate) fn complete(root: &mut Root) {
     if root.routes.is_empty() && root.pools.len() == 1 {
         let pool = Some(root.pools[0].name.clone());
@@ -32,6 +36,14 @@ pub(crate) fn complete(root: &mut Root) {
     }
     for (index, route) in root.routes.iter_mut().enumerate() {
         number(&mut route.name, "route", index);
+    }
+    for scale in root.pools.iter_mut().filter_map(|pool| pool.autoscale.0.as_mut()) {
+        let targets = scale.in_flight.0 > 0
+            || scale.rps.0 > 0
+            || !scale.queue_wait.0.is_zero()
+            || !scale.p95.0.is_zero();
+        let requests = if targets { 0 } else { REQUESTS_PER_INTERVAL };
+        scale.requests_per_interval.get_or_insert(Whole(requests));
     }
     for backend in root.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
         if backend.0.name.0.is_empty() && backend.0.address != Address::stand_in() {

@@ -461,6 +461,7 @@ impl Entry {
             max: plan.max,
             paused: self.machine.is_paused(),
             acts: self.acts(),
+            telling: self.crew.telling(),
             held: trouble.or_else(|| self.machine.held().map(str::to_owned)),
             decisions: self.course.decisions.iter().cloned().collect(),
         }

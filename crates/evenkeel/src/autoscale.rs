@@ -1,21 +1,15 @@
 //! `autoscale`: what decides how many backends pools have, and a trial of it on a recorded trace.
 
+mod simulate;
+
 use crate::arguments::{AdminArguments, RunArguments};
-use crate::load::load;
 use crate::output::print;
 use crate::remote;
 use crate::trouble::Trouble;
 use clap::{Args, Subcommand};
 use evenkeel_api::{Autoscaler as Document, AutoscalerList};
-use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Signals};
-use evenkeel_core::time::Nanos;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// A trace that is larger is none.
-const MAX_TRACE_BYTES: u64 = 256 << 20;
-/// The columns of a trace.
-const COLUMNS: [&str; 6] = ["time_s", "requests", "errors", "in_flight", "queue_wait_ms", "p95_ms"];
+use simulate::simulate;
+use std::path::PathBuf;
 
 /// Says and steers how many backends pools have.
 #[derive(Args, Debug)]
@@ -42,8 +36,9 @@ enum AutoscaleCommand {
     Resume(Named),
     /// Replay a recorded trace against the policy of a file: what would have been decided.
     ///
-    /// The trace is CSV with the header time_s,requests,errors,in_flight,queue_wait_ms,p95_ms;
-    /// requests and errors are totals so far.
+    /// The trace is CSV with the header time_s,requests,errors,in_flight,queue_wait_ms,p95_ms, a
+    /// line for each second or so. time_s may count from any time; requests and errors are totals
+    /// so far.
     Simulate {
         /// The trace.
         trace: PathBuf,
@@ -86,8 +81,7 @@ pub(crate) fn run(arguments: &AutoscaleArguments) -> Result<(), Trouble> {
         }
         AutoscaleCommand::Simulate { trace, config, pool, json } => {
             let run = RunArguments { config: config.clone(), ..RunArguments::default() };
-            let plan = policy(&run, pool.as_deref())?;
-            simulate(trace, plan, *json)
+            simulate(trace, (&run, pool.as_deref()), *json)
         }
     }
 }
@@ -115,8 +109,12 @@ fn line(it: &Document) -> String {
         (false, true) => "",
     };
     let held = it.held.as_ref().map_or_else(String::new, |why| format!("\n  {why}"));
+    let telling = it.telling.as_ref().map_or_else(String::new, |it| {
+        format!("\n  {}: told to have {}, under way since {}", it.driver, it.count, it.since)
+    });
     let (pool, current, desired) = (&it.pool, it.current, it.desired);
-    format!("{pool}  {current} of {desired} backends ({} to {}){mode}{held}\n", it.min, it.max)
+    let (min, max) = (it.min, it.max);
+    format!("{pool}  {current} of {desired} backends ({min} to {max}){mode}{held}{telling}\n")
 }
 
 fn told(list: &AutoscalerList) -> String {
@@ -137,84 +135,4 @@ fn told(list: &AutoscalerList) -> String {
 fn as_json(value: &impl serde::Serialize) -> Result<(), Trouble> {
     let value = serde_json::to_value(value).unwrap_or_default();
     print(format_args!("{value:#}\n"))
-}
-
-fn policy(run: &RunArguments, pool: Option<&str>) -> Result<AutoscalePlan, Trouble> {
-    let plan = load(run)?.plan;
-    let wanted = |name: &str| pool.is_none_or(|pool| pool == name);
-    let mut pools = plan.pools.iter().filter(|it| wanted(&it.name));
-    let found = pools.find_map(|pool| pool.autoscale.clone());
-    found.ok_or_else(|| {
-        let whose = pool.map_or_else(String::new, |pool| format!(" named {pool:?}"));
-        Trouble::Mistake(format!("the file has no pool{whose} with an `autoscale` section"))
-    })
-}
-
-/// One line of a trace.
-fn sample(line: &str) -> Option<(f64, Signals)> {
-    let mut cells = line.split(',').map(|cell| cell.trim().parse::<f64>().ok());
-    let mut next = || cells.next().flatten().filter(|cell| cell.is_finite() && *cell >= 0.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    let (time, requests, errors, in_flight) =
-        (next()?, next()? as u64, next()? as u64, next()? as u32);
-    let millis = |value: f64| Duration::from_secs_f64(value.min(1e9) / 1e3);
-    let (queue_wait, p95) = (millis(next()?), millis(next()?));
-    Some((time, Signals { requests, errors, in_flight, queue_wait, p95, ..Signals::default() }))
-}
-
-fn simulate(trace: &Path, plan: AutoscalePlan, json: bool) -> Result<(), Trouble> {
-    let name = trace.display();
-    let failed = |error: &dyn std::fmt::Display| {
-        Trouble::Mistake(format!("cannot read the trace {name}: {error}"))
-    };
-    let length = std::fs::metadata(trace).map_err(|error| failed(&error))?.len();
-    if length > MAX_TRACE_BYTES {
-        return Err(failed(&format!("longer than {MAX_TRACE_BYTES} bytes")));
-    }
-    let text = std::fs::read_to_string(trace).map_err(|error| failed(&error))?;
-    let mut lines = text.lines().enumerate();
-    let header = COLUMNS.join(",");
-    if lines.next().is_none_or(|(_, first)| first.trim() != header) {
-        return Err(Trouble::Mistake(format!("{name}:1: the header must be {header}")));
-    }
-    let mut ready = plan.min.max(1);
-    let mut machine = Autoscaler::new(plan, Nanos::default());
-    let mut decisions = Vec::new();
-    for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let Some((time, signals)) = sample(line) else {
-            let place = number + 1;
-            return Err(Trouble::Mistake(format!("{name}:{place}: not six numbers: {line}")));
-        };
-        let now = Nanos::default().after(Duration::from_secs_f64(time.min(1e9)));
-        if let Some(decision) = machine.tick(now, &Signals { ready, ..signals }) {
-            ready = decision.to;
-            decisions.push((time, decision));
-        }
-    }
-    if json {
-        let shown = decisions.iter().map(|(time, it)| {
-            serde_json::json!({ "time_s": time, "from": it.from, "to": it.to, "reason": it.reason })
-        });
-        let value = serde_json::json!({ "decisions": shown.collect::<Vec<_>>(), "final": ready });
-        return print(format_args!("{value:#}\n"));
-    }
-    for (time, it) in &decisions {
-        print(format_args!("{time:>10.1}s  {} -> {}  {}\n", it.from, it.to, it.reason))?;
-    }
-    print(format_args!("{} decisions, {ready} backends at the end\n", decisions.len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_a_trace_has_six_numbers() {
-        let (time, signals) = sample("15, 25,0 ,3,1.5,20").unwrap();
-        assert_eq!((time, signals.requests, signals.in_flight), (15.0, 25, 3));
-        assert_eq!(signals.queue_wait, Duration::from_micros(1_500));
-        for wrong in ["", "1,2,3", "1,2,3,4,5,x", "-1,2,3,4,5,6"] {
-            assert!(sample(wrong).is_none(), "{wrong}");
-        }
-    }
 }

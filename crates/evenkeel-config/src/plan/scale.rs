@@ -1,7 +1,7 @@
 //! A checked autoscaler as a domain type.
 
 use crate::key::REDACTED;
-use crate::scalar::Text;
+use crate::scalar::{Text, Whole};
 use crate::sections::{Autoscale, Driver, DriverType, Lease};
 use evenkeel_core::autoscale::{
     AutoscalePlan, DockerPlan, DriverPlan, LeasePlan, ProcessPlan, RedisPlan, ScaleDownPlan,
@@ -20,7 +20,7 @@ pub(super) fn autoscale(keys: &Autoscale) -> AutoscalePlan {
         min: keys.min.as_u32(),
         max: keys.max.as_u32(),
         interval: keys.interval.0,
-        requests_per_interval: keys.requests_per_interval.as_u32(),
+        requests_per_interval: keys.requests_per_interval.map_or(0, Whole::as_u32),
         in_flight: keys.in_flight.as_u32(),
         queue_wait: keys.queue_wait.0,
         rps: keys.rps.as_u32(),

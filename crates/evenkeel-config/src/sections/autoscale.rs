@@ -13,8 +13,9 @@ section! {
         max: Whole<0, 10_000> = Whole(5);
         /// Between evaluations.
         interval: Time = Time::secs(15);
-        /// The pool's requests in one interval: more ask for one more backend; 0 = not used.
-        requests_per_interval: Whole = Whole(0);
+        /// The pool's requests in one interval: more ask for one more backend; 0 = not used. Left
+        /// out, 20 if there is no other target.
+        requests_per_interval: Option<Whole> = None;
         /// Target in flight per backend; 0 = not used.
         in_flight: Whole = Whole(0);
         /// Target wait in the queue; 0s = not used.

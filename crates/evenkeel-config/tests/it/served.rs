@@ -116,6 +116,28 @@ fn the_address_of_a_process_tells_its_port() {
 }
 
 #[test]
+fn an_autoscaler_without_a_target_goes_by_twenty_requests() {
+    let cases = [
+        ("min: 1", 20),
+        ("interval: 30s", 20),
+        ("requests_per_interval: 7", 7),
+        ("requests_per_interval: 0", 0),
+        ("in_flight: 5", 0),
+        ("rps: 5", 0),
+        ("queue_wait: 1s", 0),
+        ("p95: 1s", 0),
+        ("p95: 1s, requests_per_interval: 9", 9),
+    ];
+    for (keys, wanted) in cases {
+        let driver = "driver: { type: exec, command: [c] }";
+        let config = yaml(&format!("{GOOD}    autoscale: {{ {keys}, {driver} }}\n"));
+        let (plan, _) = config.expect("valid").plan();
+        let scale = plan.pools[0].autoscale.as_ref().expect("a plan");
+        assert_eq!(scale.requests_per_interval, wanted, "{keys}");
+    }
+}
+
+#[test]
 fn autoscalers_are_served_whole() {
     let lease = "lease: { redis: \"redis://:pw@r/1\" }";
     let driver = "driver: { type: kubernetes, deployment: d }";

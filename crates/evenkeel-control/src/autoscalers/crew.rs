@@ -11,6 +11,7 @@ mod work;
 use super::Ground;
 use super::keep::{KeptProcess, Page};
 use super::ties::{Course, Left};
+use evenkeel_api::Telling;
 use evenkeel_core::autoscale::AutoscalePlan;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{oneshot, watch};
@@ -47,6 +48,8 @@ struct Told {
     /// What somebody else has told the driver, until it is taken note of.
     recounted: Option<u32>,
     trouble: Option<String>,
+    /// What the driver is being told.
+    telling: Option<Telling>,
 }
 
 /// What a crew is told.
@@ -106,6 +109,11 @@ impl Crew {
     /// Why it cannot do what it should, if that is so.
     pub(super) fn trouble(&self) -> Option<String> {
         self.told().trouble
+    }
+
+    /// What the driver is being told now.
+    pub(super) fn telling(&self) -> Option<Telling> {
+        self.told().telling
     }
 
     pub(super) fn want(&self, count: u32) {

@@ -20,7 +20,7 @@ impl Migrations {
         let snapshot = self.numbers.snapshot();
         let pool = |name: &str| snapshot.pools.iter().find(|pool| *pool.plan.name == *name);
         let now = self.numbers.now();
-        let stable = capacity(pool(&plan.from)?, now).eligible;
+        let stable = sound(pool(&plan.from)?, now);
         let capacity = capacity(pool(&plan.to)?, now);
         let arm = |pool: &str| {
             let is_it = |series: &Series| *series.route == *plan.route && *series.pool == *pool;
@@ -68,6 +68,13 @@ fn capacity(pool: &Pool, now: Nanos) -> Capacity {
         }
     }
     capacity
+}
+
+/// Backends of the old pool that say something against the new one by being there. One whose last
+/// probe has failed may be as lost as those of the new pool, and be found out a little later.
+fn sound(pool: &Pool, now: Nanos) -> usize {
+    let sound = |backend: &Backend| stands(backend, now) && !backend.health.is_wavering();
+    pool.backends.iter().filter(|backend| sound(backend)).count()
 }
 
 /// True if it would be given requests. A doubt and a pause count only while others exist, and a

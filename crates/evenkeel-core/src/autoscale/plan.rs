@@ -129,6 +129,19 @@ pub enum DriverPlan {
     },
 }
 
+impl DriverPlan {
+    /// Its kind, as users write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            DriverPlan::Process(_) => "process",
+            DriverPlan::Docker(_) => "docker",
+            DriverPlan::Exec(_) => "exec",
+            DriverPlan::Webhook { .. } => "webhook",
+            DriverPlan::Kubernetes { .. } => "kubernetes",
+        }
+    }
+}
+
 /// How a process is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessPlan {

@@ -16,6 +16,8 @@ use std::time::Duration;
 const MAX_CHECKS: usize = 5_000;
 /// How long the new pool may take to be healthy before the first stage.
 const PREFLIGHT_PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds without trouble until a frozen one goes on.
+const CALM: Duration = Duration::from_secs(10);
 /// What is due within so little is done now: who tells what is seen comes about once a second, and
 /// never to the instant.
 const NEARLY: Duration = Duration::from_millis(200);
@@ -69,6 +71,8 @@ pub struct Migration {
     spent: Duration,
     /// Since when it stands still.
     still_since: Option<Nanos>,
+    /// When neither pool was there last, or the old one hung.
+    lost_at: Option<Nanos>,
     next_check: Nanos,
     /// End of the stage's time; grows by `extend`.
     until: Nanos,
@@ -104,6 +108,7 @@ impl Migration {
             began: now,
             spent: Duration::ZERO,
             still_since: None,
+            lost_at: None,
             next_check: now,
             until: Nanos::NEVER,
             base: None,
@@ -344,20 +349,30 @@ impl Migration {
             self.checked = pair.clone();
             self.base = Some(pair);
         }
+        if self.lost_at.is_some() && !self.is_lost(now) {
+            // What the new pool did since then was to come back.
+            self.lost_at = None;
+            self.recent.clear();
+        }
         let longest = self.longest(seen);
         let trend = self.recent.judge(&self.plan.abort, self.allowed_errors(), longest);
         let uses = self.uses_the_new_pool();
         if let Trend::Failing(why) = &trend
             && uses
+            && !self.is_lost(now)
         {
             return self.fail(why, seen);
         }
         let is_gone = uses && seen.capacity.eligible == 0;
         let both_gone = is_gone && seen.stable == 0;
-        if both_gone || trend == Trend::StableFails {
+        let hangs = trend == Trend::StableHangs;
+        if both_gone || hangs {
+            self.lost_at = Some(now);
+        }
+        if both_gone || hangs || trend == Trend::StableFails {
             let none = "no backend of either pool is eligible";
-            let why = if both_gone { none } else { "the old pool fails too" };
-            self.freeze(why, now);
+            let fails = if hangs { "the old pool hangs too" } else { "the old pool fails too" };
+            self.freeze(if both_gone { none } else { fails }, now);
         } else if is_gone && (self.state != State::Frozen || self.has_calmed(now)) {
             return self.fail("no backend of the new pool is eligible", seen);
         } else if self.state == State::Frozen && self.has_calmed(now) {
@@ -397,15 +412,23 @@ impl Migration {
             })
     }
 
+    /// Failures are remembered for as long by themselves; a pool that has hung has made none.
     fn has_calmed(&self, now: Nanos) -> bool {
-        self.still_since.is_some_and(|since| now.duration_since(since) >= Duration::from_secs(10))
+        let still = self.still_since.is_some_and(|at| now.duration_since(at) >= CALM);
+        still && !self.is_lost(now)
     }
 
-    /// The longest that the old pool has taken in the stage, or before if it has nothing to do.
+    /// True if neither pool was there a moment ago: one of them is found again first.
+    fn is_lost(&self, now: Nanos) -> bool {
+        self.lost_at.is_some_and(|at| now.duration_since(at) < CALM)
+    }
+
+    /// The longest that the old pool has taken in the stage, or before it if it has ended nothing.
     fn longest(&self, seen: &Observation) -> Duration {
         let window = self.base.as_ref().map(|base| seen.from.since(&base.from));
         let all = [window.as_ref(), Some(&self.reference)].into_iter().flatten();
         let nanos = all.filter_map(|arm| arm.durations.percentile(1.0)).max();
+        let nanos = nanos.or_else(|| seen.from.durations.percentile(1.0));
         Duration::from_nanos(nanos.unwrap_or(0))
     }
 

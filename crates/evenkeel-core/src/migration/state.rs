@@ -135,7 +135,7 @@ pub struct Observation {
     pub capacity: Capacity,
     /// Requests that wait for the old pool and for the new one.
     pub pending: [Pending; 2],
-    /// Of the old pool's backends, those that may be picked.
+    /// Of the old pool's backends, those that may be picked and whose last probe did not fail.
     pub stable: usize,
     /// Milliseconds since 1970.
     pub unix_ms: u64,

@@ -38,7 +38,9 @@ struct Second {
     answered: u64,
     /// That waited for it at its end.
     pending: u64,
-    /// That waited for the old pool then.
+    /// Requests that the old pool has answered in it.
+    answered_old: u64,
+    /// That waited for the old pool at its end.
     pending_old: u64,
 }
 
@@ -56,6 +58,8 @@ pub(super) enum Trend {
     Calm,
     /// The old pool fails by itself: nothing can be said of the new one.
     StableFails,
+    /// The old pool answers nobody: the same, and no failure tells when that is over.
+    StableHangs,
     /// The new pool is failing, and the old one is not.
     Failing(String),
 }
@@ -66,19 +70,21 @@ pub(super) struct Recent {
     seconds: VecDeque<Second>,
     /// Failures of the new pool since its last success.
     run: u64,
-    last: Option<(Share, Share, u64)>,
+    last: Option<(Share, Share, [u64; 2])>,
 }
 
 impl Recent {
     /// Takes what both pools have answered so far.
     pub(super) fn observe(&mut self, from: &Arm, to: &Arm, [old, new]: [Pending; 2]) {
-        let now = (from.failed(), to.failed(), new.answered);
+        let now = (from.failed(), to.failed(), [old.answered, new.answered]);
         let before = self.last.replace(now).unwrap_or(now);
+        let ([answered_old, answered], [old_before, new_before]) = (now.2, before.2);
         let second = Second {
             from: difference(now.0, before.0),
             to: difference(now.1, before.1),
-            answered: now.2.saturating_sub(before.2),
+            answered: answered.saturating_sub(new_before),
             pending: new.requests,
+            answered_old: answered_old.saturating_sub(old_before),
             pending_old: old.requests,
         };
         let Share { hits, of } = second.to;
@@ -107,6 +113,9 @@ impl Recent {
         let (from, to) = (self.sum(|second| second.from), self.sum(|second| second.to));
         if self.is_shaken() {
             return if self.stable_fails(from, allowed) { Trend::StableFails } else { Trend::Calm };
+        }
+        if self.stable_hangs(longest) {
+            return Trend::StableHangs;
         }
         if let Some(why) = self.silence(rule, longest) {
             return Trend::Failing(why);
@@ -140,21 +149,29 @@ impl Recent {
     /// answered nobody, while the old pool did, or nobody waits for that.
     fn silence(&self, rule: &AbortRule, longest: Duration) -> Option<String> {
         let least = rule.consecutive_errors.max(MIN_PENDING);
-        // Each with what was waiting when it began.
-        let pairs = self.seconds.iter().zip(self.seconds.iter().skip(1)).rev();
-        let is_silent =
-            |(before, second): &(&Second, &Second)| before.pending >= least && second.answered == 0;
-        let silent = pairs.take_while(is_silent).count();
+        let silent = self.silent(least, |second| (second.pending, second.answered));
         let last = self.seconds.back()?;
         let waiting = last.pending;
         let old_answers = last.pending_old == 0
             || self.seconds.iter().rev().take(silent).any(|second| second.from.of > 0);
         let hangs = rule.consecutive_errors > 0
             && waiting >= least
-            && silent >= SILENT
-            && Duration::from_secs(silent as u64) >= longest
+            && is_long(silent, longest)
             && old_answers;
         hangs.then(|| format!("{waiting} requests wait, none was answered for {silent} s"))
+    }
+
+    /// True if many wait for the old pool, and it has answered nobody for longer than it ever needs.
+    fn stable_hangs(&self, longest: Duration) -> bool {
+        let silent = self.silent(MIN_PENDING, |second| (second.pending_old, second.answered_old));
+        is_long(silent, longest)
+    }
+
+    /// Seconds up to now at whose beginning so many waited for a pool, and in which it answered none
+    /// of them; `of` says how many wait at the end of a second, and how many were answered in it.
+    fn silent(&self, least: u64, of: impl Fn(&Second) -> (u64, u64)) -> usize {
+        let pairs = self.seconds.iter().zip(self.seconds.iter().skip(1)).rev();
+        pairs.take_while(|(before, second)| of(before).0 >= least && of(second).1 == 0).count()
     }
 
     fn stable_fails(&self, from: Share, allowed: f64) -> bool {
@@ -173,6 +190,11 @@ impl Recent {
         });
         begins || self.seconds.iter().rev().take(SHAKEN).any(|second| second.shakes(0.5))
     }
+}
+
+/// True if a pool that was silent for so many seconds hangs.
+fn is_long(silent: usize, longest: Duration) -> bool {
+    silent >= SILENT && Duration::from_secs(silent as u64) >= longest
 }
 
 fn difference(now: Share, before: Share) -> Share {

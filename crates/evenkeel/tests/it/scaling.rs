@@ -183,6 +183,11 @@ fn a_command_that_hangs_does_not_outlive_us() {
         assert!(Instant::now() < until, "{:#}", world.json(&["autoscale", "status", "--json"]));
         thread::park_timeout(POLL);
     }
+    let status = world.json(&["autoscale", "status", "--json"]);
+    let telling = &status["autoscalers"][0]["telling"];
+    assert_eq!((&telling["count"], &telling["driver"]), (&2.into(), &"exec".into()), "{status:#}");
+    let shown = world.shell.run(&["autoscale", "status"]).stdout;
+    assert!(shown.contains("exec: told to have 2, under way since 2"), "{shown}");
     assert_eq!(world.balancer.terminate().code, 0);
     let until = Instant::now() + PATIENCE;
     while processes_with(&time) > 0 {

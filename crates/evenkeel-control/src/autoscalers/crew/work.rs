@@ -6,8 +6,10 @@ use super::super::process::Process;
 use super::super::sight::is_healthy;
 use super::super::{Ground, docker};
 use super::{Orders, Size, Told};
+use crate::documents::time_text;
 use crate::lookup::SystemLookup;
 use crate::numbers::unix_nanos;
+use evenkeel_api::Telling;
 use evenkeel_core::autoscale::{AutoscalePlan, DriverPlan};
 use evenkeel_core::plan::{AdminState, HealthPlan, LogLevel};
 use evenkeel_core::record::{Event, EventValue};
@@ -366,7 +368,14 @@ impl Work {
             return;
         }
         let names = Names { pool: &self.pool, name: "", port: 0, count };
-        match driver::set(&plan.driver, names).await {
+        self.telling(Some(Telling {
+            count,
+            driver: plan.driver.kind().to_owned(),
+            since: time_text(unix_nanos()),
+        }));
+        let taken = driver::set(&plan.driver, names).await;
+        self.telling(None);
+        match taken {
             Ok(()) => {
                 self.said = Some(count);
                 self.failures = 0;
@@ -409,6 +418,11 @@ impl Work {
 
     fn trouble(&self, why: Option<String>) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).trouble = why;
+    }
+
+    /// It may take long: whoever looks sees that it is under way.
+    fn telling(&self, what: Option<Telling>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).telling = what;
     }
 
     fn tell(&self) {

@@ -113,6 +113,7 @@ impl Migration {
         self.until = self.until.after(still);
         self.state = self.held.take().unwrap_or(State::Running);
         self.base = None;
+        self.lost_at = None;
         self.recent.clear();
         self.next_check = now.after(self.plan.interval);
         self.reason = "goes on; counts begin anew".to_owned();
