@@ -6,6 +6,7 @@
 
 mod crew;
 mod docker;
+mod document;
 mod driver;
 mod keep;
 mod kubernetes;
@@ -23,10 +24,10 @@ pub use process::guard;
 pub use ties::{Heritage, Ties};
 
 use crate::documents::time_text;
-use crate::migrations::Migrations;
+use crate::migrations::{Coming, Migrations};
 use crate::numbers::{Numbers, unix_nanos};
-use crew::Crew;
-use evenkeel_api::{Autoscaler as Document, AutoscalerList, ScaleDecision};
+use crew::{Crew, Size};
+use evenkeel_api::{Autoscaler as Document, ScaleDecision};
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Paused};
 use evenkeel_core::plan::{LogLevel, Plan, PoolPlan};
 use evenkeel_core::pool::Pool;
@@ -299,6 +300,7 @@ impl Autoscalers {
         };
         let mut entries = self.lock();
         entries.retain(|name, _| planned(name).is_some());
+        let mut coming = HashMap::new();
         for pool in &snapshot.plan.pools {
             let Some(plan) = &pool.autoscale else { continue };
             let now = self.ground.numbers.now();
@@ -321,6 +323,10 @@ impl Autoscalers {
                 self.decided(&pool.name, entry, &decision);
             }
             entry.act();
+            coming.insert(Arc::clone(&pool.name), entry.coming(size));
+        }
+        if let Some(migrations) = &self.ground.migrations {
+            migrations.expect(coming);
         }
     }
 
@@ -408,6 +414,14 @@ impl Entry {
         }
     }
 
+    /// Backends that it has begun to start, or is about to.
+    fn coming(&self, size: Size) -> Coming {
+        let starts = self.acts() && driver::starts_each(&self.machine.plan().driver);
+        let wanted = if starts { self.machine.desired().unwrap_or(0) } else { 0 };
+        let count = |it: u32| usize::try_from(it).unwrap_or(usize::MAX);
+        Coming { wanted: count(wanted), missing: count(wanted.saturating_sub(size.ready)) }
+    }
+
     /// After somebody has changed the pool nothing goes for a while. What we add and remove
     /// ourselves is no such change.
     fn notice(&mut self, snapshot: &Snapshot, pool: &PoolPlan) {
@@ -449,35 +463,9 @@ impl Entry {
     fn left(&self, pool: &str) -> Left {
         self.crew.left(pool, self.course())
     }
-
-    fn document(&self, pool: &str) -> Document {
-        let plan = self.machine.plan();
-        let trouble = self.crew.trouble().or_else(|| self.lease.trouble());
-        Document {
-            pool: pool.to_owned(),
-            current: self.crew.size().unwrap_or_default().all(),
-            desired: self.machine.desired().unwrap_or(plan.min),
-            min: plan.min,
-            max: plan.max,
-            paused: self.machine.is_paused(),
-            acts: self.acts(),
-            telling: self.crew.telling(),
-            held: trouble.or_else(|| self.machine.held().map(str::to_owned)),
-            decisions: self.course.decisions.iter().cloned().collect(),
-        }
-    }
 }
 
 impl Autoscalers {
-    /// One for each pool that scales.
-    pub fn list(&self) -> AutoscalerList {
-        let entries = self.lock();
-        let mut autoscalers: Vec<Document> =
-            entries.iter().map(|(pool, entry)| entry.document(pool)).collect();
-        autoscalers.sort_by(|a, b| a.pool.cmp(&b.pool));
-        AutoscalerList { autoscalers }
-    }
-
     /// Returns once what is known of this one is written down, or the disk has taken too long.
     pub(crate) async fn kept(&self, pool: &str) {
         let page = self.lock().get(pool).map(|entry| Arc::clone(&entry.page));

@@ -22,6 +22,7 @@ use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Unanswered, Wi
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,6 +99,14 @@ impl Entry {
     }
 }
 
+/// Backends that an autoscaler wants of a pool.
+pub(crate) struct Coming {
+    /// In all.
+    pub(crate) wanted: usize,
+    /// That are not there yet, as far as it knows.
+    pub(crate) missing: usize,
+}
+
 /// All migrations of a process.
 pub struct Migrations {
     numbers: Arc<Numbers>,
@@ -105,6 +114,8 @@ pub struct Migrations {
     events: Option<EventLog>,
     scribe: Option<Arc<Scribe>>,
     entries: Mutex<Vec<Entry>>,
+    /// What autoscalers are about to do, by pool.
+    coming: Mutex<HashMap<Arc<str>, Coming>>,
     /// When it was last written down, in milliseconds since 1970.
     saved_ms: AtomicU64,
     /// The process before this one has said how far they are.
@@ -131,6 +142,7 @@ impl Migrations {
             events,
             scribe,
             entries: Mutex::default(),
+            coming: Mutex::default(),
             saved_ms: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
         };
@@ -171,6 +183,18 @@ impl Migrations {
         let active = entries.iter().filter(|it| !it.machine.state().is_over());
         let mut plans = active.map(|it| it.machine.plan());
         plans.any(|plan| *plan.from == *pool || *plan.to == *pool)
+    }
+
+    /// Backends of pools are wanted and not there yet: what is there may carry no more.
+    pub(crate) fn expect(&self, coming: HashMap<Arc<str>, Coming>) {
+        *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = coming;
+    }
+
+    /// Backends of a pool, of which so many are there: with those that are on their way. One that
+    /// has just come counts once.
+    fn with_coming(&self, pool: &str, there: usize) -> usize {
+        let known = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(pool).map_or(there, |it| there.max((there + it.missing).min(it.wanted)))
     }
 
     /// All of them, the newest last.

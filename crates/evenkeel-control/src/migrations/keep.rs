@@ -4,7 +4,7 @@ use super::{Entry, Migrations, complain, report, unix_ms};
 use crate::ledger::TimesForm;
 use crate::state_file;
 use evenkeel_api::MigrationCheck;
-use evenkeel_config::{Format, Source, read_migration};
+use evenkeel_config::{Diagnostics, Format, Source, read_migration};
 use evenkeel_core::migration::{Arm, Leg, Migration, Resumed, State, Traffic};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +16,8 @@ use std::time::Duration;
 const VERSION: u32 = 1;
 /// Time that a crash may lose of what a stage has spent.
 const EVERY_MS: u64 = 10_000;
+/// Checks of before a restart that are kept; of more, the oldest go.
+const MAX_CHECKS_BEFORE: usize = 5_000;
 
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -82,15 +84,17 @@ impl Kept {
 impl Migrations {
     /// True if it is time to write down how long stages have lasted.
     pub(super) fn is_due(&self) -> bool {
-        unix_ms().saturating_sub(self.saved_ms.load(Ordering::Relaxed)) >= EVERY_MS
+        // A clock that was put back must not stop it.
+        unix_ms().abs_diff(self.saved_ms.load(Ordering::Relaxed)) >= EVERY_MS
     }
 
     /// Has everything written down. A disk that refuses is told once for each time.
     pub(crate) fn save(&self) {
         self.saved_ms.store(unix_ms(), Ordering::Relaxed);
         let Some(scribe) = &self.scribe else { return };
-        // Strings and numbers only: it cannot fail.
-        scribe.write(serde_json::to_vec(&self.to_keep()).unwrap_or_default());
+        let entries = self.lock();
+        // Strings and numbers only: it cannot fail. Handed over before anybody else can say more.
+        scribe.write(serde_json::to_vec(&self.to_keep(&entries)).unwrap_or_default());
     }
 
     /// Writes everything down for the process after this one.
@@ -104,10 +108,10 @@ impl Migrations {
     /// Everything, for the process after this one.
     pub(crate) fn to_json(&self) -> Value {
         // Strings and numbers only: it cannot fail.
-        serde_json::to_value(self.to_keep()).unwrap_or_default()
+        serde_json::to_value(self.to_keep(&self.lock())).unwrap_or_default()
     }
 
-    fn to_keep(&self) -> Kept {
+    fn to_keep(&self, entries: &[Entry]) -> Kept {
         let now = self.numbers.now();
         let kept = |entry: &Entry| {
             let was = entry.machine.to_resume(now);
@@ -130,7 +134,7 @@ impl Migrations {
                 is_unpromoted: entry.is_unpromoted,
             }
         };
-        Kept { version: VERSION, migrations: self.lock().iter().map(kept).collect() }
+        Kept { version: VERSION, migrations: entries.iter().map(kept).collect() }
     }
 
     /// Takes up what the process before this one has written down when it went, unless it has said
@@ -152,7 +156,8 @@ impl Migrations {
         self.is_told.store(true, Ordering::Relaxed);
         let mut entries = self.lock();
         entries.clear();
-        entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
+        // It has written them down as well: there what cannot be read is told and set aside.
+        entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it).ok()));
         Ok(())
     }
 
@@ -169,8 +174,19 @@ impl Migrations {
             Ok(kept) => kept,
             Err(why) => return self.set_aside(file, &why),
         };
-        let mut entries = self.lock();
-        entries.extend(kept.migrations.into_iter().filter_map(|it| self.taken_up(it)));
+        let mut wrong = Vec::new();
+        for it in kept.migrations {
+            let name = it.name.clone();
+            match self.taken_up(it) {
+                Ok(entry) => self.lock().push(entry),
+                Err(why) => wrong.push(format!("the migration {name:?}: {why}")),
+            }
+        }
+        if !wrong.is_empty() {
+            // The others are written down anew, so that nothing is lost.
+            self.set_aside(file, &wrong.join("; "));
+            self.save();
+        }
     }
 
     fn set_aside(&self, file: &Path, why: &str) {
@@ -182,13 +198,17 @@ impl Migrations {
         complain(self.events.as_ref(), "state_unreadable", told);
     }
 
-    fn taken_up(&self, kept: KeptMigration) -> Option<Entry> {
+    fn taken_up(&self, kept: KeptMigration) -> Result<Entry, String> {
         let format = if kept.is_toml { Format::Toml } else { Format::Yaml };
         let text = Source { name: kept.file, text: kept.text, format };
-        let mut plan = read_migration(&text, kept.started_unix_ms / 1_000).ok()?;
+        let plan = read_migration(&text, kept.started_unix_ms / 1_000);
+        let mut plan = plan.map_err(|Diagnostics(wrong)| {
+            wrong.first().map_or_else(|| "the plan does not hold".to_owned(), ToString::to_string)
+        })?;
         plan.name = kept.name.as_str().into();
         let was = Resumed {
-            state: State::parse(&kept.state)?,
+            state: State::parse(&kept.state)
+                .ok_or_else(|| format!("there is no state {:?}", kept.state))?,
             stage: kept.stage,
             leg: Leg::parse(&kept.leg).unwrap_or_default(),
             looks: kept.looks,
@@ -201,8 +221,9 @@ impl Migrations {
             reason: kept.reason,
         };
         let machine = Migration::resume(plan, was, self.numbers.now());
-        let (before, is_unpromoted) = (kept.checks, kept.is_unpromoted);
+        let (mut before, is_unpromoted) = (kept.checks, kept.is_unpromoted);
+        before.drain(..before.len().saturating_sub(MAX_CHECKS_BEFORE));
         let (division, unanswered) = (Traffic::default(), Default::default());
-        Some(Entry { text, machine, before, division, unanswered, is_unpromoted })
+        Ok(Entry { text, machine, before, division, unanswered, is_unpromoted })
     }
 }

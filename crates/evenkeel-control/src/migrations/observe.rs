@@ -21,7 +21,8 @@ impl Migrations {
         let pool = |name: &str| snapshot.pools.iter().find(|pool| *pool.plan.name == *name);
         let now = self.numbers.now();
         let stable = sound(pool(&plan.from)?, now);
-        let capacity = capacity(pool(&plan.to)?, now);
+        let mut capacity = capacity(pool(&plan.to)?, now);
+        capacity.total = self.with_coming(&plan.to, capacity.total);
         let arm = |pool: &str| {
             let is_it = |series: &Series| *series.route == *plan.route && *series.pool == *pool;
             arm(totals.merged(is_it))

@@ -5,7 +5,7 @@ mod verdict;
 
 use super::evidence::Share;
 use super::gates::Arm;
-use super::plan::{Approval, MigrationPlan, OnMaxDuration, Stage, StageTraffic};
+use super::plan::{Approval, MigrationPlan, Stage, StageTraffic};
 use super::state::{Capacity, Check, Command, Leg, Observation, Resumed, State, Verdict, Wish};
 use super::trend::{Recent, Trend};
 use crate::time::Nanos;
@@ -487,17 +487,6 @@ impl Migration {
         };
         let least = self.began.after(least.saturating_sub(self.spent));
         if least > soon { next.min(least) } else { next }
-    }
-
-    fn time_over(&mut self, now: Nanos, unix_ms: u64) {
-        let Some(stage) = self.current() else { return };
-        match stage.on_max_duration {
-            OnMaxDuration::Hold => {}
-            OnMaxDuration::Extend => self.until = now.after(stage.max_duration),
-            OnMaxDuration::Abort => {
-                self.abort(format!("max_duration is over: {}", self.reason), unix_ms);
-            }
-        }
     }
 }
 

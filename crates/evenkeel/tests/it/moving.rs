@@ -160,3 +160,34 @@ fn a_pool_that_takes_requests_and_answers_none_is_left() {
     let spent = ended["checks"].as_array().map_or(0, Vec::len);
     assert!(spent < 15, "{ended:#}");
 }
+
+#[test]
+fn one_that_cannot_be_read_any_more_is_told_and_the_others_go_on() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    for name in ["first", "second"] {
+        world.begin(&plan(name, "{ weight: 50, min_duration: 60s }"));
+        world.until(name, || {}, |it| it["state"] == "running");
+        if name == "first" {
+            assert_eq!(world.shell.run(&["migrate", "abort", name]).code, 0);
+        }
+    }
+    let World { balancer, shell, .. } = world;
+    balancer.signal(Signal::KILL);
+    drop(balancer);
+    let kept = shell.folder().join("state/migrations.json");
+    let text = std::fs::read_to_string(&kept).expect("written down");
+    let spoiled = text.replacen("cohort: request", "cohort: nothing", 1);
+    assert_ne!(spoiled, text);
+    shell.write("state/migrations.json", &spoiled);
+    let mut balancer = shell.start(&["run", "--no-watch"]);
+    let told = balancer.event("state_unreadable");
+    let error = told["error"].as_str().expect("a text");
+    assert!(error.contains("the migration \"first\"") && error.contains("cohort"), "{error}");
+    let admin = balancer.event("started")["admin"].as_str().expect("a text").to_owned();
+    let shell = shell.set("EVENKEEL_ADMIN", &format!("http://{admin}"));
+    let list = shell.run(&["migrate", "status", "second", "--json"]).json();
+    assert_eq!(list["stage"], 0, "{list:#}");
+    let aside = shell.folder().join("state/migrations.json.unreadable");
+    assert_eq!(std::fs::read_to_string(aside).expect("kept aside"), spoiled);
+}

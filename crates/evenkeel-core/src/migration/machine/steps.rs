@@ -2,7 +2,7 @@
 
 use super::{Awaited, Command, Migration, Observation, State, Verdict};
 use crate::migration::cohort::Traffic;
-use crate::migration::plan::{Approval, HookPoint, StageTraffic};
+use crate::migration::plan::{Approval, HookPoint, OnMaxDuration, StageTraffic};
 use crate::time::Nanos;
 use std::time::Duration;
 
@@ -14,6 +14,17 @@ impl Migration {
             self.await_one(Awaited::Person, "GO; waits for approval");
         } else {
             self.passed(now);
+        }
+    }
+
+    pub(super) fn time_over(&mut self, now: Nanos, unix_ms: u64) {
+        let Some(stage) = self.current() else { return };
+        match stage.on_max_duration {
+            OnMaxDuration::Hold => {}
+            OnMaxDuration::Extend => self.until = now.after(stage.max_duration),
+            OnMaxDuration::Abort => {
+                self.abort(format!("max_duration is over: {}", self.reason), unix_ms);
+            }
         }
     }
 
