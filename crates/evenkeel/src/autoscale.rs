@@ -8,7 +8,7 @@ use crate::remote;
 use crate::trouble::Trouble;
 use clap::{Args, Subcommand};
 use evenkeel_api::{Autoscaler as Document, AutoscalerList};
-use simulate::simulate;
+use simulate::Trial;
 use std::path::PathBuf;
 
 /// Says and steers how many backends pools have.
@@ -81,7 +81,8 @@ pub(crate) fn run(arguments: &AutoscaleArguments) -> Result<(), Trouble> {
         }
         AutoscaleCommand::Simulate { trace, config, pool, json } => {
             let run = RunArguments { config: config.clone(), ..RunArguments::default() };
-            simulate(trace, (&run, pool.as_deref()), *json)
+            let trial = Trial::of(trace, &run, pool.as_deref())?;
+            if *json { as_json(&trial.document()) } else { print(trial.told()) }
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::arguments::RunArguments;
 use crate::load::load;
-use crate::output::print;
 use crate::trouble::Trouble;
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Signals};
 use evenkeel_core::plan::{AdminState, PoolPlan};
 use evenkeel_core::time::Nanos;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -27,20 +27,31 @@ struct Policy {
     fixed: u32,
 }
 
-/// Replays a trace against the policy of a pool: of the named one, or of the first that has one.
-pub(super) fn simulate(
-    trace: &Path,
-    (run, pool): (&RunArguments, Option<&str>),
-    json: bool,
-) -> Result<(), Trouble> {
-    let policy = policy(run, pool)?;
-    let text = text_of(trace)?;
-    let (decisions, left) = replay(&text, policy)
-        .map_err(|(line, why)| Trouble::Mistake(format!("{}:{line}: {why}", trace.display())))?;
-    if json {
-        let shown = decisions.iter().map(|(time, it)| {
+/// What a policy would have decided.
+pub(super) struct Trial {
+    decisions: Vec<(f64, Decision)>,
+    /// Backends at the end.
+    left: u32,
+}
+
+impl Trial {
+    /// Of the named pool's policy, or of the first that has one.
+    pub(super) fn of(
+        trace: &Path,
+        run: &RunArguments,
+        pool: Option<&str>,
+    ) -> Result<Trial, Trouble> {
+        let policy = policy(run, pool)?;
+        let text = text_of(trace)?;
+        replay(&text, policy)
+            .map_err(|(line, why)| Trouble::Mistake(format!("{}:{line}: {why}", trace.display())))
+    }
+
+    /// As JSON.
+    pub(super) fn document(&self) -> Value {
+        let shown = self.decisions.iter().map(|(time, it)| {
             let signals: BTreeMap<_, _> = it.signals.iter().copied().collect();
-            serde_json::json!({
+            json!({
                 "time_s": time,
                 "from": it.from,
                 "to": it.to,
@@ -48,14 +59,19 @@ pub(super) fn simulate(
                 "signals": signals,
             })
         });
-        let value = serde_json::json!({ "decisions": shown.collect::<Vec<_>>(), "final": left });
-        return print(format_args!("{value:#}\n"));
+        json!({ "decisions": shown.collect::<Vec<_>>(), "final": self.left })
     }
-    for (time, it) in &decisions {
-        print(format_args!("{time:>10.1}s  {} -> {}  {}\n", it.from, it.to, it.reason))?;
+
+    /// For people.
+    pub(super) fn told(&self) -> String {
+        let mut text = String::new();
+        for (time, it) in &self.decisions {
+            text += &format!("{time:>10.1}s  {} -> {}  {}\n", it.from, it.to, it.reason);
+        }
+        let many = plural(self.decisions.len(), "decision");
+        let backends = plural(self.left as usize, "backend");
+        text + &format!("{many}, {backends} at the end\n")
     }
-    let (many, backends) = (plural(decisions.len(), "decision"), plural(left as usize, "backend"));
-    print(format_args!("{many}, {backends} at the end\n"))
 }
 
 fn plural(count: usize, what: &str) -> String {
@@ -121,8 +137,8 @@ fn row(line: &str) -> Option<Row> {
     Some(Row { time, signals })
 }
 
-/// Why one line cannot come after another.
-fn misfit(row: &Row, before: &Row, first: f64) -> Option<String> {
+/// Why a line cannot come after the one before it, in a trace that begins at `first`.
+fn misfit([before, row]: [&Row; 2], first: f64) -> Option<String> {
     let (now, then) = (&row.signals, &before.signals);
     if row.time <= before.time {
         Some(format!("time_s must rise: {} comes after {}", row.time, before.time))
@@ -137,11 +153,8 @@ fn misfit(row: &Row, before: &Row, first: f64) -> Option<String> {
     }
 }
 
-/// Decisions with their times, and the backends at the end; or the line that is wrong, and why.
-type Replayed = Result<(Vec<(f64, Decision)>, u32), (usize, String)>;
-
-/// Every backend that is wanted is there at once.
-fn replay(text: &str, Policy { plan, fixed }: Policy) -> Replayed {
+/// Every backend that is wanted is there at once. An error is the line that is wrong, and why.
+fn replay(text: &str, Policy { plan, fixed }: Policy) -> Result<Trial, (usize, String)> {
     let mut lines = text.lines().zip(1..);
     let header = COLUMNS.join(",");
     if lines.next().is_none_or(|(first, _)| first.trim() != header) {
@@ -155,7 +168,7 @@ fn replay(text: &str, Policy { plan, fixed }: Policy) -> Replayed {
         let row = row(line).ok_or_else(|| (number, format!("not six numbers: {line}")))?;
         let (first, before) = known.get_or_insert_with(|| (row.time, row.clone()));
         if row != *before
-            && let Some(why) = misfit(&row, before, *first)
+            && let Some(why) = misfit([before, &row], *first)
         {
             return Err((number, why));
         }
@@ -174,7 +187,7 @@ fn replay(text: &str, Policy { plan, fixed }: Policy) -> Replayed {
     if known.is_none() {
         return Err((2, "there is no line behind the header".to_owned()));
     }
-    Ok((decisions, ready))
+    Ok(Trial { decisions, left: ready })
 }
 
 #[cfg(test)]
@@ -214,8 +227,8 @@ mod tests {
     }
 
     fn steps(rows: &[&str], policy: Policy) -> Vec<(f64, u32, u32)> {
-        let (decisions, _) = replay(&trace(rows), policy).unwrap();
-        decisions.iter().map(|(time, it)| (*time, it.from, it.to)).collect()
+        let trial = replay(&trace(rows), policy).unwrap();
+        trial.decisions.iter().map(|(time, it)| (*time, it.from, it.to)).collect()
     }
 
     #[test]
@@ -264,9 +277,9 @@ mod tests {
             (&["5,9,4,0,0,0", "6,9,3,0,0,0"], 3),
         ];
         for (rows, line) in rows {
-            let wrong = replay(&trace(rows), policy(1, 0)).unwrap_err();
+            let wrong = replay(&trace(rows), policy(1, 0)).err().unwrap();
             assert_eq!(wrong.0, line, "{wrong:?}");
         }
-        assert_eq!(replay("time,requests\n1,2", policy(1, 0)).unwrap_err().0, 1);
+        assert_eq!(replay("time,requests\n1,2", policy(1, 0)).err().unwrap().0, 1);
     }
 }
