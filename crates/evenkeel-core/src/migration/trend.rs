@@ -70,6 +70,8 @@ pub(super) struct Recent {
     seconds: VecDeque<Second>,
     /// Failures of the new pool since its last success.
     run: u64,
+    /// What the old pool has answered meanwhile.
+    run_old: Share,
     last: Option<(Share, Share, [u64; 2])>,
 }
 
@@ -88,7 +90,9 @@ impl Recent {
             pending_old: old.requests,
         };
         let Share { hits, of } = second.to;
+        let before = if self.run == 0 { Share::default() } else { self.run_old };
         self.run = if hits == of { self.run + hits } else { 0 };
+        self.run_old = sum(before, second.from);
         self.seconds.push_back(second);
         while self.seconds.len() > RECENT {
             self.seconds.pop_front();
@@ -101,10 +105,7 @@ impl Recent {
     }
 
     fn sum(&self, of: impl Fn(&Second) -> Share) -> Share {
-        self.seconds.iter().map(of).fold(Share::default(), |sum, share| Share {
-            hits: sum.hits + share.hits,
-            of: sum.of + share.of,
-        })
+        self.seconds.iter().map(of).fold(Share::default(), sum)
     }
 
     /// Judges by the rule; `allowed` is the rate of errors that the plan puts up with, and
@@ -125,7 +126,10 @@ impl Recent {
             _ => from.upper_bound(BOUND_RISK),
         };
         let run = Share { hits: self.run, of: self.run };
+        // Few as they may be: an old pool that fails all of its own says that both do.
+        let shared = self.run_old.of > 0 && self.run_old.hits == self.run_old.of;
         if rule.consecutive_errors > 0
+            && !shared
             && self.run >= rule.consecutive_errors
             && run.chance_of_more(usual) < RISK
         {
@@ -161,14 +165,16 @@ impl Recent {
         hangs.then(|| format!("{waiting} requests wait, none was answered for {silent} s"))
     }
 
-    /// True if many wait for the old pool, and it has answered nobody for longer than it ever needs.
+    /// True if many wait for the old pool, and it has answered nobody, for longer than it ever
+    /// needs.
     fn stable_hangs(&self, longest: Duration) -> bool {
         let silent = self.silent(MIN_PENDING, |second| (second.pending_old, second.answered_old));
         is_long(silent, longest)
     }
 
-    /// Seconds up to now at whose beginning so many waited for a pool, and in which it answered none
-    /// of them; `of` says how many wait at the end of a second, and how many were answered in it.
+    /// Seconds up to now at whose beginning so many waited for a pool, and in which it answered
+    /// none of them; `of` says how many wait at the end of a second, and how many were answered
+    /// in it.
     fn silent(&self, least: u64, of: impl Fn(&Second) -> (u64, u64)) -> usize {
         let pairs = self.seconds.iter().zip(self.seconds.iter().skip(1)).rev();
         pairs.take_while(|(before, second)| of(before).0 >= least && of(second).1 == 0).count()
@@ -195,6 +201,10 @@ impl Recent {
 /// True if a pool that was silent for so many seconds hangs.
 fn is_long(silent: usize, longest: Duration) -> bool {
     silent >= SILENT && Duration::from_secs(silent as u64) >= longest
+}
+
+fn sum(one: Share, other: Share) -> Share {
+    Share { hits: one.hits + other.hits, of: one.of + other.of }
 }
 
 fn difference(now: Share, before: Share) -> Share {
@@ -280,6 +290,14 @@ mod tests {
         // An old pool that always fails now and then does not shield a dead one.
         let flaky = [100, 200, 300, 400].map(|at| (arm(at, at * 3 / 20), arm(at, at)));
         assert!(matches!(after(&flaky), Trend::Failing(_)));
+    }
+
+    #[test]
+    fn an_old_pool_that_fails_the_few_it_has_shares_the_row() {
+        let before = (arm(30, 0), arm(270, 0));
+        assert_eq!(after(&[before.clone(), (arm(31, 1), arm(288, 18))]), Trend::Calm);
+        let lives = after(&[before, (arm(32, 1), arm(288, 18))]);
+        assert!(matches!(lives, Trend::Failing(_)));
     }
 
     #[test]

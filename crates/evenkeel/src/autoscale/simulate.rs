@@ -145,8 +145,8 @@ fn misfit([before, row]: [&Row; 2], first: f64) -> Option<String> {
     } else if row.time - first > MAX_TRACE_SECONDS {
         Some(format!("more than {MAX_TRACE_SECONDS} s after the first line"))
     } else if now.requests < then.requests || now.errors < then.errors {
-        let fallen = "requests and errors are totals so far and never fall; what was recorded after \
-                      a restart is a trace of its own";
+        let fallen = "requests and errors are totals so far and never fall; what was recorded \
+                      after a restart is a trace of its own";
         Some(fallen.to_owned())
     } else {
         None
