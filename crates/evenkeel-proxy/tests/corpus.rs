@@ -15,7 +15,7 @@ const SEEDS: u64 = 2_000;
 /// Larger files are replayed, but not mutated.
 const MAX_MUTATED_BYTES: usize = 8 * 1024;
 /// The target whose function is not in this crate's reach; its own crate replays it.
-const ELSEWHERE: [&str; 3] = ["config", "dialect", "import"];
+const ELSEWHERE: [&str; 4] = ["companion", "config", "dialect", "import"];
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")

@@ -48,7 +48,7 @@ const FRAME_COST: u64 = 100;
 /// And a frame that carries little or nothing: a peer that floods with them has a short turn.
 const SMALL_FRAME_COST: u64 = 512;
 /// And DATA of a few bytes, for which the library and the exchange do as much as for many.
-const TINY_DATA_COST: u64 = 2048;
+const TINY_DATA_COST: u64 = 8192;
 /// DATA below this carries little, unless a stream ends with it.
 const SMALL_DATA_BYTES: usize = 256;
 /// Bytes of a header block that cost as much as others.
