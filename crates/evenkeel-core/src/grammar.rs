@@ -202,17 +202,19 @@ fn content_end(buf: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// `tchar` of RFC 9110 5.6.2.
-static TOKEN: [bool; 256] = {
+static TOKEN: [bool; 256] = set(b"!#$%&'*+-.^_`|~\
+      0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+
+/// The set of these bytes.
+pub(crate) const fn set(bytes: &[u8]) -> [bool; 256] {
     let mut set = [false; 256];
-    let bytes = b"!#$%&'*+-.^_`|~\
-        0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     let mut at = 0;
     while at < bytes.len() {
         set[bytes[at] as usize] = true;
         at += 1;
     }
     set
-};
+}
 
 /// What may stand in a request target: whatever is visible. What it means is judged elsewhere.
 static TARGET: [bool; 256] = {

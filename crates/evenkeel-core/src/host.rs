@@ -1,6 +1,7 @@
 //! The authority a request names: a strict reading of `Host` (RFC 9110 section 7.2, `uri-host
 //! [ ":" port ]` of RFC 3986 section 3.2.2), so that no backend can read it differently.
 
+use crate::grammar::set;
 use std::net::Ipv6Addr;
 
 /// Longest name accepted, in bytes: that of a DNS name in text form, with its trailing dot.
@@ -52,17 +53,8 @@ fn is_reg_name(name: &[u8]) -> bool {
     !label_is_empty && name.len() <= MAX_HOST_BYTES
 }
 
-static NAME_BYTES: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let bytes = b"-_~!$&'()*+;=\
-        0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    let mut at = 0;
-    while at < bytes.len() {
-        allowed[bytes[at] as usize] = true;
-        at += 1;
-    }
-    allowed
-};
+static NAME_BYTES: [bool; 256] = set(b"-_~!$&'()*+;=\
+      0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
 /// Nothing, or `:` and 1 to 5 digits: `Some(None)` and `Some(Some(port))`.
 fn parse_port(text: &[u8]) -> Option<Option<u16>> {

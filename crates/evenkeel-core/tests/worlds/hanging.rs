@@ -1,20 +1,12 @@
 //! Seeded worlds in which pools under a migration hang, answering nobody, and are then cut off:
-//! both, whose fate says nothing of the new one, or the new one alone. `EVENKEEL_SEEDS=2000` plays
-//! more of each kind, `EVENKEEL_SEED=42` plays one.
-#![expect(clippy::panic, reason = "a test ends where it fails")]
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "drawn within small bounds"
-)]
+//! both, whose fate says nothing of the new one, or the new one alone.
 
+use crate::drawn::{Draw, a_stage, plan, seeds};
 use evenkeel_core::migration::{
-    AbortRule, Approval, Arm, Capacity, CohortKey, Gates, Migration, MigrationPlan, Observation,
-    OnMaxDuration, Pending, Preflight, Share, Stage, StageTraffic, State,
+    Arm, Capacity, Migration, Observation, Pending, Share, Stage, StageTraffic, State,
 };
 use evenkeel_core::stats::Histogram;
 use evenkeel_core::time::Nanos;
-use std::env;
 use std::time::Duration;
 
 /// Worlds of each kind that are played without further notice.
@@ -30,23 +22,6 @@ const PROBE_TIMEOUT: u64 = 2 * STEPS;
 const HURRIED: u64 = STEPS;
 const UNHEALTHY: u32 = 3;
 const HEALTHY: u32 = 2;
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a world needs no more.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + (self.next() * (high - low + 1) as f64) as u64
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
@@ -132,28 +107,12 @@ impl Pool {
     }
 }
 
-fn plan(weight: f64) -> MigrationPlan {
-    let stage = Stage {
+fn stage(weight: f64) -> Stage {
+    Stage {
         traffic: StageTraffic::Weight(weight),
         min_duration: Duration::from_secs(300),
-        min_requests: 100,
         max_duration: Duration::from_secs(600),
-        on_max_duration: OnMaxDuration::Hold,
-        approval: Approval::Auto,
-        gates: Gates::default(),
-    };
-    MigrationPlan {
-        name: "m".into(),
-        route: "web".into(),
-        from: "stable".into(),
-        to: "canary".into(),
-        cohort: CohortKey::ClientIp,
-        interval: Duration::from_secs(10),
-        abort: AbortRule::default(),
-        preflight: Preflight::default(),
-        stages: vec![stage],
-        watch: Duration::from_secs(20),
-        webhooks: Vec::new(),
+        ..a_stage()
     }
 }
 
@@ -171,19 +130,19 @@ struct Outcome {
 /// Plays one world; `spared` says whether the old pool has nothing of it.
 fn play(seed: u64, spared: bool) -> Outcome {
     let mut draw = Draw(seed);
-    let weight = [25.0, 50.0, 90.0][draw.between(0, 2) as usize];
-    let rate = [20, 60, 200][draw.between(0, 2) as usize];
-    let cut = BEGINS * STEPS + draw.between(0, 25 * STEPS);
-    let ends = cut + draw.between(0, 15 * STEPS);
+    let weight = [25.0, 50.0, 90.0][draw.whole(0, 2) as usize];
+    let rate = [20, 60, 200][draw.whole(0, 2) as usize];
+    let cut = BEGINS * STEPS + draw.whole(0, 25 * STEPS);
+    let ends = cut + draw.whole(0, 15 * STEPS);
     let mood = |step: u64| match step {
         step if step < BEGINS * STEPS || step >= ends => Mood::Well,
         step if step < cut => Mood::Hangs,
         _ => Mood::IsCut,
     };
     let mut pools = [Pool::default(), Pool::default()];
-    pools.iter_mut().for_each(|pool| pool.probe_at = draw.between(0, PROBE_INTERVAL));
-    let look = draw.between(0, STEPS - 1);
-    let mut migration = Migration::start(plan(weight), Nanos(0), 0);
+    pools.iter_mut().for_each(|pool| pool.probe_at = draw.whole(0, PROBE_INTERVAL));
+    let look = draw.whole(0, STEPS - 1);
+    let mut migration = Migration::start(plan(vec![stage(weight)]), Nanos(0), 0);
     let (mut froze, mut second) = (false, 0);
     for step in 1..LONGEST * STEPS {
         let moods = [if spared { Mood::Well } else { mood(step) }, mood(step)];
@@ -219,22 +178,11 @@ fn play(seed: u64, spared: bool) -> Outcome {
     Outcome { state, reason, froze, second, lasted, world }
 }
 
-fn seeds() -> Vec<u64> {
-    let number = |name: &str| {
-        let text = env::var(name).ok()?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
-    };
-    match number("EVENKEEL_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("EVENKEEL_SEEDS").unwrap_or(SEEDS)).collect(),
-    }
-}
-
 #[test]
 fn what_both_pools_suffer_ends_no_migration() {
     let mut froze = 0;
     let mut wrong = Vec::new();
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let outcome = play(seed, false);
         froze += u64::from(outcome.froze);
         if outcome.state != State::Running {
@@ -242,14 +190,14 @@ fn what_both_pools_suffer_ends_no_migration() {
         }
     }
     // In the second in which it begins, an old pool with little to do may have shown nothing yet.
-    let of = seeds().len();
+    let of = seeds(SEEDS).len();
     assert!(wrong.len() * 100 <= of, "{} of {of} worlds: {wrong:?}", wrong.len());
     assert!(froze > 0);
 }
 
 #[test]
 fn what_the_new_pool_suffers_alone_ends_it() {
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let Outcome { state, reason, froze, second, lasted, world } = play(seed, true);
         // Trouble of a few seconds may be a pause.
         let is_fit = state == State::Aborted || lasted < 3 * STEPS;

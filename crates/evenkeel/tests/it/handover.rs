@@ -38,6 +38,16 @@ impl Stage {
         self.shell.start_at(&self.link, &["run", "--no-watch", "--pid-file", "run.pid"])
     }
 
+    /// The program, where its clients find it, and its admin listener.
+    fn serve(&self) -> (Program, String, String) {
+        let mut balancer = self.start();
+        let started = balancer.event("started");
+        let word = |name: &str| started[name].as_str().expect("a text").to_owned();
+        let listener = word("listeners");
+        let address = listener.split_once('=').expect("NAME=ADDRESS").1.to_owned();
+        (balancer, address, word("admin"))
+    }
+
     /// A new program that does this and nothing else.
     fn replace_by_script(&self, name: &str, text: &str) {
         self.shell.write(name, &format!("#!/bin/sh\n{text}\n"));
@@ -150,11 +160,8 @@ fn requests(admin: &str) -> u64 {
 fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
     let (_a, a) = backend("a");
     let stage = Stage::new(&a);
-    let mut balancer = stage.start();
-    let started = balancer.event("started");
-    let word = |name: &str| started[name].as_str().expect("a text");
-    let address = word("listeners").split_once('=').expect("NAME=ADDRESS").1;
-    let admin = word("admin");
+    let (mut balancer, address, admin) = stage.serve();
+    let (address, admin) = (&*address, &*admin);
     (0..10).for_each(|_| assert_eq!(backend_of(&get(address, "/")), "a"));
     let mut running = send_get(address, "/delay/1500ms");
 
@@ -193,11 +200,8 @@ fn counters_never_go_backwards_and_what_the_old_program_finishes_counts() {
 fn what_was_slow_before_a_handover_is_remembered_after_it() {
     let (_a, a) = backend("a");
     let stage = Stage::new(&a);
-    let mut balancer = stage.start();
-    let started = balancer.event("started");
-    let word = |name: &str| started[name].as_str().expect("a text");
-    let address = word("listeners").split_once('=').expect("NAME=ADDRESS").1;
-    let admin = word("admin");
+    let (mut balancer, address, admin) = stage.serve();
+    let (address, admin) = (&*address, &*admin);
     let json = |path: &str| -> serde_json::Value {
         let page = get(admin, path);
         let body = page.split_once("\r\n\r\n").expect("a body").1;
