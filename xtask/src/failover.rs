@@ -20,10 +20,10 @@ mod repeat;
 mod report;
 mod slow;
 
+use crate::peer::Peer;
 use anyhow::{Context as _, Result, bail};
 use fault::Fault;
 use options::{Options, Purpose};
-use peer::Peer;
 use repeat::{Measured, Setup};
 use report::Row;
 use std::io::Write as _;

@@ -14,10 +14,10 @@ mod options;
 mod peer;
 mod report;
 
+use crate::peer::Peer;
 use anyhow::{Context as _, Result, bail};
 use clients::Clients;
 use options::{Change, Options};
-use peer::Peer;
 use report::Row;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -5,6 +5,7 @@
 mod failover;
 mod flags;
 mod loss;
+mod peer;
 
 use anyhow::{Result, bail};
 use std::io::Write as _;

@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod memory;
 pub mod message;
 pub mod plan;
+pub mod process;
 pub mod proxy;
 pub mod simulation;
 pub mod wire;

@@ -1,8 +1,8 @@
 //! The flags.
 
 use super::fault::{self, Fault};
-use super::peer::{self, Peer};
 use crate::flags::{self, Flags, list, number, seconds};
+use crate::peer::{self, Peer};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::time::Duration;

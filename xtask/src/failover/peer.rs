@@ -3,6 +3,7 @@
 use super::backend;
 use super::network::{BACKENDS, BALANCER, address};
 use super::process::Process;
+use crate::peer::Peer;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -18,20 +19,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks, and of one.
 const START_LOOK: Duration = Duration::from_millis(50);
 
-/// A balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// Ours.
-    Evenkeel,
-    /// HAProxy.
-    Haproxy,
-    /// nginx, open source.
-    Nginx,
-}
-
-/// All of them, in their order.
-pub(super) const ALL: [Peer; 3] = [Peer::Evenkeel, Peer::Haproxy, Peer::Nginx];
-
 /// How backends are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -42,28 +29,6 @@ pub(super) enum Choice {
 }
 
 impl Peer {
-    /// Its name on the command line and in the table.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Peer::Evenkeel => "evenkeel",
-            Peer::Haproxy => "haproxy",
-            Peer::Nginx => "nginx",
-        }
-    }
-
-    /// The balancer of a name.
-    pub(super) fn find(name: &str) -> Option<Peer> {
-        ALL.into_iter().find(|peer| peer.name() == name)
-    }
-
-    /// The program that must be installed for it.
-    pub(super) fn tool(self) -> Option<&'static str> {
-        match self {
-            Peer::Evenkeel => None,
-            Peer::Haproxy | Peer::Nginx => Some(self.name()),
-        }
-    }
-
     /// Starts it in `folder` and waits for an answer through it; `bin` is evenkeel.
     pub(super) async fn start(self, choice: Choice, folder: &Path, bin: &Path) -> Result<Process> {
         let config = folder.join(format!("{}.conf", self.name()));

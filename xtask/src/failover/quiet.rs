@@ -3,10 +3,11 @@
 use super::backend::{Backend, Manner};
 use super::load::{Load, Summary};
 use super::network::{self, BACKENDS};
-use super::peer::{Choice, Peer};
+use super::peer::Choice;
 use super::repeat::Setup;
 use super::report::millis;
 use super::slow::Crowd;
+use crate::peer::Peer;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

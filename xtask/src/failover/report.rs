@@ -2,8 +2,8 @@
 
 use super::fault::Fault;
 use super::options::Options;
-use super::peer::Peer;
 use super::repeat::Measured;
+use crate::peer::Peer;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

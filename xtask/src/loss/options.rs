@@ -1,7 +1,7 @@
 //! The flags.
 
-use super::peer::{self, Peer};
 use crate::flags::{self, Flags, list, number};
+use crate::peer::{self, Peer};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //! program on the same sockets, and ended, each in the way that its own manual recommends.
 
 use super::{LOOK, Setup, free_address};
+use crate::peer::Peer;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
@@ -21,35 +22,7 @@ const SHOWN_BYTES: usize = 2000;
 const NGINX: &str = "/usr/sbin/nginx -p . -c nginx.conf && \
     while [ -e run.pid ] || [ -e run.pid.oldbin ]; do sleep 0.05; done";
 
-/// A balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// Ours.
-    Evenkeel,
-    /// HAProxy.
-    Haproxy,
-    /// nginx, open source.
-    Nginx,
-}
-
-/// All of them, in their order.
-pub(super) const ALL: [Peer; 3] = [Peer::Evenkeel, Peer::Haproxy, Peer::Nginx];
-
 impl Peer {
-    /// Its name on the command line and in the table.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Peer::Evenkeel => "evenkeel",
-            Peer::Haproxy => "haproxy",
-            Peer::Nginx => "nginx",
-        }
-    }
-
-    /// The balancer of a name.
-    pub(super) fn find(name: &str) -> Option<Peer> {
-        ALL.into_iter().find(|peer| peer.name() == name)
-    }
-
     fn file(self) -> &'static str {
         match self {
             Peer::Evenkeel => "evenkeel.yaml",

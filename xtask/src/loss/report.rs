@@ -2,7 +2,7 @@
 
 use super::clients::{Losses, Tally};
 use super::options::Change;
-use super::peer::Peer;
+use crate::peer::Peer;
 use std::time::Duration;
 
 /// One peer, changed in one way.

@@ -8,7 +8,7 @@ use evenkeel_testkit::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, HEADERS, Outcome, PING,
     PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
 };
-use std::process::Command;
+use evenkeel_testkit::process::{alone, resident_bytes};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,29 +22,6 @@ const BACKEND_THREAD: usize = 48 * 1024;
 const PROMPT: Duration = Duration::from_secs(2);
 /// Of a large response.
 const PIECE: &[u8] = &[b'x'; 64 * 1024];
-
-/// Runs one test of this file in a process of its own: it measures the process. True inside it.
-fn alone(test: &str) -> bool {
-    const ALONE: &str = "EVENKEEL_HTTP2_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let program = std::env::current_exe().expect("this test binary");
-    let name = format!("floods::{test}");
-    let run =
-        Command::new(program).args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output();
-    let run = run.expect("started");
-    let (told, complained) =
-        (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success() && told.contains("1 passed"), "{told}{complained}");
-    false
-}
-
-fn resident_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = text.split(' ').nth(1).expect("a second number");
-    pages.parse::<usize>().expect("a number") * 4096
-}
 
 fn numbers() -> impl Iterator<Item = u32> {
     (0..4000).map(|count| count * 2 + 1)
@@ -162,7 +139,7 @@ fn what_has_no_bound_of_its_own_ends_its_connection() {
 
 #[test]
 fn every_flood_costs_little_and_harms_nobody() {
-    if !alone("every_flood_costs_little_and_harms_nobody") {
+    if !alone("floods::every_flood_costs_little_and_harms_nobody") {
         return;
     }
     let stage = Stage::before(backend());

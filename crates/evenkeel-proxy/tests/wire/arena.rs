@@ -1,7 +1,7 @@
 //! The place where cases are fought out: one proxy before one backend, and the rules that hold
 //! after every case.
 
-use evenkeel_testkit::backend::{Backend, Mark, OK, whole_requests};
+use evenkeel_testkit::backend::{Backend, Gate, Mark, OK, whole_requests};
 use evenkeel_testkit::client::Client;
 use evenkeel_testkit::message::{self, Kind, Message, Reading};
 use evenkeel_testkit::plan::PlanBuilder;
@@ -252,4 +252,15 @@ pub(crate) fn forwarded_for(host: &str, start_line: &str, fields: &[&str]) -> Ve
     lines.sort_unstable();
     lines.insert(0, start_line.to_owned());
     lines
+}
+
+/// Answers `/slow` when the gate opens, the rest at once.
+pub(crate) fn gated(gate: &Gate) -> Backend {
+    let gate = gate.clone();
+    Backend::by_request(move |request| {
+        if request.target() == "/slow" {
+            gate.wait();
+        }
+        OK.to_vec()
+    })
 }

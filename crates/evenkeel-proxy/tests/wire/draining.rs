@@ -1,22 +1,12 @@
 //! A stop that loses nothing: what is in flight is finished, what is idle ends, and nobody new
 //! comes in.
 
+use crate::arena::gated;
 use evenkeel_testkit::backend::{Backend, Gate, OK};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::{Ending, Wire};
 use std::time::Duration;
-
-/// Answers `/slow` when the gate opens, the rest at once.
-fn gated(gate: &Gate) -> Backend {
-    let gate = gate.clone();
-    Backend::by_request(move |request| {
-        if request.target() == "/slow" {
-            gate.wait();
-        }
-        OK.to_vec()
-    })
-}
 
 #[test]
 fn a_drain_finishes_what_is_in_flight() {

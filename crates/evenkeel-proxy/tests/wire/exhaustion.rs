@@ -1,12 +1,12 @@
 //! Clients that take and never give: time, connections, memory and CPU have bounds.
 
-use crate::arena::{Arena, GOOD, is_refusal};
+use crate::arena::{Arena, GOOD, gated, is_refusal};
 use evenkeel_testkit::backend::{Backend, Gate, OK};
 use evenkeel_testkit::client::Client;
 use evenkeel_testkit::plan::PlanBuilder;
+use evenkeel_testkit::process::{alone, cpu_ticks, resident_bytes};
 use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::Ending;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const HEAD_TIMEOUT: (u16, &str) = (408, "head_timeout");
@@ -194,14 +194,8 @@ fn e4_waiting_clients_make_room_for_new_ones() {
 #[test]
 fn e4_working_clients_are_not_shed() {
     let gate = Gate::default();
-    let open = gate.clone();
-    let backend = Backend::by_request(move |request| {
-        if request.target() == "/slow" {
-            gate.wait();
-        }
-        OK.to_vec()
-    });
-    let arena = Arena::before(backend, |plan| plan.limits(|limits| limits.max_connections = 4));
+    let arena =
+        Arena::before(gated(&gate), |plan| plan.limits(|limits| limits.max_connections = 4));
     let mut working: Vec<_> = (0..3).map(|_| arena.connect()).collect();
     for client in &mut working {
         client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -212,7 +206,7 @@ fn e4_working_clients_are_not_shed() {
     let mut good = arena.connect();
     good.send(GOOD);
     assert_eq!(good.final_response().expect("room was made").status(), 200);
-    open.open();
+    gate.open();
     for client in &mut working {
         assert_eq!(client.final_response().expect("not shed").status(), 200);
     }
@@ -254,42 +248,10 @@ fn e5_the_accept_loop_survives_clients_that_vanish() {
     assert!(arena.proxy.wait_for_no_clients());
 }
 
-/// Memory of this process in use, in bytes.
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.expect("a number") * 4096
-}
-
-/// CPU time of this process, in clock ticks of 10 ms.
-fn cpu_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let after_name = stat.rsplit(") ").next().expect("fields");
-    let field = |n: usize| after_name.split(' ').nth(n).and_then(|text| text.parse::<u64>().ok());
-    field(11).expect("utime") + field(12).expect("stime")
-}
-
-/// Runs one test of this file in a process of its own: it measures the process. True inside it.
-fn alone(test: &str) -> bool {
-    const ALONE: &str = "EVENKEEL_WIRE_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let program = std::env::current_exe().expect("this test binary");
-    let name = format!("exhaustion::{test}");
-    let run =
-        Command::new(program).args(["--exact", &name, "--nocapture"]).env(ALONE, "1").output();
-    let run = run.expect("started");
-    let (told, complained) =
-        (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-    assert!(run.status.success() && told.contains("1 passed"), "{told}{complained}");
-    false
-}
-
 #[test]
 fn e6_uploads_into_a_stalled_backend_take_little_memory() {
     const UPLOADS: usize = 200;
-    if !alone("e6_uploads_into_a_stalled_backend_take_little_memory") {
+    if !alone("exhaustion::e6_uploads_into_a_stalled_backend_take_little_memory") {
         return;
     }
     let stalled = Backend::stalling();
@@ -311,7 +273,7 @@ fn e6_uploads_into_a_stalled_backend_take_little_memory() {
 #[test]
 fn e6_slow_readers_take_little_memory() {
     const READERS: usize = 200;
-    if !alone("e6_slow_readers_take_little_memory") {
+    if !alone("exhaustion::e6_slow_readers_take_little_memory") {
         return;
     }
     let piece: &'static [u8] = Box::leak(vec![b'x'; 1024 * 1024].into_boxed_slice());
@@ -337,7 +299,7 @@ fn e6_slow_readers_take_little_memory() {
 #[test]
 fn e13_quiet_after_the_storm() {
     // Half-closed clients, cut requests, open tunnels to nobody: afterwards nothing spins.
-    if !alone("e13_quiet_after_the_storm") {
+    if !alone("exhaustion::e13_quiet_after_the_storm") {
         return;
     }
     let arena = Arena::new();

@@ -1,7 +1,7 @@
 //! Requests sent ahead (RFC 9112 9.3.2): answered in order, read with bounds.
 
-use crate::arena::{Arena, GOOD};
-use evenkeel_testkit::backend::{Backend, Gate, OK, ok_with};
+use crate::arena::{Arena, GOOD, gated};
+use evenkeel_testkit::backend::{Backend, Gate, ok_with};
 use evenkeel_testkit::message::Message;
 use evenkeel_testkit::wire::Ending;
 
@@ -45,20 +45,13 @@ fn s27_a_thousand_behind_a_slow_one_are_not_read_ahead() {
     // RFC 9112 9.3.2: while one is answered, the others wait in the kernel, so a client that sends
     // without reading is held back.
     let gate = Gate::default();
-    let open = gate.clone();
-    let backend = Backend::by_request(move |request| {
-        if request.target() == "/slow" {
-            gate.wait();
-        }
-        OK.to_vec()
-    });
-    let arena = Arena::before(backend, |plan| plan);
+    let arena = Arena::before(gated(&gate), |plan| plan);
     let mut client = arena.connect();
     client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
     let ahead = GOOD.repeat(1_000);
     client.send(&ahead);
     assert!(arena.backend.wait_for_bytes(1));
-    open.open();
+    gate.open();
     for _ in 0..1_001 {
         assert_eq!(arena.answer(&mut client).expect("an answer").status(), 200);
     }
@@ -69,14 +62,7 @@ fn s27_a_thousand_behind_a_slow_one_are_not_read_ahead() {
 #[test]
 fn s27_reading_ahead_is_bounded() {
     let gate = Gate::default();
-    let open = gate.clone();
-    let backend = Backend::by_request(move |request| {
-        if request.target() == "/slow" {
-            gate.wait();
-        }
-        OK.to_vec()
-    });
-    let arena = Arena::before(backend, |plan| plan);
+    let arena = Arena::before(gated(&gate), |plan| plan);
     let mut client = arena.connect();
     client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(arena.backend.wait_for_bytes(1));
@@ -84,7 +70,7 @@ fn s27_reading_ahead_is_bounded() {
     let flood = GOOD.repeat(32 * 1024 * 1024 / GOOD.len());
     client.bound_waits(std::time::Duration::from_millis(300));
     assert!(client.try_send(&flood).is_err(), "32 MiB of requests were read ahead");
-    open.open();
+    gate.open();
     client.reset();
     assert!(arena.proxy.wait_for_no_clients());
     let mark = arena.backend.mark();
