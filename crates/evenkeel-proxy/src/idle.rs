@@ -27,6 +27,13 @@ pub(crate) struct BackendConnection<S> {
     pub(crate) secure: Option<Arc<Connector>>,
 }
 
+impl<S: Stream> BackendConnection<S> {
+    /// Ends it in the way of what is spoken on it.
+    pub(crate) fn close(mut self) {
+        self.stream.farewell();
+    }
+}
+
 #[derive(Debug)]
 struct Idle<S> {
     connection: BackendConnection<S>,
@@ -59,12 +66,15 @@ pub(crate) struct IdleConnections<S> {
     workers: usize,
     /// Slots of backends that closed a connection without an idle timer to explain it.
     unexplained: Vec<usize>,
+    /// Connections that nobody uses any more and that are still open.
+    going: Vec<BackendConnection<S>>,
 }
 
 impl<S: Stream> IdleConnections<S> {
     /// For one of so many workers.
     pub(crate) fn new(workers: usize) -> IdleConnections<S> {
-        IdleConnections { slots: Vec::new(), workers: workers.max(1), unexplained: Vec::new() }
+        let (slots, unexplained, going) = (Vec::new(), Vec::new(), Vec::new());
+        IdleConnections { slots, workers: workers.max(1), unexplained, going }
     }
 
     /// The connection that became idle last and is still quiet.
@@ -123,30 +133,32 @@ impl<S: Stream> IdleConnections<S> {
         }
     }
 
-    /// Drops what has closed or grown too old.
+    /// Lets go of what has closed or grown too old.
     pub(crate) fn sweep(&mut self, now: Nanos) {
-        let unexplained = &mut self.unexplained;
+        let (unexplained, going) = (&mut self.unexplained, &mut self.going);
         for own in self.slots.iter_mut().flatten() {
             let timeout = own.backend.idle_timeout(own.timeout);
             let backend = &own.backend;
-            own.idle.retain_mut(|idle| {
+            let ends = |idle: &mut Idle<S>| {
                 let age = now.duration_since(idle.since);
                 let quiet = idle.connection.stream.is_quiet();
                 if !quiet && backend.observe_idle_close(IdleClose { idle: age, at: now.into() }) {
                     unexplained.push(backend.slot);
                 }
-                let stays = quiet && age < timeout;
-                if !stays {
-                    idle.connection.stream.farewell();
-                }
-                stays
-            });
+                !quiet || age >= timeout
+            };
+            going.extend(own.idle.extract_if(.., ends).map(|idle| idle.connection));
             let excess = own.idle.len().saturating_sub(own.share);
             let old = own.idle.iter().take(excess);
             let old = old.take_while(|idle| now.duration_since(idle.since) >= BURST).count();
-            own.idle.drain(..old).for_each(|mut idle| idle.connection.stream.farewell());
+            going.extend(own.idle.drain(..old).map(|idle| idle.connection));
             own.tell();
         }
+    }
+
+    /// What is to be closed. Each close wakes its backend: many at once hold up whoever waits.
+    pub(crate) fn take_going(&mut self) -> Vec<BackendConnection<S>> {
+        std::mem::take(&mut self.going)
     }
 
     /// Backends that may have gone: they closed connections, and no idle timer explains it.
@@ -155,11 +167,12 @@ impl<S: Stream> IdleConnections<S> {
         std::mem::take(&mut self.unexplained)
     }
 
-    /// Closes those to backends that the configuration in force has no more.
+    /// Lets go of those to backends that the configuration in force has no more.
     pub(crate) fn forget_gone(&mut self) {
         for slot in &mut self.slots {
             if let Some(gone) = slot.take_if(|own| own.backend.is_gone()) {
                 gone.backend.note_idle(-gone.told);
+                self.going.extend(gone.idle.into_iter().map(|idle| idle.connection));
             }
         }
     }
@@ -167,9 +180,10 @@ impl<S: Stream> IdleConnections<S> {
     /// Closes them all: descriptors are needed elsewhere, or the worker drains.
     pub(crate) fn clear(&mut self) {
         for own in self.slots.iter_mut().flatten() {
-            own.idle.drain(..).for_each(|mut idle| idle.connection.stream.farewell());
+            self.going.extend(own.idle.drain(..).map(|idle| idle.connection));
             own.tell();
         }
+        self.going.drain(..).for_each(BackendConnection::close);
     }
 }
 
@@ -254,6 +268,22 @@ mod tests {
         let later = Nanos(0).after(BURST);
         idle.sweep(later);
         assert_eq!(take_all(&mut idle, &backend, later), 5, "max_idle 10 for two workers");
+        assert_eq!(idle.take_going().len(), 95);
+    }
+
+    #[test]
+    fn those_to_a_backend_that_has_gone_are_not_closed_at_once() {
+        let (backend, open) = (backend(), Rc::new(Cell::new(Peek::Nothing)));
+        let mut idle = IdleConnections::new(1);
+        fill(&mut idle, &backend, &open);
+        idle.forget_gone();
+        assert!(idle.take_going().is_empty() && idle.has(&backend));
+        backend.leave();
+        idle.forget_gone();
+        assert!(!idle.has(&backend));
+        assert_eq!(Rc::strong_count(&open), 101, "they are open still");
+        idle.take_going().into_iter().for_each(BackendConnection::close);
+        assert_eq!(Rc::strong_count(&open), 1);
     }
 
     #[test]

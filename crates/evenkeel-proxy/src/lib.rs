@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod admit;
+pub mod aside;
 mod attempt;
 mod buffer;
 mod call;

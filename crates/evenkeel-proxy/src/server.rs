@@ -1,5 +1,6 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
+use crate::aside::drop_aside;
 pub use crate::doors::Inherited;
 use crate::doors::{Added, Doors};
 use crate::listen;
@@ -233,7 +234,12 @@ impl Server {
 
     /// Lets go of old snapshots that no exchange needs any more.
     pub fn tidy_up(&self) {
-        self.lock_course().retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let mut course = self.lock_course();
+        let gone = course.retired.extract_if(.., |snapshot| Arc::strong_count(snapshot) == 1);
+        let gone: Vec<Arc<Snapshot>> = gone.collect();
+        if !gone.is_empty() {
+            drop_aside(gone);
+        }
     }
 
     /// Listener names and the addresses that they are really bound to.

@@ -8,7 +8,7 @@ use crate::deadline::{Deadlines, TICK, TURNS_PER_SWEEP};
 use crate::exchange::ExchangePool;
 use crate::http2::lanes::Lanes;
 use crate::http2::links::Links;
-use crate::idle::IdleConnections;
+use crate::idle::{BackendConnection, IdleConnections};
 use crate::log::AccessSink;
 use crate::mirror::Room;
 use crate::net::Net;
@@ -32,6 +32,10 @@ pub(crate) const SCRATCH_BYTES: usize = 512 * 1024;
 const TICKS_PER_DATE: u32 = 10;
 /// Waiting connections ended per tick when descriptors run out.
 const SHED_PER_TICK: usize = 64;
+/// Idle connections that are closed at a time.
+const CLOSED_AT_A_TIME: usize = 8;
+/// How long others have the core after that, backends on this very machine among them.
+const CLOSE_PAUSE: Duration = Duration::from_millis(2);
 /// A connection is shed only after it has waited so long for its request.
 const SHED_AFTER: Duration = Duration::from_millis(200);
 
@@ -280,6 +284,23 @@ impl<N: Net> Worker<N> {
         }
     }
 
+    /// Closes what nobody uses any more, a few at a time: whoever has something to say comes
+    /// between.
+    fn close_going(&self) {
+        let mut going = self.idle.borrow_mut().take_going();
+        if going.is_empty() {
+            return;
+        }
+        // Should the worker end meanwhile, they close with it.
+        tokio::task::spawn_local(async move {
+            while !going.is_empty() {
+                let stay = going.len().saturating_sub(CLOSED_AT_A_TIME);
+                going.drain(stay..).for_each(BackendConnection::close);
+                tokio::time::sleep(CLOSE_PAUSE).await;
+            }
+        });
+    }
+
     async fn sweep_deadlines(&self, now: Nanos) {
         for _ in 0..TURNS_PER_SWEEP {
             if !self.deadlines.sweep(now) {
@@ -309,6 +330,7 @@ impl<N: Net> Worker<N> {
             self.sweep_deadlines(now).await;
             ticks = ticks.wrapping_add(1);
             self.sweep_idle(now);
+            self.close_going();
             self.review_pools(now);
             let alarm = self.shared.alarm();
             if self.alarm.replace(alarm) != alarm {
@@ -350,3 +372,46 @@ pub(crate) fn pin_to_core(core: usize) {
 /// The system places threads itself.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin_to_core(_core: usize) {}
+
+/// How much nicer a thread is that gives way: where every core is busy it has a quarter of what a
+/// worker has, so that it ends all the same.
+#[cfg(target_os = "linux")]
+const NICER: i32 = 6;
+/// As nice as can be.
+#[cfg(target_os = "linux")]
+const NICEST: i32 = 19;
+/// How long it asks to run at a time: the longest that the kernel knows. Whoever asks for less, as
+/// who asks for nothing does, gets his turn at once when he has something to do (since Linux 6.12).
+#[cfg(target_os = "linux")]
+const SLICE: Duration = Duration::from_millis(100);
+
+/// From now on the calling thread runs where no worker has anything to do, and interrupts none.
+/// Best effort.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no library wraps sched_setattr(2)")]
+pub(crate) fn give_way() {
+    let size = size_of::<libc::sched_attr>();
+    let (own_thread, no_flags) = (0, 0);
+    // SAFETY: a plain structure of numbers, for which nothing is a value.
+    let mut rank: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes no more than `size` bytes, which is what the structure has.
+    let read = unsafe {
+        libc::syscall(libc::SYS_sched_getattr, own_thread, &raw mut rank, size, no_flags)
+    };
+    if read != 0 || i32::try_from(rank.sched_policy) == Ok(libc::SCHED_IDLE) {
+        // It ranks below everybody already.
+        return;
+    }
+    rank.sched_policy = libc::SCHED_BATCH.unsigned_abs();
+    rank.sched_priority = 0;
+    rank.sched_nice = (rank.sched_nice + NICER).min(NICEST);
+    rank.sched_runtime = u64::try_from(SLICE.as_nanos()).unwrap_or_default();
+    // SAFETY: the kernel reads as many bytes as `rank.size` says, which it has set itself.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setattr, own_thread, &raw const rank, no_flags);
+    }
+}
+
+/// The system knows which threads are busy.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn give_way() {}
