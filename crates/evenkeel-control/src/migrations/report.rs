@@ -196,27 +196,36 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\r', '\n'], " ")
 }
 
+/// Every gate of the last check that has any, as it was judged last: while nothing comes to the old
+/// pool any more there is nothing to compare with, which says nothing of what was found before.
 fn write_gates(it: &Document, out: &mut String) -> std::fmt::Result {
-    let Some(last) = it.checks.iter().rev().find(|check| !check.gates.is_empty()) else {
-        return Ok(());
-    };
-    writeln!(out, "\n## Gates at the check of {}\n", last.time)?;
-    writeln!(out, "| gate | threshold | found | confidence | holds |")?;
-    writeln!(out, "|---|--:|--:|--:|---|")?;
+    let judged = || it.checks.iter().rev().filter(|check| !check.gates.is_empty());
+    let Some(last) = judged().next() else { return Ok(()) };
+    writeln!(out, "\n## Gates as they were judged last\n")?;
+    writeln!(out, "| gate | threshold | found | confidence | holds | check |")?;
+    writeln!(out, "|---|--:|--:|--:|---|---|")?;
     for gate in &last.gates {
+        let of = |check| Some((check, found_at(check, &gate.gate)?));
+        let (check, gate) = judged().find_map(of).unwrap_or((last, gate));
         let number =
             |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |it| format!("{it:.4}"));
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} |",
             gate.gate,
             gate.threshold,
             number(gate.value),
             number(gate.confidence),
             if gate.holds { "yes" } else { "no" },
+            check.time,
         )?;
     }
     Ok(())
+}
+
+/// A gate of a check, if there was something to judge it by.
+fn found_at<'a>(check: &'a MigrationCheck, name: &str) -> Option<&'a GateReport> {
+    check.gates.iter().find(|gate| gate.gate == name && gate.value.is_some())
 }
 
 #[cfg(test)]
@@ -294,18 +303,28 @@ mod tests {
         assert!(!report(Vec::new()).contains("## Stages"));
     }
 
+    fn gate(gate: &str, value: Option<f64>) -> GateReport {
+        let (gate, holds) = (gate.to_owned(), value.is_some());
+        GateReport { gate, threshold: 0.99, value, confidence: None, holds }
+    }
+
     #[test]
-    fn gates_stand_under_the_check_that_judged_them() {
-        let gate = GateReport {
-            gate: "success_rate".to_owned(),
-            threshold: 0.99,
-            value: Some(0.98),
-            confidence: None,
-            holds: false,
-        };
-        let judged = MigrationCheck { gates: vec![gate], ..check(0, 1, 100) };
-        let text = report(vec![judged, check(0, 2, 200)]);
-        assert!(text.contains("\n## Gates at the check of 12:00:01\n"), "{text}");
+    fn gates_stand_with_the_check_that_found_something() {
+        let judged = |second, gates| MigrationCheck { gates, ..check(0, second, 100) };
+        let text = report(vec![
+            judged(1, vec![gate("success_rate", Some(0.98)), gate("max_p99_ratio", Some(1.25))]),
+            // The old pool gets nothing any more.
+            judged(2, vec![gate("success_rate", Some(1.0)), gate("max_p99_ratio", None)]),
+            check(0, 3, 200),
+        ]);
+        for row in [
+            "| success_rate | 0.99 | 1.0000 | – | yes | 12:00:02 |",
+            "| max_p99_ratio | 0.99 | 1.2500 | – | yes | 12:00:01 |",
+        ] {
+            assert!(text.contains(row), "{row}\n{text}");
+        }
+        let none = report(vec![judged(1, vec![gate("max_p99_ratio", None)])]);
+        assert!(none.contains("| max_p99_ratio | 0.99 | – | – | no | 12:00:01 |"), "{none}");
         assert!(!report(vec![check(0, 1, 100)]).contains("## Gates"));
     }
 
