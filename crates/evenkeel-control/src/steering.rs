@@ -18,10 +18,12 @@ mod find;
 mod grow;
 mod in_force;
 mod keep;
+mod leaving;
 mod outcome;
 mod preview;
 mod restart;
 mod revision;
+mod seen;
 mod source;
 mod tell;
 mod watch;
@@ -32,6 +34,7 @@ pub use in_force::InForce;
 pub use keep::handed_text;
 pub use outcome::{Applied, Author, EditError, ReadFile, Rejected, Written};
 pub use preview::{Preview, Touched};
+pub(crate) use seen::is_seen;
 pub(crate) use source::Sources;
 pub use watch::FileWatch;
 
@@ -41,17 +44,19 @@ use crate::migrations::Division;
 use arc_swap::ArcSwap;
 use evenkeel_api::Revision;
 use evenkeel_config::{Configuration, Layers, Source, differences, read_over};
-use evenkeel_core::discovery::{Finds, Found};
-use evenkeel_core::plan::{AdminState, Plan};
+use evenkeel_core::discovery::Finds;
+use evenkeel_core::plan::Plan;
 use evenkeel_core::strategy::hash::hash;
+use evenkeel_proxy::aside::aside;
 use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::{self, Server};
 use keep::Keep;
+use leaving::{Leaving, MAX_DRAIN, as_is};
 use revision::History;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Edits that an overlay holds; those that say the same thing again take the place of older ones.
 const MAX_EDITS: usize = 10_000;
@@ -74,16 +79,6 @@ impl State {
     fn file(&self) -> Option<String> {
         self.written.source.as_ref().map(|source| source.name.clone())
     }
-}
-
-/// A backend that was removed, and finishes what runs.
-#[derive(Clone, Debug)]
-struct Leaving {
-    pool: String,
-    backend: String,
-    until: Instant,
-    /// What it was, if discovery had found it.
-    found: Option<Found>,
 }
 
 /// What changes; held for the whole of a change.
@@ -132,40 +127,27 @@ fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration,
     read.map_err(Rejected::Invalid)
 }
 
-/// A backend that was removed is there, and drains, until nothing runs on it.
-fn as_is(edit: &Edit, leaving: &[Leaving]) -> Edit {
-    let leaves = |pool: &str, backend: &str| {
-        leaving.iter().any(|it| it.pool == pool && it.backend == backend)
-    };
-    if let Edit::RemoveBackend { pool, backend, .. } = edit
-        && leaves(pool, backend)
-    {
-        let (pool, backend) = (pool.clone(), backend.clone());
-        return Edit::Admin { pool, backend, admin: AdminState::Draining };
-    }
-    edit.clone()
-}
-
 impl Steering {
     /// Reads the file again and serves what it says now.
     ///
     /// # Errors
     /// It cannot be read or does not hold; nothing has changed then.
     pub fn reload(&self, by: &Author) -> Result<Applied, Rejected> {
-        let mut course = self.lock_course();
-        self.refuse_while_held().map_err(Rejected::Refused)?;
-        let outcome = (self.read_file)().and_then(|written| {
-            let next = State { written, ..course.state.clone() };
-            self.change(&mut course, next, by)
-        });
-        let counter = match &outcome {
-            Ok(applied) if applied.changed => &self.tally.applied,
-            Ok(_) => &self.tally.unchanged,
-            Err(_) => &self.tally.rejected,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.remember(&outcome, by);
-        outcome
+        self.steer(|course| {
+            self.refuse_while_held().map_err(Rejected::Refused)?;
+            let outcome = (self.read_file)().and_then(|written| {
+                let next = State { written, ..course.state.clone() };
+                self.change(course, next, by)
+            });
+            let counter = match &outcome {
+                Ok(applied) if applied.changed => &self.tally.applied,
+                Ok(_) => &self.tally.unchanged,
+                Err(_) => &self.tally.rejected,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            self.remember(&outcome, by);
+            outcome
+        })
     }
 
     /// What a reload of the file, or of a candidate for it, would change and touch.
@@ -181,18 +163,19 @@ impl Steering {
             }
             None => written?,
         };
-        let course = self.lock_course();
-        let next = State { written, ..course.state.clone() };
-        let configuration = configuration_of(&next, &course.leaving)?;
-        let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
-        divide::lay_over(&mut plan, &next.divisions);
-        let snapshot = self.server.state().snapshot();
-        let mut preview = preview::preview(&snapshot, &plan);
-        preview.notes = self.needs_restart(&plan);
-        preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
-        preview.conflicts = configuration.conflicts;
-        preview.warnings = warnings;
-        Ok(preview)
+        self.steer(|course| {
+            let next = State { written: written.clone(), ..course.state.clone() };
+            let configuration = configuration_of(&next, &course.leaving)?;
+            let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
+            divide::lay_over(&mut plan, &next.divisions);
+            let snapshot = self.server.state().snapshot();
+            let mut preview = preview::preview(&snapshot, &plan);
+            preview.notes = self.needs_restart(&plan);
+            preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
+            preview.conflicts = configuration.conflicts;
+            preview.warnings = warnings;
+            Ok(preview)
+        })
     }
 
     /// Lays edits over the file, all or none, as one revision. With `if_match`, only if that still
@@ -206,9 +189,19 @@ impl Steering {
         by: &Author,
         if_match: Option<&str>,
     ) -> Result<Revision, EditError> {
-        let mut course = self.lock_course();
-        self.refuse_while_held().map_err(EditError::Refused)?;
-        self.check_match(edits, if_match)?;
+        self.steer(|course| {
+            self.refuse_while_held().map_err(EditError::Refused)?;
+            self.expect_seen(edits, if_match)?;
+            self.edit_in(course, edits, by)
+        })
+    }
+
+    fn edit_in(
+        &self,
+        course: &mut Course,
+        edits: &[Edit],
+        by: &Author,
+    ) -> Result<Revision, EditError> {
         self.refuse_removal(edits)?;
         let mut next = course.state.clone();
         lay_over(&mut next.overlay, edits)?;
@@ -216,8 +209,8 @@ impl Steering {
         next.adjusted.retain(|adjusted| !edits.iter().any(|edit| edit.replaces(adjusted)));
         let leaving_before = course.leaving.clone();
         course.leaving.extend(edits.iter().filter_map(Self::begins_to_leave));
-        let outcome = self.check_edits(&course, &next, edits).and_then(|()| {
-            let made = self.change(&mut course, next, by);
+        let outcome = self.check_edits(course, &next, edits).and_then(|()| {
+            let made = self.change(course, next, by);
             made.map_err(EditError::from)
         });
         match outcome {
@@ -235,22 +228,40 @@ impl Steering {
     /// # Errors
     /// See `EditError`; nothing has changed then.
     pub fn adjust(&self, edits: &[Edit]) -> Result<Applied, EditError> {
-        let mut course = self.lock_course();
-        let mut next = course.state.clone();
-        lay_over(&mut next.adjusted, edits)?;
-        self.check_edits(&course, &next, edits)?;
-        let leaving = edits.iter().filter_map(Self::begins_to_leave);
-        course.leaving.extend(leaving);
-        Ok(self.change_quietly(&mut course, next)?)
+        self.steer(|course| {
+            let mut next = course.state.clone();
+            lay_over(&mut next.adjusted, edits)?;
+            self.check_edits(course, &next, edits)?;
+            let leaving = edits.iter().filter_map(Self::begins_to_leave);
+            course.leaving.extend(leaving);
+            Ok(self.change_quietly(course, next)?)
+        })
     }
 
-    /// Goes back to the state as of a revision, as a new one.
+    /// Goes back to the state as of a revision, as a new one. With `if_match`, only if that still
+    /// is the ETag of the configuration.
     ///
     /// # Errors
-    /// There is no such revision, or it does not hold any more.
-    pub fn rollback(&self, revision: u64, by: &Author) -> Result<Revision, EditError> {
-        let mut course = self.lock_course();
-        self.refuse_while_held().map_err(EditError::Refused)?;
+    /// There is no such revision, or it does not hold any more, or `if_match` is not of now.
+    pub fn rollback(
+        &self,
+        revision: u64,
+        by: &Author,
+        if_match: Option<&str>,
+    ) -> Result<Revision, EditError> {
+        self.steer(|course| {
+            self.refuse_while_held().map_err(EditError::Refused)?;
+            self.expect_seen(&[], if_match)?;
+            self.go_back_in(course, revision, by)
+        })
+    }
+
+    fn go_back_in(
+        &self,
+        course: &mut Course,
+        revision: u64,
+        by: &Author,
+    ) -> Result<Revision, EditError> {
         let Some((written, overlay)) = course.history.state_of(revision) else {
             return Err(EditError::NotFound(format!("no revision {revision}")));
         };
@@ -263,14 +274,14 @@ impl Steering {
         };
         let by = Author { name: by.name.clone(), reason };
         let before = course.history.last();
-        if let Err(rejected) = self.change(&mut course, next.clone(), &by) {
+        if let Err(rejected) = self.change(course, next.clone(), &by) {
             course.leaving = leaving;
             return Err(rejected.into());
         }
         if course.history.last() == before {
             // It is what is in force already; that is a revision all the same.
             course.history.push(&next, &by, Vec::new(), unix_nanos());
-            self.renumber(&course);
+            self.renumber(course);
         }
         course.history.newest().ok_or_else(|| EditError::Refused(String::new()))
     }
@@ -325,25 +336,20 @@ impl Steering {
     /// configurations is given back. To be called every moment.
     pub fn tick(&self, now: Instant) {
         self.server.tidy_up();
-        let mut course = self.lock_course();
-        if course.leaving.is_empty() || self.keep.is_relieved() {
+        if self.keep.is_relieved() || !self.has_left(&mut self.lock_course(), now) {
             return;
         }
-        let snapshot = self.server.state().snapshot();
-        let busy = |it: &Leaving| {
-            let pool = snapshot.pools.iter().find(|pool| *pool.plan.name == *it.pool);
-            let backends = pool.map_or(&[][..], |pool| &pool.backends);
-            let backend = backends.iter().find(|backend| *backend.plan.name == *it.backend);
-            backend.is_some_and(|backend| backend.in_flight() > 0)
-        };
-        let before = course.leaving.len();
-        course.leaving.retain(|it| busy(it) && now < it.until);
-        if course.leaving.len() < before {
+        self.steer(|course| {
             let state = course.state.clone();
-            if let Err(rejected) = self.change_quietly(&mut course, state) {
+            if let Err(rejected) = self.change_quietly(course, state) {
                 self.tell_rejected(&rejected, &Author::named("drain"));
             }
-        }
+        });
+    }
+
+    /// Changes something while nobody else does. It may take long: the workers come first.
+    fn steer<T: Send>(&self, mut change: impl FnMut(&mut Course) -> T + Send) -> T {
+        aside(|| change(&mut self.lock_course()))
     }
 
     fn lock_course(&self) -> MutexGuard<'_, Course> {
@@ -412,23 +418,6 @@ impl Steering {
         self.keep_revisions(&course.history);
     }
 
-    fn check_match(&self, edits: &[Edit], if_match: Option<&str>) -> Result<(), EditError> {
-        let Some(wanted) = if_match.map(|it| it.trim().trim_start_matches("W/").trim_matches('"'))
-        else {
-            return Ok(());
-        };
-        let in_force = self.in_force.load();
-        let of_pool = |edit: &Edit| in_force.etag_of_pool(pool_of(edit)?);
-        if wanted == "*"
-            || wanted == in_force.etag()
-            || edits.iter().filter_map(of_pool).any(|etag| etag == wanted)
-        {
-            return Ok(());
-        }
-        let current = edits.iter().find_map(of_pool);
-        Err(EditError::Stale { current: current.unwrap_or_else(|| in_force.etag().to_owned()) })
-    }
-
     /// These edits must fit what they are laid over.
     fn check_edits(&self, course: &Course, next: &State, edits: &[Edit]) -> Result<(), EditError> {
         let configuration = configuration_of(next, &course.leaving)?;
@@ -445,34 +434,11 @@ impl Steering {
             }
         }
     }
-
-    /// A removal with time to drain, if the backend is there.
-    fn begins_to_leave(edit: &Edit) -> Option<Leaving> {
-        let Edit::RemoveBackend { pool, backend, drain } = edit else { return None };
-        let until = Instant::now() + (*drain).min(MAX_DRAIN);
-        let (pool, backend) = (pool.clone(), backend.clone());
-        (!drain.is_zero()).then_some(Leaving { pool, backend, until, found: None })
-    }
 }
-
-/// A longer drain is cut to this.
-const MAX_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 fn unix_nanos() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The pool that an edit is about; `None` if it is about a route.
-fn pool_of(edit: &Edit) -> Option<&str> {
-    match edit {
-        Edit::Strategy { pool, .. }
-        | Edit::Weight { pool, .. }
-        | Edit::Admin { pool, .. }
-        | Edit::AddBackend { pool, .. }
-        | Edit::RemoveBackend { pool, .. } => Some(pool),
-        Edit::Split { .. } | Edit::RoutePool { .. } => None,
-    }
 }
 
 /// Adds edits to an overlay; those that say the same thing again take the place of older ones, and

@@ -3,7 +3,7 @@
 use super::asked::{Fields, Parameters};
 use super::change::Change;
 use super::refusal::{Answer, Refusal};
-use crate::steering::{Author, Edit, EditError, NewBackend};
+use crate::steering::{Edit, EditError, NewBackend};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -103,8 +103,7 @@ pub(super) async fn remove_backend(change: Change, query: Parameters) -> Answer 
 
 pub(super) async fn rollback(change: Change) -> Answer {
     let revision = change.revision()?;
-    let author = Author::named(&change.by().name);
-    Ok(Json(change.steering().rollback(revision, &author)?).into_response())
+    Ok(Json(change.go_back(revision)?).into_response())
 }
 
 pub(super) async fn reload(change: Change) -> Answer {

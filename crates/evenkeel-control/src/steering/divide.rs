@@ -57,18 +57,19 @@ fn usual_diff() -> DiffPlan {
 
 impl Divides for Steering {
     fn divide(&self, route: &str, division: Option<&Division>) -> Result<(), String> {
-        let mut course = self.lock_course();
-        let mut next = course.state.clone();
-        match division {
-            Some(division) => {
-                next.divisions.insert(route.to_owned(), division.clone());
+        self.steer(|course| {
+            let mut next = course.state.clone();
+            match division {
+                Some(division) => {
+                    next.divisions.insert(route.to_owned(), division.clone());
+                }
+                None => {
+                    next.divisions.remove(route);
+                }
             }
-            None => {
-                next.divisions.remove(route);
-            }
-        }
-        let told = |rejected: Rejected| rejected.to_string();
-        self.change_quietly(&mut course, next).map(|_| ()).map_err(told)
+            let told = |rejected: Rejected| rejected.to_string();
+            self.change_quietly(course, next).map(|_| ()).map_err(told)
+        })
     }
 
     fn promote(&self, route: &str, pool: &str, reason: &str) -> Result<(), String> {

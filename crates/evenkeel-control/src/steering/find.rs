@@ -2,7 +2,7 @@
 //! by itself, so that a start need not wait for those who are asked.
 
 use super::keep::Worry;
-use super::{Edit, EditError, InForce, Leaving, Steering};
+use super::{Course, Edit, EditError, InForce, Leaving, Steering};
 use crate::discoverers::{Settled, Settles};
 use crate::state_file;
 use evenkeel_config::Configuration;
@@ -176,8 +176,13 @@ impl Settles for Steering {
     }
 
     fn settle(&self, sets: &Finds) -> Result<Vec<Settled>, String> {
+        self.steer(|course| self.settle_in(course, sets))
+    }
+}
+
+impl Steering {
+    fn settle_in(&self, course: &mut Course, sets: &Finds) -> Result<Vec<Settled>, String> {
         let wanted = self.wanted();
-        let mut course = self.lock_course();
         let mut next = course.state.clone();
         let mut found = Finds::clone(&next.found);
         // What a pool had that discovers no more is of no use to anybody.
@@ -210,7 +215,7 @@ impl Settles for Steering {
             });
         }
         next.found = Arc::new(found);
-        if let Err(rejected) = self.change_quietly(&mut course, next) {
+        if let Err(rejected) = self.change_quietly(course, next) {
             course.leaving = leaving_before;
             return Err(rejected.to_string());
         }
@@ -219,9 +224,7 @@ impl Settles for Steering {
         }
         Ok(settled)
     }
-}
 
-impl Steering {
     /// Nobody can take away what is found again at once.
     pub(super) fn refuse_removal(&self, edits: &[Edit]) -> Result<(), EditError> {
         let in_force = self.in_force.load();

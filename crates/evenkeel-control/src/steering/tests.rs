@@ -3,8 +3,11 @@ use crate::discoverers::{Settled, Settles};
 use evenkeel_config::{Format, Overrides};
 use evenkeel_core::address::Scheme;
 use evenkeel_core::backend::Backend;
+use evenkeel_core::discovery::Found;
+use evenkeel_core::plan::AdminState;
 use evenkeel_proxy::log::{Log, LogOptions};
 use std::path::PathBuf;
+use std::time::Duration;
 use tempfile::TempDir;
 
 const FILE: &str = r#"
@@ -137,14 +140,14 @@ fn edits_lie_over_the_file_and_can_be_taken_back() {
     bench.write("workers: 1", "workers: 1\nmetrics: { families: [native] }");
     bench.reload().expect("valid");
     assert_eq!(bench.backends()[0].1, 9, "edits outlive reloads");
-    let back = bench.steering.rollback(2, &Author::named("ben")).expect("there is one");
+    let back = bench.steering.rollback(2, &Author::named("ben"), None).expect("there is one");
     assert_eq!((back.id, back.reason.as_str()), (4, "back to revision 2"));
     assert_eq!(bench.backends()[0].1, 3);
-    let again = bench.steering.rollback(2, &Author::named("ben")).expect("there is one");
+    let again = bench.steering.rollback(2, &Author::named("ben"), None).expect("there is one");
     assert_eq!((again.id, again.diff.as_str()), (5, ""), "the same state is a revision too");
-    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    bench.steering.rollback(1, &Author::named("ben"), None).expect("there is one");
     assert_eq!(bench.backends()[0].1, 1);
-    let missing = bench.steering.rollback(77, &Author::named("ben"));
+    let missing = bench.steering.rollback(77, &Author::named("ben"), None);
     assert_eq!(missing, Err(EditError::NotFound("no revision 77".to_owned())));
     bench.server.stop();
 }
@@ -181,8 +184,13 @@ fn of_two_who_looked_at_the_same_state_one_changes_it() {
     let current = bench.steering.etag_of_pool("a").expect("a pool");
     assert_eq!(edit(weight("b1", 5), &seen), Err(EditError::Stale { current: current.clone() }));
     assert!(matches!(edit(weight("b1", 5), &all), Err(EditError::Stale { .. })));
-    edit(weight("b1", 5), &current).expect("looked again");
+    edit(weight("b1", 5), &format!("\"{seen}\", \"{current}\"")).expect("one of them is of now");
     assert_eq!(bench.backends()[0].1, 5);
+    let back = |etag: &str| bench.steering.rollback(1, &by, Some(etag));
+    assert!(matches!(back(&all), Err(EditError::Stale { .. })));
+    assert_eq!(bench.backends()[0].1, 5);
+    back(bench.steering.configuration().etag()).expect("looked again");
+    assert_eq!(bench.backends()[0].1, 1);
     bench.server.stop();
 }
 
@@ -234,7 +242,7 @@ fn going_back_keeps_what_an_autoscaler_has_added_and_lets_drain_what_it_removed(
     bench.steering.remove("a", "a-auto-2", drain).expect("it is there");
     let all = [("b1", on), ("b2", on), ("a-auto-1", on), ("a-auto-2", off)];
     assert_eq!(names(), served(&all));
-    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    bench.steering.rollback(1, &Author::named("ben"), None).expect("there is one");
     assert_eq!(names(), served(&all));
     assert_eq!(bench.backends()[0].1, 1, "it went back");
     let mut grown = bench.steering.grown("a");
@@ -245,7 +253,7 @@ fn going_back_keeps_what_an_autoscaler_has_added_and_lets_drain_what_it_removed(
     // What a person had removed comes back for good, whatever still drained.
     let remove = Edit::RemoveBackend { pool: "a".into(), backend: "b2".into(), drain };
     bench.edit(remove).expect("it is there");
-    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    bench.steering.rollback(1, &Author::named("ben"), None).expect("there is one");
     bench.steering.tick(Instant::now());
     assert_eq!(names(), served(&all[..3]));
     bench.server.stop();
@@ -330,7 +338,7 @@ fn what_is_found_is_a_layer_of_its_own_and_no_revision() {
     bench.write("workers: 1", "workers: 1\nmetrics: { families: [native] }");
     bench.reload().expect("valid");
     assert_eq!(bench.found(), [on(3), on(4), on(5)], "a reload keeps it");
-    bench.steering.rollback(1, &Author::named("ben")).expect("there is one");
+    bench.steering.rollback(1, &Author::named("ben"), None).expect("there is one");
     assert_eq!(bench.found(), [on(3)], "that pool discovered nothing");
     bench.reload().expect("valid");
     assert_eq!(bench.found(), [on(3), on(4), on(5)]);
@@ -406,7 +414,7 @@ fn while_another_program_starts_nothing_is_taken_that_it_might_not_see() {
         why.contains("a new program")
     };
     assert!(refused(bench.edit(weight())));
-    assert!(refused(bench.steering.rollback(1, &Author::named("ana"))));
+    assert!(refused(bench.steering.rollback(1, &Author::named("ana"), None)));
     assert!(matches!(bench.reload(), Err(Rejected::Refused(_))));
     assert_eq!(bench.steering.reloads().rejected, 0, "it is not the file's fault");
     bench.steering.hold(false);
