@@ -101,7 +101,9 @@ fn machine() -> String {
 pub fn standing(plan: &Plan, ties: &Ties) -> Vec<Standing> {
     let written = |pool: &PoolPlan| {
         let file = plan.state_dir.as_ref().map(|folder| keep::file(folder, &pool.name));
-        let kept = file.map_or_else(Vec::new, |file| keep::read(&file).processes);
+        // What cannot be read is told once there is somebody to tell it.
+        let kept = file.and_then(|file| keep::read(&file).ok());
+        let kept = kept.map_or_else(Vec::new, |kept| kept.processes);
         let alive = |kept: &KeptProcess| Process::adopt(kept).is_some();
         let serving = kept.into_iter().filter(|kept| kept.serving && alive(kept));
         serving.map(|kept| (kept.name.clone(), kept.address())).collect()
@@ -200,7 +202,9 @@ impl Autoscalers {
         let mut left = self.ground.ties.take_strays(&pools);
         let files = self.ground.state_dir.as_ref().map(|folder| keep::strays(folder, &pools));
         for file in files.into_iter().flatten() {
-            left.extend(keep::read(&file).processes);
+            // One that cannot be read stays there for whoever looks.
+            let Ok(kept) = keep::read(&file) else { continue };
+            left.extend(kept.processes);
             // What stays is read again by the next start, and its processes are gone by then.
             let _ = fs::remove_file(&file);
         }

@@ -3,6 +3,7 @@
 use super::ties::Course;
 use crate::numbers::unix_nanos;
 use crate::scribe::Scribe;
+use crate::state_file;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_proxy::log::EventLog;
@@ -63,11 +64,18 @@ impl Page {
         events: Option<EventLog>,
     ) -> Arc<Page> {
         let file = state_dir.map(|folder| file(folder, pool));
-        let known = file.as_deref().map_or_else(Kept::default, read);
         let pool = Arc::clone(pool);
-        let complain = move |file: &Path, error: &io::Error| {
-            events.iter().for_each(|events| tell(events, &pool, (file, error)));
+        let complain = move |event, file: &Path, error: &str| {
+            events.iter().for_each(|events| tell(events, &pool, event, (file, error)));
         };
+        let known = file.as_deref().map_or_else(Kept::default, |file| {
+            read(file).unwrap_or_else(|why| {
+                complain(UNREADABLE, file, &set_aside(file, &why));
+                Kept::default()
+            })
+        });
+        let complain =
+            move |file: &Path, error: &io::Error| complain(NOT_KEPT, file, &error.to_string());
         let scribe = file.map(|file| Scribe::of(file, complain));
         Arc::new(Page { known: Mutex::new(known), scribe })
     }
@@ -113,19 +121,37 @@ impl Page {
     }
 }
 
-fn tell(events: &EventLog, pool: &str, (file, error): (&Path, &io::Error)) {
-    let (file, error) = (file.display().to_string(), error.to_string());
+/// A kind of event, with what it means.
+type Trouble = (&'static str, &'static str);
+
+const NOT_KEPT: Trouble =
+    ("state_not_kept", "what an autoscaler has started and decided could not be written down");
+const UNREADABLE: Trouble = (
+    "state_unreadable",
+    "what an autoscaler had started and decided is not known; its processes may run still",
+);
+
+fn tell(events: &EventLog, pool: &str, (name, message): Trouble, (file, error): (&Path, &str)) {
+    let file = file.display().to_string();
     events.emit(&Event {
         unix_nanos: unix_nanos(),
         level: LogLevel::Warn,
-        name: "state_not_kept",
-        message: "what an autoscaler has started and decided could not be written down",
+        name,
+        message,
         fields: &[
             ("pool", EventValue::Text(pool)),
             ("file", EventValue::Text(&file)),
-            ("error", EventValue::Text(&error)),
+            ("error", EventValue::Text(error)),
         ],
     });
+}
+
+/// Gives a file another name that cannot be read, for this reason; tells what became of it.
+fn set_aside(file: &Path, why: &str) -> String {
+    match state_file::set_aside(file) {
+        Ok(aside) => format!("{why}; kept as {}", aside.display()),
+        Err(error) => format!("{why}; it could not be kept aside: {error}"),
+    }
 }
 
 /// Where the processes of a pool are written down.
@@ -135,13 +161,17 @@ pub(super) fn file(state_dir: &Path, pool: &str) -> PathBuf {
     state_dir.join(format!("autoscale-{name}.json"))
 }
 
-/// What is written down; nothing if there is nothing that can be read.
-pub(super) fn read(file: &Path) -> Kept {
-    let text = fs::read(file).unwrap_or_default();
+/// What is written down, which may be nothing.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read(file: &Path) -> Result<Kept, String> {
+    let text = state_file::read(file).map_err(|error| error.to_string())?;
+    let Some(text) = text else { return Ok(Kept::default()) };
     match serde_json::from_slice(&text) {
-        Ok(Form::Whole(kept)) => kept,
-        Ok(Form::Processes(processes)) => Kept { processes, ..Kept::default() },
-        Err(_) => Kept::default(),
+        Ok(Form::Whole(kept)) => Ok(kept),
+        Ok(Form::Processes(processes)) => Ok(Kept { processes, ..Kept::default() }),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -164,7 +194,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = file(folder.path(), "we/b");
-        assert_eq!(read(&file), Kept::default());
+        assert_eq!(read(&file), Ok(Kept::default()));
         let name = "web-auto-1".to_owned();
         let address = Some("http://localhost:20001".to_owned());
         let process = KeptProcess { name, pid: 7, port: 20_001, address, began: 9, serving: true };
@@ -175,15 +205,27 @@ mod tests {
         page.set_processes(processes.clone());
         page.set_course(course.clone());
         let kept = Kept { processes: processes.clone(), course };
-        assert_eq!((read(&file), page.known()), (kept.clone(), kept));
+        assert_eq!((read(&file), page.known()), (Ok(kept.clone()), kept));
         assert!(strays(folder.path(), &["we/b"]).is_empty());
         assert_eq!(strays(folder.path(), &["other"]), std::slice::from_ref(&file));
         fs::write(&file, serde_json::to_vec(&processes).unwrap()).unwrap();
-        assert_eq!(read(&file), Kept { processes, ..Kept::default() }, "by an earlier version");
+        let known = Kept { processes, ..Kept::default() };
+        assert_eq!(read(&file), Ok(known), "by an earlier version");
         let older = br#"[{"name":"web-auto-1","pid":7,"port":20001,"began":9}]"#;
         fs::write(&file, older).unwrap();
-        assert_eq!(read(&file).processes[0].address(), "127.0.0.1:20001");
+        assert_eq!(read(&file).unwrap().processes[0].address(), "127.0.0.1:20001");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path(), "web");
         fs::write(&file, "{").unwrap();
-        assert_eq!(read(&file), Kept::default());
+        assert!(read(&file).is_err());
+        let page = Page::of(&"web".into(), Some(folder.path()), None);
+        assert_eq!(page.known(), Kept::default());
+        assert!(!file.exists());
+        let aside = folder.path().join("autoscale-web.json.unreadable");
+        assert_eq!(fs::read_to_string(aside).unwrap(), "{");
     }
 }

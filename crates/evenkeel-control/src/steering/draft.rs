@@ -51,7 +51,7 @@ impl Draft {
         // The file alone says where edits are kept.
         let alone = configuration_of(&state, &[])?;
         let (mut keep, mut kept_finds) = (Keep::of(&alone), KeptFinds::of(&alone));
-        let mut worries = Vec::new();
+        let mut worries = Vec::from_iter(keep.claim(handed.is_some()));
         let handed = handed.map(Handed::parse).transpose().unwrap_or_else(|error| {
             worries.push(keep.cannot_take_up(&error));
             None

@@ -4,7 +4,7 @@
 
 use super::revision::{History, Kept};
 use super::{Steering, Written, find};
-use crate::state_file;
+use crate::state_file::{self, Claim};
 use evenkeel_api::Revision;
 use evenkeel_config::{Configuration, Edit, Format, Overrides, Source};
 use evenkeel_core::plan::LogLevel;
@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const FILE: &str = "overlay.json";
 /// Of the file's form; another one is not read.
 const VERSION: u64 = 1;
+/// The highest number of a revision that is believed: a number of JSON is exact up to there, and no
+/// process comes so far.
+const MAX_ID: u64 = 1 << 53;
 /// The newest revisions, which are written down; older ones end with a restart.
 const MAX_WRITTEN: usize = 100;
 
@@ -98,6 +101,8 @@ pub(super) struct Keep {
     relieved: AtomicBool,
     /// Another process reads what this one has written, and may write soon.
     held: AtomicBool,
+    /// Says so to other processes.
+    claim: Option<Claim>,
 }
 
 impl Keep {
@@ -105,7 +110,28 @@ impl Keep {
         let json = configuration.to_json();
         let folder = json["state_dir"].as_str().filter(|folder| !folder.is_empty());
         let file = folder.map(|folder| PathBuf::from(folder).join(FILE));
-        Keep { file, relieved: AtomicBool::new(false), held: AtomicBool::new(false) }
+        Keep::at(file)
+    }
+
+    fn at(file: Option<PathBuf>) -> Keep {
+        let (relieved, held) = (AtomicBool::new(false), AtomicBool::new(false));
+        Keep { file, relieved, held, claim: None }
+    }
+
+    /// Tells other processes that this one keeps its state there, and if one of them does. What the
+    /// process before this one has claimed is claimed when that ends.
+    pub(super) fn claim(&mut self, comes_after: bool) -> Option<Worry> {
+        let folder = self.file.as_ref()?.parent()?;
+        if comes_after {
+            // If it cannot be, others are not warned.
+            let _ = Claim::after_another(folder);
+            return None;
+        }
+        // What cannot be written there is told when it is to be written.
+        self.claim = Claim::on(folder).ok()?;
+        let why = "another process keeps its state there too, and each overwrites what the other \
+                   one writes; give each a state_dir of its own";
+        self.claim.is_none().then(|| self.worry("state_shared", why.to_owned()))
     }
 
     fn worry(&self, event: &'static str, error: String) -> Worry {
@@ -235,7 +261,7 @@ fn from_json(json: Json, overrides: &Overrides) -> Result<History, String> {
     let mut history = History::default();
     for KeptRevision { revision: shown, text, edits } in revisions {
         let id = shown.id;
-        if id <= history.last() || id == u64::MAX {
+        if id <= history.last() || id > MAX_ID {
             return Err(format!("revision {id} is out of order"));
         }
         let written = match text {
@@ -366,8 +392,10 @@ mod tests {
         assert_eq!(refused(&edit), "revision 1 has an unknown edit");
         let text = |json: &mut Json| json["revisions"][0]["text"] = 7.into();
         assert_eq!(refused(&text), "revision 1 has no text");
-        let order = |json: &mut Json| json["revisions"][0]["revision"]["id"] = 0.into();
-        assert_eq!(refused(&order), "revision 0 is out of order");
+        for id in [0, MAX_ID + 1, u64::MAX - 1] {
+            let order = |json: &mut Json| json["revisions"][0]["revision"]["id"] = id.into();
+            assert_eq!(refused(&order), format!("revision {id} is out of order"));
+        }
     }
 
     fn history(texts: &[&str]) -> History {
@@ -379,8 +407,7 @@ mod tests {
     }
 
     fn keep(folder: &std::path::Path) -> Keep {
-        let file = Some(folder.join(FILE));
-        Keep { file, relieved: AtomicBool::new(false), held: AtomicBool::new(false) }
+        Keep::at(Some(folder.join(FILE)))
     }
 
     fn told(worries: &[Worry]) -> Vec<(&str, &str)> {
@@ -416,6 +443,17 @@ mod tests {
         assert_eq!(event, "state_unreadable");
         assert!(error.contains("overlay.json.unreadable"), "{error}");
         assert!(folder.path().join("overlay.json.unreadable").exists());
+    }
+
+    #[test]
+    fn a_second_process_in_the_same_directory_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut first, mut second) = (keep(folder.path()), keep(folder.path()));
+        assert!(first.claim(false).is_none());
+        let worry = second.claim(false).unwrap();
+        assert_eq!(worry.event, "state_shared");
+        drop(first);
+        assert!(second.claim(false).is_none());
     }
 
     #[test]
