@@ -89,7 +89,7 @@ pub(crate) fn draft(arguments: &RunArguments, state: Option<&[u8]>) -> Result<Dr
         let source = match (first.take(), &file) {
             // It was read a moment ago.
             (Some(source), _) => Some(source),
-            (None, Some(file)) => Some(read(file).map_err(unreadable)?),
+            (None, Some(file)) => Some(read_once_more(file).map_err(unreadable)?),
             (None, None) => None,
         };
         if is_stdin {
@@ -249,6 +249,17 @@ pub(crate) fn read(file: &Path) -> Result<Source, Trouble> {
     })?;
     let format = Format::of_file_name(&name).unwrap_or(Format::Yaml);
     Ok(Source { name, text, format })
+}
+
+/// Reads a file that was read before. Whoever reads a pipe again may wait forever.
+fn read_once_more(file: &Path) -> Result<Source, Trouble> {
+    let is_other = |it: std::fs::Metadata| !it.is_file() && !it.is_dir();
+    if std::fs::metadata(file).is_ok_and(is_other) {
+        let name = file.display();
+        let text = format!("{name} is a pipe or a device, which can be read once: name a file");
+        return Err(Trouble::Mistake(text));
+    }
+    read(file)
 }
 
 fn read_text(from: impl Read) -> io::Result<String> {

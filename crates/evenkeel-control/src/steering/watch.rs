@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(200);
 /// Looks at a file that does not settle.
 const MAX_LOOKS: usize = 25;
+/// A longer file is no configuration, and is not read.
+const MAX_BYTES: u64 = 64 << 20;
 /// Looks at a file that is not there, before that is said.
 const MAX_ABSENT: usize = 3;
 
@@ -44,8 +46,18 @@ pub struct FileWatch {
     _end: SyncSender<()>,
 }
 
-/// What a file was like: if this is the same, so is what is in it.
-type Outside = (u64, u64, i64, i64, u64);
+/// What a file was like from outside: if this is the same, so is what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outside {
+    /// Device and number of the file.
+    place: (u64, u64),
+    /// When it was written to, as it says itself.
+    written: (i64, i64),
+    /// When anything about it changed, which nobody can set: one that is written over may be given
+    /// the time that it had.
+    changed: (i64, i64),
+    bytes: u64,
+}
 
 /// One file when it was last looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,26 +98,47 @@ impl Looks {
 }
 
 fn look(file: &Path, before: Option<&Look>) -> Look {
-    let outside = std::fs::metadata(file).ok().as_ref().map(outside);
-    match before {
-        Some(before) if outside.is_some() && before.outside == outside => before.clone(),
-        Some(_) | None => {
-            let bytes = std::fs::read(file);
-            let inside = bytes.as_deref().map(hash).unwrap_or_default();
-            Look { outside: outside.filter(|_| bytes.is_ok()), inside }
+    // A pipe in its place would keep us waiting, and is no configuration.
+    let regular = std::fs::metadata(file).ok().filter(Metadata::is_file);
+    let outside = regular.as_ref().map(outside);
+    match (before, outside) {
+        (Some(before), Some(_)) if before.outside == outside => before.clone(),
+        (_, Some(found)) => {
+            let inside = inside(file, found);
+            Look { outside: inside.and(outside), inside: inside.unwrap_or_default() }
         }
+        (_, None) => Look::default(),
     }
+}
+
+/// Stands for what is in a file; `None` if it cannot be read.
+fn inside(file: &Path, outside: Outside) -> Option<u64> {
+    if outside.bytes > MAX_BYTES {
+        // It is refused whatever is in it; another one may be shorter.
+        return Some(outside.bytes);
+    }
+    std::fs::read(file).ok().as_deref().map(hash)
 }
 
 #[cfg(unix)]
 fn outside(it: &Metadata) -> Outside {
-    (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size())
+    Outside {
+        place: (it.dev(), it.ino()),
+        written: (it.mtime(), it.mtime_nsec()),
+        changed: (it.ctime(), it.ctime_nsec()),
+        bytes: it.size(),
+    }
 }
 
 #[cfg(windows)]
 fn outside(it: &Metadata) -> Outside {
     let written = i64::try_from(it.last_write_time()).unwrap_or_default();
-    (it.creation_time(), 0, written, 0, it.file_size())
+    Outside {
+        place: (it.creation_time(), 0),
+        written: (written, 0),
+        changed: (0, 0),
+        bytes: it.file_size(),
+    }
 }
 
 impl Steering {
@@ -178,7 +211,7 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
                 break;
             }
         }
-        let there = now.0.get(file).is_some_and(|look| look.outside.is_some_and(|it| it.4 > 0));
+        let there = now.0.get(file).is_some_and(|look| look.outside.is_some_and(|it| it.bytes > 0));
         absent = if there { 0 } else { absent + 1 };
         if absent > 0 && absent < MAX_ABSENT {
             // Somebody is replacing it.
@@ -231,8 +264,84 @@ fn files_of(file: &Path, plan: &Plan) -> Vec<PathBuf> {
         }
         files.extend(tls.client_auth.as_ref().map(|auth| auth.ca.clone()));
     }
+    for tls in plan.pools.iter().map(|pool| &pool.tls) {
+        files.extend(tls.ca_file.clone());
+        files.extend(tls.client.iter().flat_map(|(cert, key)| [cert.clone(), key.clone()]));
+    }
     files.extend(plan.admin.tokens_file.clone());
     files.sort();
     files.dedup();
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::SystemTime;
+
+    /// Whether a second look finds something else after this was done to a file.
+    fn is_noticed(act: impl FnOnce(&Path)) -> bool {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("c.yaml");
+        fs::write(&file, "weight: 1").expect("written");
+        let files = [file.clone()];
+        let before = Looks::default().now(&files);
+        act(&file);
+        !before.now(&files).same(&before)
+    }
+
+    #[test]
+    fn other_bytes_are_noticed_however_they_came() {
+        assert!(is_noticed(|file| fs::write(file, "weight: 2").expect("written")));
+        assert!(!is_noticed(|file| fs::write(file, "weight: 1").expect("written")));
+        assert!(is_noticed(|file| fs::remove_file(file).expect("removed")));
+        let set_back = |file: &Path, text: &str| {
+            let before = fs::metadata(file).and_then(|it| it.modified()).expect("there");
+            // The clock of the file system may be coarse.
+            let began = SystemTime::now();
+            while fs::metadata(file).and_then(|it| it.modified()).expect("there") < began {
+                fs::write(file, text).expect("written");
+            }
+            let open = fs::OpenOptions::new().write(true).open(file).expect("open");
+            open.set_modified(before).expect("set");
+        };
+        assert!(is_noticed(|file| set_back(file, "weight: 2")), "as long, and as old as it was");
+        assert!(!is_noticed(|file| set_back(file, "weight: 1")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        assert!(is_noticed(|file| {
+            fs::remove_file(file).expect("removed");
+            mkfifoat(CWD, file, Mode::RUSR).expect("made");
+        }));
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_not_read() {
+        let longer = |file: &Path, bytes| {
+            let open = fs::OpenOptions::new().write(true).open(file).expect("open");
+            open.set_len(bytes).expect("a hole");
+        };
+        assert!(is_noticed(|file| longer(file, 1 << 40)));
+    }
+
+    #[test]
+    fn every_file_that_is_read_with_it_is_watched() {
+        let text = "listeners: [{ name: w, bind: ':443', tls: { certificates: [{ cert: a.pem, key: \
+                    a.key }], client_ca: ca.pem } }]\nroutes: [{ pool: p }]\npools: [{ name: p, \
+                    backends: ['https://a:1'], tls: { ca_file: b.pem, client_cert: c.pem, \
+                    client_key: c.key }, affinity: { type: cookie, secret_file: keys } }]\n\
+                    admin: { tokens_file: tokens }\n";
+        let (name, format) = ("c.yaml".to_owned(), evenkeel_config::Format::Yaml);
+        let source = evenkeel_config::Source { name, text: text.to_owned(), format };
+        let read = evenkeel_config::read(Some(&source), &Default::default()).expect("valid");
+        let files = files_of(Path::new("c.yaml"), &read.plan().0);
+        let wanted =
+            ["a.key", "a.pem", "b.pem", "c.key", "c.pem", "c.yaml", "ca.pem", "keys", "tokens"];
+        assert_eq!(files, wanted.map(PathBuf::from));
+    }
 }
