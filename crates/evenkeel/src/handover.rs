@@ -85,7 +85,8 @@ impl Inheritance {
     pub(crate) fn take() -> Result<Inheritance, Trouble> {
         let broken = |why: String| Trouble::CannotStart(format!("{VARIABLE}: {why}"));
         let Some(text) = std::env::var_os(VARIABLE) else {
-            return from_systemd().map_err(|error| broken(error.to_string()));
+            let broken = |error| Trouble::CannotStart(format!("LISTEN_FDS: {error}"));
+            return from_systemd().map_err(broken);
         };
         let said: Value = serde_json::from_slice(text.as_encoded_bytes())
             .map_err(|error| broken(error.to_string()))?;
