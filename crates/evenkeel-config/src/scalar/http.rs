@@ -51,6 +51,11 @@ const FIXED_FIELDS: &[&str] = &[
 const SECRET_FIELDS: &[&str] =
     &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
 
+/// True of a field name that a rule may set.
+pub(crate) fn is_changeable(name: &str) -> bool {
+    is_token(name) && !FIXED_FIELDS.contains(&name.to_ascii_lowercase().as_str())
+}
+
 /// `tchar` of RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     let symbol = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);

@@ -14,7 +14,7 @@ mod text;
 
 pub(crate) use duration::Time;
 pub(crate) use http::{
-    HeaderName, HeaderValue, Host, Method, RuleHeaderName, SetHeaderName, StatusSet,
+    HeaderName, HeaderValue, Host, Method, RuleHeaderName, SetHeaderName, StatusSet, is_changeable,
 };
 pub(crate) use json_path::JsonPath;
 pub(crate) use net::{Address, Bind, BindOrOff, Cidr};

@@ -458,3 +458,81 @@ fn words_of_haproxy_mean_what_they_mean() {
         ),
     ]);
 }
+
+#[test]
+fn fields_that_no_rule_may_change_are_told_and_the_rest_is_kept() {
+    let auth = server(&format!(
+        "{PASS} location /auth {{ proxy_pass http://10.0.0.2:1; proxy_set_header Content-Length \
+         \"\"; proxy_set_header Host \"\"; proxy_hide_header Connection; add_header Trailer x; \
+         add_header X-A b; }}"
+    ));
+    let haproxy = "defaults\n mode http\nfrontend f\n bind :80\n default_backend b\n \
+                   http-request set-header Connection close\n http-request del-header Host\n \
+                   http-response del-header Content-Length\n http-response del-header Server\n\
+                   backend b\n server s 10.0.0.1:1\n";
+    let written = "what frames a message or belongs to a connection";
+    tells(&[
+        (&auth, Nginx, "proxy_set_header Content-Length", Lost, written),
+        (&auth, Nginx, "proxy_set_header Host", Lost, "a request has one Host"),
+        (&auth, Nginx, "proxy_hide_header Connection", Lost, written),
+        (&auth, Nginx, "add_header Trailer", Lost, written),
+        (haproxy, Haproxy, "http-request set-header Connection", Lost, ""),
+        (haproxy, Haproxy, "http-request del-header Host", Lost, ""),
+        (haproxy, Haproxy, "http-response del-header Content-Length", Lost, ""),
+    ]);
+    holds(&[
+        (&auth, Nginx, "/routes/0/response_headers/add", json!({ "x-a": "b" })),
+        (&auth, Nginx, "/routes/0/request_headers/remove", json!([])),
+        (haproxy, Haproxy, "/routes/0/response_headers/remove", json!(["server"])),
+    ]);
+}
+
+#[test]
+fn what_nginx_keeps_to_itself_is_open_to_nobody() {
+    let text = server(&format!(
+        "{PASS} location /auth {{ internal; proxy_pass http://10.0.0.2:1; }} \
+         location = /50x.html {{ root /x; internal; }} \
+         location /status {{ stub_status; allow 127.0.0.1; deny all; }}"
+    ));
+    let nobody = || json!(["0.0.0.0/0", "::/0"]);
+    holds(&[
+        (&text, Nginx, "/routes/0/match/path", json!("/50x.html")),
+        (&text, Nginx, "/routes/0/deny", nobody()),
+        (&text, Nginx, "/routes/1/match/path_prefix", json!("/status")),
+        (&text, Nginx, "/routes/1/deny", nobody()),
+        (&text, Nginx, "/routes/2/match/path_prefix", json!("/auth")),
+        (&text, Nginx, "/routes/2/deny", nobody()),
+        (&text, Nginx, "/routes/3/deny", json!([])),
+    ]);
+    tells(&[
+        (&text, Nginx, "internal", Near, "deny of the route"),
+        (&text, Nginx, "allow 127.0.0.1", Lost, "nobody is let in"),
+    ]);
+}
+
+#[test]
+fn a_server_that_nginx_names_twice_is_there_twice() {
+    let text = "http { upstream u { server a:1; server a:1 weight=2; } server { listen 80; \
+                location / { proxy_pass http://u; } } }";
+    holds(&[
+        (text, Nginx, "/pools/0/backends/0/name", json!("a:1")),
+        (text, Nginx, "/pools/0/backends/1/name", json!("a:1-2")),
+        (text, Nginx, "/pools/0/backends/1/address", json!("a:1")),
+    ]);
+    tells(&[(text, Nginx, "server a:1 weight=2", Near, "under another name")]);
+}
+
+#[test]
+fn a_named_location_that_nothing_goes_to_is_told_line_by_line() {
+    let named = "location @app { proxy_pass http://10.0.0.2:1; }";
+    let text = server(&format!("{PASS} location ~ \\.js$ {{ try_files $uri @app; }} {named}"));
+    tells(&[
+        (&text, Nginx, "location @app", Lost, "nothing that is kept goes there"),
+        (&text, Nginx, "proxy_pass http://10.0.0.2:1", Lost, ""),
+    ]);
+    let text = server(&format!("location / {{ try_files $uri @app; }} {named}"));
+    tells(&[
+        (&text, Nginx, "location @app", Exact, "see try_files"),
+        (&text, Nginx, "proxy_pass http://10.0.0.2:1", Exact, "pool"),
+    ]);
+}

@@ -6,6 +6,7 @@ use super::parse::Line;
 use super::values::time;
 use super::{Haproxy, Proxy};
 use crate::import::draft::Draft;
+use crate::scalar::is_changeable;
 
 /// Lays a rule over a route; what a route cannot say, its remark tells.
 pub(super) fn apply(rule: &Line, proxy: &Proxy<'_>, route: &mut Draft) {
@@ -51,11 +52,19 @@ fn sent_anyway(rule: &Line) -> bool {
     }
 }
 
+/// True if a rule of ours may do that to the field: none frames a message, and a request has one
+/// `Host` in any case.
+fn may_change(rule: &Line) -> bool {
+    let host = rule.word(2).eq_ignore_ascii_case("host");
+    is_changeable(rule.word(2)) && (!host || rule.word(1) == "set-header")
+}
+
 /// True of a rule that holds always, with a fixed value, or that refuses networks.
 fn is_kept(rule: &Line, proxy: &Proxy<'_>) -> bool {
     let conditional = rule.has("if") || rule.has("unless");
     match rule.word(1) {
         "set-header" | "add-header" if sent_anyway(rule) => true,
+        "set-header" | "add-header" | "del-header" if !may_change(rule) => false,
         "set-header" | "add-header" => !conditional && !rule.word(3).contains('%'),
         "del-header" => !conditional && rule.words.len() == 3,
         "deny" => denies(rule, proxy),

@@ -44,9 +44,9 @@ impl Nginx<'_> {
         let pass = block.iter().rev().find(|it| is_pass(it));
         let by_pattern = !matches!(modifier, "" | "=" | "^~") || !path.starts_with('/');
         let exact = modifier == "=";
-        // A `return` comes before all else, rules of access only before what is served.
-        let refusal =
-            block.iter().find(|it| refuses(it) && (pass.is_none() || it.name == "return"));
+        // What comes before all else; rules of access come only before what is served.
+        let first = |it: &Directive| matches!(it.name.as_str(), "return" | "internal");
+        let refusal = block.iter().find(|it| refuses(it) && (pass.is_none() || first(it)));
         if let Some(refusal) = refusal.filter(|_| !by_pattern) {
             self.tell_match((line, shown), path, exact);
             return Some(self.refusing(block, (line, path, exact), refusal));
@@ -61,7 +61,11 @@ impl Nginx<'_> {
             return Some(found);
         }
         let Some(pass) = pass.filter(|_| !by_pattern) else {
-            let why = if by_pattern { "a pattern of paths" } else { "it proxies nothing" };
+            let why = match by_pattern {
+                true if path.starts_with('@') => "nothing that is kept goes there",
+                true => "a pattern of paths",
+                false => "it proxies nothing",
+            };
             let how = "what it was for goes where the other locations send it";
             self.report.lost(line, format!("{shown}: {why}; {how}"));
             block.iter().for_each(|inner| self.lose(inner));
@@ -126,7 +130,13 @@ impl Nginx<'_> {
         refusal: &Directive,
     ) -> Location {
         for inner in block.iter().filter(|inner| !std::ptr::eq(*inner, refusal)) {
-            self.lose(inner);
+            match inner.name.as_str() {
+                "allow" | "deny" => {
+                    let text = format!("{}: nobody is let in", inner.shown());
+                    self.report.lost(inner.line, text);
+                }
+                _ => self.lose(inner),
+            }
         }
         self.closed((line, path, exact), refusal)
     }

@@ -6,6 +6,7 @@ use super::parse::Directive;
 use super::refuse;
 use super::values::{hash_key, named, size, time};
 use crate::import::draft::Draft;
+use crate::scalar::is_changeable;
 
 /// A `limit_req_zone`.
 pub(super) struct Zone {
@@ -61,13 +62,19 @@ impl<'a> Scope<'a> {
         named.find_map(|it| it.block.as_deref())
     }
 
-    /// True if a `try_files` in the innermost level, or in a location of it, ends there.
+    /// True if a `try_files` in the innermost level, or in a location of it that is kept, ends
+    /// there.
     pub(super) fn tries(&self, name: &str) -> bool {
         let is_it = |it: &Directive| {
             it.name == "try_files" && it.arguments.last().is_some_and(|last| last == name)
         };
         let level = self.levels.last().copied().unwrap_or_default();
-        level.iter().any(|it| is_it(it) || it.block.iter().flatten().any(is_it))
+        let is_kept = |it: &Directive| {
+            it.name == "location"
+                && matches!(it.arguments.as_slice(), [path] | [_, path]
+                if path.starts_with('/') && !it.argument(0).starts_with('~'))
+        };
+        level.iter().any(|it| is_it(it) || is_kept(it) && it.block.iter().flatten().any(is_it))
     }
 
     /// The last directive of a name.
@@ -181,12 +188,13 @@ impl Nginx<'_> {
             request_header(header, route);
         }
         for header in scope.all("add_header") {
-            if !header.argument(1).contains('$') && !header.argument(0).is_empty() {
+            if !header.argument(1).contains('$') && is_addable(header.argument(0)) {
                 let field = (header.argument(0), header.argument(1));
                 route.field("response_headers.add", header.line, field);
             }
         }
-        for header in scope.all("proxy_hide_header") {
+        for header in scope.all("proxy_hide_header").iter().filter(|it| is_addable(it.argument(0)))
+        {
             route.push_text("response_headers.remove", header.line, header.argument(0));
         }
         self.limit(&scope.all("limit_req"), route);
@@ -264,7 +272,10 @@ impl Nginx<'_> {
 
 fn request_header(header: &Directive, route: &mut Draft) {
     let (name, value) = (header.argument(0), header.argument(1));
-    if sent_anyway(name, value) || value.contains('$') || name.is_empty() {
+    if sent_anyway(name, value) || value.contains('$') || !is_changeable(name) {
+        return;
+    }
+    if value.is_empty() && name.eq_ignore_ascii_case("host") {
         return;
     }
     if value.is_empty() {
@@ -277,28 +288,20 @@ fn sent_anyway(name: &str, value: &str) -> bool {
     let name = name.to_ascii_lowercase();
     // What a client sends is sent on, unless it is what only a trusted peer may say.
     let own = value.strip_prefix("$http_").is_some_and(|it| it.replace('_', "-") == name);
-    if own && !is_fixed(&name) && !name.contains("forwarded") && name != "x-real-ip" {
+    if own && is_changeable(&name) && !name.contains("forwarded") && name != "x-real-ip" {
         return true;
     }
     let known = SENT_ANYWAY.iter().find(|(field, _)| *field == name);
     known.is_some_and(|(_, values)| values.contains(&value))
 }
 
-/// Fields of a connection, which the proxy writes itself.
-fn is_fixed(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    matches!(
-        name.as_str(),
-        "connection"
-            | "upgrade"
-            | "content-length"
-            | "transfer-encoding"
-            | "te"
-            | "keep-alive"
-            | "trailer"
-            | "proxy-connection"
-    )
+/// True of a field that a rule may add or remove: a request has one `Host` in any case.
+fn is_addable(name: &str) -> bool {
+    is_changeable(name) && !name.eq_ignore_ascii_case("host")
 }
+
+/// Why a field is not kept that no rule may change.
+const FIXED: &str = "what frames a message or belongs to a connection is not changed by rules";
 
 /// `proxy_next_upstream error timeout http_503 non_idempotent`.
 fn retry_on(directive: &Directive, pool: &mut Draft) {
@@ -337,10 +340,12 @@ fn kept(directive: &Directive) -> Kept {
             }
             (name, value) if sent_anyway(name, value) => Kept::Exact("sent anyway"),
             (_, value) if value.contains('$') => Kept::Lost,
-            (name, _) if is_fixed(name) => Kept::Lost,
+            (name, _) if !is_changeable(name) => Kept::Not(FIXED),
+            (name, "") if !is_addable(name) => Kept::Not("a request has one Host in any case"),
             _ => Kept::Exact("request_headers"),
         },
         "add_header" if directive.argument(1).contains('$') => Kept::Lost,
+        "add_header" | "proxy_hide_header" if !is_addable(first) => Kept::Not(FIXED),
         "add_header" if directive.arguments.last().is_some_and(|word| word == "always") => {
             Kept::Exact("response_headers.add")
         }

@@ -4,6 +4,7 @@ use super::Nginx;
 use super::parse::Directive;
 use super::values::{hash_key, named, time};
 use crate::import::draft::{Draft, with_port};
+use std::collections::HashMap;
 
 /// Port of a server without one.
 const HTTP_PORT: u16 = 80;
@@ -21,9 +22,10 @@ impl Nginx<'_> {
         if steady {
             pool.flag("circuit_breaker.enabled", directive.line, false);
         }
+        let mut known = HashMap::new();
         for inner in block {
             match inner.name.as_str() {
-                "server" => self.backend(inner, &mut pool, scheme),
+                "server" => self.backend(inner, (&mut pool, &mut known), scheme),
                 _ => self.pool_policy(inner, &mut pool),
             }
         }
@@ -43,14 +45,26 @@ impl Nginx<'_> {
         pool
     }
 
-    fn backend(&mut self, directive: &Directive, pool: &mut Draft, scheme: &str) {
+    /// `known`: how often each address is there.
+    fn backend(
+        &mut self,
+        directive: &Directive,
+        (pool, known): (&mut Draft, &mut HashMap<String, u32>),
+        scheme: &str,
+    ) {
         let (line, shown) = (directive.line, directive.shown());
         let mut backend = Draft::at(line);
         let port = if scheme == "https" { 443 } else { HTTP_PORT };
         let address = with_port(directive.argument(0), port);
         let address = if scheme == "https" { format!("https://{address}") } else { address };
-        backend.text("address", line, address);
         let mut differs: Vec<String> = Vec::new();
+        let alike = known.entry(address.clone()).or_insert(0);
+        *alike += 1;
+        if *alike > 1 {
+            backend.text("name", line, format!("{}-{alike}", directive.argument(0)));
+            differs.push("a backend of the same address under another name".to_owned());
+        }
+        backend.text("address", line, address);
         let parameters = directive.arguments.get(1..).unwrap_or_default();
         for parameter in parameters {
             let value = parameter.split_once('=').map_or("", |(_, value)| value);

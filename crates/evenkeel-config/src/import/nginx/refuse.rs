@@ -36,6 +36,8 @@ pub(super) fn nobody(route: &mut Draft, line: usize) {
 pub(super) fn refuses(directive: &Directive) -> bool {
     match (directive.name.as_str(), directive.argument(0)) {
         ("deny", "all") => true,
+        // Nothing here sends a request on to another location.
+        ("internal", _) => true,
         ("return", status) => matches!(status, "403" | "404" | "410" | "444"),
         _ => false,
     }
