@@ -97,6 +97,12 @@ impl Recent {
         while self.seconds.len() > RECENT {
             self.seconds.pop_front();
         }
+        if self.is_shaken()
+            && let Some(second) = self.seconds.back_mut()
+        {
+            // Nor later, when the old pool's own failures are no longer looked at.
+            second.to = Share::default();
+        }
     }
 
     /// Forgets, as after a pause.
@@ -290,6 +296,25 @@ mod tests {
         // An old pool that always fails now and then does not shield a dead one.
         let flaky = [100, 200, 300, 400].map(|at| (arm(at, at * 3 / 20), arm(at, at)));
         assert!(matches!(after(&flaky), Trend::Failing(_)));
+    }
+
+    #[test]
+    fn what_the_old_pool_shared_is_not_held_against_the_new_one_later() {
+        let mut recent = Recent::default();
+        let nobody = [Pending::default(); 2];
+        let (mut from, mut to) = (arm(0, 0), arm(0, 0));
+        // Both fail for two seconds, the new pool for one more; ten seconds pass.
+        for (old_fails, new_fails) in [(0, 0), (20, 180), (20, 180), (0, 180)] {
+            from = arm(from.requests + 20, from.errors + old_fails);
+            to = arm(to.requests + 180, to.errors + new_fails);
+            recent.observe(&from, &to, nobody);
+        }
+        for second in 0..15 {
+            (from.requests, to.requests) = (from.requests + 20, to.requests + 180);
+            recent.observe(&from, &to, nobody);
+            let trend = recent.judge(&AbortRule::default(), 0.01, Duration::ZERO);
+            assert!(!matches!(trend, Trend::Failing(_)), "{second}: {trend:?}");
+        }
     }
 
     #[test]
