@@ -257,6 +257,8 @@ impl Migration {
                 self.look(now, seen);
             }
         }
+        // What has just begun counts from now on, not from the next look.
+        self.begin_counts(seen);
         std::mem::take(&mut self.commands)
     }
 
@@ -309,9 +311,8 @@ impl Migration {
     /// # Errors
     /// It makes no sense in this state; why.
     pub fn wish(&mut self, wish: Wish, now: Nanos, unix_ms: u64) -> Result<(), String> {
-        let refused = |state: State| Err(format!("the migration is {}", state.as_str()));
         match (wish, self.state) {
-            (_, state @ (State::Done | State::Aborted)) => refused(state),
+            (wish, State::Done | State::Aborted) => Err(self.refusal(&wish)),
             (Wish::Abort(by), _) => {
                 self.abort(format!("aborted by {by}"), unix_ms);
                 Ok(())
@@ -335,20 +336,12 @@ impl Migration {
                 self.approved_by = Some(by);
                 Ok(())
             }
-            (Wish::Pause | Wish::Resume | Wish::Approve(_), state) => refused(state),
+            (wish @ (Wish::Pause | Wish::Resume | Wish::Approve(_)), _) => Err(self.refusal(&wish)),
         }
     }
 
     fn look(&mut self, now: Nanos, seen: &Observation) {
-        if self.base.is_none() {
-            let pair = Pair::of(seen);
-            if self.reference.requests == 0 && self.has_moved_all() {
-                // It has nothing to do in this stage either: it is what it was before.
-                self.reference = seen.from.clone();
-            }
-            self.checked = pair.clone();
-            self.base = Some(pair);
-        }
+        self.begin_counts(seen);
         if self.lost_at.is_some() && !self.is_lost(now) {
             // What the new pool did since then was to come back.
             self.lost_at = None;

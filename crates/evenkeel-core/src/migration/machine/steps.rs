@@ -1,12 +1,30 @@
 //! How a migration gets from one stage to the next, stands still, and ends.
 
-use super::{Awaited, Command, Migration, Observation, State, Verdict};
+use super::{Awaited, Command, Migration, Observation, Pair, State, Verdict, Wish};
 use crate::migration::cohort::Traffic;
 use crate::migration::plan::{Approval, HookPoint, OnMaxDuration, StageTraffic};
 use crate::time::Nanos;
 use std::time::Duration;
 
 impl Migration {
+    /// Why a wish makes no sense in this state.
+    pub(super) fn refusal(&self, wish: &Wish) -> String {
+        let manual = self.current().is_some_and(|stage| stage.approval == Approval::Manual);
+        let why = match wish {
+            _ if self.state.is_over() => "it is over".to_owned(),
+            Wish::Pause => "only one that is running, frozen or watching can be paused".to_owned(),
+            Wish::Resume => "only one that is paused or frozen can be resumed".to_owned(),
+            Wish::Approve(_) if manual => {
+                "a stage is approved while it runs or waits for that".to_owned()
+            }
+            Wish::Approve(_) => {
+                format!("stage {} needs no approval (`approval: auto`)", self.stage + 1)
+            }
+            Wish::Abort(_) => "it cannot be aborted".to_owned(),
+        };
+        format!("the migration is {}: {why}", self.state.as_str())
+    }
+
     /// The gates hold and the time is over: a person may have to agree.
     pub(super) fn agree(&mut self, now: Nanos) {
         let manual = self.current().is_some_and(|stage| stage.approval == Approval::Manual);
@@ -101,6 +119,19 @@ impl Migration {
         self.spent = Duration::ZERO;
         self.still_since = None;
         self.base = None;
+    }
+
+    /// Counts from here on, if it is not doing so.
+    pub(super) fn begin_counts(&mut self, seen: &Observation) {
+        if self.base.is_some() || self.state == State::Preflight || self.state.is_over() {
+            return;
+        }
+        if self.reference.requests == 0 && self.has_moved_all() {
+            // It has nothing to do in this stage either: it is what it was before.
+            self.reference = seen.from.clone();
+        }
+        self.checked = Pair::of(seen);
+        self.base = Some(self.checked.clone());
     }
 
     pub(super) fn stand_still(&mut self, state: State, why: String, now: Nanos) {

@@ -238,6 +238,20 @@ fn a_person_pauses_resumes_approves_and_aborts() {
 }
 
 #[test]
+fn a_stage_and_the_watch_count_from_their_first_second_on() {
+    let mut short = plan(vec![stage(50.0, 1)]);
+    (short.interval, short.watch) = (Duration::from_secs(1), Duration::from_secs(1));
+    let mut world = World::new(short);
+    world.run(1);
+    let refused = world.wish(Wish::Approve("ann".to_owned())).unwrap_err();
+    let why = "the migration is running: stage 1 needs no approval (`approval: auto`)";
+    assert_eq!(refused, why);
+    assert_eq!(world.run(2), State::Done);
+    let counts: Vec<u64> = world.migration.checks().map(|check| check.to.requests).collect();
+    assert_eq!(counts, [500, 1_000]);
+}
+
+#[test]
 fn webhooks_are_waited_for_and_can_refuse() {
     let mut with = plan(vec![stage(25.0, 10)]);
     with.webhooks = hooks(&[HookPoint::BeforeStage, HookPoint::AfterStage, HookPoint::Done]);
