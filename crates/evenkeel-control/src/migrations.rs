@@ -16,6 +16,7 @@ pub use report::migration_markdown;
 use crate::documents::time_text;
 use crate::numbers::Numbers;
 use crate::scribe::Scribe;
+use act::Question;
 use evenkeel_api::{Migration as Document, MigrationList, MigrationOutline};
 use evenkeel_config::{Diagnostics, Source, migration_names, read_migration};
 use evenkeel_core::migration::{Migration, MigrationPlan, Traffic, Unanswered, Wish};
@@ -91,6 +92,8 @@ struct Entry {
     unanswered: [Unanswered; 2],
     /// It is done, but its pool could not be made the route's pool yet.
     is_unpromoted: bool,
+    /// Who is asked before it goes on.
+    question: Option<Question>,
 }
 
 impl Entry {
@@ -247,6 +250,7 @@ impl Migrations {
             division: Traffic::default(),
             unanswered: Default::default(),
             is_unpromoted: false,
+            question: None,
         };
         let document = report::document(&entry);
         entries.push(entry);

@@ -6,14 +6,17 @@ use evenkeel_api::MigrationState;
 use evenkeel_core::migration::{
     Command, HookPoint, MigrationPlan, State, Traffic, Unanswered, Wish,
 };
-use evenkeel_core::plan::{HealthCheck, HttpCheck};
+use evenkeel_core::plan::{HealthCheck, HttpCheck, LogLevel};
+use evenkeel_core::record::{Event, EventValue};
 use evenkeel_core::stats::Totals;
 use evenkeel_core::strategy::hash::hash;
+use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::sounding::Sounding;
 use hyper::Method;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 /// How long one synthetic request may take.
@@ -35,6 +38,9 @@ impl Migrations {
             changed |= !commands.is_empty();
             for command in commands {
                 self.act(entry, command);
+            }
+            if entry.machine.state().is_over() {
+                entry.question = None;
             }
             let after = standing(entry);
             changed |= after != before;
@@ -115,21 +121,30 @@ impl Migrations {
             }
             Command::Preflight => {
                 let (this, plan) = (Arc::clone(self), plan.clone());
-                tokio::spawn(async move {
+                entry.question = Some(Question::ask(async move {
                     let result = this.preflight(&plan).await;
                     let now = this.numbers.now();
                     this.with(&plan.name, |it| {
                         it.machine.preflight_ended(result, now, unix_ms());
                     });
-                });
+                }));
             }
-            Command::Call(point) => {
+            Command::Call(point @ (HookPoint::BeforeStage | HookPoint::AfterStage)) => {
                 let (this, plan) = (Arc::clone(self), plan.clone());
                 let facts = hook_facts(entry, point);
-                tokio::spawn(async move {
+                entry.question = Some(Question::ask(async move {
                     let result = call_hooks(&plan, point, &facts).await;
                     let now = this.numbers.now();
                     this.with(&plan.name, |it| it.machine.hook_ended(result, now, unix_ms()));
+                }));
+            }
+            Command::Call(point @ (HookPoint::Done | HookPoint::Aborted)) => {
+                let (events, plan) = (self.events.clone(), plan.clone());
+                let facts = hook_facts(entry, point);
+                tokio::spawn(async move {
+                    if let Err(why) = call_hooks(&plan, point, &facts).await {
+                        tell_unheard(events.as_ref(), &plan, (point, &why));
+                    }
                 });
             }
         }
@@ -155,6 +170,38 @@ impl Migrations {
         };
         sounding.ask_in_turn(plan.preflight.requests).await
     }
+}
+
+/// Somebody is asked for a migration. What it says is of no use to another one, or to one that is
+/// over: with this, the asking ends.
+pub(super) struct Question(AbortHandle);
+
+impl Question {
+    fn ask(asking: impl Future<Output = ()> + Send + 'static) -> Question {
+        Question(tokio::spawn(asking).abort_handle())
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Nobody waits for these webhooks, so nobody else would say that they were not heard.
+fn tell_unheard(events: Option<&EventLog>, plan: &MigrationPlan, (point, why): (HookPoint, &str)) {
+    let Some(events) = events else { return };
+    events.emit(&Event {
+        unix_nanos: unix_ms().saturating_mul(1_000_000),
+        level: LogLevel::Warn,
+        name: "webhook_failed",
+        message: "a webhook that tells the end of a migration was not answered with 2xx",
+        fields: &[
+            ("migration", EventValue::Text(&plan.name)),
+            ("phase", EventValue::Text(point.as_str())),
+            ("error", EventValue::Text(why)),
+        ],
+    });
 }
 
 /// What of a migration is worth writing down at once: state, stage, how many checks came to be.
@@ -223,7 +270,7 @@ async fn call_hooks(plan: &MigrationPlan, point: HookPoint, facts: &str) -> Resu
                 Err(why) => why,
             };
             if Instant::now() + HOOK_PAUSE >= until {
-                return Err(format!("{why}, for {:?}", hook.timeout));
+                return Err(format!("{why}; asked for {:?}", hook.timeout));
             }
             sleep(HOOK_PAUSE).await;
         }

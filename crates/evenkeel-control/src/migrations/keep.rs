@@ -224,6 +224,7 @@ impl Migrations {
         let (mut before, is_unpromoted) = (kept.checks, kept.is_unpromoted);
         before.drain(..before.len().saturating_sub(MAX_CHECKS_BEFORE));
         let (division, unanswered) = (Traffic::default(), Default::default());
-        Ok(Entry { text, machine, before, division, unanswered, is_unpromoted })
+        let question = None;
+        Ok(Entry { text, machine, before, division, unanswered, is_unpromoted, question })
     }
 }

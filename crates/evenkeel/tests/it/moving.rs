@@ -162,6 +162,26 @@ fn a_pool_that_takes_requests_and_answers_none_is_left() {
 }
 
 #[test]
+fn who_was_asked_for_an_ended_one_says_nothing_of_the_next_one_of_its_name() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    let begin = |timeout: &str| {
+        let plan = plan("asked", "{ weight: 50, min_duration: 1h }");
+        let url = format!("http://{stable}/status/503");
+        world.begin(&format!("{plan}webhooks: [{{ url: \"{url}\", timeout: {timeout} }}]\n"));
+        world.until("asked", || {}, |it| it["state"] == "waiting");
+    };
+    begin("3s");
+    assert_eq!(world.shell.run(&["migrate", "abort", "asked"]).code, 0);
+    begin("1h");
+    // The time of the first one is over.
+    let until = Instant::now() + Duration::from_secs(4);
+    let is_over = |it: &Value| it["ended"].is_string() || Instant::now() >= until;
+    let later = world.until("asked", || {}, is_over);
+    assert_eq!(later["state"], "waiting", "{later:#}");
+}
+
+#[test]
 fn one_that_cannot_be_read_any_more_is_told_and_the_others_go_on() {
     let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
     let world = World::new(&stable, (&canary, UNASKED));
