@@ -24,7 +24,7 @@ impl Deployment<'_> {
 /// What the API says.
 pub(super) async fn count(api: &Kubernetes, of: Deployment<'_>) -> Result<u32, String> {
     let scale = api.get(&of.scale()).await.map_err(|error| why(of, &error))?;
-    Ok(replicas(&scale))
+    replicas(of, &scale)
 }
 
 /// Says how many pods there should be; to say the same twice changes nothing.
@@ -34,15 +34,19 @@ pub(super) async fn count(api: &Kubernetes, of: Deployment<'_>) -> Result<u32, S
 pub(super) async fn set(api: &Kubernetes, of: Deployment<'_>, count: u32) -> Result<(), String> {
     let patch = json!({ "spec": { "replicas": count } });
     let scale = api.patch(&of.scale(), &patch).await.map_err(|error| why(of, &error))?;
-    match replicas(&scale) {
+    match replicas(of, &scale)? {
         now if now == count => Ok(()),
         now => Err(why(of, &format!("{count} replicas were asked for, and there are to be {now}"))),
     }
 }
 
-/// A scale without a number of replicas has none (`omitempty`).
-fn replicas(scale: &Value) -> u32 {
-    scale["spec"]["replicas"].as_u64().map_or(0, |it| u32::try_from(it).unwrap_or(u32::MAX))
+/// A scale without a number of replicas has none (`omitempty`); what is no scale says nothing.
+fn replicas(of: Deployment<'_>, scale: &Value) -> Result<u32, String> {
+    if scale["kind"] != "Scale" {
+        return Err(why(of, &"the answer is no Scale; is that the API server?"));
+    }
+    let count = &scale["spec"]["replicas"];
+    Ok(count.as_u64().map_or(0, |it| u32::try_from(it).unwrap_or(u32::MAX)))
 }
 
 fn why(of: Deployment<'_>, error: &dyn std::fmt::Display) -> String {
@@ -65,6 +69,7 @@ mod tests {
             Line::json(r#"{"kind": "Scale", "spec": {"replicas": 3}}"#),
             Line::json(r#"{"kind": "Scale", "spec": {"replicas": 4}}"#),
             Line::answer("403 Forbidden", "", r#"{"message": "deployments/scale is forbidden"}"#),
+            Line::json(r#"{"maintenance": true}"#),
         ];
         let (server, ca) = Scripted::start_tls(script).await;
         let folder = tempfile::tempdir().unwrap();
@@ -81,6 +86,9 @@ mod tests {
         assert_eq!(other, "deployment prod/app: 3 replicas were asked for, and there are to be 4");
         let refused = set(&api, APP, 5).await.unwrap_err();
         assert_eq!(refused, "deployment prod/app: 403 deployments/scale is forbidden");
+        let strange = count(&api, APP).await.unwrap_err();
+        let told = "deployment prod/app: the answer is no Scale; is that the API server?";
+        assert_eq!(strange, told);
         let asked = server.asked();
         assert!(asked[0].starts_with(&format!("GET {PATH} HTTP/1.1\r\n")), "{asked:?}");
         assert!(asked[0].contains("authorization: Bearer first\r\n"), "{asked:?}");
