@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A pool of real containers: grows from one to two with its requests, shrinks again without an
-# error, replaces a container that dies, finds its containers again after a crash of evenkeel, and
-# sleeps at zero until a request comes. Starts an engine of its own if none runs (needs root).
+# error, replaces a container that dies, finds its containers again after a crash of evenkeel (also
+# one while the engine is away), and sleeps at zero until a request comes. Starts an engine of its own if none runs (needs root).
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
@@ -58,7 +58,7 @@ pools:
         port: 8080
         command: ["testserver", "--listen", "0.0.0.0:8080", "--name", "{name}"]
         labels: { team: web }
-        socket: "${DOCKER_HOST#unix://}"
+        socket: $work/engine
 END
 }
 
@@ -95,6 +95,7 @@ no_errors() {
 start_engine
 DOCKER_HOST="${DOCKER_HOST:-unix:///var/run/docker.sock}"
 build_image
+ln -s "${DOCKER_HOST#unix://}" "$work/engine"
 configure 1
 start_balancer
 wait_for 30 serving 1 || die "there is no first container"
@@ -124,6 +125,17 @@ load 5
 # The one from before the crash is remembered.
 [ "$(grep -c 'fewer than min' "$work/status")" -eq 1 ] || die "a decision about what was there"
 say "after a crash of evenkeel: the same container serves"
+
+kill -9 "$balancer"
+wait "$balancer" 2>/dev/null || true
+rm "$work/engine"
+start_balancer
+told() { "$program" autoscale status | grep -q "$work/engine: "; }
+wait_for 30 told || die "an engine that is away is not told"
+ln -s "${DOCKER_HOST#unix://}" "$work/engine"
+wait_for 60 serving 1 || die "what the engine did not tell at first was not found"
+[ "$(ours)" = "$survivor" ] || die "another container was started beside it"
+say "after a crash while the engine is away: the same container serves"
 
 docker kill "$survivor" >/dev/null
 replaced() { [ -n "$(ours)" ] && [ "$(ours)" != "$survivor" ] && serving 1; }

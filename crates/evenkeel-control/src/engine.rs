@@ -20,6 +20,20 @@ const VERSION: &str = "/v1.41";
 pub(crate) const POOL_LABEL: &str = "evenkeel.pool";
 pub(crate) const OWNER_LABEL: &str = "evenkeel.owner";
 
+/// Why the engine did not do what it was asked.
+#[derive(Debug, PartialEq)]
+pub(crate) struct EngineError {
+    /// Of its answer, if it gave one.
+    pub(crate) status: Option<u16>,
+    text: String,
+}
+
+impl From<EngineError> for String {
+    fn from(error: EngineError) -> String {
+        error.text
+    }
+}
+
 /// Asks the engine.
 ///
 /// # Errors
@@ -29,7 +43,7 @@ pub(crate) async fn call(
     method: Method,
     path: &str,
     body: Option<Value>,
-) -> Result<Value, String> {
+) -> Result<Value, EngineError> {
     let mut question = question(path);
     question.method = method;
     // Some of its calls want a media type without a body.
@@ -37,12 +51,13 @@ pub(crate) async fn call(
     question.body = Some(("application/json", Bytes::from(text)));
     let place = Place::Unix(socket.to_owned());
     let answer = ask(&place, question, MAX_ANSWER_BYTES, CALL_TIMEOUT).await;
-    let answer = answer.map_err(|why| named(socket, &why))?;
+    let failed = |status, why: &str| EngineError { status, text: named(socket, why) };
+    let answer = answer.map_err(|why| failed(None, &why))?;
     // 304: it is so already.
     if (200..300).contains(&answer.status) || answer.status == 304 {
         return Ok(serde_json::from_slice(&answer.body).unwrap_or(Value::Null));
     }
-    Err(named(socket, &refusal(&answer)))
+    Err(failed(Some(answer.status), &refusal(&answer)))
 }
 
 /// What happens from now on, a line of JSON for each event.
@@ -106,13 +121,15 @@ mod tests {
         assert_eq!(made["Id"], "x");
         assert_eq!(call(&socket, Method::POST, "/x/stop", None).await, Ok(Value::Null));
         let refused = call(&socket, Method::POST, create, None).await.unwrap_err();
-        assert_eq!(refused, format!("{}: 409 name in use", socket.display()));
+        assert_eq!(refused.status, Some(409));
+        assert_eq!(refused.text, format!("{}: 409 name in use", socket.display()));
         assert!(call(&socket, Method::GET, "/x", None).await.is_err());
         let asked = &engine.asked()[0];
         assert!(asked.starts_with("POST /v1.41/containers/create?name=a HTTP/1.1\r\n"), "{asked}");
         assert!(asked.ends_with("{\"Image\":\"i\"}"), "{asked}");
         let missing = folder.path().join("none.sock");
         let why = call(&missing, Method::GET, "/x", None).await.unwrap_err();
-        assert!(why.starts_with(&format!("{}: ", missing.display())), "{why}");
+        assert!(why.text.starts_with(&format!("{}: ", missing.display())), "{why:?}");
+        assert_eq!(why.status, None);
     }
 }

@@ -2,7 +2,7 @@
 //! five calls, for which no client library is needed.
 
 use super::driver::Names;
-use crate::engine::{OWNER_LABEL, POOL_LABEL, call};
+use crate::engine::{EngineError, OWNER_LABEL, POOL_LABEL, call};
 use evenkeel_core::autoscale::DockerPlan;
 use hyper::Method;
 use serde_json::{Map, Value, json};
@@ -83,7 +83,7 @@ pub(super) async fn found(plan: &DockerPlan, pool: &str) -> Result<Vec<Container
         percent_encoding::utf8_percent_encode(&filters, percent_encoding::NON_ALPHANUMERIC);
     let list = get(&plan.socket, &format!("/containers/json?all=true&filters={filters}")).await?;
     let mut all = Vec::new();
-    for one in list.as_array().into_iter().flatten() {
+    for one in list.as_array().ok_or("the engine's answer is no list of containers")? {
         let Some(id) = one["Id"].as_str() else { continue };
         if one["State"] != "running" {
             // What has ended only keeps its name from others.
@@ -105,7 +105,7 @@ pub(super) async fn lives(container: &Container) -> bool {
     let facts = get(&container.socket, &format!("/containers/{}/json", container.id)).await;
     match facts {
         Ok(facts) => facts["State"]["Running"].as_bool().unwrap_or(false),
-        Err(why) => !why.contains("404"),
+        Err(why) => why.status != Some(404),
     }
 }
 
@@ -128,10 +128,10 @@ fn owner() -> String {
     super::machine()
 }
 
-async fn get(socket: &Path, path: &str) -> Result<Value, String> {
+async fn get(socket: &Path, path: &str) -> Result<Value, EngineError> {
     call(socket, Method::GET, path, None).await
 }
 
-async fn post(socket: &Path, path: &str, body: Option<Value>) -> Result<Value, String> {
+async fn post(socket: &Path, path: &str, body: Option<Value>) -> Result<Value, EngineError> {
     call(socket, Method::POST, path, body).await
 }

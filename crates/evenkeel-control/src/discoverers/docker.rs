@@ -47,7 +47,7 @@ pub(super) async fn ask(plan: &DiscoveryPlan, keys: &ContainersPlan, teller: &Te
 async fn list(keys: &ContainersPlan) -> Result<Value, String> {
     let filters = json!({ "label": [keys.label], "status": ["running"] }).to_string();
     let path = format!("/containers/json?filters={}", escaped(&filters));
-    call(&keys.socket, Method::GET, &path, None).await
+    Ok(call(&keys.socket, Method::GET, &path, None).await?)
 }
 
 /// The backends in a list of containers, in the order of their names.

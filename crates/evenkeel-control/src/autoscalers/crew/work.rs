@@ -10,7 +10,7 @@ use crate::documents::time_text;
 use crate::lookup::SystemLookup;
 use crate::numbers::unix_nanos;
 use evenkeel_api::Telling;
-use evenkeel_core::autoscale::{AutoscalePlan, DriverPlan};
+use evenkeel_core::autoscale::{AutoscalePlan, DockerPlan, DriverPlan};
 use evenkeel_core::plan::{AdminState, HealthPlan, LogLevel};
 use evenkeel_core::record::{Event, EventValue};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +55,9 @@ pub(super) struct Work {
     recount_at: Instant,
     failures: u32,
     rest_until: Instant,
+    /// Containers of ours may run that nobody has found yet: one that an engine has started without
+    /// saying so, or those of a former process.
+    is_unsure: bool,
     /// Where a backend is whose address is a name.
     lookup: SystemLookup,
 }
@@ -77,6 +80,7 @@ impl Work {
             recount_at: Instant::now() + RECOUNT,
             failures: 0,
             rest_until: Instant::now(),
+            is_unsure: false,
             lookup: SystemLookup::default(),
         }
     }
@@ -132,20 +136,29 @@ impl Work {
             DriverPlan::Docker(docker_plan) => {
                 end_all(found.map(|(_, process)| Started::Process(process))).await;
                 self.keep();
-                match docker::found(docker_plan, &self.pool).await {
-                    Ok(containers) => {
-                        for container in containers {
-                            self.adopt(container.name.clone(), Started::Container(container));
-                        }
-                    }
-                    Err(why) => self.fail(why),
-                }
+                self.find(docker_plan).await;
             }
             DriverPlan::Exec(_) | DriverPlan::Webhook { .. } | DriverPlan::Kubernetes { .. } => {
                 end_all(found.map(|(_, process)| Started::Process(process))).await;
                 self.keep();
                 self.recount(plan).await;
             }
+        }
+    }
+
+    /// Containers of this pool that are not known yet.
+    async fn find(&mut self, plan: &DockerPlan) {
+        let found = docker::found(plan, &self.pool).await;
+        self.is_unsure = found.is_err();
+        match found {
+            Ok(containers) => {
+                for container in containers {
+                    if !self.members.iter().any(|member| member.name == container.name) {
+                        self.adopt(container.name.clone(), Started::Container(container));
+                    }
+                }
+            }
+            Err(why) => self.fail(why),
         }
     }
 
@@ -169,6 +182,12 @@ impl Work {
         self.forgive();
         if Instant::now() >= self.recount_at {
             self.recount(&orders.plan).await;
+        }
+        if self.is_unsure && Instant::now() >= self.rest_until {
+            match &orders.plan.driver {
+                DriverPlan::Docker(plan) => self.find(plan).await,
+                _ => self.is_unsure = false,
+            }
         }
         self.follow(&orders.plan);
         self.advance(&orders.plan).await;
@@ -251,17 +270,15 @@ impl Work {
                         self.trouble(None);
                         self.keep();
                     }
-                    Err(why) => {
-                        self.trouble(Some(why));
-                        late.push(name);
-                    }
+                    Err(why) => late.push((name, why)),
                 }
             } else if since.elapsed() > patience {
-                late.push(member.name.clone());
+                let why = format!("{} is not healthy after {patience:?}", member.name);
+                late.push((member.name.clone(), why));
             }
         }
-        for name in late {
-            self.fail(format!("{name} is not healthy after {patience:?}"));
+        for (name, why) in late {
+            self.fail(why);
             self.dismiss(&name).await;
         }
     }
@@ -307,7 +324,7 @@ impl Work {
         let wanted_here = usize::try_from(wanted.saturating_sub(fixed)).unwrap_or(usize::MAX);
         let staying = |member: &&Member| !matches!(member.stage, Stage::Leaving { .. });
         let here = self.members.iter().filter(staying).count();
-        if here < wanted_here && Instant::now() >= self.rest_until {
+        if here < wanted_here && !self.is_unsure && Instant::now() >= self.rest_until {
             self.start(plan).await;
         }
         for _ in wanted_here..here {
@@ -342,7 +359,10 @@ impl Work {
                 self.members.push(Member { name, started, stage });
                 self.keep();
             }
-            Err(why) => self.fail(why),
+            Err(why) => {
+                self.is_unsure = matches!(plan.driver, DriverPlan::Docker(_));
+                self.fail(why);
+            }
         }
     }
 
@@ -441,7 +461,9 @@ impl Work {
             }
         };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.size = Some(size);
+        if told.size.is_some() || !self.is_unsure {
+            told.size = Some(size);
+        }
         let serving = self.members.iter().filter(|it| matches!(it.stage, Stage::Serving { .. }));
         told.serving = serving.map(|it| (it.name.clone(), it.started.address())).collect();
         told.names = self.members.iter().map(|member| member.name.clone()).collect();
