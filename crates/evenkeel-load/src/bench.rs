@@ -199,7 +199,9 @@ impl Bench {
         if self.rate.is_some_and(|rate| !(rate > 0.0 && rate <= MAX_RATE)) {
             return Err("the rate must be above 0 and at most 10000000 per second".to_owned());
         }
-        if self.requests == Some(0) || (self.requests.is_none() && self.duration.is_none()) {
+        let is_no_time = self.duration.is_some_and(|duration| duration.is_zero());
+        let is_open_ended = self.requests.is_none() && self.duration.is_none();
+        if self.requests == Some(0) || is_no_time || is_open_ended {
             return Err("at least one request is needed: -n N or -z DURATION".to_owned());
         }
         if self.timeout.is_zero() {

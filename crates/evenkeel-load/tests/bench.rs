@@ -441,6 +441,7 @@ fn what_cannot_be_is_refused() {
     let cases = [
         Bench { concurrency: 0, ..good.clone() },
         Bench { requests: Some(0), ..good.clone() },
+        Bench { duration: Some(Duration::ZERO), ..good.clone() },
         Bench { requests: None, ..good.clone() },
         Bench { rate: Some(0.0), ..good.clone() },
         Bench { rate: Some(f64::NAN), ..good.clone() },

@@ -44,6 +44,8 @@ pub(crate) fn run(arguments: BenchArguments) -> Result<ExitCode, Trouble> {
 fn load(arguments: &LoadArguments) -> Result<bool, Trouble> {
     let bench = arguments.bench()?;
     let baseline = arguments.baseline.as_deref().map(read_summary).transpose()?;
+    // Not only when all that is to be written has been measured.
+    arguments.out.as_deref().map(open_to_write).transpose()?;
     raise_file_limit();
     let direct = match &arguments.direct {
         Some(url) => {
@@ -136,6 +138,15 @@ fn read_file(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Trouble> {
-    std::fs::write(file, text)
-        .map_err(|error| Trouble::CannotStart(format!("cannot write {}: {error}", file.display())))
+    std::fs::write(file, text).map_err(|error| cannot_write(file, &error))
+}
+
+/// Says whether a file can be written, and leaves what it holds.
+fn open_to_write(file: &Path) -> Result<(), Trouble> {
+    let opened = File::options().create(true).append(true).open(file);
+    opened.map(drop).map_err(|error| cannot_write(file, &error))
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> Trouble {
+    Trouble::CannotStart(format!("cannot write {}: {error}", file.display()))
 }

@@ -54,6 +54,8 @@ fn exit_codes_tell_what_came_of_it() {
     let (server, url) = backend(&shell);
     let failing = format!("{url}status/503");
     assert_eq!(shell.run(&["bench", &failing, "-n", "3"]).code, 3);
+    let nowhere = shell.run(&["bench", &url, "-n", "1", "-out", "none/s.json"]);
+    assert_eq!((nowhere.code, &*nowhere.stdout), (2, ""), "{nowhere:?}");
     for words in [&["bench"][..], &["bench", "ftp://x"], &["bench", &url, "-baseline", "none"]] {
         let answer = shell.run(words);
         assert_eq!(answer.code, 1, "{words:?} {answer:?}");
