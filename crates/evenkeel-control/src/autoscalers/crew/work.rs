@@ -184,9 +184,10 @@ impl Work {
             self.recount(&orders.plan).await;
         }
         if self.is_unsure && Instant::now() >= self.rest_until {
-            match &orders.plan.driver {
-                DriverPlan::Docker(plan) => self.find(plan).await,
-                _ => self.is_unsure = false,
+            if let DriverPlan::Docker(plan) = &orders.plan.driver {
+                self.find(plan).await;
+            } else {
+                self.is_unsure = false;
             }
         }
         self.follow(&orders.plan);

@@ -10,8 +10,11 @@ impl Migration {
     /// Why a wish makes no sense in this state.
     pub(super) fn refusal(&self, wish: &Wish) -> String {
         let manual = self.current().is_some_and(|stage| stage.approval == Approval::Manual);
+        let state = self.state.as_str();
+        if self.state.is_over() {
+            return format!("the migration is {state}: it is over");
+        }
         let why = match wish {
-            _ if self.state.is_over() => "it is over".to_owned(),
             Wish::Pause => "only one that is running, frozen or watching can be paused".to_owned(),
             Wish::Resume => "only one that is paused or frozen can be resumed".to_owned(),
             Wish::Approve(_) if manual => {
@@ -22,7 +25,7 @@ impl Migration {
             }
             Wish::Abort(_) => "it cannot be aborted".to_owned(),
         };
-        format!("the migration is {}: {why}", self.state.as_str())
+        format!("the migration is {state}: {why}")
     }
 
     /// The gates hold and the time is over: a person may have to agree.
