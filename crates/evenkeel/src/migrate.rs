@@ -12,8 +12,9 @@ use arguments::{MigrateCommand, Named, PlanArguments, ReportFormat};
 use evenkeel_api::{
     Client, ClientError, ConfigSyntax, Migration, MigrationOutline, MigrationState, Verdict,
 };
-use evenkeel_config::Format;
+use evenkeel_config::{Format, Source, read_migration};
 use evenkeel_control::{migration_markdown, outline_of};
+use evenkeel_core::migration::MigrationPlan;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: MigrateArguments) -> Result<ExitCode, Trouble> {
     match arguments.command {
         MigrateCommand::Plan(arguments) => plan(&arguments)?,
         MigrateCommand::Start { file, admin } => {
-            let (text, syntax) = read(&file)?;
+            let (text, syntax, _) = checked(&file)?;
             let client = remote::client(&admin)?;
             let started = remote::ask(client.start_migration(text, syntax))?;
             print(format_args!("{}\n", started.id))?;
@@ -82,18 +83,22 @@ fn read(file: &Path) -> Result<(String, ConfigSyntax), Trouble> {
     Ok((text, syntax))
 }
 
-/// Checks the plan by itself; where an evenkeel runs, its routes and its rate of now are asked too.
-fn plan(arguments: &PlanArguments) -> Result<(), Trouble> {
-    let (text, syntax) = read(&arguments.file)?;
+/// A plan that holds by itself. What is wrong with one is told here, where its lines can be shown.
+fn checked(file: &Path) -> Result<(String, ConfigSyntax, MigrationPlan), Trouble> {
+    let (text, syntax) = read(file)?;
     let format = match syntax {
         ConfigSyntax::Yaml => Format::Yaml,
         ConfigSyntax::Toml => Format::Toml,
     };
-    let name = arguments.file.display().to_string();
-    let source = evenkeel_config::Source { name, text: text.clone(), format };
+    let source = Source { name: file.display().to_string(), text: text.clone(), format };
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let plan = evenkeel_config::read_migration(&source, since_1970.as_secs());
-    let plan = plan.map_err(Trouble::Invalid)?;
+    let plan = read_migration(&source, since_1970.as_secs()).map_err(Trouble::Invalid)?;
+    Ok((text, syntax, plan))
+}
+
+/// Checks the plan by itself; where an evenkeel runs, its routes and its rate of now are asked too.
+fn plan(arguments: &PlanArguments) -> Result<(), Trouble> {
+    let (text, syntax, plan) = checked(&arguments.file)?;
     let asks = arguments.admin.url().is_some();
     let outline = if asks {
         let client = remote::client(&arguments.admin)?;

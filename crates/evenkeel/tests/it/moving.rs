@@ -162,6 +162,16 @@ fn a_pool_that_takes_requests_and_answers_none_is_left() {
 }
 
 #[test]
+fn a_mistake_in_a_plan_is_shown_in_its_place_before_anybody_is_asked() {
+    let shell = Shell::new();
+    shell.write("plan.yaml", "route: web\nfrom: stable\nto: stable\n");
+    let words = ["migrate", "start", "plan.yaml", "--admin", "http://127.0.0.1:9"];
+    let told = shell.run(&words);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("plan.yaml:3:1: to: `from` and `to` are the same"), "{told:?}");
+}
+
+#[test]
 fn who_was_asked_for_an_ended_one_says_nothing_of_the_next_one_of_its_name() {
     let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
     let world = World::new(&stable, (&canary, UNASKED));
