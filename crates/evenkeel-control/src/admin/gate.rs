@@ -66,9 +66,12 @@ pub(crate) async fn pass(
     let endpoint = endpoint_of(&request);
     let entry = Entry::of(&request, endpoint);
     let mut name: Arc<str> = Arc::from("");
-    let mut response = match gate.admit(&request, endpoint) {
+    let admitted = gate.identify(&request, endpoint).and_then(|actor| {
+        name = Arc::clone(&actor.name);
+        permit(&actor, &request, endpoint).map(|()| actor)
+    });
+    let mut response = match admitted {
         Ok(actor) => {
-            name = Arc::clone(&actor.name);
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
@@ -103,7 +106,8 @@ impl Gate {
         Gate { served, tokens: desk.tokens.clone(), log: desk.log.clone() }
     }
 
-    fn admit(&self, request: &Request, endpoint: Option<&Endpoint>) -> Result<Actor, Refusal> {
+    /// Who asks.
+    fn identify(&self, request: &Request, endpoint: Option<&Endpoint>) -> Result<Actor, Refusal> {
         if head_bytes(request) > MAX_HEAD_BYTES || request.headers().len() > MAX_FIELDS {
             let detail = format!(
                 "The head of a request has at most {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields."
@@ -118,54 +122,54 @@ impl Gate {
             let detail = "The page that sends this request is not of this listener.";
             return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, detail));
         }
-        let actor = self.authenticate(request, endpoint)?;
-        let wants_json = request.uri().path().starts_with("/api/") && !takes_other(endpoint);
-        if wants_json && !accepts_json(text_of(request.headers(), &ACCEPT)) {
-            let detail = "The answer is application/json, which `Accept` excludes.";
-            return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, detail));
-        }
-        Ok(actor)
+        self.authenticate(request, needed_role(request, endpoint))
     }
 
-    fn authenticate(
-        &self,
-        request: &Request,
-        endpoint: Option<&Endpoint>,
-    ) -> Result<Actor, Refusal> {
-        let needed = match endpoint {
-            Some(endpoint) => endpoint.role,
-            None if is_page(request) => None,
-            None if is_read(request.method()) => Some(Role::Viewer),
-            None => Some(Role::Operator),
-        };
+    fn authenticate(&self, request: &Request, needed: Option<Role>) -> Result<Actor, Refusal> {
         let everybody = || Actor { name: NOBODY.into(), role: Role::Admin };
-        let (Some(tokens), Some(needed)) = (&self.tokens, needed) else { return Ok(everybody()) };
+        let (Some(tokens), Some(_)) = (&self.tokens, needed) else { return Ok(everybody()) };
         let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0);
         let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
-        let actor = match tokens.find(authorization, peer) {
-            Presented::Known(actor) => actor,
+        match tokens.find(authorization, peer) {
+            Presented::Known(actor) => Ok(actor),
             Presented::None => {
-                return Err(Refusal::unauthorized(
-                    "A token is needed: Authorization: Bearer TOKEN.",
-                ));
+                Err(Refusal::unauthorized("A token is needed: Authorization: Bearer TOKEN."))
             }
-            Presented::Unknown => return Err(Refusal::unauthorized("The token is not known.")),
+            Presented::Unknown => Err(Refusal::unauthorized("The token is not known.")),
             Presented::TooOften(seconds) => {
-                let detail = "Too many unknown tokens from this address.";
-                return Err(Refusal::too_many(detail, seconds));
+                Err(Refusal::too_many("Too many unknown tokens from this address.", seconds))
             }
-        };
-        if actor.role < needed {
-            let detail = format!(
-                "This needs the role {}; the token of {} has {}.",
-                needed.as_str(),
-                actor.name,
-                actor.role.as_str()
-            );
-            return Err(Refusal::new(StatusCode::FORBIDDEN, detail));
         }
-        Ok(actor)
     }
+}
+
+/// The least that one must be to be answered; `None` = anybody.
+fn needed_role(request: &Request, endpoint: Option<&Endpoint>) -> Option<Role> {
+    match endpoint {
+        Some(endpoint) => endpoint.role,
+        None if is_page(request) => None,
+        None if is_read(request.method()) => Some(Role::Viewer),
+        None => Some(Role::Operator),
+    }
+}
+
+/// Whether who asks may have it, and takes the form that it has.
+fn permit(actor: &Actor, request: &Request, endpoint: Option<&Endpoint>) -> Result<(), Refusal> {
+    if let Some(needed) = needed_role(request, endpoint).filter(|needed| actor.role < *needed) {
+        let detail = format!(
+            "This needs the role {}; the token of {} has {}.",
+            needed.as_str(),
+            actor.name,
+            actor.role.as_str()
+        );
+        return Err(Refusal::new(StatusCode::FORBIDDEN, detail));
+    }
+    let wants_json = request.uri().path().starts_with("/api/") && !takes_other(endpoint);
+    if wants_json && !accepts_json(text_of(request.headers(), &ACCEPT)) {
+        let detail = "The answer is application/json, which `Accept` excludes.";
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, detail));
+    }
+    Ok(())
 }
 
 /// Bytes of the head as they were sent, except that an absolute target counts its path only.

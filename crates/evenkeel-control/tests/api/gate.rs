@@ -105,6 +105,19 @@ fn tokens_open_what_their_role_allows() {
     assert!(!log.contains("nobody"), "no token is in the log: {log}");
 }
 
+#[test]
+fn who_may_not_change_anything_is_written_down_by_name() {
+    let stage = Stage::guarded(TWO_POOLS);
+    let ask = |fields: &str| stage.ask("POST /api/v1/reload", fields, "").0;
+    assert_eq!(ask("Authorization: Bearer viewer\r\n"), 403);
+    assert_eq!(ask("Authorization: Bearer nobody\r\n"), 401);
+    let log = stage.end();
+    let audit: Vec<&str> = log.lines().filter(|line| line.contains("\"admin_change\"")).collect();
+    let [refused, unknown] = audit[..] else { panic!("{log}") };
+    assert!(refused.contains("\"author\":\"viewer-1\""), "{refused}");
+    assert!(unknown.contains("\"author\":\"\""), "{unknown}");
+}
+
 #[tokio::test]
 async fn the_typed_client_shows_its_token() {
     let stage = Stage::guarded(TWO_POOLS);
