@@ -28,6 +28,17 @@ USABLE_MS = 1000
 MANY = 300
 LOADED = "return document.documentElement.dataset.loaded === 'true'"
 
+# Dots and lines on the chart of latency: nothing else there has a colour.
+LATENCY_INK = """
+const canvas = document.querySelector('#latency canvas');
+const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+for (let at = 0; at < data.length; at += 4) {
+  const pixel = data.slice(at, at + 3);
+  if (data[at + 3] > 200 && Math.max(...pixel) - Math.min(...pixel) > 60) return true;
+}
+return false;
+"""
+
 # Text whose colour is too close to what lies behind it (WCAG 2.2, 1.4.3).
 CONTRAST = """
 const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
@@ -206,6 +217,7 @@ def grows(browser, stage):
     drawn = "return [...document.querySelectorAll('.charts canvas')].filter((it) => it.width > 100).length"
     browser.until("three charts are drawn", f"{drawn.replace('return ', 'return 3 === ')}")
     browser.until("the caption tells the rate", "return /: [\\d.]+/.test(document.getElementById('traffic-now').textContent)", seconds=12)
+    browser.until("one step of latency is seen, with none beside it", LATENCY_INK, seconds=12)
     for scope, text in (("route\nall", "all"), ("pool\nweb", "web"), ("backend\nweb\nb1", "web / b1")):
         choose = """
             const scope = document.getElementById('scope');

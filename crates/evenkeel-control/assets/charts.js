@@ -26,9 +26,16 @@ function axes(text) {
   ];
 }
 
+/** Steps with nothing on either side: no line leads there, so that each is drawn as a dot. */
+function lone(values) {
+  const known = (at) => values[at] !== null && values[at] !== undefined;
+  return [...values.keys()].filter((at) => known(at) && !known(at - 1) && !known(at + 1));
+}
+
 function series(lines, text) {
   const line = ({ label, colour, fill }, index) => ({
-    label, stroke: css(colour), width: 2, dash: DASHES[index], points: { show: false },
+    label, stroke: css(colour), width: 2, dash: DASHES[index],
+    points: { show: false, size: 4, fill: css(colour), filter: ({ data }, row) => lone(data[row]) },
     fill: fill ? css(fill) : undefined, spanGaps: false,
     value: (_, value) => (value === null || value === undefined ? '–' : text(value)),
   });

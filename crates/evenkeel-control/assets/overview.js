@@ -54,7 +54,7 @@ export function showFigures() {
   const failing = rate('all errors') ?? perStep(step.errors);
   const share = perSecond > 0 && failing !== null ? failing / perSecond : null;
   show(byId('figures'), h('dl', { class: 'figures' },
-    figure('Requests', h('span', { id: 'total-requests' }, whole(requests)), errors === null ? 'since the start' : `${whole(errors)} errors since the start`),
+    figure('Requests', h('span', { id: 'total-requests' }, whole(requests)), errors === null ? 'since the start' : `${whole(errors)} ${errors === 1 ? 'error' : 'errors'} since the start`),
     figure('Now', `${short(perSecond)}/s`, share > 0 ? `${percent(share)} errors` : 'no errors', share > 0.01 ? 'bad' : ''),
     figure('p95', milliseconds(step.p95_ms), `p50 ${milliseconds(step.p50_ms)} · p99 ${milliseconds(step.p99_ms)}`),
     figure('In flight', whole(sum(backends.map(({ backend }) => backend.in_flight))), 'at backends now'),
