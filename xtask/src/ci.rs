@@ -35,6 +35,12 @@ const NEXTEST: Step = Step {
 };
 const TEST: Step =
     Step { name: "tests and doc tests", check: Check::Command("cargo test --workspace --locked") };
+const WITHOUT_OTLP: Step = Step {
+    name: "without the feature otlp",
+    check: Check::Command(
+        "cargo test --package evenkeel-control --no-default-features --locked --lib vet",
+    ),
+};
 const REAL_PARTS: Step = Step {
     name: "tests that need real parts",
     check: Check::Command("cargo test --workspace --locked --tests -- --ignored"),
@@ -57,7 +63,7 @@ pub fn run(root: &Path) -> Result<()> {
     if has_nextest() {
         steps.push(NEXTEST);
     }
-    steps.extend([TEST, REAL_PARTS, RELEASE, DEMO, DASHBOARD, QUERIES, DOCS]);
+    steps.extend([TEST, WITHOUT_OTLP, REAL_PARTS, RELEASE, DEMO, DASHBOARD, QUERIES, DOCS]);
     let mut spent = Vec::new();
     for step in &steps {
         say(&format!("== {}", step.name))?;

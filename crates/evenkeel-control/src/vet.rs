@@ -6,12 +6,22 @@ use evenkeel_core::plan::Plan;
 use evenkeel_proxy::tls::{self, Gravity, TlsFault};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Where spans were to go.
+const ENDPOINT: &str = "tracing.otlp.endpoint";
+/// Why they cannot.
+pub(crate) const WITHOUT_OTLP: &str = "this program was built without the feature `otlp`";
+
 /// What is to be served, and warnings. Certificates, keys and authorities are read, and forgotten.
 ///
 /// # Errors
-/// Files that cannot be used.
+/// Files that cannot be used, or spans that cannot be sent.
 pub fn vet(configuration: &Configuration) -> Result<(Plan, Vec<Diagnostic>), Diagnostics> {
     let (plan, mut warnings) = configuration.plan();
+    if plan.tracing.is_some() && !cfg!(feature = "otlp") {
+        let hint = "leave the endpoint out, or run a program built with `--features otlp`";
+        let fault = (ENDPOINT.to_owned(), WITHOUT_OTLP.to_owned(), hint);
+        return Err(Diagnostics(configuration.findings(vec![fault])));
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let is_error = |fault: &TlsFault| fault.gravity == Gravity::Error;
@@ -26,4 +36,22 @@ pub fn vet(configuration: &Configuration) -> Result<(Plan, Vec<Diagnostic>), Dia
     }
     warnings.extend(findings(doubts));
     Ok((plan, warnings))
+}
+
+#[cfg(all(test, not(feature = "otlp")))]
+mod tests {
+    use super::vet;
+    use evenkeel_config::{Format, Overrides, Source};
+
+    #[test]
+    fn a_collector_is_refused_by_a_program_that_could_not_reach_it() {
+        let text = "listen: \":80\"\nbackends: [\"127.0.0.1:1\"]\n\
+                    tracing: { otlp: { endpoint: \"http://127.0.0.1:4318\" } }\n";
+        let (name, text) = ("own.yaml".to_owned(), text.to_owned());
+        let source = Source { name, text, format: Format::Yaml };
+        let read = evenkeel_config::read(Some(&source), &Overrides::default()).unwrap();
+        let refused = vet(&read).unwrap_err().to_string();
+        let expected = "own.yaml:3:30: tracing.otlp.endpoint: this program was built without";
+        assert!(refused.starts_with(expected), "{refused}");
+    }
 }

@@ -1,10 +1,20 @@
-//! Who takes spans: the collector of a plan, over HTTP or HTTPS.
+//! Who takes spans: the collector of a plan, over HTTP or HTTPS. What it is told is made by the
+//! exporter of OpenTelemetry, in protobuf. How it is reached is ours: the exporter is given a client
+//! that looks at nothing but the body, so that variables such as `OTEL_EXPORTER_OTLP_HEADERS` change
+//! nothing.
+
+mod data;
 
 use crate::outgoing::reach::{Place, Question, open};
+use async_trait::async_trait;
 use evenkeel_core::plan::TracingPlan;
-use hyper::body::Bytes;
+use evenkeel_proxy::detail::Finished;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Uri};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::trace::SpanExporter as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -16,15 +26,65 @@ const TRACES: &str = "/v1/traces";
 pub(super) struct Collector {
     /// What it was made of.
     plan: TracingPlan,
-    place: Place,
-    path: String,
-    fields: Vec<(HeaderName, HeaderValue)>,
+    exporter: SpanExporter,
+    way: Arc<Way>,
 }
 
 impl Collector {
     /// # Errors
     /// In words: its URL is none, its authorities cannot be read, or a header cannot be sent.
     pub(super) fn of(plan: &TracingPlan) -> Result<Collector, String> {
+        let way = Arc::new(Way::of(plan)?);
+        let client: Arc<dyn HttpClient> = Arc::<Way>::clone(&way);
+        // Its pauses between retries would hold up whoever else runs on this thread.
+        let built = SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(&way.url)
+            .with_shared_http_client(client)
+            .with_retry_policy(RetryPolicy::disabled())
+            .build();
+        let mut exporter = built.map_err(|error| error.to_string())?;
+        exporter.set_resource(&data::resource());
+        Ok(Collector { plan: plan.clone(), exporter, way })
+    }
+
+    /// Whether it is the one of this plan.
+    pub(super) fn is_of(&self, plan: &TracingPlan) -> bool {
+        self.plan == *plan
+    }
+
+    /// Sends one message with the spans of these exchanges.
+    ///
+    /// # Errors
+    /// In words: nobody takes it, or not in time.
+    pub(super) async fn send(
+        &self,
+        batch: &[Box<Finished>],
+        patience: Duration,
+    ) -> Result<(), String> {
+        let why = match timeout(patience, self.exporter.export(data::spans(batch))).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => self.way.fault().unwrap_or_else(|| error.to_string()),
+            Err(_) => format!("no answer within {patience:?}"),
+        };
+        Err(format!("{}: {why}", self.way.url))
+    }
+}
+
+/// How a collector is reached.
+#[derive(Debug)]
+struct Way {
+    url: String,
+    place: Place,
+    path: String,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    /// Why the last message was not taken; the exporter keeps silent about that.
+    fault: Mutex<Option<String>>,
+}
+
+impl Way {
+    fn of(plan: &TracingPlan) -> Result<Way, String> {
         let place = Place::of_url(&plan.endpoint, plan.ca_file.as_deref())?;
         let uri: Uri = plan.endpoint.parse().map_err(|error| format!("not a URL: {error}"))?;
         let field = |(name, value): &(String, String)| {
@@ -34,38 +94,41 @@ impl Collector {
             value.set_sensitive(true);
             Ok((own, value))
         };
-        Ok(Collector {
-            plan: plan.clone(),
+        Ok(Way {
+            url: format!("{}{TRACES}", plan.endpoint),
             place,
             path: format!("{}{TRACES}", uri.path().trim_end_matches('/')),
             fields: plan.headers.iter().map(field).collect::<Result<_, String>>()?,
+            fault: Mutex::default(),
         })
     }
 
-    /// Whether it is the one of this plan.
-    pub(super) fn is_of(&self, plan: &TracingPlan) -> bool {
-        self.plan == *plan
+    fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Sends one message.
-    ///
-    /// # Errors
-    /// In words: nobody takes it, or not in time.
-    pub(super) async fn send(&self, message: String, patience: Duration) -> Result<(), String> {
+    fn keep_fault(&self, why: String) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+#[async_trait]
+impl HttpClient for Way {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let question = Question {
             method: Method::POST,
             path: self.path.clone(),
             fields: self.fields.clone(),
-            body: Some(("application/json", Bytes::from(message))),
+            body: Some(("application/x-protobuf", request.into_body())),
         };
-        let url = || format!("{}{TRACES}", self.plan.endpoint);
-        // The rest of the answer says nothing more.
-        match timeout(patience, open(&self.place, question)).await {
-            Ok(Ok(answer)) if (200..300).contains(&answer.status) => Ok(()),
-            Ok(Ok(answer)) => Err(format!("{}: status {}", url(), answer.status)),
-            Ok(Err(why)) => Err(format!("{}: {why}", url())),
-            Err(_) => Err(format!("{}: no answer within {patience:?}", url())),
+        let answer = open(&self.place, question).await.inspect_err(|why| {
+            self.keep_fault(why.clone());
+        })?;
+        if !(200..300).contains(&answer.status) {
+            self.keep_fault(format!("status {}", answer.status));
         }
+        // The rest of the answer says nothing more.
+        Ok(Response::builder().status(answer.status).body(Bytes::new())?)
     }
 }
 
@@ -84,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_collector_behind_tls_gets_message_and_headers() {
+    async fn a_collector_behind_tls_gets_its_message_and_headers() {
         let script = vec![Line::json("{}"), Line::answer("401 Unauthorized", "", "who?")];
         let (server, pem) = Scripted::start_tls(script).await;
         let folder = tempfile::tempdir().unwrap();
@@ -92,12 +155,13 @@ mod tests {
         fs::write(&ca_file, pem).unwrap();
         let plan = plan(&format!("{}/otlp", server.url), Some(&ca_file));
         let collector = Collector::of(&plan).unwrap();
-        assert_eq!(collector.send("{\"a\":1}".to_owned(), PATIENCE).await, Ok(()));
+        assert_eq!(collector.send(&[], PATIENCE).await, Ok(()));
         let asked = server.asked().remove(0);
         assert!(asked.starts_with("POST /otlp/v1/traces HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains("authorization: Bearer s3cret\r\n"), "{asked}");
-        assert!(asked.ends_with("{\"a\":1}"), "{asked}");
-        let refused = collector.send("{}".to_owned(), PATIENCE).await.unwrap_err();
+        assert!(asked.contains("content-type: application/x-protobuf\r\n"), "{asked}");
+        assert!(asked.contains("service.name"), "{asked}");
+        let refused = collector.send(&[], PATIENCE).await.unwrap_err();
         assert!(refused.ends_with("/otlp/v1/traces: status 401"), "{refused}");
         assert!(!refused.contains("s3cret"));
     }
@@ -106,7 +170,7 @@ mod tests {
     async fn a_collector_that_nobody_vouches_for_gets_nothing() {
         let (server, _) = Scripted::start_tls(vec![Line::json("{}")]).await;
         let collector = Collector::of(&plan(&server.url, None)).unwrap();
-        let why = collector.send("{}".to_owned(), PATIENCE).await.unwrap_err();
+        let why = collector.send(&[], PATIENCE).await.unwrap_err();
         assert!(why.contains("TLS"), "{why}");
         assert!(server.asked().is_empty());
     }

@@ -25,6 +25,7 @@ mod steering;
 mod succession;
 mod surviving;
 mod testserver;
+#[cfg(feature = "otlp")]
 mod tracing;
 mod traffic;
 mod twins;

@@ -1,7 +1,12 @@
 //! Spans reach a collector, and a collector that is gone costs nothing.
 
 use crate::program::{Program, Shell, get};
-use serde_json::Value;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use prost::Message;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -20,20 +25,31 @@ fn traced(collector: &str) -> (Program, String) {
     (balancer, address)
 }
 
-/// One POST: its target and its body.
-fn read_post(stream: &mut TcpStream) -> (String, Value) {
+/// One POST: its head and its message.
+fn read_post(stream: &mut TcpStream) -> (String, ExportTraceServiceRequest) {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
     loop {
         let length = stream.read(&mut piece).expect("a request");
         bytes.extend_from_slice(&piece[..length]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n")
-            && let Ok(json) = serde_json::from_str(body)
-        {
-            return (head.lines().next().unwrap_or_default().to_owned(), json);
+        assert!(length > 0, "ended early: {}", String::from_utf8_lossy(&bytes));
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let body = &bytes[end + 4..];
+        let expected = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if expected.and_then(|length| length.parse().ok()) == Some(body.len()) {
+            return (head, ExportTraceServiceRequest::decode(body).expect("protobuf"));
         }
-        assert!(length > 0, "ended early: {text}");
+    }
+}
+
+/// An attribute as text.
+fn told(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => panic!("{key}: {other:?}"),
     }
 }
 
@@ -44,22 +60,32 @@ fn a_collector_gets_a_span_for_the_exchange_and_one_for_each_try() {
     let (balancer, address) = traced(&collector);
     assert!(get(&address, "/seen").starts_with("HTTP/1.1 50"));
     let (mut stream, _) = listener.accept().expect("the balancer");
-    let (line, message) = read_post(&mut stream);
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").expect("sent");
-    assert_eq!(line, "POST /v1/traces HTTP/1.1");
-    let resource = &message["resourceSpans"][0];
-    assert_eq!(resource["resource"]["attributes"][0]["value"]["stringValue"], "evenkeel");
-    let spans = resource["scopeSpans"][0]["spans"].as_array().expect("spans");
-    let exchange = &spans[0];
-    assert_eq!((&exchange["kind"], &exchange["status"]["code"]), (&2.into(), &2.into()));
-    assert!(exchange["attributes"].to_string().contains("/seen"));
-    assert!(spans.len() > 1, "{spans:?}");
-    for tried in &spans[1..] {
-        assert_eq!(tried["traceId"], exchange["traceId"]);
-        assert_eq!(tried["parentSpanId"], exchange["spanId"]);
-        assert_eq!(tried["kind"], 3);
-        let time = |key: &str| tried[key].as_str().and_then(|time| time.parse::<u64>().ok());
-        assert!(time("startTimeUnixNano") <= time("endTimeUnixNano"), "{tried}");
+    let (head, message) = read_post(&mut stream);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("sent");
+    assert!(head.starts_with("post /v1/traces http/1.1\r\n"), "{head}");
+    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    let [resource] = &message.resource_spans[..] else { panic!("{message:?}") };
+    let own = &resource.resource.as_ref().expect("a resource").attributes;
+    assert_eq!(told(own, "service.name").as_deref(), Some("evenkeel"));
+    assert!(told(own, "service.version").is_some());
+    let [scope] = &resource.scope_spans[..] else { panic!("{resource:?}") };
+    let (exchange, tries) = scope.spans.split_first().expect("spans");
+    assert_eq!((exchange.kind(), exchange.trace_id.len()), (SpanKind::Server, 16));
+    assert!(exchange.parent_span_id.is_empty(), "nobody called us");
+    let status = exchange.status.as_ref().expect("a status");
+    assert_eq!(status.code(), StatusCode::Error);
+    assert_eq!(told(&exchange.attributes, "url.path").as_deref(), Some("/seen"));
+    let code = told(&exchange.attributes, "http.response.status_code").expect("a status");
+    assert!(code.starts_with("50"), "{code}");
+    assert!(!tries.is_empty());
+    for (at, tried) in tries.iter().enumerate() {
+        assert_eq!(tried.trace_id, exchange.trace_id);
+        assert_eq!(tried.parent_span_id, exchange.span_id);
+        assert_eq!(tried.kind(), SpanKind::Client);
+        assert!(tried.start_time_unix_nano <= tried.end_time_unix_nano, "{tried:?}");
+        assert!(exchange.start_time_unix_nano <= tried.start_time_unix_nano, "{tried:?}");
+        let resent = told(&tried.attributes, "http.request.resend_count");
+        assert_eq!(resent, Some(at.to_string()));
     }
     assert_eq!(balancer.terminate().code, 0);
 }
