@@ -21,7 +21,6 @@ impl Collector {
         match self.0 {}
     }
 
-    #[expect(clippy::unused_async, reason = "as the one that is")]
     pub(super) async fn send(
         &self,
         _batch: &[Box<Finished>],
