@@ -46,11 +46,12 @@ fn read_post(stream: &mut TcpStream) -> (String, ExportTraceServiceRequest) {
 /// An attribute as text.
 fn told(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
-    match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text.clone()),
-        Value::IntValue(number) => Some(number.to_string()),
-        other => panic!("{key}: {other:?}"),
+    let value = found.value.as_ref()?.value.as_ref()?;
+    if let Value::IntValue(number) = value {
+        return Some(number.to_string());
     }
+    let Value::StringValue(text) = value else { panic!("{key}: {value:?}") };
+    Some(text.clone())
 }
 
 #[test]
