@@ -4,6 +4,7 @@
 
 use super::lines::{self, is_clean, is_of_connection, write_line};
 use super::shape::Framing;
+use crate::explain::is_token;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TE, TRANSFER_ENCODING};
@@ -57,6 +58,10 @@ pub(crate) fn write_head(
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
     let protocol = parts.extensions.get::<Protocol>();
+    // The library looks at its letters as little as at any other pseudo-header's.
+    if protocol.is_some_and(|named| !named.as_str().split('/').all(is_token)) {
+        return Err(Malformed);
+    }
     let target = target(parts, protocol)?;
     let method = if protocol.is_some() { "GET" } else { parts.method.as_str() };
     out.extend_from_slice(method.as_bytes());
@@ -258,9 +263,13 @@ mod tests {
         }
     }
 
+    fn connect(builder: http::request::Builder, to: &str) -> http::request::Builder {
+        builder.method("CONNECT").extension(Protocol::from(to))
+    }
+
     #[test]
     fn malformed_requests() {
-        let cases: [(&str, Edit, Announced); 10] = [
+        let cases: [(&str, Edit, Announced); 13] = [
             ("RFC 9113 8.1.1", |b| b.header("content-length", "3"), Announced::Nothing),
             (
                 "two lengths",
@@ -279,6 +288,9 @@ mod tests {
                 Announced::Nothing,
             ),
             ("no path", |b| b.uri("*"), Announced::Nothing),
+            ("a field in :protocol", |b| connect(b, "a\r\nx: y"), Announced::Something),
+            ("two protocols", |b| connect(b, "a, b"), Announced::Something),
+            ("no protocol", |b| connect(b, ""), Announced::Something),
         ];
         for (what, edit, announced) in cases {
             assert_eq!(text(edit, announced), Err(Malformed), "{what}");

@@ -1,7 +1,7 @@
 //! The backend's side of the translation: the head of our HTTP/1.1 request becomes an HTTP/2
 //! request, an HTTP/2 response becomes the head of an HTTP/1.1 response.
 
-use super::lines::{self, is_of_connection, write_line};
+use super::lines::{self, is_clean, is_of_connection, write_line};
 use super::shape::Framing;
 use super::websocket;
 use bytes::Bytes;
@@ -172,7 +172,7 @@ pub(crate) struct Answered<'a> {
 }
 
 /// Writes the head of a response, final or interim, and says how its body comes. `None` if HTTP/2
-/// has no such response.
+/// has no such response (RFC 9113 8.2.1, 8.6).
 pub(crate) fn write_head(
     parts: &response::Parts,
     answered: Answered<'_>,
@@ -188,6 +188,9 @@ pub(crate) fn write_head(
     let _ = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16());
     let mut length = None;
     for (name, value) in &parts.headers {
+        if !is_clean(value) {
+            return None;
+        }
         if is_of_connection(name) || (switched.is_some() && *name == CONTENT_LENGTH) {
             continue;
         }
@@ -345,6 +348,7 @@ mod tests {
                 "HTTP/1.1 103 Early Hints\r\n\r\n",
             ),
             (Response::builder().status(101), plain, None, ""),
+            (Response::builder().header("x", "a "), ended, None, "HTTP/1.1 200 OK\r\n"),
             (
                 Response::builder().header("sec-websocket-protocol", "chat"),
                 Answered { tunnel: Some(&socket), ..plain },
