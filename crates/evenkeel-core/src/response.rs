@@ -105,8 +105,10 @@ impl ResponseHead {
         }
         let persistent = !close && (version == Version::Http11 || keep);
         let (body, unambiguous) = framing.of_response(version)?;
-        let bodiless = verb == Verb::Head || matches!(self.status, 100..=199 | 204 | 304);
-        let announces = verb == Verb::Head || self.status == 304;
+        let empty = matches!(self.status, 100..=199 | 204);
+        let bodiless = verb == Verb::Head || empty || self.status == 304;
+        // An interim answer and 204 have no length, not even one to tell (RFC 9110 8.6).
+        let announces = bodiless && !empty;
         self.announced = if announces { framing.announced() } else { None };
         self.body = if bodiless { BodyLength::None } else { body };
         self.reusable = persistent && (unambiguous || bodiless);
@@ -145,6 +147,11 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
         let (_, head) = parse(text, Verb::Head).expect("head");
         assert_eq!((head.body, head.announced, head.reusable), (BodyLength::None, Some(7), true));
+        for status in ["103 E", "204 N"] {
+            let text = format!("HTTP/1.1 {status}\r\nContent-Length: 7\r\n\r\n");
+            let (_, head) = parse(&text, Verb::Head).expect("head");
+            assert_eq!((head.body, head.announced), (BodyLength::None, None), "{status}");
+        }
     }
 
     #[test]
