@@ -10,8 +10,8 @@ use crate::exchange::{self, Exchange, Next};
 use crate::http2::{self, Preface};
 use crate::net::{Net, Stream};
 use crate::record::{Part, Record};
-use crate::refuse;
-use crate::reply;
+use crate::refuse::{self, CALL_STATUS};
+use crate::reply::{self, ReplyForm};
 use crate::shared::Admission;
 use crate::tls::Identity;
 use crate::turns::Ticket;
@@ -19,6 +19,7 @@ use crate::welcome::{Entry, Guest};
 use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::failure::Failure;
+use evenkeel_core::grpc;
 use evenkeel_core::headers::Protocol;
 use evenkeel_core::plan::Limits;
 use evenkeel_core::request::{HeadLimits, Parsed};
@@ -372,9 +373,17 @@ impl<S: Stream> Client<S> {
         failure: Failure,
     ) -> Outbox {
         let id = new_request_id(&worker.net);
-        let (reply, body_bytes) = reply::closing(failure, &id, &worker.date.borrow());
+        let form = match self.place {
+            Some(_) => ReplyForm::Json,
+            None => ReplyForm::of_refused(bytes),
+        };
+        let (reply, body_bytes) = reply::closing(failure, form, (&id, &worker.date.borrow()));
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
+        if form == ReplyForm::Grpc {
+            record.status = CALL_STATUS;
+            record.grpc_status = Some(grpc::status_of(failure));
+        }
         record.failure = Some(failure);
         record.bytes_in = bytes.len() as u64;
         record.bytes_out = body_bytes;

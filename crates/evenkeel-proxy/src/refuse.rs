@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 /// The status of every answer to a gRPC call.
-const CALL_STATUS: u16 = 200;
+pub(crate) const CALL_STATUS: u16 = 200;
 /// Rest of a refused request's body that is read and forgotten, so that the connection can stay.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 

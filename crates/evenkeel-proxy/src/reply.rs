@@ -9,9 +9,13 @@ use std::io::Write;
 use std::time::Duration;
 
 /// The answer to bytes that are no request, and the bytes of its body; nothing follows it.
-pub(crate) fn closing(failure: Failure, id: &[u8], date: &str) -> (Outbox, u64) {
+pub(crate) fn closing(
+    failure: Failure,
+    form: ReplyForm,
+    (id, date): (&[u8], &str),
+) -> (Outbox, u64) {
     let to = ReplyTo {
-        form: ReplyForm::Json,
+        form,
         version: Version::Http11,
         persistence: Persistence::Close,
         date,
@@ -52,6 +56,15 @@ impl ReplyForm {
             first if first == html => ReplyForm::Html,
             _ => ReplyForm::Plain,
         }
+    }
+
+    /// The form for a head that is refused as a whole, which an HTTP/2 stream has: its lines are
+    /// as we wrote them.
+    pub(crate) fn of_refused(head: &[u8]) -> ReplyForm {
+        const KIND: &[u8] = b"\r\ncontent-type: ";
+        let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
+        let kind = memchr::memmem::find(&head[..end], KIND).map(|at| &head[at + KIND.len()..end]);
+        if kind.is_some_and(grpc::is_call) { ReplyForm::Grpc } else { ReplyForm::Json }
     }
 
     fn content_type(self) -> &'static str {
@@ -183,6 +196,19 @@ mod tests {
         ];
         for (accept, form) in cases {
             assert_eq!(ReplyForm::from_accept(accept), form);
+        }
+    }
+
+    #[test]
+    fn a_refused_head_of_a_call_is_one_of_a_call() {
+        let cases: [(&[u8], ReplyForm); 4] = [
+            (b"POST / HTTP/1.1\r\ncontent-type: application/grpc+proto\r\na: b", ReplyForm::Grpc),
+            (b"POST / HTTP/1.1\r\ncontent-type: text/plain\r\n\r\n", ReplyForm::Json),
+            (b"POST / HTTP/1.1\r\na: b\r\n\r\n\r\ncontent-type: application/grpc", ReplyForm::Json),
+            (b"", ReplyForm::Json),
+        ];
+        for (head, form) in cases {
+            assert_eq!(ReplyForm::of_refused(head), form, "{}", head.escape_ascii());
         }
     }
 

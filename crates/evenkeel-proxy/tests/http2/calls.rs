@@ -229,6 +229,22 @@ fn how_calls_end_is_counted() {
     assert_eq!(counted(&proxy, 4), [(codes[0], 2), (codes[1], 1), (codes[2], 1)]);
 }
 
+#[test]
+fn a_head_that_is_refused_as_a_whole_ends_a_call_too() {
+    let proxy = proxy_before(&["a"]);
+    runtime().block_on(async {
+        let mut requests = Caller::to(&proxy).await.0.ready().await.expect("a connection");
+        let call =
+            Request::post("http://x/test.S/Unary").header("content-type", "application/grpc");
+        let many = (0..200).fold(call, |request, _| request.header("x", "y"));
+        let sent = requests.send_request(many.body(()).expect("a request"), false);
+        let response = sent.expect("sent").0.await.expect("a local reply");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers().get("grpc-status").expect("one"), "8");
+        assert!(response.into_body().is_end_stream());
+    });
+}
+
 /// Ends with the status DEADLINE_EXCEEDED, told alone.
 async fn is_late(response: h2::client::ResponseFuture) {
     let response = response.await.expect("a local reply");
