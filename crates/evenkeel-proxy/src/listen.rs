@@ -98,8 +98,8 @@ async fn admit<N: Net>(
         tokio::time::sleep(FIRST_PAUSE).await;
     }
     let peer = Peer::new(address, &plan.trusted_proxies);
-    let max_per_ip = plan.limits.max_connections_per_ip;
-    if let Some(place) = Connections::admit(&worker.shared, door, peer.ip, max_per_ip) {
+    let mut place = Connections::admit(&worker.shared, door);
+    if place.count(&peer, plan.limits.max_connections_per_ip) {
         let counted = worker.counts.connection(&plan.name);
         let entry = (listener, (place, counted));
         if welcome::is_plain(plan) {

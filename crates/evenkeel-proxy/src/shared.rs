@@ -1,6 +1,7 @@
 //! What the workers of one server share: the snapshot in force, and the wish to drain or stop.
 
 use crate::clock::Clock;
+use crate::http1::Peer;
 use crate::log::EventLog;
 use crate::mount::{Errand, MAX_ERRANDS};
 use crate::worker::Pressure;
@@ -263,7 +264,8 @@ pub(crate) struct Connections {
     /// Of these, flows of datagrams.
     flows: AtomicUsize,
     max: usize,
-    per_ip: Mutex<std::collections::HashMap<IpAddr, usize>>,
+    /// By the number of the listener and the client's address.
+    per_ip: Mutex<std::collections::HashMap<(usize, IpAddr), usize>>,
 }
 
 impl Connections {
@@ -284,27 +286,12 @@ impl Connections {
         }
     }
 
-    /// Lets a client in; `None` if its address has `max_per_ip` (0 = unlimited) already.
-    pub(crate) fn admit(
-        shared: &Arc<Shared>,
-        door: &Door,
-        ip: Option<IpAddr>,
-        max_per_ip: usize,
-    ) -> Option<Admission> {
-        let this = &shared.connections;
-        let counted = ip.filter(|_| max_per_ip > 0);
-        if let Some(ip) = counted {
-            let mut per_ip = this.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = per_ip.entry(ip).or_insert(0);
-            if *count >= max_per_ip {
-                return None;
-            }
-            *count += 1;
-        }
-        this.all.fetch_add(1, Ordering::AcqRel);
+    /// Lets a client in.
+    pub(crate) fn admit(shared: &Arc<Shared>, door: &Door) -> Admission {
+        shared.connections.all.fetch_add(1, Ordering::AcqRel);
         door.open.fetch_add(1, Ordering::Relaxed);
         let open = Arc::clone(&door.open);
-        Some(Admission { shared: Arc::clone(shared), open, counted })
+        Admission { shared: Arc::clone(shared), number: door.number, open, counted: None }
     }
 }
 
@@ -349,8 +336,26 @@ impl Drop for FlowAdmission {
 pub(crate) struct Admission {
     shared: Arc<Shared>,
     /// Of its listener.
+    number: usize,
     open: Arc<AtomicUsize>,
     counted: Option<IpAddr>,
+}
+
+impl Admission {
+    /// Counts it among those of its client. False if that has `most` (0 = unlimited) already. Who
+    /// speaks for many, a trusted proxy, is not counted.
+    pub(crate) fn count(&mut self, client: &Peer, most: usize) -> bool {
+        let Some(ip) = client.ip.filter(|_| most > 0 && !client.trusted) else { return true };
+        let per_ip = &self.shared.connections.per_ip;
+        let mut per_ip = per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = per_ip.entry((self.number, ip)).or_insert(0);
+        if *count >= most {
+            return false;
+        }
+        *count += 1;
+        self.counted = Some(ip);
+        true
+    }
 }
 
 impl Drop for Admission {
@@ -358,10 +363,11 @@ impl Drop for Admission {
         let connections = &self.shared.connections;
         if let Some(ip) = self.counted {
             let mut per_ip = connections.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = per_ip.get_mut(&ip) {
+            let key = (self.number, ip);
+            if let Some(count) = per_ip.get_mut(&key) {
                 *count -= 1;
                 if *count == 0 {
-                    per_ip.remove(&ip);
+                    per_ip.remove(&key);
                 }
             }
         }

@@ -90,7 +90,7 @@ pub(crate) async fn serve<N: Net>(
     worker: Rc<Worker<N>>,
     stream: N::Stream,
     peer: Peer,
-    entry: Entry,
+    mut entry: Entry,
 ) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let deadline = worker.deadlines.register(waker, entry.0);
@@ -100,7 +100,8 @@ pub(crate) async fn serve<N: Net>(
     let patience = tls.map_or(listener.limits.request_head_timeout, |tls| tls.handshake_timeout);
     let now = worker.now();
     deadline.set_waiting(now.after(patience), Some(now));
-    let settled = settle(&worker, (stream, peer), listener, &deadline).await;
+    let (admission, _) = &mut entry.1;
+    let settled = settle(&worker, (stream, peer), (listener, admission), &deadline).await;
     let Some(guest) = settled else { return };
     drop(deadline);
     let protocol = listener.protocol.clone();
@@ -117,7 +118,7 @@ pub(crate) async fn serve<N: Net>(
 async fn settle<N: Net>(
     worker: &Worker<N>,
     (mut stream, peer): (N::Stream, Peer),
-    listener: &ListenerPlan,
+    (listener, admission): (&ListenerPlan, &mut Admission),
     deadline: &Deadline,
 ) -> Option<Guest<N::Stream>> {
     let (peer, arrived) = match (listener.proxy_protocol, peer.trusted) {
@@ -129,6 +130,9 @@ async fn settle<N: Net>(
             (told.map_or(peer, |told| peer_of(&told, listener)), arrived)
         }
     };
+    if peer.called.is_some() && !admission.count(&peer, listener.limits.max_connections_per_ip) {
+        return None;
+    }
     if listener.tls.is_none() {
         return Some(Guest { stream: Wire::Plain(stream), peer, carry: arrived });
     }

@@ -109,6 +109,27 @@ fn a_header_may_come_byte_by_byte_but_not_for_ever() {
 }
 
 #[test]
+fn clients_behind_one_proxy_are_counted_each() {
+    let backend = Backend::answering(OK);
+    for (header, expected) in [(v1(), [200, 200, 0]), (b"PROXY UNKNOWN\r\n".to_vec(), [200; 3])] {
+        let mut plan = plan(&backend, AcceptProxy::Required, true);
+        plan.listeners[0].limits.max_connections_per_ip = 2;
+        let proxy = Proxy::start(&plan);
+        let mut kept = Vec::new();
+        let mut ask = |header: &[u8]| {
+            let mut client = proxy.connect();
+            let _ = client.try_send(&[header, GET].concat());
+            let status = client.response().map_or(0, |response| response.status());
+            kept.push(client);
+            status
+        };
+        assert_eq!([ask(&header), ask(&header), ask(&header)], expected);
+        let another = b"PROXY TCP4 203.0.113.10 198.51.100.1 1 80\r\n";
+        assert_eq!(ask(another), 200, "another client of the same proxy");
+    }
+}
+
+#[test]
 fn every_new_connection_begins_with_ours() {
     for version in [SendProxy::V1, SendProxy::V2] {
         let backend = Backend::start(|conversation| {
