@@ -1,7 +1,7 @@
 //! TLS towards the backends of a pool. Certificates are verified unless the configuration says that
 //! they are not.
 
-use super::files::Findings;
+use super::files::{Findings, is_of_version_3};
 use super::{TlsStream, provider};
 use crate::net::Stream;
 use aws_lc_rs::digest;
@@ -205,6 +205,11 @@ fn with_identity(
     all.update(&key_text);
     let chain = findings.certificates(&cert_path, (cert, &cert_text))?;
     let der = findings.key(&key_path, (key, &key_text))?;
+    if !chain.first().is_some_and(is_of_version_3) {
+        let message = format!("{} is not of X.509 version 3, as TLS needs it", cert.display());
+        findings.error(&cert_path, message, "with `openssl x509 -req`, give it an `-extfile`");
+        return None;
+    }
     let made = builder.with_client_auth_cert(chain, der);
     #[expect(clippy::wildcard_enum_match_arm, reason = "one of many has its own words")]
     let unusable = |error: Error| match &error {

@@ -5,10 +5,12 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 use std::path::Path;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
 /// A longer file is no certificate.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// The status of an OCSP response that says something about a certificate (RFC 6960 4.2.1).
+const OCSP_SUCCESSFUL: u8 = 0;
 
 /// Whether something can be served in spite of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,38 @@ impl Findings {
         self.error(path, format!("{} {message}", file.display()), HINT);
         None
     }
+
+    /// A response to be stapled, as the authority made it.
+    pub(super) fn ocsp(&mut self, path: &str, file: &Path) -> Option<Vec<u8>> {
+        const HINT: &str = "DER, as `openssl ocsp -respout FILE` writes it";
+        let bytes = self.read(path, file)?;
+        let message = match ocsp_status(&bytes) {
+            Some(OCSP_SUCCESSFUL) => return Some(bytes),
+            Some(status) => format!("tells of a failure, status {status}"),
+            None => "is no OCSP response".to_owned(),
+        };
+        self.error(path, format!("{} {message}", file.display()), HINT);
+        None
+    }
+}
+
+/// The status of an OCSP response (RFC 6960 4.2.1): the first thing in a sequence as long as the
+/// file. `None` if it is none.
+fn ocsp_status(der: &[u8]) -> Option<u8> {
+    const SEQUENCE: u8 = 0x30;
+    const ENUMERATED: u8 = 0x0a;
+    let (length, rest) = match der {
+        [SEQUENCE, length @ 0..=0x7f, rest @ ..] => (usize::from(*length), rest),
+        [SEQUENCE, 0x81, length, rest @ ..] => (usize::from(*length), rest),
+        [SEQUENCE, 0x82, high, low, rest @ ..] => {
+            (usize::from(u16::from_be_bytes([*high, *low])), rest)
+        }
+        _ => return None,
+    };
+    match rest {
+        [ENUMERATED, 1, status, ..] if rest.len() == length => Some(*status),
+        _ => None,
+    }
 }
 
 /// What is wrong with a PEM text, without any of its bytes.
@@ -157,6 +191,11 @@ impl CertificateRead {
     }
 }
 
+/// True for what can be verified: older versions have no extensions.
+pub(super) fn is_of_version_3(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, found)| found.version() == X509Version::V3)
+}
+
 /// A name that can be asked for; one with a NUL or other control character is none.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other kind can be asked for")]
 fn name(name: &GeneralName<'_>) -> Option<String> {
@@ -170,5 +209,29 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
             four.or_else(|_| sixteen()).ok().map(|ip| ip.to_string())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_to_be_stapled() {
+        let long = [&[0x30, 0x82, 1, 3, 0x0a, 1, 0][..], &[0; 256]].concat();
+        let cases: [(&[u8], Option<u8>); 9] = [
+            (&[0x30, 3, 0x0a, 1, 0], Some(0)),
+            (&[0x30, 0x81, 3, 0x0a, 1, 6], Some(6)),
+            (&long, Some(0)),
+            (&[0x30, 4, 0x0a, 1, 0], None),
+            (&[0x30, 3, 0x0a, 1, 0, 0], None),
+            (&[0x30, 3, 2, 1, 0], None),
+            (&[0x30, 0x80, 0x0a, 1, 0, 0, 0], None),
+            (b"-----BEGIN CERTIFICATE-----", None),
+            (b"", None),
+        ];
+        for (der, status) in cases {
+            assert_eq!(ocsp_status(der), status, "{der:?}");
+        }
     }
 }

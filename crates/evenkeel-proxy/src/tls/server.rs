@@ -141,7 +141,7 @@ fn load(
     let (cert_path, key_path) = (format!("{path}.cert"), format!("{path}.key"));
     let cert_text = findings.read(&cert_path, &plan.cert);
     let key_text = findings.read(&key_path, &plan.key);
-    let ocsp = plan.ocsp.as_ref().map(|file| findings.read(&format!("{path}.ocsp"), file));
+    let ocsp = plan.ocsp.as_ref().map(|file| findings.ocsp(&format!("{path}.ocsp"), file));
     let chain =
         cert_text.as_deref().and_then(|text| findings.certificates(&cert_path, (&plan.cert, text)));
     let key = key_text.as_deref().and_then(|text| findings.key(&key_path, (&plan.key, text)));

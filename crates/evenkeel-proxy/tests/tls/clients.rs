@@ -312,12 +312,13 @@ fn a_stapled_response_is_sent() {
     let (backend, authority) = (Backend::answering(OK), Authority::new());
     let mut tls = tls(&[&authority.sign(&["a.test"])]);
     let file = authority.path("ocsp.der");
-    std::fs::write(&file, b"a response").expect("written");
+    let response = [0x30, 3, 0x0a, 1, 0];
+    std::fs::write(&file, response).expect("written");
     tls.certificates[0].ocsp = Some(file);
     let proxy = Proxy::start(&plan(&backend, tls));
     let manner = Manner::plain();
     Client::connect(proxy.address(), "a.test", &Arc::new(manner.config)).expect("let in");
-    assert_eq!(*manner.seen.ocsp.lock().unwrap(), b"a response");
+    assert_eq!(*manner.seen.ocsp.lock().unwrap(), response);
 }
 
 #[test]
