@@ -67,6 +67,10 @@ pub enum ProbeFault {
     Call(u8),
     /// A gRPC server that says that it does not serve.
     NotServing,
+    /// An answer in HTTP/2, where HTTP/1.1 was spoken.
+    Http2,
+    /// No HTTP/2, where that was spoken.
+    NoHttp2,
     /// An answer that is not a valid HTTP response, or a connection that broke before it ended.
     BadResponse,
 }
@@ -80,6 +84,12 @@ impl fmt::Display for ProbeFault {
             ProbeFault::Body => write!(f, "the body lacks the expected text"),
             ProbeFault::Call(status) => write!(f, "grpc-status {status}"),
             ProbeFault::NotServing => write!(f, "the server says that it does not serve"),
+            ProbeFault::Http2 => {
+                write!(f, "it answers in HTTP/2: `protocol: h2` in its pool, or `h2c://`")
+            }
+            ProbeFault::NoHttp2 => {
+                write!(f, "no HTTP/2, which `protocol: h2`, `h2c://` and `type: grpc` ask for")
+            }
             ProbeFault::BadResponse => write!(f, "no valid HTTP response"),
         }
     }

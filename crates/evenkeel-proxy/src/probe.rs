@@ -68,8 +68,10 @@ pub(crate) async fn probe<N: Net>(
             (HealthCheck::Http(_), Spoken::Http1) => false,
         };
         if http2 {
+            let agreed = target.beginning.agrees(&connection.stream);
+            agreed.map_err(|_| ProbeFault::NoHttp2)?;
             let stream = links::alone(connection.stream, backend).await;
-            let stream = stream.map_err(|_| ProbeFault::BadResponse)?;
+            let stream = stream.map_err(|_| ProbeFault::NoHttp2)?;
             connection.stream = Wire::Outbound(Box::new(stream));
         }
         match check {

@@ -303,7 +303,11 @@ fn is_answer(fault: &ProbeFault) -> bool {
         ProbeFault::Status(_) | ProbeFault::Body | ProbeFault::Call(_) | ProbeFault::NotServing => {
             true
         }
-        ProbeFault::Connect(_) | ProbeFault::Timeout | ProbeFault::BadResponse => false,
+        ProbeFault::Connect(_)
+        | ProbeFault::Timeout
+        | ProbeFault::Http2
+        | ProbeFault::NoHttp2
+        | ProbeFault::BadResponse => false,
     }
 }
 

@@ -43,6 +43,9 @@ impl<'a> Answer<'a> {
 
     /// Takes the next bytes, no more than there is room for: the status, once nothing else matters.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<u16>, ProbeFault> {
+        if self.taken == 0 && begins_http2(bytes) {
+            return Err(ProbeFault::Http2);
+        }
         self.taken += bytes.len();
         let decided = match &mut self.part {
             Part::Head(head) => match head.read(bytes, verb(self.check)).map_err(bad)? {
@@ -90,6 +93,11 @@ impl<'a> Answer<'a> {
         self.part = Part::Body(body);
         decided
     }
+}
+
+/// True for the head of SETTINGS, which a server of HTTP/2 says first (RFC 9113 3.4).
+fn begins_http2(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, 0, _, 4, 0, 0, 0, 0, 0, ..])
 }
 
 fn bad(NoHead: NoHead) -> ProbeFault {

@@ -284,6 +284,16 @@ fn what_is_no_http_is_not_waited_for() {
 }
 
 #[test]
+fn a_server_of_the_other_http_is_told_apart() {
+    let settings = Step::Say(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64".to_vec());
+    let (verdict, _) = probe_script(&http(|_| {}), &[settings]);
+    assert_eq!(verdict, Err(ProbeFault::Http2));
+    let refusal = say("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+    let (verdict, _) = probe_script(&HealthCheck::Grpc(String::new()), &[refusal, Step::Close]);
+    assert_eq!(verdict, Err(ProbeFault::NoHttp2));
+}
+
+#[test]
 fn a_connection_that_cannot_be_made() {
     let timed_out = "Connection timed out (os error 110)".to_owned();
     let cases = [

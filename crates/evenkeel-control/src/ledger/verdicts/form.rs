@@ -82,6 +82,8 @@ enum FaultKind {
     Body,
     Call(u8),
     NotServing,
+    Http2,
+    NoHttp2,
     BadResponse,
 }
 
