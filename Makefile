@@ -44,7 +44,8 @@ clean: ## remove everything that was built
 	rm -rf build dist
 
 docker-build: ## the image evenkeel:latest, also load-balancer:latest
-	docker build -f deployments/docker/Dockerfile -t evenkeel:latest -t load-balancer:latest .
+	docker build -f deployments/docker/Dockerfile --build-arg COMMIT="$$(git rev-parse --short=12 HEAD 2>/dev/null)" \
+		-t evenkeel:latest -t load-balancer:latest .
 
 docker-up: ## balancer, three backends, Prometheus and Grafana
 	$(COMPOSE) up -d --build

@@ -16,7 +16,7 @@ EVENKEEL_BIN="$(program)"
 export EVENKEEL_BIN EVENKEEL_RUN_DIR="$work/backends" DEB_COMPRESSION=gzip
 cd "$ROOT"
 
-shellcheck -x scripts/*.sh .ci/*.sh deployments/docker/rootfs.sh deployments/debian/p*
+shellcheck -x scripts/*.sh .ci/*.sh .ci/run deployments/docker/rootfs.sh deployments/debian/p*
 
 make_targets() {
   for target in build run test test-coverage test-race fmt vet lint clean docker-build docker-up docker-down; do

@@ -2,17 +2,22 @@
 """What the program is made of, from Cargo.lock and the sources that Cargo has at hand.
 
     components.py sbom TARGET        a CycloneDX 1.5 document
-    components.py licences TARGET    the licence of every component, with its text
+    components.py licences TARGET    the licence of every component, with its text, and of what is
+                                     linked in besides: the standard library, and on some targets a C library
 """
 
+import html
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = "evenkeel"
 TEXTS = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
+# Targets whose C library is part of the program, and the Debian package that it comes with.
+C_LIBRARIES = {"-musl": ("musl", "musl-dev"), "-windows-gnu": ("MinGW-w64", "mingw-w64-x86-64-dev")}
 
 
 def components(target):
@@ -62,7 +67,29 @@ def sbom(target):
     print(json.dumps(document, indent=2))
 
 
+def standard_library():
+    """The notices that come with the compiler, as text."""
+    words = ["rustc", "--print", "sysroot"]
+    sysroot = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    file = pathlib.Path(sysroot, "share/doc/rust/COPYRIGHT-library.html")
+    if not file.is_file():
+        sys.exit(f"components.py: {file} is not there: which licences the standard library has is not known")
+    text = html.unescape(re.sub(r"<[^>]*>", "", file.read_text()))
+    return re.sub(r"\n\s*\n", "\n\n", text).strip()
+
+
+def c_library(package):
+    file = pathlib.Path("/usr/share/doc", package, "copyright")
+    if not file.is_file():
+        sys.exit(f"components.py: {file} is not there: install {package}")
+    return file.read_text().rstrip()
+
+
 def licences(target):
+    print("=" * 80, "The Rust standard library", "-" * 80, standard_library(), sep="\n")
+    for end, (name, package) in C_LIBRARIES.items():
+        if target.endswith(end):
+            print("=" * 80, f"{name}, its C library", "-" * 80, c_library(package), sep="\n")
     for package in components(target):
         if package["source"] is None:
             continue

@@ -35,9 +35,14 @@ fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The commit that is checked out; `None` outside git, which is no error.
+/// `EVENKEEL_COMMIT` of whoever builds from an exported tree, or the commit that is checked out;
+/// `None` outside git, which is no error.
 fn commit() -> Option<String> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=EVENKEEL_COMMIT");
+    if let Some(named) = env("EVENKEEL_COMMIT").filter(|name| !name.is_empty()) {
+        return Some(named);
+    }
     for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", file])
             && Path::new(&path).exists()
