@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # The Debian package in a fresh Debian: installed, run, removed, purged; nothing is left. Then the
-# systemd units. Needs root and debootstrap.
+# systemd units: their words, and what they do in that Debian when its systemd has booted it. Needs
+# root, debootstrap and systemd-nspawn.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
+# shellcheck source=.ci/booted.sh
+. "$(dirname "$0")/booted.sh"
 
 work="$(mktemp -d)"
 root="$work/debian"
@@ -11,6 +14,7 @@ balancer=
 tidy_up() {
   code=$?
   [ -z "$balancer" ] || kill "$balancer" 2>/dev/null || true
+  shut_down
   umount "$root/proc" 2>/dev/null || true
   rm -rf --one-file-system "$work"
   [ "$code" -eq 0 ] || echo "check-package: FAILED" >&2
@@ -35,7 +39,7 @@ grep -q '^drwxr-xr-x .* \./$' "$work/listed" || die "the package closes the root
 suite="$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")"
 mirror="$(grep -rhE '^(deb |URIs:)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
   grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 || true)"
-debootstrap --variant=minbase "$suite" "$root" "$(echo "${mirror:-http://deb.debian.org/debian}" | tr -d " ")" >"$work/log" 2>&1 ||
+debootstrap --variant=minbase --include=systemd-sysv "$suite" "$root" "$(echo "${mirror:-http://deb.debian.org/debian}" | tr -d " ")" >"$work/log" 2>&1 ||
   { tail -20 "$work/log" >&2; die "no Debian to install into"; }
 mount -t proc proc "$root/proc"
 (cd "$root" && find . -xdev -not -path './proc*' | sort) >"$work/before"
@@ -79,4 +83,14 @@ done
 systemd-analyze verify --man=no "$work/evenkeel.service" "$work/evenkeel.socket" 2>&1 |
   grep -F evenkeel && die "the units have mistakes"
 systemd-analyze security --offline=yes --threshold=20 "$work/evenkeel.service" | tail -1
+
+umount "$root/proc"
+cp "$package" "$root/root/evenkeel.deb"
+cp "$ROOT/.ci/units-inside.sh" "$root/root/"
+boot || die "no systemd to run them"
+within dpkg -i /root/evenkeel.deb >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it does not install"; }
+within timeout 120 bash /root/units-inside.sh
+within systemctl start evenkeel
+within dpkg -r evenkeel >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it is not removed"; }
+! within systemctl is-active --quiet evenkeel || die "it still runs when it is removed"
 say "units: hold"

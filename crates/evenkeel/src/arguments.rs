@@ -128,6 +128,14 @@ pub(crate) enum Command {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// Start another program, and end once it is ready.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    NewProgram {
+        /// Program and arguments.
+        #[arg(last = true)]
+        words: Vec<std::ffi::OsString>,
+    },
     /// Print a part of the reference as Markdown.
     #[command(hide = true)]
     Docs {

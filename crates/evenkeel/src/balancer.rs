@@ -257,7 +257,7 @@ impl Balancer {
         }
         let until = Instant::now() + shutdown.drain_timeout;
         let mut told = Instant::now();
-        while !self.is_done(why) {
+        while !self.is_done() {
             if Instant::now() >= until {
                 return Ended::TimeOver;
             }

@@ -9,11 +9,13 @@
 //! ```
 //!
 //! The new program finds what it got in one variable: numbers of descriptors, and of five pipes.
-//! The sockets of systemd (`LISTEN_FDS`) are taken in the same way.
+//! The sockets of systemd (`LISTEN_FDS`) are taken in the same way. Who starts it is in `starter`.
 
 mod counts;
+mod starter;
 
 pub(crate) use counts::{Bequest, Bygone};
+pub(crate) use starter::start;
 
 use crate::trouble::Trouble;
 use evenkeel_control::{AdminSockets, Heritage, Ledger};
@@ -21,11 +23,12 @@ use evenkeel_proxy::server::{Inherited, Legacy, SECRET_BYTES};
 use evenkeel_proxy::socket::{BoundSocket, inherited};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::{Value, json};
+use starter::{LINK, Starter};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::process::{Child, Command};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,10 +43,8 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 const ENDED: &str = "it ended before it was ready";
 /// How long one that closed it may take to end by itself.
 const OWN_END_TIME: Duration = Duration::from_secs(2);
-/// How often is looked whether it has.
-const END_POLL: Duration = Duration::from_millis(10);
 /// What it says when it is.
-const READY: &[u8] = b"ready";
+const READY: &[u8; 5] = b"ready";
 /// Bytes of one thing that a new program is told before it is ready.
 const MAX_TOLD: u64 = 1 << 30;
 /// The first descriptor that systemd passes.
@@ -179,8 +180,8 @@ fn from_systemd() -> io::Result<Inheritance> {
 struct Estate {
     sockets: Vec<(String, OwnedFd, bool)>,
     ties: Vec<OwnedFd>,
-    /// With the names by which it knows them.
-    pipes: [(&'static str, OwnedFd); 5],
+    /// With the names by which it knows them; the link is for who starts it.
+    pipes: [(&'static str, OwnedFd); 6],
 }
 
 impl Estate {
@@ -208,7 +209,7 @@ impl Estate {
 
 /// A new program that was started, and the pipes to it.
 struct Started {
-    child: Child,
+    starter: Starter,
     ready: io::PipeReader,
     counts: io::PipeWriter,
 }
@@ -220,16 +221,18 @@ struct Started {
 /// Why it is not, in words. It has ended then.
 pub(crate) fn hand_over(leavings: Leavings, stop: &AtomicBool) -> Result<Successor, String> {
     let cannot = |error: io::Error| format!("cannot start the new program: {error}");
-    let Started { child, ready, counts } = spawn(leavings).map_err(cannot)?;
+    let Started { mut starter, ready, counts } = spawn(leavings).map_err(cannot)?;
+    starter.await_start().map_err(cannot)?;
     // Made first: from `ready` on nothing may go wrong.
     let bequest = Bequest::into(counts).map_err(cannot);
-    let pid = await_ready(child, ready, stop)?;
+    let pid = await_ready(starter, ready, stop)?;
     Ok(Successor { pid, bequest: bequest? })
 }
 
 fn spawn(Leavings { legacy, admin, scaled, state }: Leavings) -> io::Result<Started> {
     let (ready, ready_writer) = io::pipe()?;
     let (counts_reader, counts) = io::pipe()?;
+    let (link, its_link) = UnixStream::pair()?;
     let secrets = legacy.secrets.unwrap_or([0; SECRET_BYTES]);
     let pipes = [
         ("secrets", told(secrets.to_vec())?),
@@ -237,6 +240,7 @@ fn spawn(Leavings { legacy, admin, scaled, state }: Leavings) -> io::Result<Star
         ("scaled", told(scaled.processes)?),
         ("ready", ready_writer.into()),
         ("counts", counts_reader.into()),
+        (LINK, its_link.into()),
     ];
     let mut sockets = Vec::new();
     for (name, socket) in legacy.sockets {
@@ -245,15 +249,12 @@ fn spawn(Leavings { legacy, admin, scaled, state }: Leavings) -> io::Result<Star
     let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
     sockets.extend(admin.into_iter().map(owned));
     let estate = Estate { sockets, ties: scaled.ties, pipes };
-    let mut words = std::env::args_os();
-    let program = words.next().ok_or_else(|| io::Error::other("it has no name"))?;
-    let mut command = Command::new(program);
-    command.args(words).env(VARIABLE, estate.said().to_string());
+    let said = estate.said();
     estate.keep(FdFlags::empty())?;
-    let spawned = command.spawn();
+    let starter = Starter::start(std::env::args_os(), &said, link);
     // Nobody else who is started gets them.
     estate.keep(FdFlags::CLOEXEC)?;
-    Ok(Started { child: spawned?, ready, counts })
+    Ok(Started { starter: starter?, ready, counts })
 }
 
 /// A pipe out of which this comes, whoever reads it, and whenever.
@@ -266,21 +267,21 @@ fn told(what: Vec<u8>) -> io::Result<OwnedFd> {
 }
 
 fn await_ready(
-    mut child: Child,
+    starter: Starter,
     mut reader: io::PipeReader,
     stop: &AtomicBool,
 ) -> Result<u32, String> {
     let (said, heard) = std::sync::mpsc::sync_channel(1);
     let spawned = std::thread::Builder::new().name("ek-handover".to_owned()).spawn(move || {
-        let mut word = Vec::new();
-        let read = reader.read_to_end(&mut word);
+        let mut word = [0; READY.len()];
+        let read = reader.read_exact(&mut word);
         // Whoever waited may have given up.
-        let _ = said.send(read.is_ok() && word == READY);
+        let _ = said.send(read.is_ok() && word == *READY);
     });
     let until = Instant::now() + READY_TIMEOUT;
     let why = loop {
         match heard.recv_timeout(STOP_POLL) {
-            Ok(true) => return Ok(child.id()),
+            Ok(true) => return Ok(starter.leave()),
             Ok(false) => break ENDED,
             Err(_) if spawned.is_err() => break "there is no thread to wait for it",
             Err(_) if stop.load(Ordering::Acquire) => break "a stop was asked for",
@@ -289,12 +290,6 @@ fn await_ready(
         }
     };
     // Its own status says more than that of our kill.
-    let until = Instant::now() + if why == ENDED { OWN_END_TIME } else { Duration::ZERO };
-    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
-        std::thread::park_timeout(END_POLL);
-    }
-    // It may have ended by itself.
-    let _ = child.kill();
-    let status = child.wait().map(|status| status.to_string()).unwrap_or_default();
+    let status = starter.end((why == ENDED).then_some(OWN_END_TIME));
     Err(format!("the new program failed: {why} ({status})"))
 }

@@ -116,6 +116,8 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
             let why = |error| Trouble::CannotStart(format!("{}: {error}", words.join(" ")));
             evenkeel_control::guard(&words).map_err(why)?;
         }
+        #[cfg(unix)]
+        Command::NewProgram { words } => handover::start(&words)?,
         Command::Docs { topic: Topic::Config } => print(evenkeel_config::reference_markdown())?,
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
         Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,

@@ -130,11 +130,11 @@ impl Balancer {
         }
     }
 
-    /// True if nothing is left to wait for: no exchange here, and nothing that a process before
-    /// this one still counts and the next one should know.
-    pub(super) fn is_done(&self, why: Stop) -> bool {
+    /// True if nothing is left to wait for: no exchange here, and none that a process before this
+    /// one still finishes: the next one should know its counts, and systemd ends it with this one.
+    pub(super) fn is_done(&self) -> bool {
         let is_over = || self.bygone.as_ref().is_none_or(Bygone::is_over);
-        self.server.drain(Duration::ZERO) && (why == Stop::Asked || is_over())
+        self.server.drain(Duration::ZERO) && is_over()
     }
 
     pub(super) fn lock_watch(&self) -> MutexGuard<'_, Option<FileWatch>> {

@@ -260,6 +260,10 @@ fn systemd_is_told_who_the_main_process_is() {
     let main = told("MAINPID=");
     let successor = Successor::of(&mut balancer);
     assert!(main.contains(&format!("MAINPID={}", successor.0)), "{main}");
+    // A main process that is no child of systemd's own is killed by it without a drain.
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", successor.0)).expect("it lives");
+    let parent = status.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+    assert_ne!(parent.expect("a parent"), balancer.pid().to_string(), "{status}");
     balancer.event("stopped");
     successor.signal(Signal::TERM);
     told("STOPPING=1");
