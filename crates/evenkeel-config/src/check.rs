@@ -9,7 +9,7 @@ mod wire;
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Host, Name, Whole};
-use crate::sections::{AffinityType, Match, Mount, Pool, Root, Route};
+use crate::sections::{AffinityType, ListenerProtocol, Match, Mount, Pool, Root, Route};
 use crate::suggest::closest;
 use crate::tree::{Node, Place, Value};
 use evenkeel_core::address::BindAddress;
@@ -355,19 +355,25 @@ impl Check<'_> {
     }
 
     fn binds(&mut self, root: &Root) {
-        let admin = root.admin.bind.0.iter().map(|bind| ("admin.bind".to_owned(), bind));
-        let listener = |(index, bind)| (format!("listeners[{index}].bind"), bind);
-        let listeners = root.listeners.iter().map(|listener| &listener.bind.0).enumerate();
-        let mut first: HashMap<&BindAddress, String> = HashMap::new();
-        for (path, bind) in listeners.map(listener).chain(admin) {
+        let own = [("admin.bind", &root.admin.bind.0), ("debug.pprof", &root.debug.pprof.0)];
+        let own =
+            own.into_iter().filter_map(|(path, bind)| Some((path.to_owned(), bind.as_ref()?)));
+        let own = own.map(|(path, bind)| (path, bind, false));
+        let listeners = root.listeners.iter().enumerate().map(|(index, listener)| {
+            let is_udp = listener.protocol == ListenerProtocol::Udp;
+            (format!("listeners[{index}].bind"), &listener.bind.0, is_udp)
+        });
+        // A port of tcp and one of udp are two, as DNS has them.
+        let mut first: HashMap<(&BindAddress, bool), String> = HashMap::new();
+        for (path, bind, is_udp) in listeners.chain(own) {
             if bind.socket_addrs().iter().any(|address| address.port() == 0) {
                 continue;
             }
-            if let Some(before) = first.get(bind) {
+            if let Some(before) = first.get(&(bind, is_udp)) {
                 let fault = Fault::new(format!("{bind} is already bound by `{before}`"));
                 self.report(&path, fault);
             } else {
-                first.insert(bind, path);
+                first.insert((bind, is_udp), path);
             }
         }
         self.tokens(&root.admin.tokens_file.0);

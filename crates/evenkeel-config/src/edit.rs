@@ -7,6 +7,7 @@ mod json;
 
 pub(crate) use found::lay_found;
 
+use crate::forms::write_out_backend;
 use crate::tree::{Entry, Node, Place, Value, steps};
 use evenkeel_core::address::BackendAddress;
 use evenkeel_core::plan::AdminState;
@@ -209,11 +210,13 @@ fn apply_one(tree: &mut Node, edit: &Edit) -> Result<(), Refusal> {
             pool.set(&steps("strategy"), text(strategy))?;
         }
         Edit::Weight { pool, backend, weight } => {
-            let backend = long_form(backend_of(pool_of(tree, pool)?, backend)?)?;
+            let backend = backend_of(pool_of(tree, pool)?, backend)?;
+            write_out_backend(backend);
             backend.set(&steps("weight"), number(*weight))?;
         }
         Edit::Admin { pool, backend, admin } => {
-            let backend = long_form(backend_of(pool_of(tree, pool)?, backend)?)?;
+            let backend = backend_of(pool_of(tree, pool)?, backend)?;
+            write_out_backend(backend);
             backend.set(&steps("admin"), text(admin_word(*admin)))?;
         }
         Edit::AddBackend { pool, backend } => add(pool_of(tree, pool)?, backend)?,
@@ -325,17 +328,6 @@ fn backend_of<'a>(pool: &'a mut Node, name: &str) -> Result<&'a mut Node, String
     let backends = items(pool, "backends")?;
     let at = position(backends, name)?;
     Ok(&mut backends[at])
-}
-
-/// An address alone, as the map that it stands for.
-fn long_form(backend: &mut Node) -> Result<&mut Node, String> {
-    if said(backend).is_some() {
-        let place = backend.place.clone();
-        let address = std::mem::replace(backend, map(Vec::new()));
-        backend.place = place;
-        backend.set(&steps("address"), address)?;
-    }
-    Ok(backend)
 }
 
 fn add(pool: &mut Node, backend: &NewBackend) -> Result<(), Refusal> {

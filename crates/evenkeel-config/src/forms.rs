@@ -1,7 +1,7 @@
 //! The short form, written out as the full form on the tree.
 
 use crate::diagnostic::{Fault, Problem};
-use crate::tree::{Entry, Node, Place, Value};
+use crate::tree::{Entry, Node, Place, Step, Value};
 
 /// Keys of the short form and what they stand for.
 const SHORT: &[(&str, &str)] = &[
@@ -91,4 +91,25 @@ fn twice(entry: &Entry, first: &Place) -> Problem {
     let message = format!("`{}` is given twice, first on {}", entry.key, first.phrase());
     let place = entry.key_place.clone();
     Problem { place, path: entry.key.clone(), fault: Fault::new(message) }
+}
+
+/// A backend that is an address alone becomes the map that it stands for.
+pub(crate) fn write_out_backend(backend: &mut Node) {
+    if matches!(backend.value, Value::Str(_)) {
+        let address = backend.clone();
+        backend.value = Value::Map(vec![entry("address", address)]);
+    }
+}
+
+/// As `write_out_backend` for the backend of which `steps` name a key, if they do.
+pub(crate) fn write_out_backend_at(root: &mut Node, steps: &[Step]) {
+    let is_inside = |steps: &[Step]| match steps {
+        [Step::Key(list), Step::Index(_), Step::Key(_)] => list == "backends",
+        _ => false,
+    };
+    if let Some(at) = steps.windows(3).position(is_inside)
+        && let Some(backend) = root.at_steps_mut(&steps[..at + 2])
+    {
+        write_out_backend(backend);
+    }
 }

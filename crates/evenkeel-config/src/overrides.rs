@@ -134,6 +134,7 @@ fn text(place: &Place, text: &str) -> Node {
 fn apply(tree: &mut Node, variables: Vec<Variable>, problems: &mut Vec<Problem>) {
     for Variable { steps, value } in variables {
         let place = value.place.clone();
+        forms::write_out_backend_at(tree, &steps);
         if let Err(message) = tree.set(&steps, value) {
             problems.push(Problem { place, path: path_of(&steps), fault: Fault::new(message) });
         }

@@ -4,7 +4,7 @@
 use crate::diagnostic::Fault;
 use crate::key::{Atom, SectionShape, map_entries};
 use crate::reader::Reader;
-use crate::suggest::closest;
+use crate::suggest::{closest, closest_or_akin};
 use crate::tree::{Entry, Node, Value};
 use serde_json::{Map, Value as Json};
 
@@ -48,17 +48,14 @@ pub(crate) fn read<S: Section>(node: &Node, reader: &mut Reader) -> Option<S> {
 }
 
 fn unknown<S: Section>(key: &str) -> Fault {
-    let names = || S::NAMES.iter().map(|(name, _)| *name);
-    match closest(key, names()) {
+    let names: Vec<&str> = S::NAMES.iter().map(|(name, _)| *name).collect();
+    match closest_or_akin(key, &names) {
         Some(meant) => {
             let message = format!("unknown key `{key}`; did you mean `{meant}`?");
             Fault::new(message).hint(format!("rename it to `{meant}`"))
         }
-        None => {
-            let known: Vec<&str> = names().collect();
-            Fault::new(format!("unknown key `{key}`"))
-                .hint(format!("known keys here: {}", known.join(", ")))
-        }
+        None => Fault::new(format!("unknown key `{key}`"))
+            .hint(format!("known keys here: {}", names.join(", "))),
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::bound::MAX_CANDIDATES;
 
+/// A part that is shorter says nothing.
+const MIN_PART_BYTES: usize = 4;
+
 /// The candidate with the fewest edits, if it is near enough to be meant.
 pub(crate) fn closest<'a>(
     typed: &str,
@@ -15,6 +18,20 @@ pub(crate) fn closest<'a>(
     });
     let nearest = scored.min_by_key(|(distance, _)| *distance)?;
     (nearest.0 <= allowed && nearest.0 < typed.chars().count()).then_some(nearest.1)
+}
+
+/// As `closest`; else the only candidate that is a part of what was typed, or has it as a part:
+/// `health` for `health_check`.
+pub(crate) fn closest_or_akin<'a>(typed: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let is_akin = |candidate: &&str| {
+        let shorter = typed.len().min(candidate.len());
+        shorter >= MIN_PART_BYTES && (typed.contains(*candidate) || candidate.contains(typed))
+    };
+    let alone = || {
+        let mut akin = candidates.iter().copied().take(MAX_CANDIDATES).filter(is_akin);
+        akin.next().filter(|_| akin.next().is_none())
+    };
+    closest(typed, candidates.iter().copied()).or_else(alone)
 }
 
 /// Optimal string alignment distance: insertions, deletions, substitutions and swaps of
@@ -55,6 +72,22 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(closest(typed, keys), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn finds_names_that_are_parts() {
+        let keys = ["health", "circuit_breaker", "cookie_name", "max_idle", "idle_timeout"];
+        for (typed, meant) in [
+            ("health_check", Some("health")),
+            ("healthcheck", Some("health")),
+            ("breaker", Some("circuit_breaker")),
+            ("helth", Some("health")),
+            ("idle", None),
+            ("max", None),
+            ("sticky", None),
+        ] {
+            assert_eq!(closest_or_akin(typed, &keys), meant, "{typed}");
         }
     }
 }

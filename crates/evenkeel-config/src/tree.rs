@@ -159,6 +159,17 @@ impl Node {
         self.entry(path).map_or_else(|| self.place_at(path), |entry| &entry.key_place)
     }
 
+    /// The value at `steps`, to be changed, if one is written there.
+    pub(crate) fn at_steps_mut(&mut self, steps: &[Step]) -> Option<&mut Node> {
+        steps.iter().try_fold(self, |node, step| match (step, &mut node.value) {
+            (Step::Key(key), Value::Map(entries)) => {
+                entries.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.value)
+            }
+            (Step::Index(index), Value::Seq(items)) => items.get_mut(*index),
+            (Step::Key(_) | Step::Index(_), _) => None,
+        })
+    }
+
     /// Replaces or adds the value at `steps`, adding the maps and lists on the way.
     pub(crate) fn set(&mut self, steps: &[Step], new: Node) -> Result<(), String> {
         let mut node = self;

@@ -113,16 +113,22 @@ impl BackendAddress {
         }
         let (scheme, rest) = match text.split_once("://") {
             None => (Scheme::Http, text),
-            Some(("http", rest)) => (Scheme::Http, rest),
-            Some(("https", rest)) => (Scheme::Https, rest),
-            Some(("h2c", rest)) => (Scheme::H2c, rest),
-            Some((other, _)) => {
-                return Err(format!(
-                    "invalid scheme {other:?}: expected http, https, h2c or host:port"
-                ));
-            }
+            // Schemes have no case (RFC 3986 3.1).
+            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+                "http" => (Scheme::Http, rest),
+                "https" => (Scheme::Https, rest),
+                "h2c" => (Scheme::H2c, rest),
+                _ => {
+                    return Err(format!(
+                        "invalid scheme {scheme:?}: expected http, https, h2c or host:port"
+                    ));
+                }
+            },
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains(',') {
+            return Err(format!("{text:?} is more than one address; give each by itself"));
+        }
         if rest.contains(['/', '?', '#', '@']) {
             return Err(format!("{text:?} has more than scheme, host and port"));
         }
@@ -206,6 +212,7 @@ mod tests {
             ("h2c://[::1]:9000", "[::1]:9000"),
             ("unix:/run/a.sock", "unix:/run/a.sock"),
             ("no_such.invalid:80", "no_such.invalid:80"),
+            ("HTTP://example.com", "example.com:80"),
         ];
         for (text, name) in ok {
             let address = BackendAddress::parse(text).expect(text);

@@ -4,7 +4,9 @@ use super::Notes;
 use super::build::{Build, flag, list, number, text};
 use super::foreign::Foreign;
 use super::policy::{self, Backends, LISTEN, NAME};
-use crate::tree::{Node, Value};
+use crate::diagnostic::Fault;
+use crate::tree::{Node, Place, Value};
+use std::collections::HashMap;
 
 const BACKENDS: Backends = Backends { address: "url", urls_only: true };
 
@@ -28,7 +30,11 @@ pub(super) fn translate(root: &Node, notes: &mut Notes) -> Node {
     };
     file.finish(notes);
     let (mut routes, mut pools) = (Vec::new(), Vec::new());
+    let mut hosts = HashMap::new();
     for (path, app) in apps {
+        if is_second(&path, app, &mut hosts, notes) {
+            continue;
+        }
         if let Some((route, pool)) = one(path, app, notes) {
             routes.push(route);
             pools.push(pool);
@@ -46,6 +52,24 @@ pub(super) fn translate(root: &Node, notes: &mut Notes) -> Node {
         .put("pools", list(pools))
         .put("admin", policy::admin())
         .node()
+}
+
+/// True for an app whose host another one has; only the first could get requests.
+fn is_second<'a>(
+    path: &str,
+    app: &'a Node,
+    hosts: &mut HashMap<&'a str, &'a Place>,
+    notes: &mut Notes,
+) -> bool {
+    let Some(host) = app.entry("host").map(|host| &host.value) else { return false };
+    let Value::Str(name) = &host.value else { return false };
+    let Some(first) = hosts.get(name.as_str()) else {
+        hosts.insert(name, &host.place);
+        return false;
+    };
+    let message = format!("a second app for {name:?}; the first is on {}", first.phrase());
+    notes.refuse(&host.place, format!("{path}.host"), Fault::new(message));
+    true
 }
 
 /// The route and the pool of one app.

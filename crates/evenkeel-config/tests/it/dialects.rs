@@ -230,6 +230,16 @@ fn mistakes_name_the_key_of_the_file() {
     }
 }
 
+#[test]
+fn a_second_app_for_a_host_is_told_once_and_where() {
+    let text = APPS.replace("host: payments", "host: api");
+    let errors = yaml(&text).expect_err("a second app");
+    let told: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains(":12:11: apps[1].host: a second app for "), "{}", told[0]);
+    assert!(told[0].contains("the first is on line 2"), "{}", told[0]);
+}
+
 /// Told, not refused.
 #[test]
 fn notes_say_how_odd_keys_are_read() {

@@ -24,6 +24,23 @@ fn the_environment_lies_over_the_file() {
 }
 
 #[test]
+fn variables_say_more_of_a_backend_that_is_an_address_alone() {
+    let short = source("backends: [\"a:1\", \"b:1\"]\n", Format::Yaml);
+    let full = source(GOOD, Format::Yaml);
+    for (file, name) in [
+        (&short, "EVENKEEL__POOLS__0__BACKENDS__0__WEIGHT"),
+        (&short, "EVENKEEL__BACKENDS__0__WEIGHT"),
+        (&full, "EVENKEEL__POOLS__0__BACKENDS__0__WEIGHT"),
+    ] {
+        let shown = read(Some(file), &environment_of(&[(name, "7")])).expect(name).to_json();
+        let before = read(Some(file), &Overrides::default()).expect("valid").to_json();
+        let backend = |json: &serde_json::Value| json["pools"][0]["backends"][0].clone();
+        assert_eq!(backend(&shown)["weight"], 7, "{name}");
+        assert_eq!(backend(&shown)["address"], backend(&before)["address"], "{name}");
+    }
+}
+
+#[test]
 fn errors_of_variables_and_flags_name_them() {
     let file = source(GOOD, Format::Yaml);
     for (name, value, start) in [

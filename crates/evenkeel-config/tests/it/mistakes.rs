@@ -140,6 +140,7 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
         "already bound by `listeners[0].bind`",
     ),
     (Add("admin: { bind: \"0.0.0.0:9900\" }\n"), 11, "admin.bind", "tokens_file"),
+    (Add("debug: { pprof: \"127.0.0.1:8080\" }\n"), 11, "debug.pprof", "already bound"),
     (Add("logging: { access: { sample: 1.1 } }\n"), 11, "logging.access.sample", "range"),
     (Add("logging: { level: inof }\n"), 11, "logging.level", "did you mean `info`?"),
     (

@@ -124,6 +124,19 @@ fn a_redirect_alone_needs_no_pool() {
 }
 
 #[test]
+fn a_port_of_tcp_and_one_of_udp_are_two() {
+    let text = |second: &str| {
+        format!(
+            "listeners:\n  - {{ bind: \":53\", protocol: tcp, pool: dns }}\n\
+             \x20 - {{ bind: \":53\", protocol: {second}, pool: dns }}\n\
+             pools: [{{ name: dns, backends: [\"127.0.0.1:1\"] }}]\n"
+        )
+    };
+    assert!(yaml(&text("udp")).is_ok());
+    assert!(yaml(&text("tcp")).is_err());
+}
+
+#[test]
 fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
     let text = |keys: &str| {
         format!(

@@ -100,9 +100,10 @@ impl BoundSocket {
 /// # Errors
 /// There are no descriptors left.
 pub(crate) fn share_out(sockets: Vec<BoundSocket>, workers: usize) -> io::Result<WorkerSockets> {
-    let mut by_address: BTreeMap<String, Vec<BoundSocket>> = BTreeMap::new();
+    let mut by_address: BTreeMap<(bool, String), Vec<BoundSocket>> = BTreeMap::new();
     for socket in sockets {
-        by_address.entry(socket.address()?).or_default().push(socket);
+        let is_udp = matches!(socket, BoundSocket::Udp(_));
+        by_address.entry((is_udp, socket.address()?)).or_default().push(socket);
     }
     let mut shares: WorkerSockets = (0..workers).map(|_| Vec::new()).collect();
     for sockets in by_address.into_values() {
