@@ -118,7 +118,7 @@ fn clients_behind_one_proxy_are_counted_each() {
         let mut kept = Vec::new();
         let mut ask = |header: &[u8]| {
             let mut client = proxy.connect();
-            let _ = client.try_send(&[header, GET].concat());
+            let _ = client.try_send([header, GET].concat());
             let status = client.response().map_or(0, |response| response.status());
             kept.push(client);
             status

@@ -17,7 +17,6 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -82,6 +81,7 @@ impl Starter {
             self.link.get_ref().shutdown(Shutdown::Write).ok()?;
             self.next_line().ok()
         });
+        let _ = self.link.get_ref().shutdown(Shutdown::Write);
         let _ = self.child.wait();
         status.unwrap_or_default()
     }
@@ -112,32 +112,35 @@ pub(crate) fn start(words: &[OsString]) -> Result<(), Trouble> {
     let link =
         number(&said[LINK]).and_then(inherited).map_err(|error| broken(error.to_string()))?;
     said["from"] = std::process::id().into();
-    let mut link = UnixStream::from(OwnedFd::from(link));
-    let last = match between(words, &said, &link) {
-        Ok(status) => status,
-        Err(error) => error.to_string(),
-    };
-    // Whoever wanted to know may have ended.
-    let _ = writeln!(link, "{last}");
+    let link = UnixStream::from(link);
+    if let Err(error) = between(words, &said, &link) {
+        // Whoever wanted to know may have ended.
+        let _ = writeln!(&link, "{error}");
+    }
     Ok(())
 }
 
-/// Starts the program and waits for its end; says how it ended.
-fn between(words: &[OsString], said: &Value, mut link: &UnixStream) -> io::Result<String> {
+/// Starts the program and tells how it ends, until it may be left to itself, or must end.
+fn between(words: &[OsString], said: &Value, mut link: &UnixStream) -> io::Result<()> {
     let [program, words @ ..] = words else { return Err(io::Error::other("it has no name")) };
     let mut child = Command::new(program).args(words).env(VARIABLE, said.to_string()).spawn()?;
     let pid = child.id();
     writeln!(link, "{BEGUN}{pid}")?;
-    let mut link = link.try_clone()?;
-    thread::Builder::new().name("ek-starter".to_owned()).spawn(move || {
-        let mut word = Vec::new();
-        let read = link.read_to_end(&mut word);
-        if read.is_ok() && word == LEAVE {
-            std::process::exit(0);
-        }
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        // It may have ended by itself.
-        let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+    let mut told = link.try_clone()?;
+    let ended = thread::Builder::new().name("ek-starter".to_owned()).spawn(move || {
+        let status = child.wait().map_or_else(|error| error.to_string(), |it| it.to_string());
+        // Whoever wanted to know may have ended.
+        let _ = writeln!(told, "{status}");
     })?;
-    child.wait().map(|status| status.to_string())
+    let mut word = Vec::new();
+    let read = link.read_to_end(&mut word);
+    if read.is_ok() && word == LEAVE {
+        return Ok(());
+    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid.filter(|_| !ended.is_finished()) {
+        // It may be ending by itself.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    ended.join().map_err(|_| io::Error::other("its end was not awaited"))
 }
