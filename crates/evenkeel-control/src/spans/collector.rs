@@ -1,9 +1,9 @@
 //! Who takes spans: the collector of a plan, over HTTP or HTTPS. What it is told is made by the
-//! exporter of OpenTelemetry, in protobuf. How it is reached is ours: the exporter is given a client
-//! that looks at nothing but the body, so that variables such as `OTEL_EXPORTER_OTLP_HEADERS` change
-//! nothing.
+//! exporter of OpenTelemetry, in protobuf. How it is reached is ours: the exporter is given a
+//! client that looks at nothing but the body, so that variables such as
+//! `OTEL_EXPORTER_OTLP_HEADERS` change nothing.
 
-mod data;
+mod translation;
 
 use crate::outgoing::reach::{Place, Question, open};
 use async_trait::async_trait;
@@ -45,7 +45,7 @@ impl Collector {
             .with_retry_policy(RetryPolicy::disabled())
             .build();
         let mut exporter = built.map_err(|error| error.to_string())?;
-        exporter.set_resource(&data::resource());
+        exporter.set_resource(&translation::resource());
         Ok(Collector { plan: plan.clone(), exporter, way })
     }
 
@@ -63,7 +63,7 @@ impl Collector {
         batch: &[Box<Finished>],
         patience: Duration,
     ) -> Result<(), String> {
-        let why = match timeout(patience, self.exporter.export(data::spans(batch))).await {
+        let why = match timeout(patience, self.exporter.export(translation::spans(batch))).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => self.way.fault().unwrap_or_else(|| error.to_string()),
             Err(_) => format!("no answer within {patience:?}"),

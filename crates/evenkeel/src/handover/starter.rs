@@ -20,6 +20,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -113,34 +114,53 @@ pub(crate) fn start(words: &[OsString]) -> Result<(), Trouble> {
         number(&said[LINK]).and_then(inherited).map_err(|error| broken(error.to_string()))?;
     said["from"] = std::process::id().into();
     let link = UnixStream::from(link);
-    if let Err(error) = between(words, &said, &link) {
+    let last = between(words, &said, &link).unwrap_or_else(|error| Some(error.to_string()));
+    if let Some(last) = last {
         // Whoever wanted to know may have ended.
-        let _ = writeln!(&link, "{error}");
+        let _ = writeln!(&link, "{last}");
     }
     Ok(())
 }
 
-/// Starts the program and tells how it ends, until it may be left to itself, or must end.
-fn between(words: &[OsString], said: &Value, mut link: &UnixStream) -> io::Result<()> {
+/// Threads that each tell one piece of news.
+const TELLERS: usize = 2;
+
+/// What happens while the program runs.
+enum News {
+    /// It needs nobody any more.
+    Leave,
+    /// It must end: so it was said, or nobody is there who could say so.
+    End,
+    /// It has ended like this.
+    Ended(String),
+}
+
+/// Starts the program, and says how it ended; `None` if it is left to itself. Whoever waits for
+/// what is open here to close learns of its end by the end of this process.
+fn between(words: &[OsString], said: &Value, mut link: &UnixStream) -> io::Result<Option<String>> {
     let [program, words @ ..] = words else { return Err(io::Error::other("it has no name")) };
     let mut child = Command::new(program).args(words).env(VARIABLE, said.to_string()).spawn()?;
-    let pid = child.id();
-    writeln!(link, "{BEGUN}{pid}")?;
-    let mut told = link.try_clone()?;
-    let ended = thread::Builder::new().name("ek-starter".to_owned()).spawn(move || {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    writeln!(link, "{BEGUN}{}", child.id())?;
+    let mut heard = link.try_clone()?;
+    let (tell, news) = mpsc::sync_channel(TELLERS);
+    let tell_end = tell.clone();
+    thread::Builder::new().name("ek-child".to_owned()).spawn(move || {
         let status = child.wait().map_or_else(|error| error.to_string(), |it| it.to_string());
-        // Whoever wanted to know may have ended.
-        let _ = writeln!(told, "{status}");
+        tell_end.send(News::Ended(status))
     })?;
-    let mut word = Vec::new();
-    let read = link.read_to_end(&mut word);
-    if read.is_ok() && word == LEAVE {
-        return Ok(());
+    thread::Builder::new().name("ek-link".to_owned()).spawn(move || {
+        let mut word = Vec::new();
+        let leave = heard.read_to_end(&mut word).is_ok() && word == LEAVE;
+        tell.send(if leave { News::Leave } else { News::End })
+    })?;
+    for news in news {
+        match news {
+            News::Leave => return Ok(None),
+            News::Ended(status) => return Ok(Some(status)),
+            // It may be ending by itself.
+            News::End => drop(pid.map(|pid| kill_process(pid, Signal::KILL))),
+        }
     }
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid.filter(|_| !ended.is_finished()) {
-        // It may be ending by itself.
-        let _ = kill_process(pid, Signal::KILL);
-    }
-    ended.join().map_err(|_| io::Error::other("its end was not awaited"))
+    Err(io::Error::other("its end was not awaited"))
 }
