@@ -330,18 +330,16 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_read_with_it_is_watched() {
+    fn files_of_tls_on_either_side_are_watched() {
         let text = "listeners: [{ name: w, bind: ':443', tls: { certificates: [{ cert: a.pem, key: \
                     a.key }], client_ca: ca.pem } }]\nroutes: [{ pool: p }]\npools: [{ name: p, \
                     backends: ['https://a:1'], tls: { ca_file: b.pem, client_cert: c.pem, \
-                    client_key: c.key }, affinity: { type: cookie, secret_file: keys } }]\n\
-                    admin: { tokens_file: tokens }\n";
+                    client_key: c.key } }]\n";
         let (name, format) = ("c.yaml".to_owned(), evenkeel_config::Format::Yaml);
         let source = evenkeel_config::Source { name, text: text.to_owned(), format };
         let read = evenkeel_config::read(Some(&source), &Default::default()).expect("valid");
         let files = files_of(Path::new("c.yaml"), &read.plan().0);
-        let wanted =
-            ["a.key", "a.pem", "b.pem", "c.key", "c.pem", "c.yaml", "ca.pem", "keys", "tokens"];
+        let wanted = ["a.key", "a.pem", "b.pem", "c.key", "c.pem", "c.yaml", "ca.pem"];
         assert_eq!(files, wanted.map(PathBuf::from));
     }
 }
