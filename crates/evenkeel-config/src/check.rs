@@ -9,7 +9,7 @@ mod wire;
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Host, Name, Whole};
-use crate::sections::{AffinityType, ListenerProtocol, Match, Mount, Pool, Root, Route};
+use crate::sections::{AffinityType, Alpn, ListenerProtocol, Match, Mount, Pool, Root, Route};
 use crate::suggest::closest;
 use crate::tree::{Node, Place, Value};
 use evenkeel_core::address::BindAddress;
@@ -33,6 +33,14 @@ pub(crate) fn complete(root: &mut Root) {
     };
     for (index, listener) in root.listeners.iter_mut().enumerate() {
         number(&mut listener.name, "listener", index);
+        // A tunnel may carry anything.
+        let offered = match listener.protocol {
+            ListenerProtocol::Http => vec![Alpn::H2, Alpn::Http11],
+            ListenerProtocol::Tcp | ListenerProtocol::Udp => Vec::new(),
+        };
+        if let Some(tls) = &mut listener.tls {
+            tls.alpn.get_or_insert(offered);
+        }
     }
     for (index, route) in root.routes.iter_mut().enumerate() {
         number(&mut route.name, "route", index);
@@ -97,6 +105,7 @@ pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
         }
     }
     check.mounts(root);
+    check.unused_tls(root);
     let mut named: HashMap<&str, &str> = HashMap::new();
     for (index, pool) in root.pools.iter().enumerate() {
         let affinity = &pool.affinity;

@@ -5,8 +5,9 @@ use crate::diagnostic::Fault;
 use crate::scalar::{HashKey, Name, RetryOn};
 use crate::section::Section;
 use crate::sections::{
-    AcceptProxy, AffinityType, ClientAuth, HealthType, Limits, Listener, ListenerProtocol,
-    ListenerTls, Paths, Pool, PoolProtocol, Retry, Root, SendProxy, UdpLimits,
+    AcceptProxy, AffinityType, BackendEntry, ClientAuth, HealthType, Limits, Listener,
+    ListenerProtocol, ListenerTls, Paths, Pool, PoolProtocol, PoolTls, Retry, Root, SendProxy,
+    UdpLimits,
 };
 use crate::suggest::closest;
 use crate::tree::{Node, Value};
@@ -204,6 +205,19 @@ impl Check<'_> {
             let missing = if cert.is_empty() { "client_cert" } else { "client_key" };
             let fault = Fault::new(format!("`{missing}` is missing: a certificate needs its key"));
             self.report(&format!("{path}.tls"), fault);
+        }
+    }
+
+    /// Whoever writes how to trust backends hardly means to reach them without TLS.
+    pub(super) fn unused_tls(&mut self, root: &Root) {
+        for (index, pool) in root.pools.iter().enumerate() {
+            let secure = |backend: &BackendEntry| backend.0.address.0.scheme == Scheme::Https;
+            let fixed = pool.discovery.0.is_none() && !pool.backends.is_empty();
+            if pool.tls != PoolTls::default() && fixed && !pool.backends.iter().any(secure) {
+                let message = "is for `https://` backends, and this pool has none";
+                let fault = Fault::new(message).hint(r#"backends: ["https://10.0.0.1:8443"]"#);
+                self.report(&format!("pools[{index}].tls"), fault);
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use super::bound;
 use crate::scalar::{Name, Text};
 use crate::sections::{
-    self, AcceptProxy, Certificate, ClientAuth, Listener, ListenerProtocol, ListenerTls, Pool,
-    RedirectScheme, Root, SendProxy,
+    self, AcceptProxy, Certificate, ClientAuth, Listener, ListenerProtocol, Pool, RedirectScheme,
+    Root, SendProxy,
 };
 use evenkeel_core::plan::{
     self, CertificatePlan, ClientAuthPlan, ListenerTlsPlan, PoolTlsPlan, RedirectPlan,
@@ -54,6 +54,10 @@ pub(super) fn user(root: &Root, pool: &Pool) -> Option<ListenerProtocol> {
 
 pub(super) fn tls(listener: &Listener) -> Option<ListenerTlsPlan> {
     let tls = listener.tls.as_ref()?;
+    let protocol = |one: &sections::Alpn| match one {
+        sections::Alpn::H2 => plan::Alpn::H2,
+        sections::Alpn::Http11 => plan::Alpn::Http11,
+    };
     let certificate = |one: &Certificate| CertificatePlan {
         cert: PathBuf::from(&one.cert.0),
         key: PathBuf::from(&one.key.0),
@@ -67,21 +71,9 @@ pub(super) fn tls(listener: &Listener) -> Option<ListenerTlsPlan> {
             sections::TlsVersion::V12 => plan::TlsVersion::V12,
             sections::TlsVersion::V13 => plan::TlsVersion::V13,
         },
-        alpn: alpn(listener, tls),
+        alpn: tls.alpn.iter().flatten().map(protocol).collect(),
         handshake_timeout: bound(tls.handshake_timeout.0),
     })
-}
-
-/// A tunnel may carry anything: it offers protocols only if they were named.
-fn alpn(listener: &Listener, tls: &ListenerTls) -> Vec<plan::Alpn> {
-    if listener.protocol != ListenerProtocol::Http && tls.alpn == ListenerTls::default().alpn {
-        return Vec::new();
-    }
-    let protocol = |one: &sections::Alpn| match one {
-        sections::Alpn::H2 => plan::Alpn::H2,
-        sections::Alpn::Http11 => plan::Alpn::Http11,
-    };
-    tls.alpn.iter().map(protocol).collect()
 }
 
 pub(super) fn accept_proxy(listener: &Listener) -> plan::AcceptProxy {

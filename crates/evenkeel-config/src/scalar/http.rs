@@ -169,7 +169,9 @@ impl Scalar for Host {
         };
         let host = without_port.strip_suffix('.').unwrap_or(without_port);
         if host.is_empty() || host == "*" {
-            return wrong("matches every host", "leave `hosts` out for that");
+            let hint =
+                "leave `hosts` out for that; without `sni_routes` a tcp listener asks nobody";
+            return wrong("matches every host", hint);
         }
         if !host.is_ascii() {
             return wrong("is not ASCII", "write it in punycode: xn--...");

@@ -114,8 +114,8 @@ section! {
         client_auth: ClientAuth = ClientAuth::Required;
         /// Oldest version accepted.
         min_version: TlsVersion = TlsVersion::V12;
-        /// Protocols offered.
-        alpn: Vec<Alpn> = vec![Alpn::H2, Alpn::Http11];
+        /// Protocols offered; left out: both to http clients, none to those of a tcp listener.
+        alpn: Option<Vec<Alpn>> = None;
         /// From accept to the end of the handshake.
         handshake_timeout: Time = Time::secs(10);
     }

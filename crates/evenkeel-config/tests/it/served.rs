@@ -70,12 +70,17 @@ fn what_does_nothing_is_warned_about_only_if_written() {
             6,
             "routes[0].strip_prefix",
         ),
+        (pool("tls: { server_name: a.test }"), 11, "pools[0].tls"),
     ] {
         let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert_eq!((warnings[0].line, warnings[0].path.as_str()), (line, path));
     }
-    for text in [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }")] {
+    let secure = pool("tls: { server_name: a.test }").replace("127.0.0.1:", "https://127.0.0.1:");
+    let secure = secure.replace("bind: \"https://", "bind: \"");
+    for text in
+        [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }"), secure]
+    {
         assert_eq!(yaml(&text).expect("valid").plan().1, []);
     }
 }

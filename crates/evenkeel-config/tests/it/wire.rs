@@ -137,6 +137,25 @@ fn a_port_of_tcp_and_one_of_udp_are_two() {
 }
 
 #[test]
+fn a_tunnel_offers_the_protocols_that_are_named() {
+    use evenkeel_core::plan::Alpn::{H2, Http11};
+    let offered = |protocol: &str, alpn: &str| {
+        let text = format!(
+            "listeners:\n  - bind: \":443\"\n    protocol: {protocol}\n    pool: a\n    \
+             tls: {{ certificates: [{{ cert: c, key: k }}]{alpn} }}\n\
+             pools: [{{ name: a, backends: [\"127.0.0.1:1\"] }}]\n"
+        );
+        let text = if protocol == "http" { text.replace("    pool: a\n", "") } else { text };
+        let (plan, _) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
+        plan.listeners[0].tls.as_ref().expect("TLS").alpn.clone()
+    };
+    assert_eq!(offered("tcp", ""), []);
+    assert_eq!(offered("tcp", ", alpn: [h2, http/1.1]"), [H2, Http11]);
+    assert_eq!(offered("http", ""), [H2, Http11]);
+    assert_eq!(offered("http", ", alpn: [http/1.1]"), [Http11]);
+}
+
+#[test]
 fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
     let text = |keys: &str| {
         format!(
@@ -145,6 +164,11 @@ fn a_udp_listener_is_served_and_bounds_flows_not_connections() {
         )
     };
     let good = text("    udp: { idle_timeout: 5s, max_flows: 7 }\n");
+    let both = good.replace(
+        "listeners:\n",
+        "listeners:\n  - { bind: \"127.0.0.1:53\", protocol: tcp, pool: dns }\n",
+    );
+    assert!(yaml(&both).is_ok(), "a port of tcp is none of udp");
     let plan = yaml(&good).expect("valid").plan().0;
     let ListenerProtocol::Udp(udp) = &plan.listeners[0].protocol else { panic!("udp") };
     assert_eq!((udp.pool, udp.idle_timeout.as_secs(), udp.max_flows), (0, 5, 7));
