@@ -2,7 +2,8 @@
 # The Windows program of a release archive, run under Wine: from a console, and under Wine's Service
 # Control Manager. It is not Windows (that is check-windows.ps1), but it is the program that is shipped.
 #   .ci/check-wine.sh [ARCHIVE]        without one, scripts/release.sh makes it
-# Needs wine 9 or newer (it brings bcryptprimitives.dll), curl and python3.
+# Needs wine 9 or newer (it brings bcryptprimitives.dll), curl, python3 and procps. It makes a prefix of
+# Wine of its own, unless $WINEPREFIX names one. It has not been run yet.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../scripts/lib.sh"
@@ -13,14 +14,14 @@ if [ -z "$archive" ]; then
   archive="$(echo "$ROOT"/dist/evenkeel-*-windows-gnu.zip)"
 fi
 work="$(mktemp -d)"
-export WINEPREFIX="$work/prefix" WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=" DISPLAY=
-folder="$WINEPREFIX/drive_c/ek v"
+export WINEPREFIX="${WINEPREFIX:-$work/prefix}" WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=" DISPLAY=
+folder="$WINEPREFIX/drive_c/ek v" other="$WINEPREFIX/drive_c/gobalance"
 tidy_up() {
   code=$?
   [ "$code" -eq 0 ] || tail -n 20 "$work"/*.log "$folder"/*.log >&2 2>/dev/null || true
   wineserver -k 2>/dev/null || true
   wineserver -w 2>/dev/null || true
-  rm -rf "$work"
+  rm -rf "$work" "$folder" "$other"
   [ "$code" -eq 0 ] || echo "check-wine: FAILED" >&2
 }
 trap tidy_up EXIT
@@ -116,7 +117,6 @@ service() {
 
 # As older instructions do it: another name, no words, the file in configs\ beside the program.
 bare_service() {
-  local other="$WINEPREFIX/drive_c/gobalance"
   mkdir -p "$other/configs"
   cp "$folder/evenkeel.exe" "$other/gobalance.exe"
   cp "$folder/evenkeel.yaml" "$other/configs/config.yaml"

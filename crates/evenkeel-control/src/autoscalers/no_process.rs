@@ -11,7 +11,6 @@ const WHY: &str = "driver `process` is not served on Windows; use exec or webhoo
 
 /// A process; there is none.
 pub(super) struct Process {
-    pub(super) pid: u32,
     pub(super) port: u16,
     pub(super) address: String,
     never: Infallible,
