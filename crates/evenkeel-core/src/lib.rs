@@ -6,6 +6,7 @@
 //! randomness come in as arguments, so every decision can be replayed.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod address;
 pub mod affinity;
 pub mod autoscale;

@@ -220,8 +220,9 @@ impl<N: Net> Exchange<N> {
         if let Some(plan) = &self.record.snapshot().plan.tracing {
             self.record.traced = trace::begin(&worker.net, asked, plan);
         }
-        let view = path::view(given, listener.paths, path_scratch)?;
-        self.note_path(view.forward);
+        let view = path::view(given, listener.paths, path_scratch);
+        self.note_path(view.as_ref().map_or(given, |view| view.forward));
+        let view = view?;
         if headers::is_loop(head, bytes, from.pseudonym) {
             return Err(Failure::Loop);
         }
@@ -355,6 +356,7 @@ impl<N: Net> Exchange<N> {
         }
     }
 
+    /// A path that is refused, and so has no view, is noted as it was given.
     fn note_path(&mut self, path: &[u8]) {
         if self.record.is_wanted() {
             self.record.set(Part::Path, path);

@@ -328,6 +328,11 @@ impl<N: Net> Exchange<N> {
         }
         Ok(pick)
     }
+
+    /// True for a call that needs trailers, of a pool that has none to give.
+    fn is_beyond(&self, pool: &Pool) -> bool {
+        self.call.as_ref().is_some_and(|call| call.needs_trailers) && !Spoken::is_http2_in(pool)
+    }
 }
 
 fn reply_form(head: &RequestHead, bytes: &[u8]) -> ReplyForm {
@@ -352,12 +357,10 @@ pub(crate) async fn run<N: Net>(
     let Some(pool) = index.and_then(|index| snapshot.pools.get(index)) else {
         return Box::pin(refuse(worker, client, exchange, Failure::NoBackend)).await;
     };
-    if exchange.call.as_ref().is_some_and(|call| call.needs_trailers) && !Spoken::is_http2_in(pool)
-    {
-        return Box::pin(refuse(worker, client, exchange, Failure::GrpcUnsupported)).await;
-    }
     pool.budget.deposit(&pool.plan.retry);
     let failure = match exchange.pick(pool, Turn::Newcomer) {
+        // Where nobody may be tried, that is what the call is told.
+        Ok(_) if exchange.is_beyond(pool) => Failure::GrpcUnsupported,
         Ok(pick) => match tries(worker, client, exchange, pool, pick).await {
             Ok(next) => return next,
             Err(failure) => failure,

@@ -37,6 +37,8 @@ pub(crate) const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// And so much.
 const LINGER_BYTES: usize = 256 * 1024;
+/// Of a line that is no request, and of a host in it, so much is recorded.
+const MAX_TOLD_BYTES: usize = 512;
 
 /// Where a client comes from; its text is made once per connection.
 #[derive(Clone, Debug)]
@@ -373,28 +375,25 @@ impl<S: Stream> Client<S> {
         failure: Failure,
     ) -> Outbox {
         let id = new_request_id(&worker.net);
-        let form = match self.place {
-            Some(_) => ReplyForm::Json,
-            None => ReplyForm::of_refused(bytes),
-        };
-        let (reply, body_bytes) = reply::closing(failure, form, (&id, &worker.date.borrow()));
+        let (reply, body_bytes) = reply::closing(bytes, failure, &id, &worker.date.borrow());
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
-        if form == ReplyForm::Grpc {
+        record.failure = Some(failure);
+        if ReplyForm::of_lines(bytes) == ReplyForm::Grpc {
             record.status = CALL_STATUS;
             record.grpc_status = Some(grpc::status_of(failure));
         }
-        record.failure = Some(failure);
         record.bytes_in = bytes.len() as u64;
         record.bytes_out = body_bytes;
         if record.is_wanted() {
             let line_end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n'));
-            let line = &bytes[..line_end.unwrap_or(bytes.len()).min(512)];
+            let line = &bytes[..line_end.unwrap_or(bytes.len()).min(MAX_TOLD_BYTES)];
             let mut words = line.split(|b| *b == b' ');
             record.set(Part::RequestId, &id);
             record.set(Part::ClientIp, self.peer.text.as_bytes());
             record.set(Part::Method, words.next().unwrap_or_default());
-            record.set(Part::Host, b"");
+            let host = reply::line_value(bytes, b"host").unwrap_or_default();
+            record.set(Part::Host, &host[..host.len().min(MAX_TOLD_BYTES)]);
             let target = words.next().unwrap_or_default();
             let path = target.split(|b| *b == b'?').next().unwrap_or_default();
             record.set(Part::Path, path);

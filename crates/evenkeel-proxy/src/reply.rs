@@ -1,33 +1,42 @@
 //! Answers that we make ourselves, from a `Failure`: one stable code, a sentence, the request's id.
 
 use crate::buffer::Outbox;
+use evenkeel_core::accept::{Liking, likings};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::framing::Version;
 use evenkeel_core::grpc;
 use evenkeel_core::headers::{Persistence, write_connection};
+use std::cmp::Reverse;
 use std::io::Write;
 use std::time::Duration;
 
-/// The answer to bytes that are no request, and the bytes of its body; nothing follows it.
-pub(crate) fn closing(
-    failure: Failure,
-    form: ReplyForm,
-    (id, date): (&[u8], &str),
-) -> (Outbox, u64) {
+/// The answer to bytes that are no request, and the bytes of its body; nothing follows it. What
+/// can be read of `asked` decides the form, and whether there is a body.
+pub(crate) fn closing(asked: &[u8], failure: Failure, id: &[u8], date: &str) -> (Outbox, u64) {
     let to = ReplyTo {
-        form,
+        form: ReplyForm::of_lines(asked),
         version: Version::Http11,
         persistence: Persistence::Close,
         date,
         request_id: id,
         host: b"",
-        omit_body: false,
+        omit_body: asked.starts_with(b"HEAD "),
         own_lines: b"",
         retry_after: None,
     };
     let mut reply = Outbox::default();
     let body_bytes = write(failure, &to, &mut reply.bytes);
     (reply, body_bytes)
+}
+
+/// The value of the first header line of a name in bytes that are no request, if there is one.
+pub(crate) fn line_value<'a>(bytes: &'a [u8], lower_name: &[u8]) -> Option<&'a [u8]> {
+    let lines = bytes.split(|byte| *byte == b'\n').skip(1).map(<[u8]>::trim_ascii_end);
+    lines.take_while(|line| !line.is_empty()).find_map(|line| {
+        let (name, value) = line.split_at_checked(lower_name.len())?;
+        let value = name.eq_ignore_ascii_case(lower_name).then_some(value)?;
+        Some(value.strip_prefix(b":")?.trim_ascii())
+    })
 }
 
 /// The shape of a local reply's body, by the request's `Accept`.
@@ -45,26 +54,32 @@ pub(crate) enum ReplyForm {
 }
 
 impl ReplyForm {
-    /// The form that an `Accept` value asks for: the first of ours that it names.
-    pub(crate) fn from_accept(accept: &[u8]) -> ReplyForm {
-        let named = |form: &[u8]| memchr::memmem::find(accept, form).unwrap_or(usize::MAX);
-        let (html, plain) = (named(b"text/html"), named(b"text/plain"));
-        let json = named(b"application/json");
-        match html.min(plain).min(json) {
-            usize::MAX => ReplyForm::Json,
-            first if first == json => ReplyForm::Json,
-            first if first == html => ReplyForm::Html,
-            _ => ReplyForm::Plain,
+    /// The form that header lines ask for, in bytes that are no request.
+    pub(crate) fn of_lines(asked: &[u8]) -> ReplyForm {
+        if line_value(asked, b"content-type").is_some_and(grpc::is_call) {
+            return ReplyForm::Grpc;
         }
+        line_value(asked, b"accept").map_or(ReplyForm::Json, ReplyForm::from_accept)
     }
 
-    /// The form for a head that is refused as a whole, which an HTTP/2 stream has: its lines are
-    /// as we wrote them.
-    pub(crate) fn of_refused(head: &[u8]) -> ReplyForm {
-        const KIND: &[u8] = b"\r\ncontent-type: ";
-        let end = memchr::memmem::find(head, b"\r\n\r\n").unwrap_or(head.len());
-        let kind = memchr::memmem::find(&head[..end], KIND).map(|at| &head[at + KIND.len()..end]);
-        if kind.is_some_and(grpc::is_call) { ReplyForm::Grpc } else { ReplyForm::Json }
+    /// The form that an `Accept` value likes best; of those that it likes alike, the one that it
+    /// names, or names first.
+    pub(crate) fn from_accept(accept: &[u8]) -> ReplyForm {
+        // Nothing beats what is named first, without a weight: what browsers do.
+        match accept.split(|byte| *byte == b',').next() {
+            Some(b"text/html") => return ReplyForm::Html,
+            Some(b"application/json") => return ReplyForm::Json,
+            Some(_) | None => {}
+        }
+        let forms = [ReplyForm::Json, ReplyForm::Plain, ReplyForm::Html];
+        let types = [("application", "json"), ("text", "plain"), ("text", "html")];
+        let likings = likings(accept, &types).into_iter().zip(forms);
+        let liked = likings.filter_map(|(liking, form)| {
+            let Liking { quality, precision, range } = liking?;
+            (quality > 0).then_some(((quality, precision, Reverse(range)), form))
+        });
+        // Of equals `max_by_key` takes the last one: in reverse, the first of the list.
+        liked.rev().max_by_key(|(rating, _)| *rating).map_or(ReplyForm::Json, |(_, form)| form)
     }
 
     fn content_type(self) -> &'static str {
@@ -186,29 +201,45 @@ mod tests {
 
     #[test]
     fn form_follows_accept() {
-        let cases: [(&[u8], ReplyForm); 6] = [
-            (b"*/*", ReplyForm::Json),
-            (b"", ReplyForm::Json),
-            (b"text/plain", ReplyForm::Plain),
-            (b"text/html,application/xhtml+xml,*/*;q=0.8", ReplyForm::Html),
-            (b"application/json, text/plain, */*", ReplyForm::Json),
-            (b"image/png", ReplyForm::Json),
+        let cases = [
+            ("*/*", ReplyForm::Json),
+            ("", ReplyForm::Json),
+            ("text/plain", ReplyForm::Plain),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", ReplyForm::Html),
+            ("application/json, text/plain, */*", ReplyForm::Json),
+            ("text/plain, application/json", ReplyForm::Plain),
+            ("text/html, text/plain, text/sgml, */*;q=0.01", ReplyForm::Html),
+            ("image/png", ReplyForm::Json),
+            ("TEXT/HTML", ReplyForm::Html),
+            ("text/*", ReplyForm::Plain),
+            ("text/html;q=0, text/plain", ReplyForm::Plain),
+            ("text/plain;q=0.1, application/json", ReplyForm::Json),
+            ("text/plain;q=0.5, text/html;q=0.9", ReplyForm::Html),
+            ("text/plain;q=0.9, */*", ReplyForm::Json),
+            ("text/plain, */*", ReplyForm::Plain),
+            ("*/*;q=0", ReplyForm::Json),
         ];
         for (accept, form) in cases {
-            assert_eq!(ReplyForm::from_accept(accept), form);
+            assert_eq!(ReplyForm::from_accept(accept.as_bytes()), form, "{accept:?}");
         }
     }
 
     #[test]
-    fn a_refused_head_of_a_call_is_one_of_a_call() {
-        let cases: [(&[u8], ReplyForm); 4] = [
-            (b"POST / HTTP/1.1\r\ncontent-type: application/grpc+proto\r\na: b", ReplyForm::Grpc),
-            (b"POST / HTTP/1.1\r\ncontent-type: text/plain\r\n\r\n", ReplyForm::Json),
-            (b"POST / HTTP/1.1\r\na: b\r\n\r\n\r\ncontent-type: application/grpc", ReplyForm::Json),
-            (b"", ReplyForm::Json),
+    fn what_is_no_request_is_answered_in_its_form() {
+        let cases = [
+            ("HEAD / HTTP/1.1\r\nHost: x\r\nExpect: y\r\n\r\n", "json", false),
+            ("TRACE / HTTP/1.1\r\nACCEPT:text/plain\r\n\r\n", "plain", true),
+            ("GET / HTTP/2.0\nX: y\nAccept: text/html\n\n", "html", true),
+            ("POST / HTTP/1.1\r\n\r\nAccept: text/html\r\n", "json", true),
+            ("Accept: text/html\r\n", "json", true),
+            ("POST / HTTP/1.1\r\nContent-Type: application/grpc+proto\r\n\r\n", "grpc", false),
+            ("", "json", true),
         ];
-        for (head, form) in cases {
-            assert_eq!(ReplyForm::of_refused(head), form, "{}", head.escape_ascii());
+        for (asked, form, has_body) in cases {
+            let (reply, bytes) = closing(asked.as_bytes(), Failure::BadRequest, b"1", DATE);
+            let text = String::from_utf8(reply.bytes).expect("text");
+            assert!(text.contains(&format!("/{form}")), "{asked:?}: {text}");
+            assert_eq!((bytes > 0, !text.ends_with("\r\n\r\n")), (has_body, has_body), "{text}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Which format an answer has: by `?format=`, else by `Accept` (RFC 9110 section 12.5.1), else the
 //! default of the place that was asked.
 
+use evenkeel_core::accept::{Liking, MediaType, Precision, likings};
+
 /// The formats of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -35,7 +37,7 @@ impl Format {
         }
     }
 
-    fn media_type(self) -> (&'static str, &'static str) {
+    fn media_type(self) -> MediaType {
         match self {
             Format::Prometheus => ("text", "plain"),
             Format::OpenMetrics => ("application", "openmetrics-text"),
@@ -43,18 +45,6 @@ impl Format {
         }
     }
 }
-
-/// How exactly a media range names a type: what `*/*` says counts only if nothing else is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Precision {
-    Anything,
-    TopLevel,
-    Exact,
-}
-
-/// Thousandths.
-type Quality = u16;
-const FULL_QUALITY: Quality = 1_000;
 
 /// The format to answer in. `query_format` is the value of `?format=`, which beats `Accept` if it
 /// is known; among formats that the client likes alike, one that it names beats one that it merely
@@ -66,7 +56,8 @@ pub fn negotiate(query_format: Option<&str>, accept: Option<&str>, default: Form
     let accept = accept.unwrap_or("*/*");
     // Of equals `max_by_key` takes the last one: in reverse, the first of the list.
     let rated = Format::ALL.iter().rev().filter_map(|format| {
-        let (precision, quality) = rate(accept, *format)?;
+        let [liking] = likings(accept.as_bytes(), &[format.media_type()]);
+        let Liking { quality, precision, .. } = liking?;
         (quality > 0).then_some(((quality, precision, *format == default), *format))
     });
     rated.max_by_key(|(rating, _)| *rating).map_or(default, |(_, format)| format)
@@ -75,59 +66,10 @@ pub fn negotiate(query_format: Option<&str>, accept: Option<&str>, default: Form
 /// Whether an `Accept` admits `application/json`, or a problem; without one everything is admitted.
 pub(crate) fn accepts_json(accept: Option<&str>) -> bool {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return true };
-    let is_problem = |((top, sub), _): ((&str, &str), Quality)| {
-        top.eq_ignore_ascii_case("application") && sub.eq_ignore_ascii_case("problem+json")
-    };
-    rate(accept, Format::Json).is_some_and(|(_, quality)| quality > 0)
-        || accept.split(',').filter_map(parse_range).any(is_problem)
-}
-
-/// What the most precise of the ranges that cover the format says.
-fn rate(accept: &str, format: Format) -> Option<(Precision, Quality)> {
-    let ranges = accept.split(',').filter_map(parse_range);
-    let ratings = ranges.filter_map(|(range, quality)| Some((covers(range, format)?, quality)));
-    ratings.max()
-}
-
-fn covers((top, sub): (&str, &str), format: Format) -> Option<Precision> {
-    let (own_top, own_sub) = format.media_type();
-    match (top, sub) {
-        ("*", "*") => Some(Precision::Anything),
-        (top, "*") => top.eq_ignore_ascii_case(own_top).then_some(Precision::TopLevel),
-        (top, sub) => {
-            let is_own = top.eq_ignore_ascii_case(own_top) && sub.eq_ignore_ascii_case(own_sub);
-            is_own.then_some(Precision::Exact)
-        }
-    }
-}
-
-/// One media range and its weight; parameters other than `q` are not looked at. `None` if it is
-/// not one.
-fn parse_range(text: &str) -> Option<((&str, &str), Quality)> {
-    let mut parts = text.split(';');
-    let range = parts.next()?.trim().split_once('/')?;
-    for parameter in parts {
-        if let Some((name, value)) = parameter.split_once('=')
-            && name.trim().eq_ignore_ascii_case("q")
-        {
-            return Some((range, parse_quality(value.trim())?));
-        }
-    }
-    Some((range, FULL_QUALITY))
-}
-
-/// `0`, `1`, and up to three digits after the point.
-fn parse_quality(text: &str) -> Option<Quality> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let thousandths = format!("{fraction:0<3}").parse::<Quality>().ok()?;
-    match (whole, thousandths) {
-        ("0", thousandths) => Some(thousandths),
-        ("1", 0) => Some(FULL_QUALITY),
-        _ => None,
-    }
+    let types = [Format::Json.media_type(), ("application", "problem+json")];
+    let [json, problem] = likings(accept.as_bytes(), &types);
+    let is_named = |it: Liking| it.precision == Precision::Exact;
+    json.is_some_and(|it| it.quality > 0) || problem.is_some_and(is_named)
 }
 
 #[cfg(test)]
@@ -203,29 +145,6 @@ mod tests {
         ];
         for (accept, expected) in cases {
             assert_eq!(accepts_json(accept), expected, "{accept:?}");
-        }
-    }
-
-    #[test]
-    fn weights_have_at_most_three_digits() {
-        let cases = [
-            ("1", Some(1_000)),
-            ("1.000", Some(1_000)),
-            ("0", Some(0)),
-            ("0.", Some(0)),
-            ("0.5", Some(500)),
-            ("0.05", Some(50)),
-            ("0.005", Some(5)),
-            ("1.001", None),
-            ("0.0005", None),
-            ("-1", None),
-            ("+0.5", None),
-            ("0.+5", None),
-            ("", None),
-            (".5", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_quality(text), expected, "{text:?}");
         }
     }
 }

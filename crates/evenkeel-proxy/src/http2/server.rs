@@ -224,11 +224,13 @@ impl<N: Net> Session<N> {
     }
 }
 
+/// What is over the limit of a head is refused by whoever reads it, with a reply and a record. Only
+/// what is twice over it the library refuses unread, with a status and nothing else.
 fn builder(max_head_bytes: u32) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
-        .max_header_list_size(max_head_bytes)
+        .max_header_list_size(max_head_bytes.saturating_mul(2))
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)

@@ -4,8 +4,9 @@ use crate::arena::{
     Arena, BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_LARGE, Refusal, URI_TOO_LONG, each, forwarded,
     forwarded_for, is_refusal,
 };
-use evenkeel_core::plan::RouteMatch;
+use evenkeel_core::plan::{AdminState, RouteMatch};
 use evenkeel_testkit::plan::route;
+use evenkeel_testkit::wire::Ending;
 
 fn get(fields: &str) -> Vec<u8> {
     latin1(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n"))
@@ -125,6 +126,51 @@ fn s21_request_lines() {
     each(cases, |(line, refusal)| {
         arena.refuses(&latin1(&format!("{line}\r\nHost: x\r\n\r\n")), *refusal)
     });
+}
+
+#[test]
+fn what_is_refused_before_it_is_a_request_is_answered_as_it_asked() {
+    // RFC 9110 9.3.2 and 12.5.1, as far as the bytes can be told apart.
+    let arena = Arena::new();
+    for (bytes, media_type, has_body) in [
+        ("HEAD / HTTP/1.1\r\nHost: x\r\nExpect: y\r\n\r\n", "application/json", false),
+        ("TRACE / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n", "text/html", true),
+        ("GET / HTTP/2.0\r\nHost: x\r\naccept: text/plain\r\n\r\n", "text/plain", true),
+    ] {
+        let mut client = arena.connect();
+        client.send(bytes);
+        let (told, ending) = client.read_to_close();
+        arena.count_answers(1);
+        let told = String::from_utf8(told).expect("text");
+        assert!(told.contains(&format!("\r\nContent-Type: {media_type}")), "{told}");
+        assert_eq!((ending, !told.ends_with("\r\n\r\n")), (Ending::Fin, has_body), "{told}");
+    }
+    let records = arena.proxy.wait_for_records(3);
+    assert!(records.iter().all(|record| record["host"] == "x"), "{records:#?}");
+    arena.settles();
+}
+
+#[test]
+fn a_call_that_nobody_may_take_is_told_that_first() {
+    let call = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc\r\n\
+                Content-Length: 0\r\n\r\n";
+    for (admin, status) in [(AdminState::Disabled, "14"), (AdminState::Enabled, "12")] {
+        let arena = Arena::with(|plan| plan.pool(|pool| pool.backends[0].admin = admin));
+        let mut client = arena.connect();
+        client.send(call);
+        let answer = arena.answer(&mut client).expect("trailers only");
+        assert_eq!((answer.status(), answer.value("grpc-status")), (200, Some(status)));
+    }
+}
+
+#[test]
+fn a_refused_path_is_recorded_as_it_was_given() {
+    let arena = Arena::new();
+    let mut client = arena.connect();
+    client.send("GET /a%00b?c HTTP/1.1\r\nHost: x\r\n\r\n");
+    is_refusal(&arena.answer(&mut client).expect("400"), BAD_REQUEST).expect("400");
+    assert_eq!(arena.proxy.wait_for_records(1)[0]["path"], "/a%00b");
+    arena.settles();
 }
 
 #[test]

@@ -233,6 +233,7 @@ fn heads_over_their_bounds() {
     frames.send(&frame(CONTINUATION, 0, 1, second));
     frames.send(&frame(CONTINUATION, END_HEADERS, 1, third));
     assert_eq!(frames.outcome(1), Outcome::Status(431));
+    assert_eq!(arena.proxy.wait_for_records(1)[0]["failure"], "head_too_large");
     arena.settles();
 }
 
