@@ -18,8 +18,10 @@ pub(crate) fn client_ip(
     let mut ip = peer.ip;
     if peer.trusted {
         let lines: Vec<_> = head.values(bytes, Known::XForwardedFor).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
-            let hop = parse_hop(hop.trim_ascii())?;
+        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b','));
+        // An empty element of a list is none (RFC 9110 5.6.1).
+        for hop in hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()) {
+            let hop = parse_hop(hop)?;
             ip = Some(hop);
             if !trusted.iter().any(|net| net.contains(&hop)) {
                 break;

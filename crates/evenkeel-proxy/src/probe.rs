@@ -117,9 +117,14 @@ fn request(check: &HttpCheck, backend: &Backend) -> Vec<u8> {
         Endpoint::Ip(_) | Endpoint::Name(..) | Endpoint::Unix(_) => host_of(backend),
     };
     let version = env!("CARGO_PKG_VERSION");
+    // A method that is for sending something says that there is nothing (RFC 9110 8.6).
+    let length = match &**method {
+        "POST" | "PUT" | "PATCH" => "Content-Length: 0\r\n",
+        _ => "",
+    };
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-health/{version}\r\n\
-         Accept: */*\r\nConnection: close\r\n\r\n"
+         Accept: */*\r\n{length}Connection: close\r\n\r\n"
     );
     text.into_bytes()
 }

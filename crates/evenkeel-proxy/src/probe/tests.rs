@@ -223,6 +223,20 @@ fn the_request() {
 }
 
 #[test]
+fn a_method_with_a_body_says_that_there_is_none() {
+    // RFC 9110 8.6: some servers answer 411 otherwise.
+    for (method, has_length) in [("POST", true), ("PUT", true), ("GET", false), ("HEAD", false)] {
+        let heard = run(Clock::Virtual, async {
+            let net = Scripted::new(&[say("HTTP/1.1 204 No Content\r\n\r\n")]);
+            let check = http(|check| check.method = method.to_owned());
+            assert_eq!(probe_over(&net, "10.0.0.1:80", &check).await, ok(204));
+            net.heard.take()
+        });
+        assert_eq!(heard.contains("\r\nContent-Length: 0\r\n"), has_length, "{heard}");
+    }
+}
+
+#[test]
 fn the_connection_is_closed_as_soon_as_the_answer_is_known() {
     let long = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nready";
     for check in [http(|_| {}), with_text("ready")] {

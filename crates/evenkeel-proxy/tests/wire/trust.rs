@@ -134,6 +134,8 @@ fn h2_access_rules_see_the_client_behind_a_trusted_proxy() {
         ("RFC 7239 7.4 spoofed before it", ("198.51.100.1, 192.0.2.1", 200)),
         ("RFC 7239 7.4 trusted hops are skipped", ("192.0.2.1, 127.0.0.9", 200)),
         ("RFC 7239 7.4 garbage ends it", ("192.0.2.1, what", 403)),
+        ("RFC 9110 5.6.1 empty elements are none", ("192.0.2.1, , ,127.0.0.9,", 200)),
+        ("RFC 9110 5.6.1 an empty list is none", (" ", 403)),
     ];
     each(cases, |(value, status)| {
         let mut client = trusted.connect();
