@@ -227,8 +227,12 @@ fn without_file(named: Option<&OsStr>) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Whoever sets the variable means it, however they spell yes.
 fn file_required() -> bool {
-    std::env::var_os("EVENKEEL_REQUIRE_CONFIG").is_some_and(|value| value == "1")
+    let is_no = |value: &OsStr| {
+        ["", "0", "false", "no", "off"].iter().any(|no| value.eq_ignore_ascii_case(no))
+    };
+    std::env::var_os("EVENKEEL_REQUIRE_CONFIG").is_some_and(|value| !is_no(&value))
 }
 
 /// A variable that names backends makes a configuration without a file.

@@ -11,7 +11,7 @@ use std::io;
 /// Variables that are read besides the configuration keys: name, default, meaning.
 const VARIABLES: [(&str, &str, &str); 4] = [
     ("EVENKEEL_CONFIG", "", "The configuration file to read when there is no -c."),
-    ("EVENKEEL_REQUIRE_CONFIG", "", "1: refuse to start without a configuration file."),
+    ("EVENKEEL_REQUIRE_CONFIG", "", "1 or true: refuse to start without a configuration file."),
     ("EVENKEEL_ADMIN", "http://127.0.0.1:9900", "The admin listener that client commands ask."),
     ("NO_COLOR", "", "Not empty: no colour, even on a terminal."),
 ];

@@ -9,6 +9,7 @@ pub(crate) use reload::{reload, revisions, rollback};
 use crate::arguments::{AdminArguments, BackendCommand, LookArguments, PoolCommand};
 use crate::output::{Tone, print};
 use crate::remote;
+use crate::top;
 use crate::trouble::Trouble;
 use evenkeel_api::{
     AdminState, Backend, BackendPatch, Client, ClientError, HealthState, Listener, NewBackend,
@@ -66,10 +67,10 @@ fn summary(status: &Status) -> String {
         State::Ready => "ready",
         State::Draining => "draining",
     };
-    let up = Duration::from_secs(status.uptime_seconds);
+    let up = top::span(status.uptime_seconds);
     let Status { version, generation, workers, client_connections, .. } = status;
     format!(
-        "evenkeel {version}: {state}, up {up:?}, generation {generation}, {workers} workers, \
+        "evenkeel {version}: {state}, up {up}, generation {generation}, {workers} workers, \
          {client_connections} client connections\n"
     )
 }

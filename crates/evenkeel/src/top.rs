@@ -16,6 +16,8 @@ mod screen;
 mod text;
 mod world;
 
+pub(crate) use text::span;
+
 #[cfg(test)]
 mod tests;
 

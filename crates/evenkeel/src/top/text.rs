@@ -63,7 +63,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// Its two largest units.
-pub(super) fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
     let mut rest = seconds;
     let mut words = Vec::new();

@@ -70,6 +70,15 @@ fn a_file_can_be_required() {
 }
 
 #[test]
+fn yes_may_be_spelt_in_any_way() {
+    for (value, code) in [("true", 1), ("yes", 1), ("0", 0), ("false", 0), ("", 0)] {
+        let shell = Shell::new().set("EVENKEEL__BACKENDS", "[\"127.0.0.1:8081\"]");
+        let answer = check(&shell.set("EVENKEEL_REQUIRE_CONFIG", value));
+        assert_eq!(answer.code, code, "{value:?}: {answer:?}");
+    }
+}
+
+#[test]
 fn the_environment_may_say_it_all() {
     let shell = Shell::new().set("EVENKEEL__BACKENDS", "[\"127.0.0.1:8081\"]");
     let answer = check(&shell);
