@@ -97,6 +97,8 @@ pub struct BackendAddress {
     pub scheme: Scheme,
     /// Where.
     pub endpoint: Endpoint,
+    /// What every path begins with that it is asked for: `/base`; empty as a rule.
+    pub prefix: Arc<str>,
     /// As the user spelt it.
     pub text: Arc<str>,
 }
@@ -109,7 +111,8 @@ impl BackendAddress {
                 return Err("unix: needs a path, e.g. unix:/run/app.sock".to_owned());
             }
             let endpoint = Endpoint::Unix(PathBuf::from(path));
-            return Ok(BackendAddress { scheme: Scheme::Http, endpoint, text: text.into() });
+            let (scheme, prefix) = (Scheme::Http, "".into());
+            return Ok(BackendAddress { scheme, endpoint, prefix, text: text.into() });
         }
         let (scheme, rest) = match text.split_once("://") {
             None => (Scheme::Http, text),
@@ -125,12 +128,19 @@ impl BackendAddress {
                 }
             },
         };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(',') {
             return Err(format!("{text:?} is more than one address; give each by itself"));
         }
-        if rest.contains(['/', '?', '#', '@']) {
-            return Err(format!("{text:?} has more than scheme, host and port"));
+        if rest.contains(['?', '#', '@']) {
+            return Err(format!("{text:?} has more than scheme, host, port and path"));
+        }
+        let (rest, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let prefix = path.strip_suffix('/').unwrap_or(path);
+        if !prefix.is_empty() && !text.contains("://") {
+            return Err(format!("{text:?} has a path and no scheme; write http://{text}"));
+        }
+        if !is_prefix(prefix) {
+            return Err(format!("{prefix:?} is no path as others begin with: /NAME, /NAME/NAME"));
         }
         let (host, port) = split_host_port(rest)?;
         if host.is_empty() {
@@ -148,17 +158,31 @@ impl BackendAddress {
             Err(_) if is_name(host) => Endpoint::Name(host.into(), port),
             Err(_) => return Err(format!("{host:?} is neither an IP address nor a host name")),
         };
-        Ok(BackendAddress { scheme, endpoint, text: text.into() })
+        Ok(BackendAddress { scheme, endpoint, prefix: prefix.into(), text: text.into() })
     }
 
-    /// `host:port`, or the path of a unix socket: the backend's default name.
+    /// What it is called unless somebody names it: where it is, and what its paths begin with.
     pub fn default_name(&self) -> String {
+        format!("{}{}", self.place(), self.prefix)
+    }
+
+    /// `host:port`, or the path of a unix socket.
+    pub fn place(&self) -> String {
         match &self.endpoint {
             Endpoint::Ip(addr) => addr.to_string(),
             Endpoint::Name(host, port) => format!("{host}:{port}"),
             Endpoint::Unix(path) => format!("unix:{}", path.display()),
         }
     }
+}
+
+/// Whether every path may begin with it: names that need no escapes, and none that would be
+/// resolved away.
+fn is_prefix(path: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:".contains(&b);
+    path.split('/')
+        .skip(1)
+        .all(|name| !matches!(name, "" | "." | "..") && name.bytes().all(is_plain))
 }
 
 fn is_name(host: &str) -> bool {
@@ -213,6 +237,8 @@ mod tests {
             ("unix:/run/a.sock", "unix:/run/a.sock"),
             ("no_such.invalid:80", "no_such.invalid:80"),
             ("HTTP://example.com", "example.com:80"),
+            ("http://example.com/base", "example.com:80/base"),
+            ("https://[::1]/a/b.c/", "[::1]:443/a/b.c"),
         ];
         for (text, name) in ok {
             let address = BackendAddress::parse(text).expect(text);
@@ -222,6 +248,10 @@ mod tests {
         for text in ["ftp://x:80", "127.0.0.1:99999", "x", "", ":80", "unix:", "::1:80", "a b:1"] {
             assert!(BackendAddress::parse(text).is_err(), "{text}");
         }
+        for path in ["/a?b", "/a#b", "/a/../b", "//a", "/a//b", "/a b", "/%61", "/a\r\n", "/./"] {
+            assert!(BackendAddress::parse(&format!("http://x{path}")).is_err(), "{path:?}");
+        }
+        assert!(BackendAddress::parse("x:80/base").unwrap_err().ends_with("http://x:80/base"));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Backend {
     }
 
     fn with(pool: &str, plan: BackendPlan, live: Arc<Live>) -> Backend {
-        let label = plan.address.default_name().into();
+        let label = plan.address.place().into();
         Backend { label, id: BackendId::of(pool, &plan.name), plan, live }
     }
 

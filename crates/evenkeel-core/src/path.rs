@@ -84,6 +84,19 @@ pub(crate) fn after_separator(path: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Puts what a backend's paths begin with before the path of a request, in place of `before` bytes
+/// that were put there for another. Returns how many bytes it is: none before `*`, which is no
+/// path.
+pub fn put_prefix(request: &mut Vec<u8>, before: usize, prefix: &str) -> usize {
+    let Some(space) = memchr(b' ', request) else { return before };
+    let path = space + 1;
+    if request.get(path) != Some(&b'/') {
+        return before;
+    }
+    request.splice(path..path + before, prefix.bytes());
+    prefix.len()
+}
+
 // Classes of bytes, and what `scan` reports.
 const REFUSED: u8 = 1;
 const ESCAPE: u8 = 2;
@@ -242,6 +255,20 @@ mod tests {
 
     fn lenient(path: &[u8]) -> Option<(String, String)> {
         seen(path, PathPolicy::Lenient)
+    }
+
+    #[test]
+    fn a_prefix_takes_the_place_of_the_one_before() {
+        let mut request = b"GET /a?b HTTP/1.1\r\n\r\n/".to_vec();
+        let mut before = 0;
+        for (prefix, path) in [("/base", "/base/a?b"), ("/x/y", "/x/y/a?b"), ("", "/a?b")] {
+            before = put_prefix(&mut request, before, prefix);
+            assert_eq!(before, prefix.len());
+            assert_eq!(request, format!("GET {path} HTTP/1.1\r\n\r\n/").into_bytes());
+        }
+        let mut asterisk = b"OPTIONS * HTTP/1.1\r\n\r\n".to_vec();
+        assert_eq!(put_prefix(&mut asterisk, 0, "/base"), 0);
+        assert!(asterisk.starts_with(b"OPTIONS * "));
     }
 
     #[test]

@@ -211,8 +211,9 @@ impl<N: Net> Exchange<N> {
         self.record.try_at = pick.at;
         let queue = self.record.times.queue;
         self.record.times = Times { queue, ..Times::default() };
+        self.upload.lead_to(&pick.plan.address.prefix);
         if let Some(call) = &self.call {
-            call.shorten(&mut self.upload.kept.bytes, pick.at);
+            call.shorten(self.upload.fields_mut(), pick.at);
         }
         self.begin_span();
     }

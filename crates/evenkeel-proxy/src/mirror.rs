@@ -195,6 +195,7 @@ impl<N: Net> Exchange<N> {
     fn send_off(&self, wanted: Vec<Wanted>, mut watched: Option<&mut Vec<Watched>>) {
         let worker = self.record.worker_to_keep();
         let Some(route) = self.route() else { return };
+        let whole = self.upload.for_anybody();
         for wanted in wanted {
             let Some(mirror) = route.mirrors.get(wanted.mirror) else { continue };
             let Some(pool) = self.record.snapshot().pools.get(mirror.pool) else { continue };
@@ -205,7 +206,7 @@ impl<N: Net> Exchange<N> {
             }
             let held = Rc::new(wanted.held);
             let names = |diff| (&route.name, &pool.plan.name, diff);
-            let request = (self.upload.kept.bytes.as_slice(), self.record.get(Part::RequestId));
+            let request = (&*whole, self.record.get(Part::RequestId));
             let mut diff = mirror.diff.as_ref();
             for _ in 0..wanted.copies {
                 let Some(under_way) = worker.mirrors.enter() else {
@@ -221,7 +222,7 @@ impl<N: Net> Exchange<N> {
                 });
                 let copy = Copy {
                     meeting,
-                    request: marked(&self.upload.kept.bytes).into_owned(),
+                    request: marked(&whole).into_owned(),
                     snapshot: self.record.snapshot().clone(),
                     pool: mirror.pool,
                     counts: worker.counts.copies(&route.name, &pool.plan.name),

@@ -122,9 +122,10 @@ fn request(check: &HttpCheck, backend: &Backend) -> Vec<u8> {
         "POST" | "PUT" | "PATCH" => "Content-Length: 0\r\n",
         _ => "",
     };
+    let prefix = &backend.plan.address.prefix;
     let text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: evenkeel-health/{version}\r\n\
-         Accept: */*\r\n{length}Connection: close\r\n\r\n"
+        "{method} {prefix}{path} HTTP/1.1\r\nHost: {host}\r\n\
+         User-Agent: evenkeel-health/{version}\r\nAccept: */*\r\n{length}Connection: close\r\n\r\n"
     );
     text.into_bytes()
 }

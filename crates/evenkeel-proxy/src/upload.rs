@@ -9,6 +9,8 @@ use crate::wire::Wire;
 use crate::worker::Worker;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
+use evenkeel_core::path::put_prefix;
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 /// Longest body that is gathered.
@@ -35,6 +37,8 @@ pub(crate) enum UploadError {
 pub(crate) struct Upload {
     /// The head for the backend, and behind it the gathered body.
     pub(crate) kept: Outbox,
+    /// Bytes before the path in it that are the backend's own.
+    prefix_bytes: usize,
     /// Bytes of a gathered body that have not arrived.
     missing: u64,
     /// A body that is streamed.
@@ -146,6 +150,29 @@ impl Upload {
     /// True if everything that was sent can be sent again; `buffer` bounds a body that is kept.
     pub(crate) fn is_replayable(&self, buffer: u64) -> bool {
         !self.streamed && self.bytes_in() <= buffer
+    }
+
+    /// Writes the head for a backend, whose paths may begin with something.
+    #[inline]
+    pub(crate) fn lead_to(&mut self, prefix: &str) {
+        if self.prefix_bytes > 0 || !prefix.is_empty() {
+            self.prefix_bytes = put_prefix(&mut self.kept.bytes, self.prefix_bytes, prefix);
+        }
+    }
+
+    /// What is kept, from some byte of its first line on: every field stands where it stood before
+    /// a backend was known.
+    pub(crate) fn fields_mut(&mut self) -> &mut [u8] {
+        &mut self.kept.bytes[self.prefix_bytes..]
+    }
+
+    /// What is kept, as it was before a backend was known.
+    pub(crate) fn for_anybody(&self) -> Cow<'_, [u8]> {
+        let mut request = Cow::Borrowed(self.kept.bytes.as_slice());
+        if self.prefix_bytes > 0 {
+            put_prefix(request.to_mut(), self.prefix_bytes, "");
+        }
+        request
     }
 
     /// Begins anew for another backend.

@@ -263,6 +263,12 @@ impl Check<'_> {
         if pool.protocol != PoolProtocol::Http1 {
             self.report(&format!("{path}.protocol"), why("protocol"));
         }
+        for (index, backend) in pool.backends.iter().enumerate() {
+            let prefix = &backend.0.address.0.prefix;
+            if !prefix.is_empty() {
+                self.report(&format!("{path}.backends[{index}]"), why(prefix));
+            }
+        }
         if pool.hash.key != HashKey::ClientIp {
             self.report(&format!("{path}.hash.key"), why("key").hint("key: client_ip"));
         }

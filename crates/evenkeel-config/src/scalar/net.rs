@@ -69,7 +69,8 @@ impl Address {
     /// Stands for an address that is missing or wrong; it never leaves the reader.
     pub(crate) fn stand_in() -> Address {
         let endpoint = Endpoint::Ip((Ipv4Addr::UNSPECIFIED, 0).into());
-        Address(BackendAddress { scheme: Scheme::Http, endpoint, text: "".into() })
+        let (scheme, prefix) = (Scheme::Http, "".into());
+        Address(BackendAddress { scheme, endpoint, prefix, text: "".into() })
     }
 }
 

@@ -121,7 +121,8 @@ section! {
     Backend {
         /// Unique in its pool; `host:port` if left out.
         name: Name = Name::default();
-        /// `host:port`, `http://`, `https://`, `h2c://` or `unix:`.
+        /// `host:port`, `http://`, `https://`, `h2c://` or `unix:`. A path behind the host stands
+        /// before every path that is asked for.
         address: Address = Address::stand_in(), required;
         /// Share of new traffic; 0 = none.
         weight: Whole<0, 65535> = Whole(1);

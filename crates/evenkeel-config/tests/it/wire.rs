@@ -42,6 +42,7 @@ fn what_is_for_http_only_is_refused_with_its_line() {
         (pool("health: { type: grpc }"), 9, "pools[0].health.type"),
         (pool("protocol: h2"), 9, "pools[0].protocol"),
         (pool("hash: { key: path }"), 9, "pools[0].hash.key"),
+        (TCP.replace("\"127.0.0.1:5433", "\"http://a:1/base"), 8, "pools[0].backends[0]"),
         (TCP.replace("    pool: sql\n", ""), 2, "listeners[0].pool"),
         (
             listener("tls: { certificates: [{ cert: c, key: k }] }")

@@ -11,6 +11,7 @@ use crate::net::{Net, Stream};
 use crate::worker::{LocalSnapshot, Worker};
 use evenkeel_core::failure::Failure;
 use evenkeel_core::grpc;
+use evenkeel_core::path::put_prefix;
 use evenkeel_core::plan::SendProxy;
 use evenkeel_core::pool::{NoPick, Outcome, Pick, Pool, Query, Tried};
 use evenkeel_core::request::Verb;
@@ -206,6 +207,7 @@ async fn talk<N: Net>(
     answer: &mut Answer,
 ) -> Result<(), Lost> {
     let mut request = Outbox { bytes: copy.request.clone(), written: 0 };
+    put_prefix(&mut request.bytes, 0, &pick.plan.address.prefix);
     let read = poll_fn(|cx| {
         // A write that fails is no verdict: the answer may be on its way all the same.
         let _ = request.poll_write(cx, &mut connection.stream);

@@ -223,6 +223,17 @@ fn the_request() {
 }
 
 #[test]
+fn a_backend_with_a_path_is_asked_behind_it() {
+    let heard = run(Clock::Virtual, async {
+        let net = Scripted::new(&[say("HTTP/1.1 204 No Content\r\n\r\n")]);
+        assert_eq!(probe_over(&net, "http://10.0.0.1/base", &http(|_| {})).await, ok(204));
+        net.heard.take()
+    });
+    let wanted = "GET /base/health?deep=1 HTTP/1.1\r\nHost: 10.0.0.1:80\r\n";
+    assert!(heard.starts_with(wanted), "{heard}");
+}
+
+#[test]
 fn a_method_with_a_body_says_that_there_is_none() {
     // RFC 9110 8.6: some servers answer 411 otherwise.
     for (method, has_length) in [("POST", true), ("PUT", true), ("GET", false), ("HEAD", false)] {

@@ -1,11 +1,15 @@
 //! Where a request goes and what is changed on its way.
 
 use crate::arena::{Arena, DENIED, NO_BACKEND, NO_ROUTE, each, ensure, is_refusal};
+use crate::stage::{eventually, status};
+use evenkeel_core::mirror::MirrorPlan;
 use evenkeel_core::plan::{AdminState, HeaderRules, PathMatch, RouteMatch};
-use evenkeel_testkit::backend::{Backend, whole_requests};
+use evenkeel_testkit::backend::{Backend, ok_with, whole_requests};
 use evenkeel_testkit::client::Client;
+use evenkeel_testkit::message::Message;
 use evenkeel_testkit::plan::{PlanBuilder, pool, route};
 use evenkeel_testkit::proxy::Proxy;
+use std::collections::BTreeSet;
 
 fn ask(client: &mut Client, target: &str) -> String {
     let response = client.ask(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -240,4 +244,36 @@ fn a_request_id_joins_request_answer_and_log() {
     let texts = ["method", "host", "path", "pool", "route"].map(|key| record[key].as_str());
     assert_eq!(texts, [Some("GET"), Some("x"), Some("/good"), Some("web"), Some("all")]);
     assert_eq!((&record["status"], &record["bytes_out"]), (&200.into(), &2.into()), "{record}");
+}
+
+#[test]
+fn a_backend_with_a_path_gets_every_path_behind_it() {
+    // Each try is written for its own backend, and a copy for the shadow.
+    let failing = Backend::answering(status(503));
+    let seen = |request: &Message| ok_with(&format!("{} {}", request.target(), request.text()));
+    let (good, shadow) = (Backend::by_request(seen), Backend::by_request(seen));
+    let at = |backend: &Backend, path: &str| format!("http://{}{path}", backend.address());
+    let web = [at(&failing, "/failing/base"), at(&good, "/good/"), at(&good, "")];
+    let plan = PlanBuilder::to(&web.each_ref().map(String::as_str)).plan(|plan| {
+        plan.pools[0].breaker.enabled = false;
+        plan.pools.push(pool("shadow", &[&at(&shadow, "/shadow")]));
+        let mirror = MirrorPlan { pool: 1, percent: 100.0, max_body_bytes: 100, diff: None };
+        plan.routes[0].mirrors = vec![mirror];
+    });
+    let proxy = Proxy::start(&plan.build());
+    let mut client = proxy.connect();
+    let mut answers = BTreeSet::new();
+    for _ in 0..6 {
+        let fields = "Host: x\r\nContent-Length: 4";
+        let response = client.ask(format!("PUT /a%2Fb?c=/ HTTP/1.1\r\n{fields}\r\n\r\nbody"));
+        answers.insert(response.text());
+    }
+    let expected = ["/a%2Fb?c=/ body", "/good/a%2Fb?c=/ body"].map(String::from);
+    assert_eq!(answers, BTreeSet::from(expected));
+    let targets = |backend: &Backend| -> BTreeSet<String> {
+        backend.requests().iter().map(|(_, request)| request.target().to_owned()).collect()
+    };
+    assert_eq!(targets(&failing), BTreeSet::from(["/failing/base/a%2Fb?c=/".to_owned()]));
+    eventually("six copies", || shadow.requests().len() == 6);
+    assert_eq!(targets(&shadow), BTreeSet::from(["/shadow/a%2Fb?c=/".to_owned()]));
 }
