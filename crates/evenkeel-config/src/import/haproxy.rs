@@ -34,7 +34,8 @@ struct Haproxy<'r> {
 
 /// Reads a file; every line gets a remark.
 pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
-    let sections = parse::parse(text)?;
+    let mut sections = parse::parse(text)?;
+    complete_paths(&mut sections);
     let mut haproxy = Haproxy {
         report,
         root: Draft::at(1),
@@ -59,6 +60,33 @@ pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
     root.list("routes", 1, routes);
     root.list("pools", 1, pools);
     Ok(root.node())
+}
+
+/// Puts the folders that `global` names before the files of certificates that stand in them.
+fn complete_paths(sections: &mut [Section]) {
+    let said = |base: &str| {
+        let global = sections.iter().filter(|section| section.kind == "global");
+        let mut lines = global.flat_map(|section| &section.lines).filter(|it| it.starts(&[base]));
+        lines.next_back().map(|line| line.word(1).to_owned())
+    };
+    let bases = [
+        (said("crt-base"), ["crt", "crt-list"].as_slice()),
+        (said("ca-base"), ["ca-file", "crl-file"].as_slice()),
+    ];
+    let lines = sections.iter_mut().flat_map(|section| &mut section.lines);
+    let speaks_tls = |line: &&mut Line| line.starts(&["bind"]) || line.word(0).contains("server");
+    for line in lines.filter(speaks_tls) {
+        for at in 1..line.words.len() {
+            let named = |words: &[&str]| words.contains(&line.words[at - 1].as_str());
+            let base = bases.iter().find(|(_, words)| named(words));
+            let file = &line.words[at];
+            if let Some((Some(base), _)) = base
+                && !file.starts_with(['/', '@'])
+            {
+                line.words[at] = format!("{}/{file}", base.trim_end_matches('/'));
+            }
+        }
+    }
 }
 
 /// A proxy: its lines, after those of the `defaults` above it.
@@ -171,6 +199,9 @@ impl Haproxy<'_> {
                 }
                 None => self.report.lost(at, shown),
             },
+            ("crt-base" | "ca-base", _) => {
+                self.report.exact(at, format!("{shown}: stands before what is in it"));
+            }
             ("log", _) => self.report.near(at, format!("{shown}: see logging; no syslog")),
             ("daemon" | "master-worker" | "nbproc", _) => {
                 self.report.near(at, format!("{shown}: one process with a thread per core"));

@@ -372,7 +372,14 @@ fn files_of_haproxy_that_were_refused_are_read() {
                  defaults raw\n mode tcp\n timeout client 22s\n\
                  frontend f from web\n bind :80\n default_backend b\n\
                  backend b from web\n server s a:1\n";
+    let based = "global\n crt-base /keys/\n ca-base /cas\n".to_owned()
+        + &proxies(" bind :443 ssl crt a.pem crt /own/b.pem\n", "")
+            .replace("10.0.0.1:80", "10.0.0.1:443 ssl crt c.pem ca-file ca.pem");
     holds(&[
+        (&based, Haproxy, "/listeners/1/tls/certificates/0/cert", json!("/keys/a.pem")),
+        (&based, Haproxy, "/listeners/1/tls/certificates/1/key", json!("/own/b.pem")),
+        (&based, Haproxy, "/pools/0/tls/client_cert", json!("/keys/c.pem")),
+        (&based, Haproxy, "/pools/0/tls/ca_file", json!("/cas/ca.pem")),
         (stats, Haproxy, "/listeners/0/bind", json!("0.0.0.0:5432")),
         (&template, Haproxy, "/pools/0/discovery/name", json!("a.test")),
         (&template, Haproxy, "/pools/0/discovery/port", json!("81")),
