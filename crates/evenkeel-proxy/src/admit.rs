@@ -207,6 +207,16 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The path that a request names; with none `/`, or `*` where the server itself is asked for its
+/// options (RFC 9112 3.2.4).
+fn given_path<'a>(head: &RequestHead, bytes: &'a [u8]) -> &'a [u8] {
+    match head.path.of_buf(bytes) {
+        b"" if head.query.is_empty() && head.method.of_buf(bytes) == b"OPTIONS" => b"*",
+        b"" => b"/",
+        path => path,
+    }
+}
+
 impl<N: Net> Exchange<N> {
     /// Decides all of it; the head for the backend is then in the exchange's own buffer.
     pub(crate) fn admit(&mut self, worker: &Worker<N>, asked: Asked<'_>) -> Result<(), Failure> {
@@ -215,7 +225,7 @@ impl<N: Net> Exchange<N> {
             &mut *worker.scratch.borrow_mut();
         let id = new_request_id(&worker.net);
         let from = peer.forwarding(&worker.shared.pseudonym, &id);
-        let given = if head.path.is_empty() { b"/" } else { head.path.of_buf(bytes) };
+        let given = given_path(head, bytes);
         self.note_head(asked, &from);
         if let Some(plan) = &self.record.snapshot().plan.tracing {
             self.record.traced = trace::begin(&worker.net, asked, plan);

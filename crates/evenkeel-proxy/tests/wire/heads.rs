@@ -186,6 +186,16 @@ fn s21_targets_and_methods_that_pass() {
         let bytes = format!("{line}\r\nHost: x\r\n\r\n");
         arena.forwards(bytes.as_bytes(), &forwarded(line, &[]), b"")
     });
+    let of_server = [
+        ("RFC 9112 3.2.4 no path", "OPTIONS http://x HTTP/1.1", "OPTIONS * HTTP/1.1"),
+        ("RFC 9112 3.2.4 a path", "OPTIONS http://x/ HTTP/1.1", "OPTIONS / HTTP/1.1"),
+        ("RFC 9112 3.2.4 a query", "OPTIONS http://x?y HTTP/1.1", "OPTIONS /?y HTTP/1.1"),
+    ];
+    let of_server = of_server.map(|(name, line, seen)| (name, (line, seen)));
+    each(of_server, |(line, seen)| {
+        let bytes = format!("{line}\r\nHost: x\r\n\r\n");
+        arena.forwards(bytes.as_bytes(), &forwarded(seen, &[]), b"")
+    });
     let empty_line = [("RFC 9112 2.2 one empty line before", "\r\nGET / HTTP/1.1")];
     each(empty_line, |line| {
         let bytes = format!("{line}\r\nHost: x\r\n\r\n");
