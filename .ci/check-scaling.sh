@@ -30,7 +30,9 @@ trap tidy_up EXIT
 
 build_image() {
   mkdir "$work/context"
-  sh "$ROOT/deployments/docker/rootfs.sh" "$program" "$work/context/rootfs"
+  local host
+  host="$(rustc -vV | sed -n 's/^host: //p')"
+  sh "$ROOT/deployments/docker/rootfs.sh" "$program" "$host" "$work/context/rootfs"
   printf 'FROM scratch\nCOPY rootfs/ /\nENTRYPOINT ["/usr/local/bin/evenkeel"]\n' \
     >"$work/context/Dockerfile"
   DOCKER_BUILDKIT=0 docker build -q -t "$image" "$work/context" >/dev/null
