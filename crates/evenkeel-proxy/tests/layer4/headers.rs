@@ -132,8 +132,11 @@ fn clients_behind_one_proxy_are_counted_each() {
 #[test]
 fn every_new_connection_begins_with_ours() {
     for version in [SendProxy::V1, SendProxy::V2] {
-        let backend = Backend::start(|conversation| {
-            // Neither version holds an empty line at its end, but a request does.
+        let backend = Backend::start(move |conversation| {
+            // The second version begins with an empty line; a request ends with one.
+            if version == SendProxy::V2 && !conversation.head() {
+                return;
+            }
             while conversation.head() {
                 if !conversation.send(OK) {
                     return;
