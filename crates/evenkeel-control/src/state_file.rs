@@ -147,6 +147,14 @@ pub(crate) fn set_aside(file: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
+/// Sets a file aside that cannot be read, for this reason; tells both, and what became of it.
+pub(crate) fn fate(file: &Path, why: &str) -> String {
+    match set_aside(file) {
+        Ok(aside) => format!("{why}; kept as {}", aside.display()),
+        Err(error) => format!("{why}; it could not be kept aside: {error}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -70,7 +70,7 @@ impl Page {
         };
         let known = file.as_deref().map_or_else(Kept::default, |file| {
             read(file).unwrap_or_else(|why| {
-                complain(UNREADABLE, file, &set_aside(file, &why));
+                complain(UNREADABLE, file, &state_file::fate(file, &why));
                 Kept::default()
             })
         });
@@ -144,14 +144,6 @@ fn tell(events: &EventLog, pool: &str, (name, message): Trouble, (file, error): 
             ("error", EventValue::Text(error)),
         ],
     });
-}
-
-/// Gives a file another name that cannot be read, for this reason; tells what became of it.
-fn set_aside(file: &Path, why: &str) -> String {
-    match state_file::set_aside(file) {
-        Ok(aside) => format!("{why}; kept as {}", aside.display()),
-        Err(error) => format!("{why}; it could not be kept aside: {error}"),
-    }
 }
 
 /// Where the processes of a pool are written down.

@@ -190,11 +190,7 @@ impl Migrations {
     }
 
     fn set_aside(&self, file: &Path, why: &str) {
-        let fate = match state_file::set_aside(file) {
-            Ok(aside) => format!("kept as {}", aside.display()),
-            Err(error) => format!("it could not be kept aside: {error}"),
-        };
-        let told = (&*file.display().to_string(), &*format!("{why}; {fate}"));
+        let told = (&*file.display().to_string(), &*state_file::fate(file, why));
         complain(self.events.as_ref(), "state_unreadable", told);
     }
 
