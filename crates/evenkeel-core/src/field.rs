@@ -132,10 +132,10 @@ pub fn classify(name: &[u8]) -> Known {
 }
 
 /// True if it is this name, whatever its case. `text` is made of small letters, digits and `-`; of
-/// what a name may contain (RFC 9110 5.6.2), only they and capital letters become these by a bit
-/// that is set.
+/// what a name may contain (RFC 9110 5.6.2), and of what a value may (5.5), only they and capital
+/// letters become these by a bit that is set.
 #[inline]
-fn is<const N: usize>(name: &[u8], text: &[u8; N]) -> bool {
+pub(crate) fn is<const N: usize>(name: &[u8], text: &[u8; N]) -> bool {
     const SMALL: u64 = 0x2020_2020_2020_2020;
     let Ok(name) = <&[u8; N]>::try_from(name) else { return false };
     let word = |of: &[u8; N], at: usize| {

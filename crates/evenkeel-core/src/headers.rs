@@ -384,22 +384,18 @@ fn copy_fields(
     let unruled = rules.is_empty();
     let end = head.len().saturating_sub(2);
     let mut run = fields.first().map_or(end, |f| f.name.start as usize);
-    for field in fields {
+    for (at, field) in fields.iter().enumerate() {
         let ruled = !unruled && is_replaced(rules, field.name.of_buf(head));
         if ruled || !keep(field) {
             let start = field.name.start as usize;
-            out.extend_from_slice(head.get(run..start).unwrap_or_default());
-            run = line_end(field, head);
+            if run < start {
+                out.extend_from_slice(head.get(run..start).unwrap_or_default());
+            }
+            // Its line ends where the next one begins.
+            run = fields.get(at + 1).map_or(end, |next| next.name.start as usize);
         }
     }
     out.extend_from_slice(head.get(run..end).unwrap_or_default());
-}
-
-/// One past the CRLF of a field's line; the parser has proved that it is there.
-fn line_end(field: &Field, buf: &[u8]) -> usize {
-    let value_end = field.value.end as usize;
-    let rest = buf.get(value_end..).unwrap_or_default();
-    value_end + memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1)
 }
 
 fn is_replaced(rules: &HeaderRules, name: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 //! it was read into. Strict by RFC 9112; what two programs could read in two ways is refused.
 
 use crate::failure::Failure;
-use crate::field::{Field, Known, Span, list, list_has};
+use crate::field::{Field, Known, Span, is, list, list_has};
 use crate::framing::{BodyLength, FramingFields, Version};
 use crate::grammar::{self, Malformed};
 use crate::host;
@@ -224,14 +224,14 @@ impl RequestHead {
         self.host = Span::default();
         if has_host {
             let host = host::parse(host).ok_or(Failure::BadRequest)?;
-            self.host = Span::of(buf, host.name.as_bytes());
+            self.host = Span::of(buf, host.name);
         }
         let mut rest = Span::of(buf, target);
         self.absolute_form = false;
         if target.first() != Some(&b'/') && target != b"*" {
             let authority = absolute_authority(target).ok_or(Failure::BadRequest)?;
             let host = host::parse(authority).ok_or(Failure::BadRequest)?;
-            self.host = Span::of(buf, host.name.as_bytes());
+            self.host = Span::of(buf, host.name);
             self.authority = Span::of(buf, authority);
             self.absolute_form = true;
             rest.start = self.authority.end;
@@ -271,8 +271,14 @@ struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
+    #[inline]
     fn read(value: &[u8]) -> Result<ConnectionOptions, Failure> {
         let mut options = ConnectionOptions::default();
+        if is(value, b"keep-alive") {
+            // Nearly all say just that.
+            options.keep_alive = true;
+            return Ok(options);
+        }
         for (count, option) in list(value).enumerate() {
             if count >= MAX_NAMED_FIELDS {
                 return Err(Failure::BadRequest);

@@ -2,7 +2,7 @@
 //! backend must not be able to confuse a client (RFC 9112 sections 4 and 6.3).
 
 use crate::failure::Failure;
-use crate::field::{Field, Known, Span, list, list_has};
+use crate::field::{Field, Known, Span, is, list, list_has};
 use crate::framing::{BodyLength, FramingFields, Version};
 use crate::grammar;
 use crate::request::{MAX_FIELDS, Parsed, Upgrade, Verb};
@@ -92,7 +92,13 @@ impl ResponseHead {
             if matches!(field.known, Known::ContentLength | Known::TransferEncoding) {
                 framing.observe(field, buf);
             } else if field.known == Known::Connection {
-                for option in list(field.value.of_buf(buf)) {
+                let value = field.value.of_buf(buf);
+                if is(value, b"keep-alive") {
+                    // Nearly all say just that.
+                    keep = true;
+                    continue;
+                }
+                for option in list(value) {
                     if option.eq_ignore_ascii_case(b"keep-alive") {
                         keep = true;
                     } else if option.eq_ignore_ascii_case(b"close") {
