@@ -19,6 +19,8 @@ pub(crate) use bound::{Traffic, bind_datagrams, share_out};
 pub use left_open::inherited;
 
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
+#[cfg(unix)]
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use std::cell::RefCell;
 use std::io;
@@ -28,7 +30,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+#[cfg(windows)]
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
@@ -55,8 +59,57 @@ impl Socket {
     }
 }
 
-impl Stream for Socket {
+/// What a system call has moved, seen past the runtime: one that moved less than it could is
+/// reported to it as one that would block, so that it is not made again before the kernel tells.
+/// Made here, and not by the runtime, few frames lie between such a call and whoever goes on with
+/// the bytes; each of them is a return that the processor mispredicts after a visit to the kernel.
+#[cfg(unix)]
+#[derive(Default)]
+struct Moved(Option<usize>);
+
+#[cfg(unix)]
+impl Moved {
     #[inline]
+    fn note(&mut self, most: usize, moved: rustix::io::Result<usize>) -> io::Result<()> {
+        let length = moved?;
+        self.0 = Some(length);
+        if 0 < length && length < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
+
+    /// `None` if nothing was moved, and is not yet to be.
+    #[inline]
+    fn outcome(self, told: io::Result<()>) -> Option<io::Result<usize>> {
+        match (self.0, told) {
+            (Some(length), _) => Some(Ok(length)),
+            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => None,
+            (None, told) => Some(told.map(|()| 0)),
+        }
+    }
+}
+
+impl Stream for Socket {
+    #[cfg(unix)]
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx));
+            let mut moved = Moved::default();
+            let most = buf.len();
+            let read = || {
+                let received = rustix::net::recv(&*self, &mut *buf, RecvFlags::empty());
+                moved.note(most, received.map(|(length, _)| length))
+            };
+            let outcome = match &*self {
+                Socket::Tcp(stream) => stream.try_io(Interest::READABLE, read),
+                Socket::Unix(stream) => stream.try_io(Interest::READABLE, read),
+            };
+            if let Some(outcome) = moved.outcome(outcome) {
+                return Poll::Ready(outcome);
+            }
+        }
+    }
+
+    #[cfg(windows)]
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut target = ReadBuf::new(buf);
         ready!(match self {
@@ -73,7 +126,19 @@ impl Stream for Socket {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match (self, parts) {
-            (Socket::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            #[cfg(unix)]
+            (Socket::Tcp(stream), [one]) => loop {
+                ready!(stream.poll_write_ready(cx))?;
+                let mut moved = Moved::default();
+                let write = || {
+                    let sent = rustix::net::send(&*stream, one, SendFlags::NOSIGNAL);
+                    moved.note(one.len(), sent)
+                };
+                let outcome = stream.try_io(Interest::WRITABLE, write);
+                if let Some(outcome) = moved.outcome(outcome) {
+                    return Poll::Ready(outcome);
+                }
+            },
             (Socket::Tcp(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
             (Socket::Unix(stream), parts) => Pin::new(stream).poll_write_vectored(cx, parts),
         }

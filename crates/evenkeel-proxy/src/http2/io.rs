@@ -30,6 +30,13 @@ const DEAREST_READ_BYTES: usize = 256;
 const DEAREST_RATIO: u64 = 64;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 16 * 1024;
+/// Most that one read takes.
+const READ_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    /// Where it goes: the library's own room would have to be cleared before.
+    static PIECE: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
 
 /// Who looks at what comes before the library does.
 pub(crate) enum Watch {
@@ -110,8 +117,12 @@ impl<S: Stream> Pipe<S> {
         let before = buf.filled().len();
         let most = self.most.min(buf.remaining());
         if self.ahead.is_empty() {
-            let length = ready!(self.stream.poll_read(cx, buf.initialize_unfilled_to(most)))?;
-            buf.advance(length);
+            ready!(PIECE.with_borrow_mut(|piece| {
+                let piece = &mut piece[..most.min(READ_BYTES)];
+                let length = ready!(self.stream.poll_read(cx, piece))?;
+                buf.put_slice(&piece[..length]);
+                Poll::Ready(Ok::<_, io::Error>(()))
+            }))?;
         } else {
             let rest = &self.ahead[self.taken_ahead..];
             let length = rest.len().min(most);

@@ -4,6 +4,7 @@
 
 use crate::net::{Peek, Stream};
 use rustls::Connection;
+use std::cell::RefCell;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker, ready};
@@ -15,8 +16,14 @@ const MAX_HELD_BYTES: usize = 128 * 1024;
 const HEADROOM_BYTES: usize = 20 * 1024;
 /// In buffers of at least this size ciphertext is read in place.
 const IN_PLACE_FROM_BYTES: usize = 2 * HEADROOM_BYTES;
-/// One read of ciphertext for a caller with a small buffer.
-const SMALL_READ_BYTES: usize = 4 * 1024;
+/// One read of ciphertext for a caller with a small buffer: a whole record (RFC 8446 5.2), so that
+/// what is read of it is decrypted at once.
+const SMALL_READ_BYTES: usize = 5 + 16 * 1024 + 256;
+
+thread_local! {
+    /// Where such a read goes; kept, so that it need not be cleared for each of them.
+    static PIECE: RefCell<Vec<u8>> = RefCell::new(vec![0; SMALL_READ_BYTES]);
+}
 
 /// A TLS connection. Truncation, an end that the peer did not announce, is an error.
 #[derive(Debug)]
@@ -127,11 +134,10 @@ impl<S: Stream> TlsStream<S> {
             let unread = std::mem::take(&mut self.unread);
             return Poll::Ready(self.feed(cx, &unread, out));
         }
-        let mut piece = [0; SMALL_READ_BYTES];
-        match ready!(self.stream.poll_read(cx, &mut piece))? {
+        PIECE.with_borrow_mut(|piece| match ready!(self.stream.poll_read(cx, piece))? {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             length => Poll::Ready(self.feed(cx, &piece[..length], out)),
-        }
+        })
     }
 
     /// One read into a large buffer: ciphertext behind the headroom, plaintext from its beginning.
