@@ -68,14 +68,17 @@ pub(crate) async fn run<N: Net>(
     if exchange.upload.has_arrived() {
         this.bound_try(this.pick.at);
     }
-    client.deadline.set_waiting(this.deadline(client, exchange), None);
+    client.deadline.set_waiting(Nanos::NEVER, None);
+    let mut begins = true;
     let answer = poll_fn(|cx| {
+        let begins = std::mem::take(&mut begins);
         let before = (!exchange.upload.is_sent()).then(|| exchange.upload.progress());
         let answer = this.poll_answer(cx, worker, client, exchange);
-        if answer.is_pending() && before.is_some() {
-            let moved = before != Some(exchange.upload.progress());
+        if answer.is_pending() && (begins || before.is_some()) {
+            let moved = begins || before != Some(exchange.upload.progress());
             if moved && this.held_until.is_none() {
-                let now = worker.now();
+                // The time was asked for just before the try began.
+                let now = if begins { worker.recent() } else { worker.now() };
                 if exchange.upload.is_sent() {
                     this.bound_try(now);
                 }

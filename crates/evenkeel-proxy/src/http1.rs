@@ -251,8 +251,11 @@ impl<S: Stream> Client<S> {
                     return Poll::Ready(arrival);
                 }
             }
-            if self.carry.is_empty() {
-                if self.stream.poll_readable(cx).is_pending() {
+            let begins = self.carry.is_empty();
+            let queues = begins && !worker.turns.has_room(&self.ticket);
+            if queues {
+                // Who is in the queue has something to read.
+                if !self.ticket.is_waiting() && self.stream.poll_readable(cx).is_pending() {
                     return self.poll_patience(worker);
                 }
                 ready!(worker.turns.poll_begin(cx, &mut self.ticket));
@@ -261,6 +264,9 @@ impl<S: Stream> Client<S> {
             let read = self.stream.poll_read(cx, &mut scratch[..READ_AHEAD_BYTES]);
             let arrival = match read {
                 Poll::Ready(Ok(length)) if length > 0 => {
+                    if begins && !queues {
+                        worker.turns.begin();
+                    }
                     self.take_bytes(worker, &mut scratch[..length])
                 }
                 Poll::Ready(_) => Some(Arrival::Gone),

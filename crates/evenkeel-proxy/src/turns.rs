@@ -18,6 +18,14 @@ const BEGUN_PER_TURN: usize = 32;
 #[derive(Debug, Default)]
 pub(crate) struct Ticket(Option<u64>);
 
+impl Ticket {
+    /// True for a place in the queue, called or not.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// The queue of one worker's clients.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -31,15 +39,27 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
+    /// True if who has no ticket need not ask for one: a request may [`begin`](Turns::begin).
+    #[inline]
+    pub(crate) fn has_room(&self, ticket: &Ticket) -> bool {
+        !ticket.is_waiting() && self.begun.get() < BEGUN_PER_TURN
+    }
+
+    /// A request begins where there is room.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        let begun = self.begun.get() + 1;
+        self.begun.set(begun);
+        if begun == BEGUN_PER_TURN {
+            self.keeper.borrow().iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// Ready if a request may begin now; else the calling task is woken when it may.
     #[inline]
     pub(crate) fn poll_begin(&self, cx: &mut Context<'_>, ticket: &mut Ticket) -> Poll<()> {
-        let begun = self.begun.get();
-        if ticket.0.is_none() && begun < BEGUN_PER_TURN {
-            self.begun.set(begun + 1);
-            if begun + 1 == BEGUN_PER_TURN {
-                self.keeper.borrow().iter().for_each(Waker::wake_by_ref);
-            }
+        if self.has_room(ticket) {
+            self.begin();
             return Poll::Ready(());
         }
         self.poll_called(cx, ticket)
