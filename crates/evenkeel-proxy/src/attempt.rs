@@ -105,6 +105,7 @@ fn settle<N: Net>(
             | TryError::Starved
             | TryError::Forsaken
             | TryError::BadResponse
+            | TryError::NoTrailers
             | TryError::Unavailable
             | TryError::Status(_)
             | TryError::Timeout

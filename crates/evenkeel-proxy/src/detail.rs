@@ -211,6 +211,7 @@ impl From<TryError> for TryOutcome {
             TryError::Connect
             | TryError::Reset
             | TryError::BadResponse
+            | TryError::NoTrailers
             | TryError::Timeout
             | TryError::ClientGone
             | TryError::BadRequestBody

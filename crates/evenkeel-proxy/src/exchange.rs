@@ -331,7 +331,7 @@ impl<N: Net> Exchange<N> {
     }
 
     /// True for a call that needs trailers, of a pool that has none to give.
-    fn is_beyond(&self, pool: &Pool) -> bool {
+    pub(crate) fn is_beyond(&self, pool: &Pool) -> bool {
         self.call.as_ref().is_some_and(|call| call.needs_trailers) && !Spoken::is_http2_in(pool)
     }
 }
@@ -360,8 +360,6 @@ pub(crate) async fn run<N: Net>(
     };
     pool.budget.deposit(&pool.plan.retry);
     let failure = match exchange.pick(pool, Turn::Newcomer) {
-        // Where nobody may be tried, that is what the call is told.
-        Ok(_) if exchange.is_beyond(pool) => Failure::GrpcUnsupported,
         Ok(pick) => match tries(worker, client, exchange, pool, pick).await {
             Ok(next) => return next,
             Err(failure) => failure,

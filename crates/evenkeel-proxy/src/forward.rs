@@ -65,6 +65,12 @@ pub(crate) async fn run<N: Net>(
     exchange: &mut Exchange<N>,
     mut this: Try<'_, N::Stream>,
 ) -> Result<Next, TryFailure> {
+    if exchange.is_beyond(this.pool) {
+        // Its backends can be reached, so that is what is wrong. Nothing was said on this one.
+        this.reusable = true;
+        this.let_go(worker);
+        return Err(TryFailure::unsent(TryError::NoTrailers));
+    }
     if exchange.upload.has_arrived() {
         this.bound_try(this.pick.at);
     }
@@ -202,6 +208,7 @@ impl<'a, S: Stream> Try<'a, S> {
             | TryError::Starved
             | TryError::Forsaken
             | TryError::BadResponse
+            | TryError::NoTrailers
             | TryError::Status(_)
             | TryError::Unavailable
             | TryError::PerTryTimeout

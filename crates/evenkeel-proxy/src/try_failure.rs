@@ -18,6 +18,8 @@ pub(crate) enum TryError {
     Forsaken,
     /// What came back is not HTTP.
     BadResponse,
+    /// A call needs trailers, and what the pool speaks has none to give: nothing was sent.
+    NoTrailers,
     /// A status that is worth another try; nothing of it went to the client.
     Status(u16),
     /// A call was answered with UNAVAILABLE, and nothing else.
@@ -70,6 +72,7 @@ impl TryError {
             TryError::Unavailable => Some(Retriable::GrpcUnavailable),
             TryError::Status(status) => Some(Retriable::Status(status)),
             TryError::BadResponse
+            | TryError::NoTrailers
             | TryError::Timeout
             | TryError::ClientGone
             | TryError::BadRequestBody
@@ -89,6 +92,7 @@ impl TryError {
             TryError::SlowConnect
             | TryError::Starved
             | TryError::Forsaken
+            | TryError::NoTrailers
             | TryError::Unavailable
             | TryError::Status(_)
             | TryError::ClientGone
@@ -107,6 +111,7 @@ impl From<TryError> for Failure {
             }
             TryError::Reset => Failure::Reset,
             TryError::BadResponse => Failure::BadResponse,
+            TryError::NoTrailers => Failure::GrpcUnsupported,
             // Another try was granted, and then nobody was left to make it.
             TryError::Unavailable | TryError::Status(_) => Failure::NoBackend,
             TryError::Timeout | TryError::PerTryTimeout | TryError::Forsaken => {

@@ -1,10 +1,12 @@
 //! Request lines and fields: one reading or none (RFC 9112 2, 3 and 5, RFC 9110 5 and 7.2).
 
 use crate::arena::{
-    Arena, BAD_REQUEST, EXPECTATION_FAILED, HEAD_TOO_LARGE, Refusal, URI_TOO_LONG, each, forwarded,
-    forwarded_for, is_refusal,
+    Arena, BAD_REQUEST, EXPECTATION_FAILED, GOOD, HEAD_TOO_LARGE, Refusal, URI_TOO_LONG, each,
+    forwarded, forwarded_for, is_refusal,
 };
+use evenkeel_core::address::BackendAddress;
 use evenkeel_core::plan::{AdminState, RouteMatch};
+use evenkeel_testkit::backend::RefusingAddress;
 use evenkeel_testkit::plan::route;
 use evenkeel_testkit::wire::Ending;
 
@@ -150,17 +152,41 @@ fn what_is_refused_before_it_is_a_request_is_answered_as_it_asked() {
     arena.settles();
 }
 
+const CALL: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc\r\n\
+                    Content-Length: 0\r\n\r\n";
+
+/// A call to a pool of HTTP/1.1 ends with this status, trailers only.
+fn is_told(arena: &Arena, status: &str) {
+    let mut client = arena.connect();
+    client.send(CALL);
+    let answer = arena.answer(&mut client).expect("trailers only");
+    assert_eq!((answer.status(), answer.value("grpc-status")), (200, Some(status)));
+}
+
 #[test]
 fn a_call_that_nobody_may_take_is_told_that_first() {
-    let call = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/grpc\r\n\
-                Content-Length: 0\r\n\r\n";
     for (admin, status) in [(AdminState::Disabled, "14"), (AdminState::Enabled, "12")] {
-        let arena = Arena::with(|plan| plan.pool(|pool| pool.backends[0].admin = admin));
-        let mut client = arena.connect();
-        client.send(call);
-        let answer = arena.answer(&mut client).expect("trailers only");
-        assert_eq!((answer.status(), answer.value("grpc-status")), (200, Some(status)));
+        is_told(&Arena::with(|plan| plan.pool(|pool| pool.backends[0].admin = admin)), status);
     }
+    let refusing = RefusingAddress::new();
+    let address = BackendAddress::parse(refusing.address()).expect("an address");
+    let arena = Arena::with(|plan| plan.pool(|pool| pool.backends[0].address = address));
+    is_told(&arena, "14");
+    assert_eq!(arena.proxy.wait_for_records(1)[0]["failure"], "connect_failure");
+}
+
+#[test]
+fn a_call_that_is_not_carried_costs_no_connection() {
+    let arena = Arena::new();
+    (0..3).for_each(|_| is_told(&arena, "12"));
+    let mut client = arena.connect();
+    client.send(GOOD);
+    assert_eq!(arena.answer(&mut client).expect("200").status(), 200);
+    assert_eq!((arena.backend.connections(), arena.backend.requests().len()), (1, 1));
+    let records = arena.proxy.wait_for_records(4);
+    assert!(records[..3].iter().all(|record| record["failure"] == "grpc_unsupported"));
+    let health = &arena.proxy.pool().backends[0].breaker;
+    assert_eq!(health.consecutive_failures(), 0, "nothing is wrong with the backend");
 }
 
 #[test]

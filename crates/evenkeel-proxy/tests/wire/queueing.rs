@@ -101,6 +101,23 @@ fn nobody_overtakes_those_who_wait() {
 }
 
 #[test]
+fn a_call_that_no_backend_can_carry_is_refused_after_its_wait_too() {
+    let stage = Stage::of(1, |plan| narrow(plan, 10));
+    let gate = hold(&stage);
+    let mut first = stage.connect();
+    first.send(get("/"));
+    stage.wait_for_open(1);
+    let mut call = stage.connect();
+    call.send(get_with("/test.S/Unary", "Content-Type: application/grpc\r\n"));
+    eventually("a place in the queue", || stage.pool().waiting.len() == 1);
+    gate.open();
+    assert_eq!(first.final_response().expect("200").status(), 200);
+    let told = call.final_response().expect("trailers only");
+    assert_eq!((told.status(), told.value("grpc-status")), (200, Some("12")));
+    assert_eq!(stage.counts(), [1], "nothing of it reached the backend");
+}
+
+#[test]
 fn a_full_queue_refuses_at_once() {
     for queue_max in [0, 2] {
         let stage = Stage::of(1, |plan| narrow(plan, queue_max));
