@@ -108,7 +108,7 @@ pub(crate) async fn run<N: Net>(
     this.let_go(worker);
     Ok(match (exchange.persistence, exchange.upload.has_arrived()) {
         (Persistence::Keep, true) => Next::Request,
-        (Persistence::Close, true) if exchange.client_closes && client.carry.is_empty() => {
+        (Persistence::Close, true) if exchange.client_closes && client.has_said_all() => {
             Next::Close
         }
         (Persistence::Keep | Persistence::Close, _) => Next::Linger,

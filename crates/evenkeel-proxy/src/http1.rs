@@ -227,6 +227,12 @@ impl<S: Stream> Client<S> {
         self.deadline.set_waiting(at, Some(self.since));
     }
 
+    /// True if nothing has come after the last request: then closing resets nothing, and takes
+    /// nothing of the response away (RFC 9112 9.6).
+    pub(crate) fn has_said_all(&mut self) -> bool {
+        self.carry.is_empty() && self.stream.is_quiet()
+    }
+
     /// How long it took from accept to the head of the connection's first request.
     pub(crate) fn accept_time(&self, now: Nanos) -> Option<u64> {
         (self.served == 0).then(|| now.since(self.since))

@@ -2,7 +2,7 @@
 //! (RFC 9112 9), in all mixtures of HTTP/1.0 and 1.1.
 
 use crate::arena::{Arena, GOOD, METHOD_REFUSED, each};
-use evenkeel_testkit::backend::{Backend, OK};
+use evenkeel_testkit::backend::{Backend, Gate, OK, ok_with};
 use evenkeel_testkit::wire::Ending;
 use std::time::Duration;
 
@@ -18,6 +18,28 @@ fn one_connection_on_either_side_carries_many() {
     let records = arena.proxy.wait_for_records(50);
     assert!(records.iter().all(|record| record["status"] == 200 && record["tries"] == 1));
     arena.settles();
+}
+
+#[test]
+fn what_a_client_says_after_its_last_request_costs_it_no_answer() {
+    // RFC 9112 2.2 and 9.6: some end a body with an empty line, and closing over it is a reset.
+    let (gate, body) = (Gate::default(), "x".repeat(200_000));
+    let (held, answer) = (gate.clone(), ok_with(&body));
+    let backend = Backend::start(move |conversation| {
+        conversation.request();
+        held.wait();
+        conversation.send(&answer);
+    });
+    let arena = Arena::before(backend, |plan| plan);
+    let mut client = arena.connect();
+    let asked = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
+    client.send(asked);
+    assert!(arena.backend.wait_for_connections(1));
+    client.send("\r\n");
+    gate.open();
+    arena.proxy.wait_for_records(1);
+    let (told, ending) = client.read_to_close();
+    assert_eq!((told.ends_with(body.as_bytes()), ending), (true, Ending::Fin), "{}", told.len());
 }
 
 #[test]
