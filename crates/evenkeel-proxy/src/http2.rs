@@ -38,10 +38,15 @@ use evenkeel_core::pool::Pool;
 
 /// Streams that a client may have open at a time.
 const MAX_CONCURRENT_STREAMS: u32 = 100;
-/// Bytes of one stream that may be under way before we take them.
+/// Bytes of one stream of a client that may be under way before we take them.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// And of all streams of a connection together.
+/// And of all streams of its connection together.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same of one stream of a backend: what its client does not take waits in memory.
+const BACKEND_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// And of all its streams: many clients share a connection, and none who takes nothing may take
+/// the others' share.
+const BACKEND_CONNECTION_WINDOW_BYTES: u32 = MAX_CONCURRENT_STREAMS * BACKEND_STREAM_WINDOW_BYTES;
 /// Bytes of one stream that wait in memory for the peer's window.
 const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Most body bytes that one write to a stream takes.
@@ -59,8 +64,8 @@ const MAX_REMEMBERED_RESETS: usize = 20;
 /// backend pauses. To let go of more at once would hold others up.
 const MAX_SMALL_DATA_BYTES: usize = 1024 * 1024;
 /// And a backend's, which carries the streams of many clients: the connection's whole window in
-/// messages of 16 bytes.
-const MAX_BACKEND_SMALL_DATA_BYTES: usize = 16 * 1024 * 1024;
+/// messages of 64 bytes.
+const MAX_BACKEND_SMALL_DATA_BYTES: usize = 20 * 1024 * 1024;
 
 /// The beginning of every connection of a client (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -4,9 +4,9 @@ use super::answers::Answers;
 use super::io::{Io, Watch};
 use super::outbound::Outbound;
 use super::{
-    CONNECTION_WINDOW_BYTES, MAX_BACKEND_SMALL_DATA_BYTES, MAX_CAUSED_RESETS,
-    MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS, MAX_REMEMBERED_RESETS, MAX_SEND_BUFFER_BYTES,
-    STREAM_WINDOW_BYTES,
+    BACKEND_CONNECTION_WINDOW_BYTES, BACKEND_STREAM_WINDOW_BYTES, MAX_BACKEND_SMALL_DATA_BYTES,
+    MAX_CAUSED_RESETS, MAX_CONCURRENT_STREAMS, MAX_PENDING_RESETS, MAX_REMEMBERED_RESETS,
+    MAX_SEND_BUFFER_BYTES,
 };
 use crate::clock::{Clock, Nanos};
 use crate::net::Stream;
@@ -432,8 +432,8 @@ fn builder() -> Builder {
         .max_concurrent_streams(0)
         .initial_max_send_streams(MAX_CONCURRENT_STREAMS as usize)
         .max_header_list_size(MAX_HEAD_BYTES)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(BACKEND_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(BACKEND_CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(MAX_SEND_BUFFER_BYTES)
         .data_frame_budget(MAX_BACKEND_SMALL_DATA_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

@@ -3,7 +3,7 @@
 use crate::stage::{eventually, get};
 use evenkeel_core::plan::PoolProtocol;
 use evenkeel_testkit::frames::{
-    END_HEADERS, END_STREAM, Frames, HEADERS, PREFACE, SETTINGS, frame,
+    END_HEADERS, END_STREAM, Frames, HEADERS, PREFACE, SETTINGS, frame, request,
 };
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
@@ -301,6 +301,32 @@ fn a_websocket_of_http1_becomes_an_extended_connect() {
     client.half_close();
     let (rest, _) = client.read_to_close();
     assert!(rest.ends_with(b"bye"), "{}", rest.escape_ascii());
+}
+
+#[test]
+fn answers_that_nobody_takes_hold_up_nobody_else() {
+    // RFC 9113 5.2.2 and 10.5: the window of a connection is one for all clients that share it.
+    async fn answer(request: Request<RecvStream>, mut respond: Respond, _: usize) -> Option<()> {
+        let length = if request.uri().path() == "/h2" { 1_000_000 } else { 3 };
+        let mut stream = respond.send_response(Response::new(()), false).ok()?;
+        stream.send_data(vec![b'x'; length].into(), true).ok()
+    }
+    const STALLED: usize = 40;
+    let (address, seen) = server(answer);
+    let proxy = proxy_before(address);
+    let mut frames = Frames::connect(proxy.address());
+    // Its windows are, and stay, of no size: INITIAL_WINDOW_SIZE is 0.
+    frames.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    for stream in (1..).step_by(2).take(STALLED) {
+        frames.headers(stream, END_STREAM, &request("GET", &[]));
+    }
+    let heads = frames.by_ref().filter(|one| one.kind == HEADERS && one.status() == 200);
+    assert_eq!(heads.take(STALLED).count(), STALLED);
+    let mut client = proxy.connect();
+    for _ in 0..20 {
+        assert_eq!(client.ask(get("/small")).text(), "xxx");
+    }
+    assert_eq!(seen.connections.load(Ordering::Relaxed), 1);
 }
 
 #[test]
