@@ -3,7 +3,7 @@
 
 use super::links::{Lease, Since};
 use super::receiving::Receiving;
-use super::sending::{Heads, Opening, Sending};
+use super::sending::{Heads, Opening, Sending, broken};
 use super::shape::Framing;
 use super::to_backend::{self, Answered, RequestText, Tunnel};
 use crate::net::{Peek, Stream};
@@ -35,6 +35,8 @@ struct Asker {
     response: Option<ResponseFuture>,
     to_head: bool,
     tunnel: Option<Tunnel>,
+    /// The request could not leave: nothing comes back.
+    unasked: bool,
     /// The backend says that it did nothing about the request.
     unprocessed: bool,
     /// What the backend answers is no response.
@@ -47,13 +49,19 @@ impl Heads for Asker {
     const SHARED: bool = true;
 
     fn head(&mut self, _: &mut Context<'_>, head: Bytes) -> io::Result<Opening> {
+        let opened = self.ask(head);
+        self.unasked = opened.is_err();
+        opened
+    }
+}
+
+impl Asker {
+    fn ask(&mut self, head: Bytes) -> io::Result<Opening> {
         let link = self.lease.link();
-        let text = to_backend::read_head(head, &link.scheme)?;
-        let RequestText { request, framing, tunnel } = text;
         let mut requests: SendRequest<Bytes> = link.requests.clone();
-        if tunnel.is_some() && !requests.is_extended_connect_protocol_enabled() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
+        let takes_tunnels = || requests.is_extended_connect_protocol_enabled();
+        let text = to_backend::read_head(head, &link.scheme, takes_tunnels)?;
+        let RequestText { request, framing, tunnel } = text;
         self.to_head = request.method() == Method::HEAD;
         self.tunnel = tunnel;
         let whole = matches!(framing, Framing::None | Framing::Fixed(0));
@@ -97,9 +105,16 @@ impl Drop for Asker {
 impl Outbound {
     /// A stream that is opened by the first head written to it.
     pub(crate) fn new(lease: Lease) -> Outbound {
-        let (response, tunnel) = (None, None);
-        let (to_head, unprocessed, malformed, asked) = (false, false, false, None);
-        let asker = Asker { lease, response, to_head, tunnel, unprocessed, malformed, asked };
+        let asker = Asker {
+            lease,
+            response: None,
+            to_head: false,
+            tunnel: None,
+            unasked: false,
+            unprocessed: false,
+            malformed: false,
+            asked: None,
+        };
         let sending = Sending::new();
         Outbound { asker, sending, heads: Vec::new(), read: 0, receiving: None }
     }
@@ -149,8 +164,9 @@ impl Outbound {
     /// Asks for the next head of the response.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(response) = &mut self.asker.response else {
-            // The request's head was not written; its writer is woken.
-            return Poll::Pending;
+            // As long as the request's head was not written, its writer is woken.
+            let unasked = self.asker.unasked;
+            return if unasked { Poll::Ready(Err(broken())) } else { Poll::Pending };
         };
         if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
             return Poll::Ready(match interim {

@@ -36,8 +36,13 @@ fn malformed() -> io::Error {
 }
 
 /// Reads a request head of ours. What asks for another protocol becomes an extended CONNECT
-/// (RFC 8441 4).
-pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText> {
+/// (RFC 8441 4) if the backend takes those; else the asking ends here, and the rest is a request
+/// like any other (RFC 9110 7.8).
+pub(crate) fn read_head(
+    head: Bytes,
+    scheme: &Scheme,
+    takes_tunnels: impl Fn() -> bool,
+) -> io::Result<RequestText> {
     let start = lines::after_start_line(&head);
     let mut words = head[..start].trim_ascii_end().split(|byte| *byte == b' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else {
@@ -55,7 +60,8 @@ pub(crate) fn read_head(head: Bytes, scheme: &Scheme) -> io::Result<RequestText>
         if name == HOST {
             authority = Some(Authority::try_from(value).map_err(|_| malformed())?);
         } else if name == UPGRADE {
-            protocol = std::str::from_utf8(value).ok().map(Protocol::from);
+            let named = std::str::from_utf8(value).ok().filter(|_| takes_tunnels());
+            protocol = named.map(Protocol::from);
         } else if name == "sec-websocket-key" {
             key = Some(websocket::accept(value));
         } else if is_carried(&name, value) {
@@ -231,14 +237,14 @@ mod tests {
     use http::Response;
 
     fn request(text: &str) -> RequestText {
-        read_head(text.to_owned().into(), &Scheme::HTTP).expect("our own form")
+        read_head(text.to_owned().into(), &Scheme::HTTP, || true).expect("our own form")
     }
 
     #[test]
     fn what_a_client_says_is_kept_from_others() {
         let fields = |text: &str| {
             let head = format!("POST /a.B/C HTTP/1.1\r\nhost: x\r\n{text}\r\n");
-            let read = read_head(head.into(), &Scheme::HTTP).expect("our own form");
+            let read = read_head(head.into(), &Scheme::HTTP, || true).expect("our own form");
             let (parts, ()) = read.request.into_parts();
             let told = |(name, value): (&HeaderName, &http::HeaderValue)| {
                 (name.to_string(), value.is_sensitive())

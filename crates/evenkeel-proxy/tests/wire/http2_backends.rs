@@ -3,7 +3,7 @@
 use crate::stage::{eventually, get};
 use evenkeel_core::plan::PoolProtocol;
 use evenkeel_testkit::frames::{
-    END_HEADERS, END_STREAM, Frames, HEADERS, PREFACE, SETTINGS, frame, request,
+    END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PREFACE, SETTINGS, frame, request,
 };
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
@@ -30,6 +30,19 @@ pub(crate) fn server<F>(
 where
     F: Future<Output = Option<()>> + 'static,
 {
+    let mut builder = h2::server::Builder::new();
+    builder.enable_connect_protocol();
+    server_of(builder, act)
+}
+
+/// The same, with settings of its own.
+fn server_of<F>(
+    builder: h2::server::Builder,
+    act: fn(Request<RecvStream>, Respond, usize) -> F,
+) -> (SocketAddr, Arc<Seen>)
+where
+    F: Future<Output = Option<()>> + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("bound");
@@ -44,10 +57,8 @@ where
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((socket, _)) = listener.accept().await {
                 own.connections.fetch_add(1, Ordering::Relaxed);
-                let own = Arc::clone(&own);
+                let (own, builder) = (Arc::clone(&own), builder.clone());
                 tokio::task::spawn_local(async move {
-                    let mut builder = h2::server::Builder::new();
-                    builder.enable_connect_protocol();
                     let Ok(mut connection) = builder.handshake(socket).await else { return };
                     while let Some(Ok((request, respond))) = connection.accept().await {
                         let number = own.streams.fetch_add(1, Ordering::Relaxed);
@@ -301,6 +312,27 @@ fn a_websocket_of_http1_becomes_an_extended_connect() {
     client.half_close();
     let (rest, _) = client.read_to_close();
     assert!(rest.ends_with(b"bye"), "{}", rest.escape_ascii());
+}
+
+#[test]
+fn a_backend_that_takes_no_tunnels_is_asked_without() {
+    // RFC 9110 7.8: an upgrade may be ignored; RFC 8441 3: without the setting there is none.
+    let (address, seen) = server_of(h2::server::Builder::new(), echo);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    for _ in 0..6 {
+        client.send(
+            "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        let answer = client.final_response().expect("the backend's own");
+        assert_eq!((answer.status(), answer.value("x-asked")), (200, Some("GET http://x/ws")));
+    }
+    let mut frames = Frames::connect(proxy.address());
+    frames.headers(1, 0, &crate::upgrade::EXTENDED_CONNECT);
+    assert_eq!(frames.outcome(1), Outcome::Status(501), "its 200 is no tunnel");
+    assert_eq!(seen.streams.load(Ordering::Relaxed), 7);
+    assert_eq!(proxy.pool().backends[0].breaker.consecutive_failures(), 0);
 }
 
 #[test]
