@@ -106,6 +106,7 @@ fn settle<N: Net>(
             | TryError::Forsaken
             | TryError::BadResponse
             | TryError::NoTrailers
+            | TryError::HeadTooLarge
             | TryError::Unavailable
             | TryError::Status(_)
             | TryError::Timeout

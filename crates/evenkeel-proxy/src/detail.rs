@@ -212,6 +212,7 @@ impl From<TryError> for TryOutcome {
             | TryError::Reset
             | TryError::BadResponse
             | TryError::NoTrailers
+            | TryError::HeadTooLarge
             | TryError::Timeout
             | TryError::ClientGone
             | TryError::BadRequestBody

@@ -209,6 +209,7 @@ impl<'a, S: Stream> Try<'a, S> {
             | TryError::Forsaken
             | TryError::BadResponse
             | TryError::NoTrailers
+            | TryError::HeadTooLarge
             | TryError::Status(_)
             | TryError::Unavailable
             | TryError::PerTryTimeout
@@ -263,6 +264,9 @@ impl<'a, S: Stream> Try<'a, S> {
                 Poll::Ready(Ok(length)) if length > 0 => length,
                 Poll::Ready(_) if self.connection.stream.is_malformed() => {
                     return Poll::Ready(Err(TryError::BadResponse));
+                }
+                Poll::Ready(_) if self.connection.stream.is_oversized() => {
+                    return Poll::Ready(Err(TryError::HeadTooLarge));
                 }
                 Poll::Ready(_) => return Poll::Ready(Err(TryError::Reset)),
                 Poll::Pending if self.held_until.is_some_and(|until| until <= worker.tick()) => 0,

@@ -22,6 +22,7 @@ mod outbound;
 mod receiving;
 mod sending;
 pub(crate) mod server;
+mod settings;
 mod shape;
 mod spare;
 mod table;

@@ -20,6 +20,8 @@ pub(crate) enum TryError {
     BadResponse,
     /// A call needs trailers, and what the pool speaks has none to give: nothing was sent.
     NoTrailers,
+    /// The request's head is more than the backend takes: nothing was sent.
+    HeadTooLarge,
     /// A status that is worth another try; nothing of it went to the client.
     Status(u16),
     /// A call was answered with UNAVAILABLE, and nothing else.
@@ -73,6 +75,7 @@ impl TryError {
             TryError::Status(status) => Some(Retriable::Status(status)),
             TryError::BadResponse
             | TryError::NoTrailers
+            | TryError::HeadTooLarge
             | TryError::Timeout
             | TryError::ClientGone
             | TryError::BadRequestBody
@@ -93,6 +96,7 @@ impl TryError {
             | TryError::Starved
             | TryError::Forsaken
             | TryError::NoTrailers
+            | TryError::HeadTooLarge
             | TryError::Unavailable
             | TryError::Status(_)
             | TryError::ClientGone
@@ -112,6 +116,7 @@ impl From<TryError> for Failure {
             TryError::Reset => Failure::Reset,
             TryError::BadResponse => Failure::BadResponse,
             TryError::NoTrailers => Failure::GrpcUnsupported,
+            TryError::HeadTooLarge => Failure::HeadTooLarge,
             // Another try was granted, and then nobody was left to make it.
             TryError::Unavailable | TryError::Status(_) => Failure::NoBackend,
             TryError::Timeout | TryError::PerTryTimeout | TryError::Forsaken => {

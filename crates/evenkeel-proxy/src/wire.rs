@@ -166,6 +166,14 @@ impl<S> Wire<S> {
         }
     }
 
+    /// True if the request's head is more than the backend takes, so that it was not sent.
+    pub(crate) fn is_oversized(&self) -> bool {
+        match self {
+            Wire::Outbound(stream) => stream.is_oversized(),
+            Wire::Plain(_) | Wire::Tls(_) | Wire::Inbound(_) => false,
+        }
+    }
+
     /// True if the backend answers what is no response, though it reads like one so far.
     pub(crate) fn is_malformed(&self) -> bool {
         match self {

@@ -1,10 +1,11 @@
 //! What a backend's connection says, as it arrives: which responses are malformed where the library
-//! lets it pass, and whether a frame is half there. The library drops pseudo-headers that a
-//! response does not have, and all of a trailer section's; such a response must not be taken for a
-//! good one (RFC 9113 8.1.1, 8.3). Pure: the time comes in.
+//! lets it pass, how large a head it takes, and whether a frame is half there. The library drops
+//! pseudo-headers that a response does not have, and all of a trailer section's; such a response
+//! must not be taken for a good one (RFC 9113 8.1.1, 8.3). Pure: the time comes in.
 
 use super::fields::Fields;
-use super::frames::{END_HEADERS, Frames, Head, Kind, Part};
+use super::frames::{ACK, END_HEADERS, Frames, Head, Kind, Part};
+use super::settings::Settings;
 use super::table::Name;
 use crate::clock::Nanos;
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ enum Stage {
 pub(crate) struct Answers {
     frames: Frames,
     fields: Fields,
+    settings: Settings,
+    /// The frame at hand is one of them.
+    in_settings: bool,
     /// Of the block at hand.
     stream: u32,
     /// It ends with the frame at hand.
@@ -43,6 +47,8 @@ impl Answers {
         Answers {
             frames: Frames::new(),
             fields: Fields::new(),
+            settings: Settings::default(),
+            in_settings: false,
             stream: 0,
             ends: false,
             in_block: false,
@@ -51,6 +57,11 @@ impl Answers {
             heard: 0,
             heard_at: now,
         }
+    }
+
+    /// The most that the fields of a request may come to; `None` if the backend has not said.
+    pub(crate) fn max_head_bytes(&self) -> Option<u32> {
+        self.settings.max_head_bytes()
     }
 
     /// Bytes that came.
@@ -88,9 +99,13 @@ impl Answers {
         self.heard += bytes.len() as u64;
         self.heard_at = now;
         while !bytes.is_empty() {
+            let before = bytes;
             match self.frames.next(&mut bytes) {
                 Part::HalfHead => {}
                 Part::Head(head) => self.begin_frame(head),
+                Part::Payload(_) if self.in_settings => {
+                    self.settings.push(&before[..before.len() - bytes.len()]);
+                }
                 Part::Payload(of_block) => self.fields.push(of_block),
             }
             if self.ends && self.frames.is_payload_whole() {
@@ -100,16 +115,17 @@ impl Answers {
     }
 
     fn begin_frame(&mut self, head: Head) {
+        self.in_settings = head.kind == Kind::Settings && head.flags & ACK == 0;
         match head.kind {
             Kind::Headers => {
                 self.fields.begin();
                 self.stream = head.stream;
             }
             Kind::Continuation => {}
+            Kind::Settings => return self.settings.begin(),
             Kind::Data
             | Kind::Priority
             | Kind::Reset
-            | Kind::Settings
             | Kind::Ping
             | Kind::GoAway
             | Kind::WindowUpdate

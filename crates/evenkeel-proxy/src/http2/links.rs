@@ -83,6 +83,11 @@ impl Link {
         Since { heard: answers.heard(), at: self.clock.now() }
     }
 
+    /// The most that the fields of a request may come to; `None` if the backend has not said.
+    pub(crate) fn max_head_bytes(&self) -> Option<u32> {
+        self.answers.borrow().max_head_bytes()
+    }
+
     /// Nobody waits for an answer on it any more.
     pub(crate) fn forget(&self, stream: u32) {
         self.answers.borrow_mut().forget(stream);

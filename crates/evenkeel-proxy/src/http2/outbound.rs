@@ -10,7 +10,7 @@ use crate::net::{Peek, Stream};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
-use http::{Method, Response};
+use http::{Method, Request, Response};
 use std::future::Future;
 use std::io;
 use std::io::IoSlice;
@@ -37,6 +37,8 @@ struct Asker {
     tunnel: Option<Tunnel>,
     /// The request could not leave: nothing comes back.
     unasked: bool,
+    /// Because its head is more than the backend takes.
+    oversized: bool,
     /// The backend says that it did nothing about the request.
     unprocessed: bool,
     /// What the backend answers is no response.
@@ -62,6 +64,11 @@ impl Asker {
         let takes_tunnels = || requests.is_extended_connect_protocol_enabled();
         let text = to_backend::read_head(head, &link.scheme, takes_tunnels)?;
         let RequestText { request, framing, tunnel } = text;
+        if link.max_head_bytes().is_some_and(|most| is_beyond(most, &request)) {
+            // Backends end connections over it, and with them what others have on them.
+            self.oversized = true;
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         self.to_head = request.method() == Method::HEAD;
         self.tunnel = tunnel;
         let whole = matches!(framing, Framing::None | Framing::Fixed(0));
@@ -80,6 +87,11 @@ impl Asker {
             }
         }
     }
+}
+
+/// True if a request's fields come to more than the backend takes.
+fn is_beyond(most: u32, request: &Request<()>) -> bool {
+    usize::try_from(most).is_ok_and(|most| to_backend::head_bytes(request) > most)
 }
 
 /// True if the library found out that what came is no response.
@@ -111,6 +123,7 @@ impl Outbound {
             to_head: false,
             tunnel: None,
             unasked: false,
+            oversized: false,
             unprocessed: false,
             malformed: false,
             asked: None,
@@ -122,6 +135,11 @@ impl Outbound {
     /// True if the backend says that it did nothing about the request: it may be sent again.
     pub(crate) fn is_unprocessed(&self) -> bool {
         self.asker.unprocessed
+    }
+
+    /// True if the request's head is more than the backend takes, so that it was not sent.
+    pub(crate) fn is_oversized(&self) -> bool {
+        self.asker.oversized
     }
 
     /// The time for an answer is over, and none has begun.

@@ -98,6 +98,22 @@ pub(crate) fn read_head(
     Ok(RequestText { request, framing, tunnel })
 }
 
+/// What the fields of a request come to, as a peer's bound on them counts (RFC 9113 6.5.2).
+pub(crate) fn head_bytes(request: &Request<()>) -> usize {
+    const OF_EACH: usize = 32;
+    let uri = request.uri();
+    let pseudo = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map(Authority::as_str).unwrap_or_default()),
+        (":path", uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default()),
+    ];
+    let pseudo = pseudo.iter().map(|(name, value)| name.len() + value.len() + OF_EACH);
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + OF_EACH);
+    pseudo.chain(fields).sum()
+}
+
 /// Fields that a backend gets. A timeout that is none stays here: there are backends that it makes
 /// refuse calls of others on the same connection.
 fn is_carried(name: &HeaderName, value: &[u8]) -> bool {
@@ -288,6 +304,9 @@ mod tests {
             odd.request.uri().path_and_query().expect("one").as_str(),
             "/%3C%7Bx%7D%3E?%22%60"
         );
+        // RFC 9113 6.5.2: names, values, and 32 bytes for each of five fields.
+        let small = request("GET /a HTTP/1.1\r\nHost: x\r\nX-A: bc\r\n\r\n").request;
+        assert_eq!(head_bytes(&small), 10 + 11 + 11 + 7 + 5 + 5 * 32);
         let options = request("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(options.request.uri().path(), "*");
     }

@@ -1,6 +1,7 @@
 //! HTTP/2 towards backends: a real HTTP/2 server behind the proxy.
 
-use crate::stage::{eventually, get};
+use crate::arena::{HEAD_TOO_LARGE, is_refusal};
+use crate::stage::{eventually, get, get_with};
 use evenkeel_core::plan::PoolProtocol;
 use evenkeel_testkit::frames::{
     END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, PREFACE, SETTINGS, frame, request,
@@ -359,6 +360,27 @@ fn answers_that_nobody_takes_hold_up_nobody_else() {
         assert_eq!(client.ask(get("/small")).text(), "xxx");
     }
     assert_eq!(seen.connections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_head_that_a_backend_does_not_take_is_not_sent() {
+    // RFC 9113 6.5.2 and 10.5.1: some end their connection over it, and others are on that.
+    let mut builder = h2::server::Builder::new();
+    builder.max_header_list_size(4096);
+    let (address, seen) = server_of(builder, echo);
+    let proxy = proxy_before(address);
+    let mut client = proxy.connect();
+    for length in [2_000, 5_000, 2_000] {
+        let cookie = format!("Cookie: {}\r\n", "x".repeat(length));
+        let answer = client.ask(get_with("/", &cookie));
+        match length {
+            5_000 => is_refusal(&answer, HEAD_TOO_LARGE).expect("our own"),
+            _ => assert_eq!((answer.status(), answer.text().as_str()), (200, "0 true")),
+        }
+    }
+    let counts = [&seen.connections, &seen.streams].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(counts, [1, 2]);
+    assert_eq!(proxy.pool().backends[0].breaker.consecutive_failures(), 0);
 }
 
 #[test]

@@ -56,6 +56,27 @@ fn responses_are_told_from_what_is_none() {
 }
 
 #[test]
+fn the_bound_on_heads_is_heard_in_whatever_pieces() {
+    const SETTINGS_BYTE: u8 = 4;
+    let entry = |id: u16, value: u32| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+    let settings = |flags, entries: &[u8]| frame_of(SETTINGS_BYTE, flags, 0, entries);
+    let said = [
+        settings(0, &[entry(3, 100), entry(6, 8192), entry(4, 65_535)].concat()),
+        settings(ACK, &[]),
+        headers(0, OK),
+    ]
+    .concat();
+    let again = [&said[..], &settings(0, &entry(6, 16_384)), &headers(0, EARLY)].concat();
+    for (bytes, bound) in [(said, Some(8192)), (again, Some(16_384)), (headers(0, OK), None)] {
+        for size in [1, 7, 100_000] {
+            let mut answers = Answers::new(FIRST);
+            bytes.chunks(size).for_each(|piece| answers.observe(piece, FIRST));
+            assert_eq!(answers.max_head_bytes(), bound, "{size}");
+        }
+    }
+}
+
+#[test]
 fn a_block_in_several_frames_is_one() {
     let block = [OK, FIELD, OK].concat();
     for at in 0..=block.len() {
