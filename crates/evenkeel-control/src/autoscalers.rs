@@ -26,6 +26,7 @@ pub use ties::{Heritage, Ties};
 use crate::documents::time_text;
 use crate::migrations::{Coming, Migrations};
 use crate::numbers::{Numbers, unix_nanos};
+pub(crate) use crew::is_numbered;
 use crew::{Crew, Size};
 use evenkeel_api::{Autoscaler as Document, ScaleDecision};
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Paused};

@@ -20,6 +20,7 @@ mod in_force;
 mod keep;
 mod leaving;
 mod outcome;
+mod overlay;
 mod preview;
 mod restart;
 mod revision;
@@ -58,9 +59,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// Edits that an overlay holds; those that say the same thing again take the place of older ones.
-const MAX_EDITS: usize = 10_000;
-
 /// File and overlay, before they are in force.
 #[derive(Clone, Debug, Default)]
 struct State {
@@ -78,6 +76,14 @@ struct State {
 impl State {
     fn file(&self) -> Option<String> {
         self.written.source.as_ref().map(|source| source.name.clone())
+    }
+
+    /// All edits in the order in which they apply: what a loop has added is there to be edited.
+    fn edits(&self) -> impl Iterator<Item = &Edit> {
+        let grows =
+            |edit: &&Edit| matches!(edit, Edit::AddBackend { .. } | Edit::RemoveBackend { .. });
+        let (adds, rest) = (self.adjusted.iter().filter(grows), self.adjusted.iter());
+        adds.chain(&self.overlay).chain(rest.filter(move |edit| !grows(edit)))
     }
 }
 
@@ -119,8 +125,8 @@ struct Tally {
 }
 
 fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration, Rejected> {
-    let State { written, overlay, adjusted, .. } = state;
-    let edits: Vec<Edit> = overlay.iter().chain(adjusted).map(|it| as_is(it, leaving)).collect();
+    let written = &state.written;
+    let edits: Vec<Edit> = state.edits().map(|it| as_is(it, leaving)).collect();
     let found = find::with_leaving(&state.found, leaving);
     let layers = Layers { found: &found, edits: &edits };
     let read = read_over(written.source.as_ref(), &written.overrides, layers);
@@ -202,17 +208,13 @@ impl Steering {
         edits: &[Edit],
         by: &Author,
     ) -> Result<Revision, EditError> {
-        self.refuse_removal(edits)?;
+        self.refuse_removal(&course.state, edits)?;
         let mut next = course.state.clone();
-        lay_over(&mut next.overlay, edits)?;
         // Whoever edits by hand ends what a loop had set.
         next.adjusted.retain(|adjusted| !edits.iter().any(|edit| edit.replaces(adjusted)));
         let leaving_before = course.leaving.clone();
-        course.leaving.extend(edits.iter().filter_map(Self::begins_to_leave));
-        let outcome = self.check_edits(course, &next, edits).and_then(|()| {
-            let made = self.change(course, next, by);
-            made.map_err(EditError::from)
-        });
+        let laid = self.lay_over(course, (&mut next, |state| &mut state.overlay), edits);
+        let outcome = laid.and_then(|()| Ok(self.change(course, next, by)?));
         match outcome {
             Ok(_) => course.history.newest().ok_or_else(|| EditError::Refused(String::new())),
             Err(error) => {
@@ -229,12 +231,12 @@ impl Steering {
     /// See `EditError`; nothing has changed then.
     pub fn adjust(&self, edits: &[Edit]) -> Result<Applied, EditError> {
         self.steer(|course| {
-            let mut next = course.state.clone();
-            lay_over(&mut next.adjusted, edits)?;
-            self.check_edits(course, &next, edits)?;
-            let leaving = edits.iter().filter_map(Self::begins_to_leave);
-            course.leaving.extend(leaving);
-            Ok(self.change_quietly(course, next)?)
+            let (mut next, leaving_before) = (course.state.clone(), course.leaving.clone());
+            let laid = self.lay_over(course, (&mut next, |state| &mut state.adjusted), edits);
+            let said = course.state.overlay.len();
+            let outcome = laid.and_then(|()| Ok(self.change_quietly(course, next)?));
+            self.shorten_newest(course, said);
+            outcome.inspect_err(|_| course.leaving = leaving_before)
         })
     }
 
@@ -339,12 +341,7 @@ impl Steering {
         if self.keep.is_relieved() || !self.has_left(&mut self.lock_course(), now) {
             return;
         }
-        self.steer(|course| {
-            let state = course.state.clone();
-            if let Err(rejected) = self.change_quietly(course, state) {
-                self.tell_rejected(&rejected, &Author::named("drain"));
-            }
-        });
+        self.steer(|course| self.let_go(course));
     }
 
     /// Changes something while nobody else does. It may take long: the workers come first.
@@ -410,6 +407,14 @@ impl Steering {
         followers.iter().flat_map(|follower| follower(&in_force)).collect()
     }
 
+    /// Writes down that the newest state is said with less than so many edits, if it is.
+    fn shorten_newest(&self, course: &mut Course, before: usize) {
+        if course.state.overlay.len() < before {
+            course.history.settle(&course.state.overlay);
+            self.keep_revisions(&course.history);
+        }
+    }
+
     /// What is in force has another revision now, which is written down.
     fn renumber(&self, course: &Course) {
         let mut in_force = InForce::clone(&self.in_force.load_full());
@@ -418,14 +423,33 @@ impl Steering {
         self.keep_revisions(&course.history);
     }
 
-    /// These edits must fit what they are laid over.
-    fn check_edits(&self, course: &Course, next: &State, edits: &[Edit]) -> Result<(), EditError> {
+    /// Lays edits over one of the overlays of a state, if they fit.
+    fn lay_over(
+        &self,
+        course: &mut Course,
+        (next, overlay_of): (&mut State, fn(&mut State) -> &mut Vec<Edit>),
+        edits: &[Edit],
+    ) -> Result<(), EditError> {
+        leaving::begin(&mut course.leaving, overlay_of(next), edits);
+        overlay::lay_over(overlay_of(next), edits)?;
+        let conflicts = self.check_edits(course, next, edits)?;
+        next.forget_taken_back(&course.leaving, &conflicts);
+        Ok(())
+    }
+
+    /// These edits must fit what they are laid over. Older ones that do not any more are told.
+    fn check_edits(
+        &self,
+        course: &Course,
+        next: &State,
+        edits: &[Edit],
+    ) -> Result<Vec<Conflict>, EditError> {
         let configuration = configuration_of(next, &course.leaving)?;
         let own: Vec<String> =
             edits.iter().map(|edit| as_is(edit, &course.leaving).to_string()).collect();
         let conflict = configuration.conflicts.iter().rev().find(|it| own.contains(&it.edit));
         match conflict {
-            None => Ok(()),
+            None => Ok(configuration.conflicts),
             Some(Conflict { kind: ConflictKind::Missing, message, .. }) => {
                 Err(EditError::NotFound(message.clone()))
             }
@@ -439,20 +463,6 @@ impl Steering {
 fn unix_nanos() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Adds edits to an overlay; those that say the same thing again take the place of older ones, and
-/// one that takes an addition back ends both.
-fn lay_over(overlay: &mut Vec<Edit>, edits: &[Edit]) -> Result<(), EditError> {
-    for edit in edits {
-        overlay.retain(|before| !edit.replaces(before));
-        overlay.push(edit.clone());
-    }
-    if overlay.len() > MAX_EDITS {
-        let message = format!("more than {MAX_EDITS} edits lie over the file; write them into it");
-        return Err(EditError::Refused(message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

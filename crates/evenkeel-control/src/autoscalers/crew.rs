@@ -18,6 +18,17 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use work::Work;
 
+/// The name of the backend of a pool that was started with this number.
+fn numbered(pool: &str, number: u32) -> String {
+    format!("{pool}-auto-{number}")
+}
+
+/// True of a name that autoscalers give to backends of this pool.
+pub(crate) fn is_numbered(pool: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(pool).and_then(|rest| rest.strip_prefix("-auto-"));
+    rest.and_then(|number| number.parse().ok()).is_some_and(|it| numbered(pool, it) == name)
+}
+
 /// Backends of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {

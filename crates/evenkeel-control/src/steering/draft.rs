@@ -73,6 +73,7 @@ impl Draft {
             outcome => outcome,
         };
         let (configuration, plan, warnings) = outcome?;
+        state.forget_taken_back(&[], &configuration.conflicts);
         Ok(Draft {
             read_file,
             state,
@@ -110,7 +111,8 @@ impl Draft {
 
     /// Takes the helm of the server that serves this draft's plan.
     pub fn steer(self, server: Arc<Server>, events: EventLog) -> Arc<Steering> {
-        let Draft { read_file, state, configuration, plan, warnings, .. } = self;
+        let Draft { read_file, mut state, configuration, plan, warnings, .. } = self;
+        state.forget_ended(&configuration.conflicts);
         let mut history = self.history;
         let is_new = history.begin(&state, unix_nanos());
         let generation = server.state().generation();

@@ -2,7 +2,7 @@
 //! by itself, so that a start need not wait for those who are asked.
 
 use super::keep::Worry;
-use super::{Course, Edit, EditError, InForce, Leaving, Steering};
+use super::{Course, Edit, EditError, InForce, Leaving, State, Steering};
 use crate::discoverers::{Settled, Settles};
 use crate::state_file;
 use evenkeel_config::Configuration;
@@ -225,19 +225,21 @@ impl Steering {
         Ok(settled)
     }
 
-    /// Nobody can take away what is found again at once.
-    pub(super) fn refuse_removal(&self, edits: &[Edit]) -> Result<(), EditError> {
+    /// Nobody can take away what is found again at once, or what an autoscaler answers for.
+    pub(super) fn refuse_removal(&self, state: &State, edits: &[Edit]) -> Result<(), EditError> {
         let in_force = self.in_force.load();
         for edit in edits {
-            if let Edit::RemoveBackend { pool, backend, .. } = edit
-                && in_force.is_found(pool, backend)
-            {
-                let why = format!(
-                    "{pool}/{backend} was found by discovery and would come back: disable it \
-                     instead (admin: disabled), or take it away where it is found"
-                );
-                return Err(EditError::Refused(why));
-            }
+            let Edit::RemoveBackend { pool, backend, .. } = edit else { continue };
+            let what = if in_force.is_found(pool, backend) {
+                "was found by discovery and would come back: disable it instead (admin: disabled), \
+                 or take it away where it is found"
+            } else if state.has_grown(pool, backend) {
+                "belongs to the pool's autoscaler: drain or disable it instead, and lower \
+                 `autoscale.min` or `autoscale.max` to have fewer"
+            } else {
+                continue;
+            };
+            return Err(EditError::Refused(format!("{pool}/{backend} {what}")));
         }
         Ok(())
     }

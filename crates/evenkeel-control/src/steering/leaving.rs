@@ -1,6 +1,6 @@
 //! Backends that were removed, and finish what runs.
 
-use super::{Course, Edit, Steering};
+use super::{Author, Course, Edit, Steering};
 use evenkeel_core::discovery::Found;
 use evenkeel_core::plan::AdminState;
 use std::time::{Duration, Instant};
@@ -20,16 +20,41 @@ pub(super) const MAX_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 /// A backend that was removed is there, and drains, until nothing runs on it.
 pub(super) fn as_is(edit: &Edit, leaving: &[Leaving]) -> Edit {
-    let leaves = |pool: &str, backend: &str| {
-        leaving.iter().any(|it| it.pool == pool && it.backend == backend)
-    };
     if let Edit::RemoveBackend { pool, backend, .. } = edit
-        && leaves(pool, backend)
+        && leaving.iter().any(|it| it.is(pool, backend))
     {
         let (pool, backend) = (pool.clone(), backend.clone());
         return Edit::Admin { pool, backend, admin: AdminState::Draining };
     }
     edit.clone()
+}
+
+/// Removals with time to drain, which are about to be laid over, begin. Who drains already is given
+/// the new time, and goes at once if that is none.
+pub(super) fn begin(leaving: &mut Vec<Leaving>, overlay: &mut Vec<Edit>, edits: &[Edit]) {
+    for edit in edits {
+        let Edit::RemoveBackend { pool, backend, drain } = edit else { continue };
+        if leaving.iter().any(|it| it.is(pool, backend)) {
+            leaving.retain(|it| !it.is(pool, backend));
+            let removes = |it: &Edit| {
+                matches!(it, Edit::RemoveBackend { pool: of, backend: name, .. }
+                    if of == pool && name == backend)
+            };
+            overlay.iter().rposition(removes).map(|at| overlay.remove(at));
+        }
+        if !drain.is_zero() {
+            let until = Instant::now() + (*drain).min(MAX_DRAIN);
+            let (pool, backend) = (pool.clone(), backend.clone());
+            leaving.push(Leaving { pool, backend, until, found: None });
+        }
+    }
+}
+
+impl Leaving {
+    /// True of this backend.
+    pub(super) fn is(&self, pool: &str, backend: &str) -> bool {
+        self.pool == pool && self.backend == backend
+    }
 }
 
 impl Steering {
@@ -50,11 +75,14 @@ impl Steering {
         course.leaving.len() < before
     }
 
-    /// A removal with time to drain, if the backend is there.
-    pub(super) fn begins_to_leave(edit: &Edit) -> Option<Leaving> {
-        let Edit::RemoveBackend { pool, backend, drain } = edit else { return None };
-        let until = Instant::now() + (*drain).min(MAX_DRAIN);
-        let (pool, backend) = (pool.clone(), backend.clone());
-        (!drain.is_zero()).then_some(Leaving { pool, backend, until, found: None })
+    /// Puts in force that some have left.
+    pub(super) fn let_go(&self, course: &mut Course) {
+        let mut next = course.state.clone();
+        next.forget_taken_back(&course.leaving, &self.in_force.load().conflicts);
+        let said = course.state.overlay.len();
+        if let Err(rejected) = self.change_quietly(course, next) {
+            self.tell_rejected(&rejected, &Author::named("drain"));
+        }
+        self.shorten_newest(course, said);
     }
 }

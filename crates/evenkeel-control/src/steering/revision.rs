@@ -69,6 +69,13 @@ impl History {
         self.take(Kept { shown, written, overlay: state.overlay.clone() });
     }
 
+    /// The newest state is the same, said with less.
+    pub(super) fn settle(&mut self, overlay: &[Edit]) {
+        if let Some(kept) = self.0.back_mut() {
+            kept.overlay = overlay.to_vec();
+        }
+    }
+
     /// The number of the newest; 0 before the first.
     pub(super) fn last(&self) -> u64 {
         self.0.back().map_or(0, |kept| kept.shown.id)

@@ -278,6 +278,69 @@ fn a_removed_backend_is_there_until_nothing_runs_on_it() {
 }
 
 #[test]
+fn backends_that_come_and_go_leave_no_edits_and_no_claim_on_their_name() {
+    use crate::autoscalers::Grows;
+    let bench = Bench::new();
+    let names = || bench.backends().into_iter().map(|it| it.0).collect::<Vec<_>>();
+    let remove = |drain| Edit::RemoveBackend { pool: "a".into(), backend: "b3".into(), drain };
+    let backend = NewBackend {
+        name: Some("b3".into()),
+        address: "127.0.0.1:9".into(),
+        weight: None,
+        admin: None,
+    };
+    let add = Edit::AddBackend { pool: "a".into(), backend };
+    let drain = Duration::from_secs(30);
+    for drain in [Duration::ZERO, drain] {
+        bench.edit(add.clone()).expect("it is new");
+        bench.edit(weight("b3", 7)).expect("it is there");
+        bench.edit(remove(drain)).expect("it is there");
+        bench.steering.tick(Instant::now());
+        assert_eq!(names(), ["b1", "b2"]);
+        assert_eq!(bench.steering.configuration().edits, 0);
+    }
+    bench.edit(add).expect("it is new");
+    bench.edit(remove(drain)).expect("it is there");
+    bench.edit(remove(Duration::ZERO)).expect("it drains");
+    assert_eq!(names(), ["b1", "b2"], "it goes at once");
+    for round in 0..3 {
+        bench.steering.add("a", "a-auto-1", "127.0.0.1:7").expect("new");
+        bench.steering.remove("a", "a-auto-1", drain).expect("it is there");
+        bench.steering.tick(Instant::now());
+        assert_eq!(bench.steering.lock_course().state.adjusted, [], "{round}");
+    }
+    bench.write("127.0.0.1:2\" }", "127.0.0.1:2\" }, { name: b3, address: \"127.0.0.1:9\" }");
+    let applied = bench.reload().expect("valid");
+    assert_eq!(
+        (names(), applied.conflicts.len()),
+        (vec!["b1".into(), "b2".into(), "b3".into()], 0)
+    );
+    bench.server.stop();
+}
+
+#[test]
+fn what_an_autoscaler_added_can_be_edited_while_it_is_there() {
+    use crate::autoscalers::Grows;
+    let bench = Bench::new();
+    bench.steering.add("a", "a-auto-1", "127.0.0.1:7").expect("new");
+    let admin = AdminState::Draining;
+    let drain = Edit::Admin { pool: "a".into(), backend: "a-auto-1".into(), admin };
+    bench.edit(weight("a-auto-1", 4)).expect("it is there");
+    bench.edit(drain).expect("it is there");
+    assert_eq!(bench.backends()[2], ("a-auto-1".into(), 4, AdminState::Draining));
+    let remove =
+        Edit::RemoveBackend { pool: "a".into(), backend: "a-auto-1".into(), drain: Duration::ZERO };
+    let refused = bench.edit(remove).expect_err("it answers for it").to_string();
+    assert!(refused.contains("drain or disable it instead"), "{refused}");
+    bench.steering.remove("a", "a-auto-1", Duration::from_secs(30)).expect("it is there");
+    bench.steering.tick(Instant::now());
+    bench.steering.add("a", "a-auto-1", "127.0.0.1:8").expect("another one");
+    assert_eq!(bench.backends()[2], ("a-auto-1".into(), 1, AdminState::Enabled));
+    assert_eq!(bench.steering.configuration().edits, 0);
+    bench.server.stop();
+}
+
+#[test]
 fn a_preview_changes_nothing_and_counts_what_goes() {
     let bench = Bench::new();
     let text =

@@ -5,7 +5,7 @@ use super::super::keep::{KeptProcess, Page};
 use super::super::process::Process;
 use super::super::sight::is_healthy;
 use super::super::{Ground, docker};
-use super::{Orders, Size, Told};
+use super::{Orders, Size, Told, numbered};
 use crate::documents::time_text;
 use crate::lookup::SystemLookup;
 use crate::numbers::unix_nanos;
@@ -345,7 +345,7 @@ impl Work {
 
     async fn start(&mut self, plan: &AutoscalePlan) {
         self.number += 1;
-        let name = format!("{}-auto-{}", self.pool, self.number);
+        let name = numbered(&self.pool, self.number);
         let ties = Arc::clone(&self.ground.ties);
         // What is written down is found again.
         let ties = self.ground.state_dir.is_none().then_some(&*ties);
