@@ -37,6 +37,15 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Clone, Default)]
 pub(crate) struct Spans(Arc<Waiting>);
 
+/// Exchanges whose spans a collector did not keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Loss {
+    exchanges: usize,
+    /// All of the message, and not some of it.
+    whole: bool,
+    why: String,
+}
+
 #[derive(Default)]
 struct Waiting {
     queue: Mutex<VecDeque<Box<Finished>>>,
@@ -95,17 +104,17 @@ impl Spans {
         };
         let sent = match self.collector_of(plan) {
             Ok(collector) => collector.send(&batch, patience).await,
-            Err(why) => Err(why),
+            Err(why) => Err(Loss { exchanges: batch.len(), whole: true, why }),
         };
-        let Err(why) = sent else {
+        let Err(loss) = sent else {
             self.0.failing.store(false, Ordering::Relaxed);
             return true;
         };
-        self.lose(batch.len());
+        self.lose(loss.exchanges);
         if !self.0.failing.swap(true, Ordering::Relaxed) {
-            self.tell(server, &why);
+            self.tell(server, &loss);
         }
-        false
+        !loss.whole
     }
 
     /// The collector of a plan, made anew if the plan is another one.
@@ -129,17 +138,20 @@ impl Spans {
     }
 
     /// Of a row of failures the first is told.
-    fn tell(&self, server: &Shared, why: &str) {
+    fn tell(&self, server: &Shared, loss: &Loss) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let fields = [
-            ("error", EventValue::Text(why)),
+            ("error", EventValue::Text(&loss.why)),
             ("lost", EventValue::Number(self.0.lost.load(Ordering::Relaxed))),
         ];
         server.events().emit(&Event {
             unix_nanos: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX),
             level: LogLevel::Warn,
             name: "traces_lost",
-            message: "the collector takes no spans; they are lost until it does",
+            message: match loss.whole {
+                true => "the collector takes no spans; they are lost until it does",
+                false => "the collector does not keep all spans",
+            },
             fields: &fields,
         });
     }

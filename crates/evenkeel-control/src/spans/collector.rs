@@ -3,8 +3,10 @@
 //! client that looks at nothing but the body, so that variables such as
 //! `OTEL_EXPORTER_OTLP_HEADERS` change nothing.
 
+mod refused;
 mod translation;
 
+use super::Loss;
 use crate::outgoing::reach::{Place, Question, open};
 use async_trait::async_trait;
 use evenkeel_core::plan::TracingPlan;
@@ -14,12 +16,15 @@ use hyper::{Method, Uri};
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::trace::SpanExporter as _;
+use refused::Refused;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// What is appended to the base URL.
 const TRACES: &str = "/v1/traces";
+/// Bytes of an answer that are read; it has nothing to say but what was not kept.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A collector, and what it is sent besides spans.
 #[derive(Debug)]
@@ -57,18 +62,29 @@ impl Collector {
     /// Sends one message with the spans of these exchanges.
     ///
     /// # Errors
-    /// In words: nobody takes it, or not in time.
+    /// Nobody takes it, or not in time; or some of it was not kept.
     pub(super) async fn send(
         &self,
         batch: &[Box<Finished>],
         patience: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<(), Loss> {
         let why = match timeout(patience, self.exporter.export(translation::spans(batch))).await {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                return self.way.refused().map_or(Ok(()), |it| Err(self.part(batch, &it)));
+            }
             Ok(Err(error)) => self.way.fault().unwrap_or_else(|| error.to_string()),
             Err(_) => format!("no answer within {patience:?}"),
         };
-        Err(format!("{}: {why}", self.way.url))
+        Err(Loss { exchanges: batch.len(), whole: true, why: format!("{}: {why}", self.way.url) })
+    }
+
+    /// Which exchanges the spans are of that were not kept, a collector does not say: of so many
+    /// at most.
+    fn part(&self, batch: &[Box<Finished>], refused: &Refused) -> Loss {
+        let Refused { spans, why } = refused;
+        let exchanges = usize::try_from(*spans).unwrap_or(usize::MAX).min(batch.len());
+        let why = format!("{}: {spans} spans were not kept: {why}", self.way.url);
+        Loss { exchanges, whole: false, why }
     }
 }
 
@@ -81,6 +97,8 @@ struct Way {
     fields: Vec<(HeaderName, HeaderValue)>,
     /// Why the last message was not taken; the exporter keeps silent about that.
     fault: Mutex<Option<String>>,
+    /// What of the last message was not kept; it keeps silent about that, too.
+    refused: Mutex<Option<Refused>>,
 }
 
 impl Way {
@@ -100,7 +118,12 @@ impl Way {
             path: format!("{}{TRACES}", uri.path().trim_end_matches('/')),
             fields: plan.headers.iter().map(field).collect::<Result<_, String>>()?,
             fault: Mutex::default(),
+            refused: Mutex::default(),
         })
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn fault(&self) -> Option<String> {
@@ -124,11 +147,16 @@ impl HttpClient for Way {
         let answer = open(&self.place, question).await.inspect_err(|why| {
             self.keep_fault(why.clone());
         })?;
-        if !(200..300).contains(&answer.status) {
-            self.keep_fault(format!("status {}", answer.status));
+        let status = answer.status;
+        if (200..300).contains(&status) {
+            // It was taken, however the answer ends.
+            let answer = answer.whole(MAX_ANSWER_BYTES).await;
+            let refused = answer.ok().and_then(|answer| Refused::in_answer(&answer.body));
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        } else {
+            self.keep_fault(format!("status {status}"));
         }
-        // The rest of the answer says nothing more.
-        Ok(Response::builder().status(answer.status).body(Bytes::new())?)
+        Ok(Response::builder().status(status).body(Bytes::new())?)
     }
 }
 
@@ -136,6 +164,7 @@ impl HttpClient for Way {
 mod tests {
     use super::*;
     use crate::scripted::{Line, Scripted};
+    use evenkeel_proxy::detail::Remark;
     use std::fs;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -161,16 +190,58 @@ mod tests {
         assert!(asked.contains("authorization: Bearer s3cret\r\n"), "{asked}");
         assert!(asked.contains("content-type: application/x-protobuf\r\n"), "{asked}");
         assert!(asked.contains("service.name"), "{asked}");
-        let refused = collector.send(&[], PATIENCE).await.unwrap_err();
+        let refused = collector.send(&[], PATIENCE).await.unwrap_err().why;
         assert!(refused.ends_with("/otlp/v1/traces: status 401"), "{refused}");
         assert!(!refused.contains("s3cret"));
+    }
+
+    fn exchange() -> Box<Finished> {
+        Box::new(Finished {
+            remark: Remark::Traced,
+            ended_unix: 0,
+            id: String::new(),
+            client_ip: String::new(),
+            method: "GET".to_owned(),
+            host: String::new(),
+            path: "/".to_owned(),
+            listener: "web".into(),
+            route: None,
+            pool: None,
+            status: 200,
+            failure: None,
+            tries: Vec::new(),
+            accept: None,
+            queue: None,
+            body: None,
+            total: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            traced: None,
+            captured: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn what_a_collector_did_not_keep_is_lost() {
+        // Two spans, and nine.
+        let (two, nine) = ("\n\x07\x08\x02\x12\x03old", "\n\x02\x08\x09");
+        let script = [two, nine, ""].map(|body| Line::answer("200 OK", "", body)).to_vec();
+        let server = Scripted::start(script).await;
+        let collector = Collector::of(&plan(&server.url, None)).unwrap();
+        let batch = [exchange(), exchange(), exchange()];
+        let loss = collector.send(&batch, PATIENCE).await.unwrap_err();
+        assert_eq!((loss.exchanges, loss.whole), (2, false));
+        assert!(loss.why.ends_with("/v1/traces: 2 spans were not kept: old"), "{}", loss.why);
+        let loss = collector.send(&batch, PATIENCE).await.unwrap_err();
+        assert_eq!((loss.exchanges, loss.whole), (3, false), "no more than there were");
+        assert_eq!(collector.send(&batch, PATIENCE).await, Ok(()));
     }
 
     #[tokio::test]
     async fn a_collector_that_nobody_vouches_for_gets_nothing() {
         let (server, _) = Scripted::start_tls(vec![Line::json("{}")]).await;
         let collector = Collector::of(&plan(&server.url, None)).unwrap();
-        let why = collector.send(&[], PATIENCE).await.unwrap_err();
+        let why = collector.send(&[], PATIENCE).await.unwrap_err().why;
         assert!(why.contains("TLS"), "{why}");
         assert!(server.asked().is_empty());
     }

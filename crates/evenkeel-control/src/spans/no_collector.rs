@@ -25,7 +25,7 @@ impl Collector {
         &self,
         _batch: &[Box<Finished>],
         _patience: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<(), super::Loss> {
         match self.0 {}
     }
 }
