@@ -2,6 +2,10 @@
 //! THE table from failure to status, code, side, resend safety and what probably helps. Every way in
 //! which an exchange can fail is one variant; no other place maps errors to statuses.
 
+mod try_code;
+
+pub use try_code::TryCode;
+
 /// Who is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {

@@ -11,7 +11,7 @@
 
 use crate::trace::Traced;
 use crate::try_failure::TryError;
-use evenkeel_core::failure::Failure;
+use evenkeel_core::failure::{Failure, TryCode};
 use evenkeel_core::mirror::{DiffPlan, Heard};
 use evenkeel_core::plan::LogLevel;
 use std::sync::Arc;
@@ -203,11 +203,11 @@ impl From<TryError> for TryOutcome {
     fn from(error: TryError) -> TryOutcome {
         TryOutcome::Code(match error {
             TryError::Status(status) => return TryOutcome::Status(status),
-            TryError::SlowConnect => "slow_connect",
-            TryError::Starved => "no_descriptors",
-            TryError::Forsaken => "forsaken",
-            TryError::PerTryTimeout => "per_try_timeout",
-            TryError::Unavailable => "grpc_unavailable",
+            TryError::SlowConnect => TryCode::SlowConnect.code(),
+            TryError::Starved => TryCode::NoDescriptors.code(),
+            TryError::Forsaken => TryCode::Forsaken.code(),
+            TryError::PerTryTimeout => TryCode::PerTryTimeout.code(),
+            TryError::Unavailable => TryCode::GrpcUnavailable.code(),
             TryError::Connect
             | TryError::Reset
             | TryError::BadResponse
