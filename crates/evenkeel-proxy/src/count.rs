@@ -21,6 +21,8 @@ const ABSENT: u64 = 0;
 
 /// Listener, route, pool and backend by their places in one snapshot.
 type Key = u64;
+/// Bits of a key for each of them, in that order.
+const KEY_BITS: [u32; 4] = [10, 18, 16, 20];
 
 /// Keys are made by us: one multiplication spreads them (Fibonacci hashing, Knuth 6.4).
 #[derive(Default)]
@@ -54,11 +56,19 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// `listener`: its place.
-    fn key(self, listener: usize) -> Key {
+    /// `listener`: its place. `None` if there are more of something than a key can tell apart.
+    #[inline]
+    fn key(self, listener: usize) -> Option<Key> {
         let part = |place: Option<usize>| place.map_or(ABSENT, |place| place as u64 + 1);
-        let (route, pool) = (part(self.route) & 0xffff, part(self.pool) & 0xffff);
-        (listener as u64 & 0xff) << 56 | route << 40 | pool << 24 | part(self.backend) & 0xff_ffff
+        let parts = [listener as u64, part(self.route), part(self.pool), part(self.backend)];
+        let mut key = 0;
+        for (part, bits) in parts.into_iter().zip(KEY_BITS) {
+            if part >> bits != 0 {
+                return None;
+            }
+            key = key << bits | part;
+        }
+        Some(key)
     }
 
     fn series(self, snapshot: &Snapshot) -> Series {
@@ -146,10 +156,11 @@ impl Counts {
             return act(&self.stats.cell(&place.series(snapshot)));
         }
         let listener = snapshot.listener_index(place.listener).unwrap_or(usize::MAX);
+        let Some(key) = place.key(listener) else {
+            return act(&self.stats.cell(&place.series(snapshot)));
+        };
         let mut cells = self.cells.borrow_mut();
-        let cell = cells
-            .entry(place.key(listener))
-            .or_insert_with(|| self.stats.cell(&place.series(snapshot)));
+        let cell = cells.entry(key).or_insert_with(|| self.stats.cell(&place.series(snapshot)));
         act(cell);
     }
 
@@ -214,12 +225,32 @@ mod tests {
             (0, Some(1), Some(0), Some(0)),
             (0, Some(0), Some(1), Some(0)),
         ];
-        let key = |(listener, route, pool, backend)| {
-            Place { listener, route, pool, backend }.key(listener)
-        };
         let mut keys: Vec<_> = places.into_iter().map(key).collect();
+        assert!(keys.iter().all(Option::is_some));
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), places.len());
+    }
+
+    fn key(
+        (listener, route, pool, backend): (usize, Option<usize>, Option<usize>, Option<usize>),
+    ) -> Option<Key> {
+        Place { listener, route, pool, backend }.key(listener)
+    }
+
+    #[test]
+    fn places_that_a_key_cannot_tell_apart_have_none() {
+        let (routes, pools, backends) = ((1 << 18) - 2, (1 << 16) - 2, (1 << 20) - 2);
+        let last = key((1023, Some(routes), Some(pools), Some(backends)));
+        assert_eq!(last, Some(u64::MAX));
+        let too_many = [
+            (1024, None, None, None),
+            (usize::MAX, None, None, None),
+            (0, Some(routes + 1), None, None),
+            (0, None, Some(pools + 1), None),
+            (0, None, None, Some(backends + 1)),
+        ];
+        assert!(too_many.into_iter().all(|place| key(place).is_none()));
+        assert_ne!(key((10, None, None, None)), key((266, None, None, None)));
     }
 }
