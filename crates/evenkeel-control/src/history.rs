@@ -9,7 +9,7 @@ use evenkeel_core::pool::Pool;
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_core::stats::{CellTotals, HistogramSnapshot, Series, Totals};
 use evenkeel_core::time::Nanos;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ impl Scope {
         let reached = |name: &Arc<str>| (!name.is_empty()).then(|| Arc::clone(name));
         let route = reached(route).map(Scope::Route);
         let own_pool = reached(pool).map(Scope::Pool);
-        let pair = reached(pool).zip(reached(backend));
+        let pair = series.is_of_backend().then(|| reached(pool).zip(reached(backend))).flatten();
         let backend = pair.map(|(pool, backend)| Scope::Backend(pool, backend));
         [Some(Scope::All), route, own_pool, backend].into_iter().flatten()
     }
@@ -217,6 +217,13 @@ impl Histories {
             for step in steps.into_iter().rev().take(STEPS.saturating_sub(own.len())) {
                 own.push_front(step);
             }
+        }
+    }
+
+    /// Forgets backends that are counted apart no more.
+    pub(crate) fn forget(&mut self, gone: &HashSet<Series>) {
+        for Series { pool, backend, .. } in gone {
+            self.of.remove(&Scope::Backend(Arc::clone(pool), Arc::clone(backend)));
         }
     }
 

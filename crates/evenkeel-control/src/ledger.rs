@@ -191,6 +191,8 @@ impl Ledger {
         let mut book = self.lock();
         book.counters.leave();
         book.verdicts.leave();
+        // From here on no series is counted with others: what came since must be told from it.
+        self.numbers.show(self.numbers.totals());
         book.told = self.numbers.counted();
         self.numbers.show(book.told.totals.clone());
         let verdicts = Some(Verdicts::all(self.numbers.server()).to_json());

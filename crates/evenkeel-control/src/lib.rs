@@ -17,6 +17,7 @@ mod autoscalers;
 mod bind;
 mod control;
 mod dashboard;
+mod departed;
 mod differences;
 mod discoverers;
 mod documents;

@@ -1,6 +1,7 @@
 //! The numbers of the running server, read when somebody asks for them.
 
 use crate::autoscalers::Autoscalers;
+use crate::departed::{Departed, there};
 use crate::differences::Differences;
 use crate::discoverers::Discoverers;
 use crate::documents::time_text;
@@ -110,6 +111,7 @@ impl Numbers {
     pub(crate) async fn keep_windows(self: Arc<Self>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut departed = Departed::default();
         loop {
             ticks.tick().await;
             let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +120,16 @@ impl Numbers {
             let (now, totals) = (self.shared.now(), self.shared.stats().read());
             windows.tick(now, &totals);
             histories.tick(now, &totals);
+            // What the process that counts on was told stays as it was told: see `Ledger::leave`.
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.is_none() && departed.is_due(now) {
+                let gone = departed.tick(now, &totals, &there(&self.snapshot()));
+                if !gone.is_empty() {
+                    self.shared.stats().retire(&gone);
+                    windows.forget(&gone);
+                    histories.forget(&gone);
+                }
+            }
         }
     }
 
@@ -217,8 +229,9 @@ impl Numbers {
     /// Exchanges per second of the series that are `wanted`, over the last minute or since the
     /// start.
     pub(crate) fn rate(&self, wanted: impl Fn(&Series) -> bool) -> f64 {
-        let totals = self.totals();
+        // Under the lock: what windows have forgotten is in no totals read after that.
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = self.totals();
         let recent = windows.recent(self.shared.now(), &totals, wanted);
         let span = self.started.elapsed().min(WINDOW).max(TICK);
         recent.count() as f64 / span.as_secs_f64()
@@ -252,10 +265,10 @@ impl Numbers {
 
     /// Renders everything as it is now.
     pub(crate) fn render<T>(&self, render: impl FnOnce(&View<'_>) -> T) -> T {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let totals = shown.unwrap_or_else(|| self.shared.stats().read());
         let snapshot = self.shared.snapshot();
-        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let autoscalers = self.autoscalers.get().and_then(Weak::upgrade);
         let scaling = autoscalers.map(|it| it.figures()).unwrap_or_default();
         let discoverers = self.discoverers.get().and_then(Weak::upgrade);

@@ -28,7 +28,7 @@ pub use cells::{Cell, CellTotals, ExchangeEnd};
 pub use counter::Counter;
 pub use handshake::Handshake;
 pub use histogram::{BOUNDS, Histogram, HistogramParts, HistogramSnapshot};
-pub use label::{MethodLabel, OTHER, RetryReason, Series};
+pub use label::{GONE, MethodLabel, OTHER, RetryReason, Series};
 pub use mirrored::{CopyCounts, CopyResult, CopyTotals};
 pub use statuses::{NO_STATUS, StatusTotals};
 pub use totals::{ConnectionTotals, Totals};
@@ -36,7 +36,8 @@ pub use window::{WINDOW, Window, Windows};
 pub use worker::{ConnectionCounts, WorkerStats};
 
 use crate::failure::Failure;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use table::{MaxKeys, Table};
 use worker::Tables;
 
@@ -63,6 +64,8 @@ pub struct Stats {
     /// What earlier processes have counted; locked while that is written.
     bygone: Mutex<()>,
     bygone_stats: WorkerStats,
+    /// Locked alone while series are taken away.
+    reading: RwLock<()>,
     series: Arc<Table<Series, Cell>>,
     listeners: Arc<Table<Arc<str>, ConnectionCounts>>,
     copies: Arc<Table<Series, CopyCounts>>,
@@ -91,6 +94,7 @@ impl Stats {
         Stats {
             workers: (0..size.workers).map(|index| Arc::new(worker(index))).collect(),
             bygone: Mutex::default(),
+            reading: RwLock::default(),
             bygone_stats: worker(size.workers),
             series,
             listeners,
@@ -113,6 +117,19 @@ impl Stats {
         self.bygone_stats.take_over(earlier);
     }
 
+    /// Counts these series of backends with the others that are gone: see [`GONE`]. What an
+    /// exchange counts in one of them at the same moment may be lost: it is for those in which
+    /// nothing has been counted for long.
+    pub fn retire(&self, gone: &HashSet<Series>) {
+        let _one_at_a_time = self.bygone.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.reading.write().unwrap_or_else(PoisonError::into_inner);
+        for row in self.series.take(|series| series.is_of_backend() && gone.contains(series)) {
+            let mut totals = CellTotals::default();
+            row.cells().for_each(|cell| cell.add_to(&mut totals));
+            self.bygone_stats.cell(&row.key.of_gone()).take_over(&totals);
+        }
+    }
+
     /// All who have counted.
     fn counted(&self) -> impl Iterator<Item = &WorkerStats> {
         self.workers.iter().map(AsRef::as_ref).chain([&self.bygone_stats])
@@ -125,6 +142,7 @@ impl Stats {
 
     /// Everything that all workers have counted so far.
     pub fn read(&self) -> Totals {
+        let _with_others = self.reading.read().unwrap_or_else(PoisonError::into_inner);
         Totals {
             series: self.read_series(),
             listeners: self.read_listeners(),
@@ -293,6 +311,28 @@ mod tests {
         let counts: Vec<_> =
             totals.series.iter().map(|(series, it)| (&*series.route, it.exchanges())).collect();
         assert_eq!(counts, [(OTHER, 4), ("a", 2), ("b", 2), ("c", 2)]);
+    }
+
+    #[test]
+    fn those_that_are_gone_are_counted_together_and_make_room() {
+        let stats = Stats::sized(StatsSize { workers: 2, max_series: 4 });
+        let pods = |round: u32| [1, 2].map(|pod| series("r", &format!("pod-{round}-{pod}")));
+        for round in 1..=100 {
+            for (worker, series) in stats.workers().iter().zip(pods(round)) {
+                worker.cell(&series).tried();
+                worker.cell(&series).exchange(&end(round));
+            }
+            stats.workers()[0].cell(&series("r", "")).exchange(&end(round));
+            let gone = pods(round).into_iter().chain([series("r", "")]).collect();
+            stats.retire(&gone);
+        }
+        let totals = stats.read();
+        let seen: Vec<_> = totals.series.iter().map(|(it, cell)| (it, cell.exchanges())).collect();
+        let (own, gone) = (series("r", ""), series("r", GONE));
+        assert_eq!(seen, [(&own, 100), (&gone, 200)], "no backend is not gone");
+        let all = totals.merged(|it| *it.pool == *"web");
+        assert_eq!((all.tries, all.durations.count(), all.bytes_in), (200, 300, 900));
+        assert_eq!(totals.routed(), 300);
     }
 
     #[test]

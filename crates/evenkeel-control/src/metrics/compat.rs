@@ -3,7 +3,7 @@
 
 use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
 use super::view::{View, condition};
-use evenkeel_core::stats::HistogramSnapshot;
+use evenkeel_core::stats::{HistogramSnapshot, Series};
 use std::collections::BTreeMap;
 
 /// The metrics that both products have under different names.
@@ -80,8 +80,10 @@ struct Counted {
 
 fn write(names: &Names, view: &View<'_>, out: &mut Exposition) {
     let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
-    // Answers of our own without a route are no requests of theirs.
-    let routed = view.totals.series.iter().filter(|(series, _)| !series.route.is_empty());
+    // Answers of our own without a route are no requests of theirs; of those that are gone, none is
+    // a backend.
+    let is_shown = |series: &Series| !series.route.is_empty() && !series.is_of_gone();
+    let routed = view.totals.series.iter().filter(|(series, _)| is_shown(series));
     for (series, totals) in routed {
         let counted = counted.entry(&series.backend).or_default();
         for ((code, _), count) in &totals.requests {

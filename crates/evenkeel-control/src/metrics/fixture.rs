@@ -136,6 +136,13 @@ impl Fixture {
         self.totals = self.stats.read();
     }
 
+    /// These backends are gone for good, with what they have counted.
+    pub(crate) fn retire(&mut self, pool: &str, backends: &[&str]) {
+        let series = |backend: &&str| series(&format!("r-{pool}"), (pool, backend));
+        self.stats.retire(&backends.iter().map(series).collect());
+        self.totals = self.stats.read();
+    }
+
     pub(crate) fn tick(&mut self) {
         self.windows.tick(self.now(), &self.totals);
     }
@@ -159,10 +166,13 @@ impl Fixture {
     }
 
     fn cell(&self, route: &str, (pool, backend): (&str, &str)) -> Arc<Cell> {
-        let (pool, backend) = (pool.into(), backend.into());
-        let series = Series { listener: "web".into(), route: route.into(), pool, backend };
-        self.stats.workers()[0].cell(&series)
+        self.stats.workers()[0].cell(&series(route, (pool, backend)))
     }
+}
+
+fn series(route: &str, (pool, backend): (&str, &str)) -> Series {
+    let (pool, backend) = (pool.into(), backend.into());
+    Series { listener: "web".into(), route: route.into(), pool, backend }
 }
 
 pub(crate) fn end(code: u16, nanos: u64) -> ExchangeEnd {

@@ -272,8 +272,10 @@ fn write_exchanges(view: &View<'_>, out: &mut Exposition) {
             ("backend", &series.backend),
         ])
     };
-    let labels: Vec<Labels> = view.totals.series.iter().map(labelled).collect();
-    let all = || labels.iter().zip(view.totals.series.iter().map(|(_, totals)| totals));
+    // To those that are gone none of these belongs.
+    let shown = || view.totals.series.iter().filter(|(series, _)| !series.is_of_gone());
+    let labels: Vec<Labels> = shown().map(labelled).collect();
+    let all = || labels.iter().zip(shown().map(|(_, totals)| totals));
 
     let mut samples = out.family(&REQUESTS);
     for (labels, totals) in all() {

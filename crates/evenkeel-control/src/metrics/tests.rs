@@ -336,6 +336,23 @@ fn grpc_calls_are_told_by_route_pool_and_status() {
 }
 
 #[test]
+fn of_those_that_are_gone_totals_alone_are_told() {
+    let mut fixture = Fixture::of(TWO_POOLS);
+    for backend in ["b1", "pod-1", "pod-2"] {
+        fixture.exchange("web", backend, 200);
+    }
+    fixture.retire("web", &["pod-1", "pod-2"]);
+    let text = prometheus(&fixture.view());
+    assert!(!text.contains("pod-1") && !text.contains('\0'), "{text}");
+    let scrape = Scrape::of(&text);
+    assert_eq!(scrape.sum("evenkeel_requests_total"), 1.0);
+    let first_byte = "evenkeel_first_byte_duration_seconds_count";
+    assert_eq!(scrape.value(first_byte, r#"pool="web""#), Some(3.0));
+    let document = crate::documents::metrics_json(&fixture.view());
+    assert_eq!(document["total_requests"], 3);
+}
+
+#[test]
 fn dropped_flows_are_told_of_udp_listeners_only() {
     const DROPPED: &str = "evenkeel_udp_flows_dropped_total";
     let dns = ", { name: dns, bind: \"127.0.0.1:0\", protocol: udp, pool: dns }]";

@@ -8,6 +8,10 @@ use std::sync::Arc;
 /// The name of what is counted together because there is no room to count it apart.
 pub const OTHER: &str = "other";
 
+/// The name under which backends that are gone for good are counted together, by listener, route
+/// and pool: so that what belongs to those stays exact. No backend can be called so.
+pub const GONE: &str = "\0";
+
 /// Where an exchange went, by names: so that counting goes on when a configuration is replaced by
 /// one that has the same names. Empty text means that none was reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,6 +27,21 @@ pub struct Series {
 }
 
 impl Series {
+    /// True of a backend's own.
+    pub fn is_of_backend(&self) -> bool {
+        !self.backend.is_empty() && *self.backend != *GONE
+    }
+
+    /// True of what backends have counted that are gone.
+    pub fn is_of_gone(&self) -> bool {
+        *self.backend == *GONE
+    }
+
+    /// Where that goes when the backend is gone.
+    pub(super) fn of_gone(&self) -> Series {
+        Series { backend: GONE.into(), ..self.clone() }
+    }
+
     /// The series of what is beyond the bound on series.
     pub(super) fn other() -> Series {
         let other: Arc<str> = OTHER.into();

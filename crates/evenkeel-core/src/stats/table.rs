@@ -28,7 +28,7 @@ struct Rows<K, C> {
     places: HashMap<K, usize>,
 }
 
-/// A bounded number of keys. Rows are never taken away, so that counts never fall.
+/// A bounded number of keys.
 #[derive(Debug)]
 pub(super) struct Table<K, C> {
     workers: usize,
@@ -68,6 +68,29 @@ impl<K: Clone + Eq + Hash, C: Default> Table<K, C> {
         rows.list.push(Arc::clone(&row));
         rows.places.insert(key.clone(), place);
         row
+    }
+
+    /// Takes rows away, as one of its kind at a time, while nobody reads them. Who still has a cell
+    /// of one counts in vain. Holds the lock for a moment at a time only, too.
+    pub(super) fn take(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<Row<K, C>>> {
+        let all = self.rows();
+        let (mut list, mut taken) = (Vec::with_capacity(all.len()), Vec::new());
+        for (at, row) in all.iter().enumerate() {
+            let into = if at > 0 && wanted(&row.key) { &mut taken } else { &mut list };
+            into.push(Arc::clone(row));
+        }
+        let mut places: HashMap<K, usize> =
+            list.iter().enumerate().map(|(at, row)| (row.key.clone(), at)).collect();
+        let mut rows = self.lock();
+        for row in &rows.list[all.len()..] {
+            places.insert(row.key.clone(), list.len());
+            list.push(Arc::clone(row));
+        }
+        let before = std::mem::replace(&mut *rows, Rows { list, places });
+        drop(rows);
+        // Not before the lock is free: it takes a while.
+        drop(before);
+        taken
     }
 
     /// All rows. Holds the lock for a moment at a time only: a worker may be waiting for it.
@@ -121,6 +144,17 @@ mod tests {
             table.cell(0, &key).add(1);
         }
         assert_eq!(counts(&table), [(0, vec![3]), (1, vec![2]), (2, vec![1])]);
+    }
+
+    #[test]
+    fn what_is_taken_away_makes_room_and_begins_anew() {
+        let table = Table::<u32, Counter>::new(1, 0, MaxKeys(3));
+        (0..5).for_each(|key| table.cell(0, &key).add(1));
+        let taken = table.take(|key| *key < 3);
+        assert_eq!(taken.iter().map(|row| row.key).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(counts(&table), [(0, vec![2]), (3, vec![1])], "not those that came too late");
+        [3, 4, 1, 5].iter().for_each(|key| table.cell(0, key).add(1));
+        assert_eq!(counts(&table), [(0, vec![3]), (3, vec![2]), (4, vec![1]), (1, vec![1])]);
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //! the window                                 <---------------------->
 //! ```
 
-use super::Totals;
 use super::histogram::HistogramSnapshot;
 use super::label::Series;
+use super::{CellTotals, Totals};
 use crate::time::Nanos;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ impl Windows {
 
     /// Keeps the durations of all series; as [`Window::tick`].
     pub fn tick(&mut self, now: Nanos, totals: &Totals) {
-        for (series, totals) in &totals.series {
+        for (series, totals) in with_recent(totals) {
             match self.of.get_mut(series) {
                 Some(window) => window.tick(now, &totals.durations),
                 None => {
@@ -88,6 +88,11 @@ impl Windows {
         }
     }
 
+    /// Forgets series that are counted apart no more.
+    pub fn forget(&mut self, gone: &HashSet<Series>) {
+        self.of.retain(|series, _| !gone.contains(series));
+    }
+
     /// Durations of the last 60 to 70 seconds of all series that are `wanted`, as one.
     pub fn recent(
         &self,
@@ -96,7 +101,7 @@ impl Windows {
         wanted: impl Fn(&Series) -> bool,
     ) -> HistogramSnapshot {
         let mut merged = HistogramSnapshot::default();
-        for (series, totals) in totals.series.iter().filter(|(series, _)| wanted(series)) {
+        for (series, totals) in with_recent(totals).filter(|(series, _)| wanted(series)) {
             match self.of.get(series) {
                 Some(window) => merged.merge(&window.recent(now, &totals.durations)),
                 None => merged.merge(&totals.durations),
@@ -104,6 +109,11 @@ impl Windows {
         }
         merged
     }
+}
+
+/// Nothing of what backends counted that are gone is recent.
+fn with_recent(totals: &Totals) -> impl Iterator<Item = &(Series, CellTotals)> {
+    totals.series.iter().filter(|(series, _)| !series.is_of_gone())
 }
 
 #[cfg(test)]
