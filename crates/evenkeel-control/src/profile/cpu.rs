@@ -54,9 +54,11 @@ pub(super) async fn sample(time: Duration) -> Result<Vec<u8>, NoProfile> {
     tokio::time::sleep(time).await;
     // To find the names takes a while: the admin listener answers meanwhile.
     let named = tokio::task::spawn_blocking(move || {
-        let report = report_of(guard);
+        let message = report_of(guard).map(|report| encode(&report, (began, time)));
+        // What it took to look up names is not kept.
+        backtrace::clear_symbol_cache();
         drop(turn);
-        report.map(|report| encode(&report, (began, time)))
+        message
     });
     named.await.map_err(|error| NoProfile::Failed(error.to_string()))?
 }
