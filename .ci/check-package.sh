@@ -39,7 +39,7 @@ grep -q '^drwxr-xr-x .* \./$' "$work/listed" || die "the package closes the root
 suite="$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")"
 mirror="$(grep -rhE '^(deb |URIs:)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
   grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 || true)"
-debootstrap --variant=minbase --include=systemd-sysv "$suite" "$root" "$(echo "${mirror:-http://deb.debian.org/debian}" | tr -d " ")" >"$work/log" 2>&1 ||
+debootstrap --variant=minbase --include=systemd-sysv,logrotate "$suite" "$root" "$(echo "${mirror:-http://deb.debian.org/debian}" | tr -d " ")" >"$work/log" 2>&1 ||
   { tail -20 "$work/log" >&2; die "no Debian to install into"; }
 mount -t proc proc "$root/proc"
 (cd "$root" && find . -xdev -not -path './proc*' | sort) >"$work/before"
@@ -89,7 +89,7 @@ cp "$package" "$root/root/evenkeel.deb"
 cp "$ROOT/.ci/units-inside.sh" "$root/root/"
 boot || die "no systemd to run them"
 within dpkg -i /root/evenkeel.deb >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it does not install"; }
-within timeout 120 bash /root/units-inside.sh
+within timeout 180 bash /root/units-inside.sh
 within systemctl start evenkeel
 within dpkg -r evenkeel >"$work/log" 2>&1 || { cat "$work/log" >&2; die "it is not removed"; }
 ! within systemctl is-active --quiet evenkeel || die "it still runs when it is removed"

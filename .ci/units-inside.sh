@@ -48,6 +48,24 @@ wait "$before" || die "a stop after a handover cut a request of the old program 
 [ "$(systemctl show --property Result --value evenkeel)" = success ] || die "killed, not stopped"
 say "handover, then stop: both drain"
 
+systemctl start evenkeel
+old="$(main_pid)"
+evenkeel bench http://127.0.0.1:8080/ -z 8s -rate 100 -c 4 -disable-keepalive -quiet & load=$!
+sleep 2
+dpkg -i /root/evenkeel.deb >/dev/null || die "it is not upgraded"
+wait "$load" || die "an upgrade of the package lost requests"
+changed || die "an upgrade of the package left the program before it"
+old="$(main_pid)"
+cp "$file" kept
+echo 'nonsense: 1' >>"$file"
+dpkg -i /root/evenkeel.deb >told 2>&1 || die "it is not upgraded"
+grep -q 'serves on' told || die "nobody said that the new program does not take the file"
+[ "$(main_pid)" = "$old" ] || die "an upgrade that the file does not hold for ended it"
+ask '' 5 || die "no answers after an upgrade that the file does not hold for"
+cp kept "$file"
+systemctl stop evenkeel
+say "upgrade of the package: under load it loses nothing, and with a wrong file changes nothing"
+
 systemctl start evenkeel.socket
 evenkeel bench http://127.0.0.1:8080/ -z 8s -rate 100 -c 4 -disable-keepalive -quiet & load=$!
 sleep 2
@@ -56,3 +74,20 @@ wait "$load" || die "with the socket of systemd a restart lost requests"
 [ "$(systemctl show --property Result --value evenkeel)" = success ] || die "killed, not restarted"
 systemctl stop evenkeel.socket evenkeel
 say "socket: a restart under load loses nothing"
+
+log=/var/log/evenkeel/evenkeel.log
+cp "$file" kept
+echo "logging: { file: $log }" >>"$file"
+systemctl start evenkeel
+ask before
+logged() { grep -q "\"path\":\"/$1\"" "$2"; }
+wait_for 5 logged before "$log" || die "no log file"
+logrotate --force /etc/logrotate.d/evenkeel || die "logrotate fails"
+ask after
+wait_for 5 logged after "$log" || die "after a rotation the log is not opened anew"
+logged before "$log.1" || die "the log was not rotated"
+! logged after "$log.1" || die "the old log is still written"
+[ "$(stat -c %U:%a "$log")" = evenkeel:640 ] || die "the new log has other rights: $(stat -c %U:%a "$log")"
+cp kept "$file"
+systemctl stop evenkeel
+say "logrotate: the log is renamed and opened anew"
