@@ -3,10 +3,13 @@
 param([string]$Config = (Join-Path $PSScriptRoot 'phase7_automation.json'))
 
 $ErrorActionPreference = 'Stop'
+# The exit code is looked at here; a profile must not make an exception of it.
+$PSNativeCommandUseErrorActionPreference = $false
 $settings = Get-Content -Raw -Path $Config | ConvertFrom-Json
 $folder = Split-Path -Parent (Resolve-Path $Config)
-$plan = Join-Path $folder $settings.plan
-$report = Join-Path $folder $settings.report
+# A whole path stays as it is.
+$plan = [IO.Path]::Combine($folder, $settings.plan)
+$report = [IO.Path]::Combine($folder, $settings.report)
 $evenkeel = $settings.evenkeel
 
 $id = & $evenkeel migrate start $plan --admin $settings.admin

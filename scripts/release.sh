@@ -3,8 +3,8 @@
 # completions, schema, licences and SBOM; the Debian package; SHA256SUMS. The same commit gives the
 # same files.
 #   scripts/release.sh                        for this machine
-#   scripts/release.sh TARGET…                for other targets (rustup target add TARGET, and a linker:
-#                                             musl-tools, gcc-mingw-w64-x86-64)
+#   scripts/release.sh TARGET…                for other targets (rustup target add TARGET, and a compiler of C:
+#                                             musl-tools, gcc-mingw-w64-x86-64, gcc-aarch64-linux-gnu)
 #   scripts/release.sh --dry-run              what would be made, and whether it could
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
@@ -14,6 +14,7 @@ ALL_TARGETS=(x86_64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-unknown-
   x86_64-pc-windows-gnu x86_64-apple-darwin aarch64-apple-darwin)
 
 host="$(rustc -vV | sed -n 's/^host: //p')"
+sysroot="$(rustc --print sysroot)"
 dry=
 if [ "${1:-}" = --dry-run ]; then
   dry=1
@@ -22,13 +23,29 @@ fi
 targets=("$@")
 cd "$ROOT"
 name() { echo "evenkeel-$(version)-$1"; }
+# The compiler of C, which links too, for a target that is not this machine's.
+compiler() {
+  case "$1" in
+    "$host") echo cc ;;
+    x86_64-*-musl) echo musl-gcc ;;
+    *-windows-gnu) echo x86_64-w64-mingw32-gcc ;;
+    aarch64-*-linux-gnu) echo aarch64-linux-gnu-gcc ;;
+    *-apple-*) echo xcrun ;;
+    *) echo cc ;;
+  esac
+}
+# What is missing for a target; nothing, if it can be built here.
+missing() {
+  [ -d "$sysroot/lib/rustlib/$1" ] || printf ' rustup target add %s;' "$1"
+  command -v "$(compiler "$1")" >/dev/null || printf ' %s;' "$(compiler "$1")"
+}
 archive() { case "$1" in *windows*) echo "$(name "$1").zip" ;; *) echo "$(name "$1").tar.gz" ;; esac; }
 
 if [ -n "$dry" ]; then
   [ "${#targets[@]}" -gt 0 ] || targets=("${ALL_TARGETS[@]}")
-  sysroot="$(rustc --print sysroot)"
   for target in "${targets[@]}"; do
-    [ -d "$sysroot/lib/rustlib/$target" ] && can="can be built here" || can="needs: rustup target add $target"
+    needs="$(missing "$target")"
+    [ -z "$needs" ] && can="can be built here" || can="needs:${needs%;}"
     echo "dist/$(archive "$target")  $can"
   done
   echo "dist/evenkeel_$(version)_$(dpkg --print-architecture 2>/dev/null || echo ARCH).deb"
@@ -37,6 +54,13 @@ if [ -n "$dry" ]; then
 fi
 
 [ "${#targets[@]}" -gt 0 ] || targets=("$host")
+# Before the old files go, and before minutes of work.
+for target in "${targets[@]}"; do
+  needs="$(missing "$target")"
+  [ -z "$needs" ] || die "$target needs:${needs%;}"
+done
+# Rust asks `cc` for these, which makes programs for this machine alone.
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="${CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER:-$(compiler aarch64-unknown-linux-gnu)}"
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 rm -rf dist
 mkdir -p dist
