@@ -123,6 +123,7 @@ def check_together(all_objects, name):
         assert selector.items() <= labels.items(), selector
     target = one(all_objects, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"]
     assert target == deployment["metadata"]["name"], target
+    assert "replicas" not in deployment["spec"], "each apply would undo what the autoscaler has counted"
     assert pod["enableServiceLinks"] is False
     assert pod["serviceAccountName"] == one(all_objects, "ServiceAccount")["metadata"]["name"]
     (container,) = pod["containers"]
