@@ -15,6 +15,7 @@ use crate::tree::{Node, Place, Value};
 use evenkeel_core::address::BindAddress;
 use evenkeel_core::affinity::CookieKeys;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 /// A pool's requests in one interval that ask for one more backend, if nothing else does.
 const REQUESTS_PER_INTERVAL: u64 = 20;
@@ -373,17 +374,19 @@ impl Check<'_> {
             (format!("listeners[{index}].bind"), &listener.bind.0, is_udp)
         });
         // A port of tcp and one of udp are two, as DNS has them.
-        let mut first: HashMap<(&BindAddress, bool), String> = HashMap::new();
+        let mut taken: HashMap<(Option<u16>, bool), Vec<(String, &BindAddress)>> = HashMap::new();
         for (path, bind, is_udp) in listeners.chain(own) {
-            if bind.socket_addrs().iter().any(|address| address.port() == 0) {
+            let port = bind.socket_addrs().first().map(SocketAddr::port);
+            if port == Some(0) {
                 continue;
             }
-            if let Some(before) = first.get(&(bind, is_udp)) {
-                let fault = Fault::new(format!("{bind} is already bound by `{before}`"));
+            let alike = taken.entry((port, is_udp)).or_default();
+            if let Some((before, other)) = alike.iter().find(|(_, other)| bind.overlaps(other)) {
+                let whole = if bind == *other { "" } else { &format!(", which is {other}") };
+                let fault = Fault::new(format!("{bind} is already bound by `{before}`{whole}"));
                 self.report(&path, fault);
-            } else {
-                first.insert((bind, is_udp), path);
             }
+            alike.push((path, bind));
         }
         self.tokens(&root.admin.tokens_file.0);
         let admin = &root.admin;

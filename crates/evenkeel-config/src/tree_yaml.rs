@@ -5,10 +5,33 @@ use crate::diagnostic::{Fault, Problem};
 use crate::tree::{Entry, Node, Place, Value};
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 /// Parses one document; an empty text is `Null`.
 pub(crate) fn parse(text: &str) -> Result<Node, Problem> {
-    document(text).map_err(|problem| at_tab(text, problem))
+    document(text).map_err(|problem| at_bare_address(text, at_tab(text, problem)))
+}
+
+/// A bracket opens a list in YAML, and an IPv6 address for whoever has forgotten the quotes.
+fn at_bare_address(text: &str, problem: Problem) -> Problem {
+    let line = text.lines().nth(problem.place.line.saturating_sub(1)).unwrap_or_default();
+    let Some((before, address)) = bare_address(line) else { return problem };
+    let place = Place::in_file(problem.place.line, before.chars().count() + 1);
+    let fault = Fault::new("an address that begins with [ needs quotes");
+    Problem { place, fault: fault.hint(format!("write \"{address}\"")), ..problem }
+}
+
+/// The first `[v6]:port` of a line that is not quoted, and what stands before it.
+fn bare_address(line: &str) -> Option<(&str, &str)> {
+    line.match_indices('[').find_map(|(at, _)| {
+        let (before, address) = line.split_at(at);
+        let (ip, rest) = address.strip_prefix('[')?.split_once(']')?;
+        let port = rest.strip_prefix(':')?;
+        let digits = port.len() - port.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let bare = digits > 0 && !before.ends_with(['"', '\'', '/']);
+        let length = ip.len() + "[]:".len() + digits;
+        (bare && ip.parse::<Ipv6Addr>().is_ok()).then_some((before, &address[..length]))
+    })
 }
 
 /// A tab is where it is, and not at the end of what stands before it.

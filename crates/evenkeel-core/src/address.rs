@@ -56,6 +56,19 @@ impl BindAddress {
             BindAddress::Unix(_) => Vec::new(),
         }
     }
+
+    /// True if only one socket can have both of them: they are the same, or have the port in common
+    /// and one stands for every address of the other's family.
+    pub fn overlaps(&self, other: &BindAddress) -> bool {
+        let others = other.socket_addrs();
+        let meets = |own: &SocketAddr, other: &SocketAddr| {
+            let everywhere = own.ip().is_unspecified() || other.ip().is_unspecified();
+            let alike = own.is_ipv4() == other.is_ipv4() && own.port() == other.port();
+            alike && (everywhere || own.ip() == other.ip())
+        };
+        let any = |own: &SocketAddr| others.iter().any(|other| meets(own, other));
+        self == other || self.socket_addrs().iter().any(any)
+    }
 }
 
 impl fmt::Display for BindAddress {
@@ -260,5 +273,27 @@ mod tests {
         assert!(BindAddress::parse("[::1]:80").expect("v6").is_loopback());
         assert!(BindAddress::parse("example.com:80").is_err());
         assert!(BindAddress::parse("127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn one_for_all_addresses_overlaps_each_of_its_family() {
+        let parsed = |text| BindAddress::parse(text).expect(text);
+        for (one, other, overlap) in [
+            (":80", ":80", true),
+            (":80", "127.0.0.1:80", true),
+            (":80", "[::1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "[::]:80", false),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            (":80", "127.0.0.1:81", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", ":80", false),
+        ] {
+            assert_eq!(parsed(one).overlaps(&parsed(other)), overlap, "{one} {other}");
+            assert_eq!(parsed(other).overlaps(&parsed(one)), overlap, "{other} {one}");
+        }
     }
 }

@@ -139,6 +139,12 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
         "listeners[1].bind",
         "already bound by `listeners[0].bind`",
     ),
+    (
+        Swap("routes:", "  - bind: \":8080\"\nroutes:"),
+        5,
+        "listeners[1].bind",
+        ":8080 is already bound by `listeners[0].bind`, which is 127.0.0.1:8080",
+    ),
     (Add("admin: { bind: \"0.0.0.0:9900\" }\n"), 11, "admin.bind", "tokens_file"),
     (Add("debug: { pprof: \"127.0.0.1:8080\" }\n"), 11, "debug.pprof", "already bound"),
     (Add("logging: { access: { sample: 1.1 } }\n"), 11, "logging.access.sample", "range"),
@@ -231,6 +237,23 @@ fn an_error_reads_as_documented() {
     let told = yaml("version: 1\npools: [a, b\nroutes: }\n").expect_err("syntax").to_string();
     assert!(told.starts_with("a.yaml:3:"), "{told}");
     assert!(told.contains(": syntax: "), "{told}");
+}
+
+#[test]
+fn an_address_without_quotes_is_told_as_such() {
+    for (text, place) in [
+        ("backends:\n  - 127.0.0.1:1\n  - [::1]:9002\n", "3:5"),
+        ("backends: [127.0.0.1:1, [::1]:9002]\n", "1:25"),
+        ("listen: [::1]:9002\nbackends: [\"a:1\"]\n", "1:9"),
+    ] {
+        let told = yaml(text).expect_err("no quotes").to_string();
+        let expected =
+            format!("a.yaml:{place}: syntax: an address that begins with [ needs quotes");
+        assert!(told.starts_with(&expected), "{told}");
+        assert!(told.ends_with("hint: write \"[::1]:9002\""), "{told}");
+    }
+    let told = yaml("backends: [\"[::1]:9002\", }\n").expect_err("syntax").to_string();
+    assert!(!told.contains("quotes"), "{told}");
 }
 
 #[test]
