@@ -2,7 +2,7 @@
 
 use evenkeel_api::{BodyDifference, HeaderDifference};
 use evenkeel_core::mirror::{BodySeen, DiffPlan, DifferenceKind, Heard, JsonPath, JsonStep};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Characters shown of one side of a difference.
 const MAX_SHOWN: usize = 200;
@@ -131,9 +131,18 @@ fn first_difference(left: &Value, right: &Value, path: &mut String) -> Option<Bo
         }
         (Value::Array(one), Value::Array(other)) => (0..one.len().max(other.len()))
             .find_map(|index| at(format!("[{index}]"), one.get(index), other.get(index))),
-        (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => None,
+        (Value::Number(one), Value::Number(other)) if is_same(one, other) => None,
         (one, other) if one == other => None,
         (one, other) => Some(differs(path, Some(one), Some(other))),
+    }
+}
+
+/// However they are spelt. Whole numbers of 64 bits are compared as such: as doubles, neighbours
+/// among large ones, such as ids, would be the same.
+fn is_same(one: &Number, other: &Number) -> bool {
+    match (one.as_i128(), other.as_i128()) {
+        (Some(one), Some(other)) => one == other,
+        (None, _) | (_, None) => one.as_f64() == other.as_f64(),
     }
 }
 
@@ -219,6 +228,9 @@ mod tests {
             (r#"{"a":1,"b":1}"#, r#"{"b":1}"#, vec![], Some("$.a")),
             ("[1,2]", "[1]", vec![], Some("$[1]")),
             ("1", "\"1\"", vec![], Some("$")),
+            ("[9007199254740993]", "[9007199254740992]", vec![], Some("$[0]")),
+            ("18446744073709551615", "18446744073709551614", vec![], Some("$")),
+            ("[-1, 1e2, 0]", "[-1.0, 100, -0.0]", vec![], None),
             (r#"{"time":1}"#, r#"{"time":2}"#, vec![time()], None),
             (r#"{"time":1}"#, "{}", vec![time()], None),
             (r#"{"time":1,"a":1}"#, r#"{"time":2,"a":2}"#, vec![time()], Some("$.a")),
