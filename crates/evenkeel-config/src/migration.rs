@@ -241,7 +241,7 @@ fn gates(otherwise: &Gates, keys: &GateKeys) -> Gates {
         gates.success_rate = (least.0 > 0.0).then_some(least.0);
     }
     if let Some(most) = keys.max_success_drop {
-        gates.max_success_drop = Some(most.0);
+        gates.max_success_drop = (most.0 > 0.0).then_some(most.0);
     }
     if let Some(most) = keys.max_differences {
         gates.max_differences = Some(most.0);
@@ -329,6 +329,21 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
         assert_eq!(plan.stages[3].gates.latency[2], Some(Duration::from_millis(500)));
         assert_eq!(plan.webhooks[0].on, [HookPoint::BeforeStage, HookPoint::Done]);
         assert_eq!(plan.preflight.path, "/ready");
+    }
+
+    #[test]
+    fn nought_turns_a_gate_off_but_for_differences() {
+        let gates = "success_rate: 0%, p50: 0s, p95: 0s, p99: 0s, max_success_drop: 0%, \
+                     max_p50_ratio: 0, max_p95_ratio: 0, max_p99_ratio: 0, max_differences: 0%";
+        let plan = read(&format!("route: w\nfrom: a\nto: b\ngates: {{ {gates} }}\n"));
+        let none = Gates {
+            success_rate: None,
+            max_success_drop: None,
+            latency_ratio: [None; 3],
+            max_differences: Some(0.0),
+            ..Gates::default()
+        };
+        assert_eq!(plan.expect("it is a plan").stages[0].gates, none);
     }
 
     #[test]

@@ -52,7 +52,7 @@ section! {
         p95: Option<Time> = None;
         /// Longest 99th percentile; 0s = not looked at.
         p99: Option<Time> = None;
-        /// Most that the share of successes may be below that of `from`.
+        /// Most that the share of successes may be below that of `from`; 0 = not looked at.
         max_success_drop: Option<Ratio> = None;
         /// Median as a multiple of that of `from`; 0 = not looked at.
         max_p50_ratio: Option<Multiple> = None;
@@ -61,7 +61,7 @@ section! {
         /// The same of the 99th percentile.
         max_p99_ratio: Option<Multiple> = None;
         /// Most of the answers to copies that may differ from those that clients get; looked at in
-        /// `mirror` stages.
+        /// `mirror` stages, with 0 too.
         max_differences: Option<Ratio> = None;
         /// Of what compares with `from`: 50% to 99.9999999%.
         confidence: Option<Ratio> = None;

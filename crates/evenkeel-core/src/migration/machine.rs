@@ -21,6 +21,8 @@ const CALM: Duration = Duration::from_secs(10);
 /// What is due within so little is done now: who tells what is seen comes about once a second, and
 /// never to the instant.
 const NEARLY: Duration = Duration::from_millis(200);
+/// The last seconds are told apart by the clock: a wish has a look of its own between two of them.
+const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
@@ -84,6 +86,8 @@ pub struct Migration {
     reference: Arm,
     looks: u64,
     recent: Recent,
+    /// When the last of the last seconds ended.
+    recent_at: Option<Nanos>,
     verdict: Option<Verdict>,
     reason: String,
     approved_by: Option<String>,
@@ -116,6 +120,7 @@ impl Migration {
             reference: Arm::default(),
             looks: 0,
             recent: Recent::default(),
+            recent_at: None,
             verdict: None,
             reason: "the new pool is looked at".to_owned(),
             approved_by: None,
@@ -149,6 +154,9 @@ impl Migration {
         if matches!(this.state, State::Running | State::Watching) {
             this.spent = was.elapsed;
             this.next_check = now.after(this.plan.interval);
+        }
+        if this.state == State::Running {
+            this.until = this.until_of(was.elapsed, now);
         }
         if was.state == State::Paused {
             this.stand_still(State::Paused, "paused before the restart".to_owned(), now);
@@ -245,10 +253,13 @@ impl Migration {
         self.plan.stages.get(self.stage)
     }
 
-    /// Takes what is seen now, about once a second; what is to be done.
+    /// Takes what is seen now, about once a second, and whenever somebody has wished something;
+    /// what is to be done.
     pub fn tick(&mut self, now: Nanos, seen: &Observation) -> Vec<Command> {
-        if !self.state.is_over() {
+        let is_second = |at| now.duration_since(at) + NEARLY >= SECOND;
+        if !self.state.is_over() && self.recent_at.is_none_or(is_second) {
             self.recent.observe(&seen.from, &seen.to, seen.pending);
+            self.recent_at = Some(now);
         }
         match self.state {
             State::Done | State::Aborted => {}

@@ -97,12 +97,18 @@ impl Migration {
     pub(super) fn begin(&mut self, now: Nanos) {
         let Some(stage) = self.current() else { return };
         let traffic = divided(&stage.traffic);
-        let (least, most) = (stage.min_duration, stage.max_duration);
+        let least = stage.min_duration;
         self.restart(State::Running, now);
-        self.until = now.after(most);
+        self.until = self.until_of(Duration::ZERO, now);
         self.next_check = now.after(self.plan.interval.min(least));
         self.reason = format!("stage {} has begun", self.stage + 1);
         self.commands.push(Command::Divide(traffic));
+    }
+
+    /// When the time of the stage is over, of which so much has been spent.
+    pub(super) fn until_of(&self, spent: Duration, now: Nanos) -> Nanos {
+        let most = self.current().map(|stage| stage.max_duration.saturating_sub(spent));
+        most.map_or(Nanos::NEVER, |left| now.after(left))
     }
 
     pub(super) fn watch(&mut self, now: Nanos) {

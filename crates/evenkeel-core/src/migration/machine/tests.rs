@@ -238,6 +238,25 @@ fn a_person_pauses_resumes_approves_and_aborts() {
 }
 
 #[test]
+fn wishes_make_no_seconds_pass() {
+    let mut plan = plan(vec![stage(50.0, 60)]);
+    plan.stages[0].approval = Approval::Manual;
+    let mut world = World::new(plan);
+    world.run(5);
+    // Many wait in both pools, as they do where answers take long; the old one has answered since.
+    let waiting = |answered| Pending { requests: 30, answered };
+    for (millis, answered) in (0..200).step_by(5).zip(100..) {
+        let wish = Wish::Approve(format!("person {millis}"));
+        assert_eq!(world.wish(wish), Ok(()), "{}", world.migration.reason());
+        let pending = [waiting(answered), waiting(100)];
+        let mut seen = Observation { pending, ..world.seen() };
+        seen.from.requests += answered;
+        world.migration.tick(at(5).after(Duration::from_millis(millis)), &seen);
+    }
+    assert_eq!(world.migration.state(), State::Running, "{}", world.migration.reason());
+}
+
+#[test]
 fn a_stage_and_the_watch_count_from_their_first_second_on() {
     let mut short = plan(vec![stage(50.0, 1)]);
     (short.interval, short.watch) = (Duration::from_secs(1), Duration::from_secs(1));
@@ -291,6 +310,22 @@ fn after_a_crash(world: &World) -> World {
     let migration = Migration::resume(world.migration.plan().clone(), kept, at(world.second));
     let (from, to) = (World::again(&world.from), World::again(&world.to));
     World { from, to, migration, second: world.second, ..World::new(plan(Vec::new())) }
+}
+
+#[test]
+fn a_restart_gives_a_stage_no_more_time_than_it_has() {
+    for (on_max_duration, wanted) in
+        [(OnMaxDuration::Abort, State::Aborted), (OnMaxDuration::Hold, State::Running)]
+    {
+        let mut slow = stage(50.0, 30);
+        slow.on_max_duration = on_max_duration;
+        slow.min_requests = u64::MAX;
+        let mut world = World::new(plan(vec![slow]));
+        world.run(40);
+        let mut again = after_a_crash(&world);
+        assert_eq!(again.run(15), State::Running, "{on_max_duration:?}");
+        assert_eq!(again.run(15), wanted, "{on_max_duration:?}");
+    }
 }
 
 #[test]
