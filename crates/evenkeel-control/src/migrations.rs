@@ -34,6 +34,8 @@ use tokio::time::{MissedTickBehavior, interval};
 const TICK: Duration = Duration::from_secs(1);
 /// Migrations that are kept; of more, the oldest that are over go.
 const MAX_MIGRATIONS: usize = 200;
+/// Checks of all of them: these are written down anew every few seconds while one runs.
+const MAX_CHECKS: usize = 20_000;
 
 /// Divides the requests of routes.
 pub trait Divides: Send + Sync {
@@ -254,7 +256,7 @@ impl Migrations {
         };
         let document = report::document(&entry);
         entries.push(entry);
-        while entries.len() > MAX_MIGRATIONS
+        while is_too_much(&entries)
             && let Some(oldest) = entries.iter().position(|it| it.machine.state().is_over())
         {
             entries.remove(oldest);
@@ -344,6 +346,12 @@ impl Migrations {
             ],
         });
     }
+}
+
+/// True if more is kept than should be.
+fn is_too_much(entries: &[Entry]) -> bool {
+    let checks = |it: &Entry| it.before.len() + it.machine.checks().len();
+    entries.len() > MAX_MIGRATIONS || entries.iter().map(checks).sum::<usize>() > MAX_CHECKS
 }
 
 fn complain(events: Option<&EventLog>, name: &'static str, (file, error): (&str, &str)) {

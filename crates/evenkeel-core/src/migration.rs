@@ -23,7 +23,7 @@ mod unanswered;
 
 pub use cohort::{ArmRule, Named, Traffic};
 pub use evidence::Share;
-pub use gates::{Arm, GateResult, Standing, samples_needed};
+pub use gates::{Arm, ArmFigures, GateResult, Standing, samples_needed};
 pub use machine::Migration;
 pub use plan::*;
 pub use state::{Capacity, Check, Command, Leg, Observation, Resumed, State, Verdict, Wish};

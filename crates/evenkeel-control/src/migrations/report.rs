@@ -4,7 +4,7 @@ use super::{Entry, time_of};
 use evenkeel_api::{
     ArmReport, GateReport, Migration as Document, MigrationCheck, MigrationState, Verdict,
 };
-use evenkeel_core::migration::{self as core, Arm, Check, GateResult, Standing, State};
+use evenkeel_core::migration::{self as core, ArmFigures, Check, GateResult, Standing, State};
 use std::fmt::Write;
 
 pub(super) fn document(entry: &Entry) -> Document {
@@ -70,16 +70,11 @@ fn check(check: &Check) -> MigrationCheck {
     }
 }
 
-fn arm(arm: &Arm) -> ArmReport {
-    let percentile = |quantile| arm.percentile_ms(quantile).map(|ms| (ms * 1e3).round() / 1e3);
-    ArmReport {
-        requests: arm.requests,
-        errors: arm.errors,
-        success_rate: arm.success_rate(),
-        p50_ms: percentile(0.5),
-        p95_ms: percentile(0.95),
-        p99_ms: percentile(0.99),
-    }
+fn arm(arm: &ArmFigures) -> ArmReport {
+    let [p50_ms, p95_ms, p99_ms] =
+        arm.percentiles_ms.map(|ms| ms.map(|ms| (ms * 1e3).round() / 1e3));
+    let ArmFigures { requests, errors, success_rate, .. } = *arm;
+    ArmReport { requests, errors, success_rate, p50_ms, p95_ms, p99_ms }
 }
 
 fn gate(gate: &GateResult) -> GateReport {

@@ -40,9 +40,13 @@ impl Arm {
         1.0 - self.failed().rate()
     }
 
-    /// A percentile in milliseconds; `None` if nothing was answered.
-    pub fn percentile_ms(&self, quantile: f64) -> Option<f64> {
-        self.durations.percentile(quantile).map(|nanos| nanos as f64 / 1e6)
+    /// What is told of it.
+    pub fn figures(&self) -> ArmFigures {
+        let Arm { requests, errors, .. } = *self;
+        let percentile = |quantile| self.durations.percentile(quantile);
+        let percentiles_ms =
+            PERCENTILES.map(|(_, quantile)| percentile(quantile).map(|nanos| nanos as f64 / 1e6));
+        ArmFigures { requests, errors, success_rate: self.success_rate(), percentiles_ms }
     }
 
     /// Requests that took longer than `nanos`.
@@ -52,6 +56,20 @@ impl Arm {
         let of = self.durations.count();
         Share { hits: of.saturating_sub(within), of }
     }
+}
+
+/// What is told of an arm. Thousands of these are kept, so it is small; an arm itself has some
+/// kilobytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ArmFigures {
+    /// Requests that ended.
+    pub requests: u64,
+    /// Of these, failures.
+    pub errors: u64,
+    /// Share of successes, 0 to 1; 1 of nothing.
+    pub success_rate: f64,
+    /// The [`PERCENTILES`] in milliseconds; `None` if nothing was answered.
+    pub percentiles_ms: [Option<f64>; PERCENTILES.len()],
 }
 
 /// What is known of one gate.

@@ -2,7 +2,7 @@
 
 use super::cohort::Traffic;
 use super::evidence::Share;
-use super::gates::{Arm, GateResult};
+use super::gates::{Arm, ArmFigures, GateResult};
 use super::plan::HookPoint;
 use super::unanswered::Pending;
 use std::time::Duration;
@@ -104,9 +104,9 @@ pub struct Check {
     /// Who agreed to the stage's end.
     pub approved_by: Option<String>,
     /// The old pool in the stage.
-    pub from: Arm,
+    pub from: ArmFigures,
     /// The new pool in the stage.
-    pub to: Arm,
+    pub to: ArmFigures,
     /// Each gate.
     pub gates: Vec<GateResult>,
 }

@@ -2,7 +2,7 @@
 
 use crate::program::{Program, Shell, get, send_get};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -220,4 +220,40 @@ fn one_that_cannot_be_read_any_more_is_told_and_the_others_go_on() {
     assert_eq!(list["stage"], 0, "{list:#}");
     let aside = shell.folder().join("state/migrations.json.unreadable");
     assert_eq!(std::fs::read_to_string(aside).expect("kept aside"), spoiled);
+}
+
+#[test]
+fn of_very_many_checks_the_oldest_migrations_go() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    let time = "2026-11-29T00:00:00.000Z";
+    let arm = json!({ "requests": 1, "errors": 0, "success_rate": 1.0 });
+    let check = json!({
+        "time": time, "stage": 0, "weight": 50.0, "verdict": "GO", "reason": "", "from": arm,
+        "to": arm, "gates": [],
+    });
+    let over = |number: u64| {
+        let name = format!("old-{number}");
+        json!({
+            "file": "plan.yaml", "text": plan(&name, "{ weight: 50 }"), "is_toml": false,
+            "name": name, "state": "aborted", "stage": 0, "elapsed_ms": 0,
+            "started_unix_ms": number, "ended_unix_ms": number, "reason": "",
+            "checks": vec![check.clone(); 5_000],
+        })
+    };
+    let kept = json!({ "version": 1, "migrations": (1..=5).map(over).collect::<Vec<_>>() });
+    let World { balancer, shell, .. } = world;
+    assert_eq!(balancer.terminate().code, 0);
+    shell.write("state/migrations.json", &kept.to_string());
+    let world = World::again(shell);
+    world.begin(&plan("new", "{ weight: 50 }"));
+    let kept = std::fs::read(world.shell.folder().join("state/migrations.json")).expect("kept");
+    let kept: Value = serde_json::from_slice(&kept).expect("JSON");
+    let ids: Vec<&str> = kept["migrations"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| it["name"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(ids, ["old-2", "old-3", "old-4", "old-5", "new"]);
 }

@@ -66,8 +66,8 @@ impl Migration {
             verdict,
             reason,
             approved_by: self.approved_by.clone(),
-            from,
-            to,
+            from: from.figures(),
+            to: to.figures(),
             gates,
         });
         while self.checks.len() > MAX_CHECKS {
