@@ -108,7 +108,7 @@ pub struct Bench {
     pub csv: Option<PathBuf>,
 }
 
-/// Why there was no run, or not all of it was kept. The text is for people.
+/// Why there was no run. The text is for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BenchError {
     /// What was asked for cannot be.
@@ -144,7 +144,7 @@ impl Bench {
     /// Offers the load and waits for its end. Blocks; `live` shows how far it is, and ends it.
     ///
     /// # Errors
-    /// There was no run, or its rows could not be written.
+    /// There was no run.
     pub fn run(&self, live: &LiveBench) -> Result<Report, BenchError> {
         let protocol = self.protocol().map_err(BenchError::Invalid)?;
         let tls = self.url.scheme.is_secure().then(|| self.trust.client(protocol.alpn()));
@@ -170,11 +170,10 @@ impl Bench {
             lanes,
             threads,
         };
-        let report = run.all(live, journal.as_ref())?;
-        if let Some(journal) = journal {
-            let closed = journal.close();
-            closed.map_err(|e| BenchError::Machine(format!("the CSV is not complete: {e}")))?;
-        }
+        let mut report = run.all(live, journal.as_ref())?;
+        // What was measured is worth telling without its rows, too.
+        let closed = journal.map_or(Ok(()), Journal::close);
+        report.csv_fault = closed.err().map(|error| error.to_string());
         Ok(report)
     }
 
@@ -292,7 +291,6 @@ impl Run<'_> {
             };
             threads.into_iter().map(join).collect::<io::Result<Vec<Tally>>>()
         });
-        report.elapsed = self.course.start().elapsed();
         for tally in tallies.map_err(cannot)? {
             tally.add_to(&mut report);
         }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
@@ -268,6 +268,32 @@ fn a_stop_ends_a_run_and_counts_what_was_under_way() {
     let report = run.join().expect("a run").expect("a run");
     assert_eq!(report.errors[&LoadError::Interrupted].count, report.requests());
     assert!((1..=3).contains(&report.requests()));
+}
+
+#[test]
+fn a_run_that_was_stopped_lasted_to_its_last_request() {
+    let live = LiveBench::default();
+    let url = format!("http://{}/", test_server());
+    let open = Bench { rate: Some(0.01), ..bench(&url, 100, 3) };
+    let (running, begun) = (live.clone(), Instant::now());
+    let run = thread::spawn(move || open.run(&running));
+    while live.ended() == 0 {
+        pass(Duration::from_millis(5));
+    }
+    let until = begun.elapsed();
+    live.stop();
+    let report = run.join().expect("a run").expect("a run");
+    assert_eq!((report.requests(), report.failed(), report.stopped), (1, 0, true));
+    assert!(report.elapsed <= until, "{:?} of {until:?}", report.elapsed);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_costs_the_rows_and_not_what_was_measured() {
+    let url = format!("http://{}/", test_server());
+    let report = run(&Bench { csv: Some("/dev/full".into()), ..bench(&url, 5_000, 4) });
+    assert_eq!((report.requests(), report.failed()), (5_000, 0));
+    assert!(report.csv_fault.is_some_and(|why| why.contains("No space left")));
 }
 
 #[test]

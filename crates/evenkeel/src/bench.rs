@@ -71,6 +71,9 @@ fn load(arguments: &LoadArguments) -> Result<bool, Trouble> {
         let tables: String = tables.map(|table| format!("\n{table}")).collect();
         print(format_args!("{}{tables}", report.to_text()))?;
     }
+    if let Some(why) = &report.csv_fault {
+        return Err(Trouble::CannotStart(format!("the CSV is not complete: {why}")));
+    }
     Ok(report.failed() == 0)
 }
 

@@ -32,6 +32,8 @@ pub struct Report {
     pub connections: u64,
     /// True if the run was stopped before its end.
     pub stopped: bool,
+    /// Why not all rows are in the CSV, if that is so.
+    pub csv_fault: Option<String>,
 }
 
 /// How often a request got no complete answer for one reason.
@@ -74,6 +76,7 @@ impl Report {
         self.bytes += part.bytes;
         self.connections += part.connections;
         self.stopped |= part.stopped;
+        self.csv_fault = self.csv_fault.take().or(part.csv_fault);
         self.latency.merge(&part.latency);
         self.lateness.merge(&part.lateness);
         for (status, count) in part.statuses {

@@ -39,6 +39,8 @@ pub(crate) struct Tally {
     errors: [u64; LoadError::ALL.len()],
     texts: [Option<String>; LoadError::ALL.len()],
     bytes: u64,
+    /// When the last request ended, from the start of the run.
+    last: Duration,
     rows: Option<Rows>,
     live: Counter,
 }
@@ -54,6 +56,7 @@ impl Tally {
             errors: Default::default(),
             texts: Default::default(),
             bytes: 0,
+            last: Duration::ZERO,
             rows,
             live,
         }
@@ -67,6 +70,7 @@ impl Tally {
     /// Counts one request.
     pub(crate) fn count(&mut self, ended: Ended<'_>) {
         self.latency.record(ended.latency);
+        self.last = self.last.max(ended.begun + ended.latency);
         let backend = match &ended.outcome {
             Ok(_) if ended.backend.is_empty() => DIRECT,
             Ok(_) => ended.backend,
@@ -100,6 +104,7 @@ impl Tally {
 
     /// Adds everything to a report; no further row will come.
     pub(crate) fn add_to(self, report: &mut Report) {
+        report.elapsed = report.elapsed.max(self.last);
         report.latency.merge(&self.latency);
         report.lateness.merge(&self.lateness);
         report.bytes += self.bytes;

@@ -56,6 +56,11 @@ fn exit_codes_tell_what_came_of_it() {
     assert_eq!(shell.run(&["bench", &failing, "-n", "3"]).code, 3);
     let nowhere = shell.run(&["bench", &url, "-n", "1", "-out", "none/s.json"]);
     assert_eq!((nowhere.code, &*nowhere.stdout), (2, ""), "{nowhere:?}");
+    let full = shell.run(&["bench", &url, "-n", "9", "-csv", "/dev/full", "-out", "f.json"]);
+    assert!(full.code == 2 && full.stdout.contains("Requests:      9 (0 failed)"), "{full:?}");
+    assert!(full.stderr.contains("the CSV is not complete: No space left"), "{full:?}");
+    let summary = std::fs::read_to_string(shell.folder().join("f.json")).expect("written");
+    assert!(summary.contains("\"requests\": 9"), "{summary}");
     for words in [&["bench"][..], &["bench", "ftp://x"], &["bench", &url, "-baseline", "none"]] {
         let answer = shell.run(words);
         assert_eq!(answer.code, 1, "{words:?} {answer:?}");
