@@ -65,9 +65,8 @@ pub struct Autoscaler {
 impl Autoscaler {
     /// Its first evaluation comes an interval from now.
     pub fn new(plan: AutoscalePlan, now: Nanos) -> Autoscaler {
-        let keep = plan.interval.max(plan.up.window).max(PANIC_WINDOW);
         Autoscaler {
-            samples: Samples::keeping(keep),
+            samples: Samples::keeping(memory(&plan)),
             evaluate_at: now.after(plan.interval),
             evaluated: None,
             desired: None,
@@ -92,7 +91,13 @@ impl Autoscaler {
     }
 
     /// Follows another plan from now on; nothing goes until it has been looked at for long enough.
-    pub fn replan(&mut self, plan: AutoscalePlan) {
+    pub fn replan(&mut self, plan: AutoscalePlan, now: Nanos) {
+        if plan.interval != self.plan.interval {
+            // What was counted over another time says nothing of this one.
+            self.evaluated = None;
+            self.evaluate_at = now.after(plan.interval);
+        }
+        self.samples.keep(memory(&plan));
         self.plan = plan;
         self.settle();
     }
@@ -344,6 +349,11 @@ impl Autoscaler {
         self.desired = Some(to);
         Some(Decision { from, to, reason, signals })
     }
+}
+
+/// The longest time that a plan looks back.
+fn memory(plan: &AutoscalePlan) -> Duration {
+    plan.interval.max(plan.up.window).max(PANIC_WINDOW)
 }
 
 /// Whether a person has stopped it.

@@ -81,6 +81,11 @@ impl Samples {
         Samples { keep, seconds: VecDeque::new() }
     }
 
+    /// Keeps so much from now on.
+    pub(super) fn keep(&mut self, keep: Duration) {
+        self.keep = keep;
+    }
+
     pub(super) fn push(&mut self, at: Nanos, signals: &Signals) {
         let Signals { requests, errors, in_flight, queue_wait, p95, .. } = *signals;
         self.seconds.push_back(Second { at, requests, errors, in_flight, queue_wait, p95 });

@@ -338,3 +338,31 @@ proptest! {
         prop_assert_eq!((signals.ready, signals.waiting, autoscaler.desired()), (0, 0, Some(0)));
     }
 }
+
+#[test]
+fn another_interval_and_window_hold_from_the_change_on() {
+    let slow =
+        AutoscalePlan { interval: Duration::from_secs(600), requests_per_interval: 50, ..plan() };
+    let mut world = World::new(slow.clone());
+    let ten = |_, signals: &mut Signals| signals.requests += 10;
+    world.seconds(100, ten);
+    let interval = Duration::from_secs(4);
+    world.autoscaler.replan(AutoscalePlan { interval, ..slow.clone() }, at(100));
+    world.seconds(20, ten);
+    assert!(world.told.is_empty(), "40 requests in 4 s are no more than 50: {:?}", world.told);
+    let interval = Duration::from_secs(8);
+    world.autoscaler.replan(AutoscalePlan { interval, ..slow.clone() }, at(120));
+    world.seconds(8, ten);
+    assert_eq!(world.steps(), [(128, 2)]);
+    // What came before the first look is told by nobody.
+    let (reason, wanted) = (&world.told[0].1.reason, "70 requests in the interval, more than 50");
+    assert_eq!(reason, wanted);
+    // A window that is longer now.
+    let short = AutoscalePlan { in_flight: 10, ..plan() };
+    let mut world = World::new(short.clone());
+    let up = ScaleUpPlan { step: 1, window: Duration::from_secs(60) };
+    world.autoscaler.replan(AutoscalePlan { up, ..short }, at(0));
+    world.seconds(60, |_, signals| signals.in_flight = 0);
+    world.seconds(15, |_, signals| signals.in_flight = 18);
+    assert!(world.told.is_empty(), "15 s of 60 are no load: {:?}", world.told);
+}
