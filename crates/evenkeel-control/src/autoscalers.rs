@@ -313,7 +313,7 @@ impl Autoscalers {
                 .entry(Arc::clone(&pool.name))
                 .or_insert_with(|| self.entry(&pool.name, plan));
             if entry.machine.plan() != plan {
-                entry.machine.replan(plan.clone());
+                entry.machine.replan(plan.clone(), now);
                 entry.crew.replan(plan.clone());
             }
             entry.lease.renew(&plan.lease, &pool.name);
@@ -383,10 +383,12 @@ impl Autoscalers {
 
     fn tell(&self, pool: &str, decision: &Decision, entry: &Entry) {
         let Some(events) = &self.ground.events else { return };
-        let message = match entry.acts() {
-            true => &*decision.reason,
-            false if entry.machine.plan().dry_run => "a dry run: nothing is done",
-            false => "advice only: another one scales",
+        let unknown = entry.lease.trouble().map(|why| format!("advice only: {why}"));
+        let message = match (entry.acts(), &unknown) {
+            (true, _) => &*decision.reason,
+            (false, _) if entry.machine.plan().dry_run => "a dry run: nothing is done",
+            (false, Some(unknown)) => unknown,
+            (false, None) => "advice only: another one scales",
         };
         events.emit(&Event {
             unix_nanos: unix_nanos(),

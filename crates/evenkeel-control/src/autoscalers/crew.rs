@@ -5,7 +5,10 @@
 //! Starting ─ healthy often enough ─▶ Serving ─ one too many ─▶ Leaving ─ nothing runs ─▶ ended
 //!     └────── too late, or it ended by itself ───┴──────────────▶ removed, and a pause
 //! ```
+//!
+//! No backend waits for another one: each is probed, and ended, by a task of its own.
 
+mod ending;
 mod work;
 
 use super::Ground;

@@ -2,6 +2,7 @@
 
 use super::Ties;
 use super::docker::{self, Container};
+use super::keep::KeptProcess;
 use super::kubernetes::{self, Deployment};
 use super::process::{self, Process};
 use crate::kubernetes::Kubernetes;
@@ -27,6 +28,14 @@ impl Started {
         match self {
             Started::Process(process) => process.address.clone(),
             Started::Container(container) => container.address.clone(),
+        }
+    }
+
+    /// What the next process needs to find it; a container is found by its labels.
+    pub(super) fn kept(&self, name: &str, serving: bool) -> Option<KeptProcess> {
+        match self {
+            Started::Process(process) => Some(process.kept(name, serving)),
+            Started::Container(_) => None,
         }
     }
 

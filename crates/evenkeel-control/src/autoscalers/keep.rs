@@ -146,10 +146,14 @@ fn tell(events: &EventLog, pool: &str, (name, message): Trouble, (file, error): 
     });
 }
 
-/// Where the processes of a pool are written down.
+/// Where the processes of a pool are written down; no two pools share a file.
 pub(super) fn file(state_dir: &Path, pool: &str) -> PathBuf {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    let name: String = pool.chars().map(safe).collect();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let spelt = |byte: u8| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    let name: String = pool.bytes().map(spelt).collect();
     state_dir.join(format!("autoscale-{name}.json"))
 }
 
@@ -181,6 +185,7 @@ pub(super) fn strays(state_dir: &Path, pools: &[&str]) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -206,6 +211,17 @@ mod tests {
         let older = br#"[{"name":"web-auto-1","pid":7,"port":20001,"began":9}]"#;
         fs::write(&file, older).unwrap();
         assert_eq!(read(&file).unwrap().processes[0].address(), "127.0.0.1:20001");
+    }
+
+    #[test]
+    fn every_pool_has_a_file_of_its_own() {
+        let pools = ["web", "a_b", "a.b", "a/b", "a b", "a%2Eb", "../a", "\u{e9}", "A_b"];
+        let folder = Path::new("state");
+        let files: HashSet<PathBuf> = pools.iter().map(|pool| file(folder, pool)).collect();
+        assert_eq!(files.len(), pools.len(), "{files:?}");
+        assert!(files.iter().all(|file| file.parent() == Some(folder)), "{files:?}");
+        assert!(files.contains(&folder.join("autoscale-a_b.json")));
+        assert!(files.contains(&folder.join("autoscale-a%2Eb.json")));
     }
 
     #[test]

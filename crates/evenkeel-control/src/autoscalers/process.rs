@@ -4,7 +4,7 @@ use super::Ties;
 use super::driver::Names;
 use super::keep::KeptProcess;
 use evenkeel_core::autoscale::ProcessPlan;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -141,20 +141,23 @@ impl Process {
         if is_own { !ended } else { began(self.pid) == Some(self.began) }
     }
 
-    fn signal(&self, signal: Signal) {
-        send(self.pid, signal);
+    /// True while it runs, or anything that it has started and that has stayed in its group.
+    fn any_lives(&mut self) -> bool {
+        // A group that is empty gives its number away, but not to one that began earlier.
+        let is_another = began(self.pid).is_some_and(|began| began != self.began);
+        self.lives() || (!is_another && group_lives(self.pid))
     }
 
     pub(super) async fn stop(mut self) {
         let until = Instant::now() + STOP_TIMEOUT;
-        if self.lives() {
-            self.signal(Signal::TERM);
+        if self.any_lives() {
+            send(self.pid, Signal::TERM);
         }
-        while self.lives() && Instant::now() < until {
+        while self.any_lives() && Instant::now() < until {
             sleep(STOP_POLL).await;
         }
-        if self.lives() {
-            self.signal(Signal::KILL);
+        if self.any_lives() {
+            send(self.pid, Signal::KILL);
             sleep(STOP_POLL).await;
         }
         // Its end is taken note of, and that of its guard.
@@ -167,14 +170,39 @@ impl Process {
     }
 }
 
-/// When a process began (field 22 of `/proc/PID/stat`, proc(5)); `None` if it does not run.
-fn began(pid: u32) -> Option<u64> {
+/// What the kernel says of a process that runs (fields of `/proc/PID/stat`, proc(5)).
+struct Stat {
+    /// Field 5.
+    group: u32,
+    /// Field 22.
+    began: u64,
+}
+
+/// `None` if it does not run.
+fn stat(pid: impl std::fmt::Display) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold blanks and parentheses; fields are counted behind it.
     let mut rest = text.rsplit_once(')')?.1.split_whitespace();
     let state = rest.next()?;
-    let began = rest.nth(18)?.parse().ok()?;
-    (state != "Z" && state != "X").then_some(began)
+    let group = rest.nth(1)?.parse().ok()?;
+    let began = rest.nth(16)?.parse().ok()?;
+    (state != "Z" && state != "X").then_some(Stat { group, began })
+}
+
+/// When a process began; `None` if it does not run.
+fn began(pid: u32) -> Option<u64> {
+    stat(pid).map(|stat| stat.began)
+}
+
+/// True while a process of this group runs; the dead that nobody has taken note of do not count.
+fn group_lives(group: u32) -> bool {
+    let number = i32::try_from(group).ok().and_then(Pid::from_raw);
+    if number.is_none_or(|number| test_kill_process_group(number).is_err()) {
+        return false;
+    }
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut stats = processes.filter_map(|process| stat(process.file_name().to_str()?));
+    stats.any(|stat| stat.group == group)
 }
 
 /// To a process and those that it has started.
@@ -233,7 +261,11 @@ pub fn guard(words: &[String]) -> io::Result<()> {
     });
     if let Ok(News::Alone) = news.recv() {
         send(pid, Signal::TERM);
-        if news.recv_timeout(STOP_TIMEOUT).is_err() {
+        let until = std::time::Instant::now() + STOP_TIMEOUT;
+        while group_lives(pid) && std::time::Instant::now() < until {
+            std::thread::park_timeout(STOP_POLL);
+        }
+        if group_lives(pid) {
             send(pid, Signal::KILL);
         }
     }
@@ -271,6 +303,42 @@ mod tests {
         assert!(Process::adopt(&kept).is_none());
         started.stop().await;
         assert!(!again.lives());
+    }
+
+    /// The number that a process has written to this file.
+    async fn said(file: &std::path::Path) -> u32 {
+        loop {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            if let Some(pid) = text.strip_suffix('\n') {
+                return pid.parse().unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_process_has_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let name = file.to_str().unwrap();
+        // The shell heeds SIGTERM, what it waits for does not.
+        let deaf = format!("trap '' TERM; sleep 60 & echo $! > {name}; trap - TERM; wait");
+        let started = start(&plan(&["sh", "-c", &deaf]), NAMES, None).await.unwrap();
+        let (group, inner) = (started.pid, said(&file).await);
+        assert!(began(inner).is_some() && group_lives(group));
+        started.stop().await;
+        assert_eq!((began(inner), group_lives(group)), (None, false));
+        // The shell ends by itself, and leaves it behind.
+        fs::remove_file(&file).unwrap();
+        let brief = format!("sleep 60 & echo $! > {name}");
+        let mut started = start(&plan(&["sh", "-c", &brief]), NAMES, None).await.unwrap();
+        let inner = said(&file).await;
+        while started.lives() {
+            tokio::task::yield_now().await;
+        }
+        assert!(began(inner).is_some());
+        started.stop().await;
+        assert_eq!(began(inner), None);
     }
 
     #[tokio::test]

@@ -213,6 +213,49 @@ fn a_backend_that_cannot_start_is_tried_ever_more_rarely_and_who_waits_is_told()
     assert_eq!(pauses(&mut world, 3), [1.0, 2.0, 4.0]);
 }
 
+#[test]
+fn no_backend_waits_for_one_that_will_not_end() {
+    // A name that nobody else has.
+    let mark = format!("deaf-{}-", std::process::id());
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    // The shell heeds no SIGTERM, and stays when what it has started has ended.
+    let script = format!(
+        "trap '' TERM; {program} testserver --listen 127.0.0.1:$PORT --name $0; sleep 86400"
+    );
+    let driver = serde_json::json!({
+        "type": "process", "ports": "24000-24249",
+        "command": ["/bin/sh", "-c", script, format!("{mark}{{name}}")],
+    });
+    let file = sleepy("", "{ interval: 200ms }", "24000-24249");
+    let (before, _) = file.split_once("driver:").expect("a driver");
+    let of = |count: u32| {
+        let sized = before.replace("min: 0", &format!("min: {count}"));
+        let sized = sized.replace("max: 1", &format!("max: {count}"));
+        format!("{sized}driver: {driver}\nadmin: {{ bind: \"127.0.0.1:0\" }}\n")
+    };
+    let status = ["autoscale", "status", "--json"];
+    let has = |count: u32| move |it: &Value| it["autoscalers"][0]["current"] == count;
+    let world = World::new(&of(3));
+    world.wait_for(&status, has(3));
+    let change = |count: u32| {
+        world.shell.write("config.yaml", &of(count));
+        assert_eq!(world.shell.run(&["reload"]).code, 0);
+    };
+    change(1);
+    world.wait_for(&status, has(1));
+    change(2);
+    let until = Instant::now() + PATIENCE;
+    while processes_with(&format!("{mark}app-auto-4")) == 0 {
+        assert!(Instant::now() < until, "{:#}", world.json(&status));
+        thread::park_timeout(POLL);
+    }
+    let leaving = [2, 3].map(|number| processes_with(&format!("{mark}app-auto-{number}")));
+    assert!(!leaving.contains(&0), "they have five seconds, and nobody waits: {leaving:?}");
+    assert_eq!(world.balancer.terminate().code, 0);
+    let all = [1, 2, 3, 4].map(|number| processes_with(&format!("{mark}app-auto-{number}")));
+    assert_eq!(all, [0; 4]);
+}
+
 /// A pool with one backend at all times.
 fn steady(ports: &str, state_dir: &str) -> String {
     let file = sleepy("", "{ interval: 200ms }", ports).replace("min: 0", "min: 1");

@@ -1,36 +1,40 @@
 //! What a crew does, look by look.
 
+mod say;
+
 use super::super::driver::{self, Names, Started};
 use super::super::keep::{KeptProcess, Page};
 use super::super::process::Process;
-use super::super::sight::is_healthy;
+use super::super::sight::{Probe, is_healthy};
 use super::super::{Ground, docker};
+use super::ending::{Endings, end_all};
 use super::{Orders, Size, Told, numbered};
-use crate::documents::time_text;
 use crate::lookup::SystemLookup;
 use crate::numbers::unix_nanos;
-use evenkeel_api::Telling;
 use evenkeel_core::autoscale::{AutoscalePlan, DockerPlan, DriverPlan};
 use evenkeel_core::plan::{AdminState, HealthPlan, LogLevel};
 use evenkeel_core::record::{Event, EventValue};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 /// How often a crew looks after its backends.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often a driver that knows the count is asked for it.
-const RECOUNT: Duration = Duration::from_secs(10);
 /// Pause after a first failure; doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 enum Stage {
-    Starting { since: Instant, good: u32 },
+    Starting { since: Instant, good: u32, probe: Probe },
     Serving { since: Instant },
     Leaving { until: Instant },
+}
+
+impl Stage {
+    fn starting() -> Stage {
+        Stage::Starting { since: Instant::now(), good: 0, probe: Probe::default() }
+    }
 }
 
 struct Member {
@@ -46,6 +50,9 @@ pub(super) struct Work {
     pool: Arc<str>,
     told: Arc<Mutex<Told>>,
     members: Vec<Member>,
+    endings: Endings,
+    /// A probe has been answered.
+    news: Arc<Notify>,
     /// Of the last name that was given.
     number: u32,
     last_port: u16,
@@ -59,7 +66,7 @@ pub(super) struct Work {
     /// saying so, or those of a former process.
     is_unsure: bool,
     /// Where a backend is whose address is a name.
-    lookup: SystemLookup,
+    lookup: Arc<SystemLookup>,
 }
 
 impl Work {
@@ -74,14 +81,16 @@ impl Work {
             pool,
             told,
             members: Vec::new(),
+            endings: Endings::default(),
+            news: Arc::default(),
             number: 0,
             last_port: 0,
             said: None,
-            recount_at: Instant::now() + RECOUNT,
+            recount_at: Instant::now() + say::RECOUNT,
             failures: 0,
             rest_until: Instant::now(),
             is_unsure: false,
-            lookup: SystemLookup::default(),
+            lookup: Arc::default(),
         }
     }
 
@@ -104,6 +113,7 @@ impl Work {
                 // Whoever drops us without a word leaves what runs to another process.
                 told = &mut ended => return if told.is_ok() { self.end_all().await },
                 () = sleep(LOOK) => {}
+                () = self.news.notified() => {}
                 // A dropped sender sends the end, too.
                 Ok(()) = orders.changed() => {}
             }
@@ -153,7 +163,9 @@ impl Work {
         match found {
             Ok(containers) => {
                 for container in containers {
-                    if !self.members.iter().any(|member| member.name == container.name) {
+                    let name = &container.name;
+                    let is_known = self.members.iter().any(|member| member.name == *name);
+                    if !is_known && !self.endings.has(name) {
                         self.adopt(container.name.clone(), Started::Container(container));
                     }
                 }
@@ -172,7 +184,7 @@ impl Work {
         let stage = if backends.any(|backend| *backend.name == *name) {
             Stage::Serving { since: Instant::now() }
         } else {
-            Stage::Starting { since: Instant::now(), good: 0 }
+            Stage::starting()
         };
         self.members.push(Member { name, started, stage });
     }
@@ -191,8 +203,11 @@ impl Work {
             }
         }
         self.follow(&orders.plan);
-        self.advance(&orders.plan).await;
-        self.part().await;
+        self.advance(&orders.plan);
+        self.part();
+        if self.endings.sweep() {
+            self.keep();
+        }
         if let Some(wanted) = orders.wanted {
             if driver::starts_each(&orders.plan.driver) {
                 self.staff(&orders.plan, wanted).await;
@@ -219,7 +234,8 @@ impl Work {
             if !matches!(gone.stage, Stage::Leaving { .. }) {
                 self.fail(format!("{} has ended by itself", gone.name));
             }
-            gone.started.stop().await;
+            // What it has started may run still.
+            self.endings.begin(gone.name, gone.started);
             self.keep();
         }
     }
@@ -251,20 +267,20 @@ impl Work {
     }
 
     /// Those that are healthy take traffic; those that are not in time are ended.
-    async fn advance(&mut self, plan: &AutoscalePlan) {
+    fn advance(&mut self, plan: &AutoscalePlan) {
         let health = self.health();
         let patience = driver::start_timeout(&plan.driver);
         let mut late = Vec::new();
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
-            let Stage::Starting { since, good } = &mut member.stage else { continue };
-            let address = member.started.address();
-            let snapshot = self.ground.numbers.snapshot();
-            let healthy =
-                is_healthy(snapshot, (&self.pool, &health), (&address, &self.lookup)).await;
-            *good = if healthy { *good + 1 } else { 0 };
+            let Stage::Starting { since, good, probe } = &mut member.stage else { continue };
+            let (name, address) = (member.name.clone(), member.started.address());
+            match probe.heard() {
+                Some(true) => *good += 1,
+                Some(false) => *good = 0,
+                None => {}
+            }
             if *good >= health.healthy_threshold.max(1) {
-                let name = member.name.clone();
                 match self.ground.grows.add(&self.pool, &name, &address) {
                     Ok(()) => {
                         self.members[at].stage = Stage::Serving { since: Instant::now() };
@@ -274,13 +290,20 @@ impl Work {
                     Err(why) => late.push((name, why)),
                 }
             } else if since.elapsed() > patience {
-                let why = format!("{} is not healthy after {patience:?}", member.name);
-                late.push((member.name.clone(), why));
+                late.push((name.clone(), format!("{name} is not healthy after {patience:?}")));
+            } else {
+                let snapshot = self.ground.numbers.snapshot();
+                let (pool, lookup) = (Arc::clone(&self.pool), Arc::clone(&self.lookup));
+                let health = health.clone();
+                let question = async move {
+                    is_healthy(snapshot, (&pool, &health), (&address, &lookup)).await
+                };
+                probe.ask(question, &self.news);
             }
         }
         for (name, why) in late {
             self.fail(why);
-            self.dismiss(&name).await;
+            self.dismiss(&name);
         }
     }
 
@@ -292,7 +315,7 @@ impl Work {
     }
 
     /// Those that leave are ended once nothing runs on them.
-    async fn part(&mut self) {
+    fn part(&mut self) {
         let snapshot = self.ground.numbers.snapshot();
         let pool = snapshot.pools.iter().find(|pool| pool.plan.name == self.pool);
         let busy = |name: &str| {
@@ -307,14 +330,14 @@ impl Work {
         let names: Vec<String> =
             self.members.iter().filter(|it| done(it)).map(|it| it.name.clone()).collect();
         for name in names {
-            self.dismiss(&name).await;
+            self.dismiss(&name);
         }
     }
 
-    async fn dismiss(&mut self, name: &str) {
+    fn dismiss(&mut self, name: &str) {
         if let Some(at) = self.members.iter().position(|member| member.name == name) {
             let member = self.members.remove(at);
-            member.started.stop().await;
+            self.endings.begin(member.name, member.started);
             self.keep();
         }
     }
@@ -333,7 +356,7 @@ impl Work {
             let Some(at) = newest else { break };
             let name = self.members[at].name.clone();
             if matches!(self.members[at].stage, Stage::Starting { .. }) {
-                self.dismiss(&name).await;
+                self.dismiss(&name);
                 continue;
             }
             let drain = plan.down.drain_timeout;
@@ -356,53 +379,13 @@ impl Work {
                 if let Started::Process(process) = &started {
                     self.last_port = process.port;
                 }
-                let stage = Stage::Starting { since: Instant::now(), good: 0 };
-                self.members.push(Member { name, started, stage });
+                self.members.push(Member { name, started, stage: Stage::starting() });
                 self.keep();
             }
             Err(why) => {
                 self.is_unsure = matches!(plan.driver, DriverPlan::Docker(_));
                 self.fail(why);
             }
-        }
-    }
-
-    /// Asks a driver that knows it how many there should be: somebody else may have said so.
-    async fn recount(&mut self, plan: &AutoscalePlan) {
-        self.recount_at = Instant::now() + RECOUNT;
-        match driver::count(&plan.driver).await {
-            None => {}
-            Some(Ok(count)) => {
-                if self.said.is_some_and(|said| said != count) {
-                    self.told.lock().unwrap_or_else(PoisonError::into_inner).recounted =
-                        Some(count);
-                }
-                self.said = Some(count);
-            }
-            Some(Err(why)) => self.fail(why),
-        }
-    }
-
-    /// Tells a driver that starts no single backends how many there should be.
-    async fn say(&mut self, plan: &AutoscalePlan, count: u32) {
-        if self.said == Some(count) || Instant::now() < self.rest_until {
-            return;
-        }
-        let names = Names { pool: &self.pool, name: "", port: 0, count };
-        self.telling(Some(Telling {
-            count,
-            driver: plan.driver.kind().to_owned(),
-            since: time_text(unix_nanos()),
-        }));
-        let taken = driver::set(&plan.driver, names).await;
-        self.telling(None);
-        match taken {
-            Ok(()) => {
-                self.said = Some(count);
-                self.failures = 0;
-                self.trouble(None);
-            }
-            Err(why) => self.fail(why),
         }
     }
 
@@ -441,11 +424,6 @@ impl Work {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).trouble = why;
     }
 
-    /// It may take long: whoever looks sees that it is under way.
-    fn telling(&self, what: Option<Telling>) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).telling = what;
-    }
-
     fn tell(&self) {
         let count = |wanted: fn(&Stage) -> bool| {
             let found = self.members.iter().filter(|member| wanted(&member.stage)).count();
@@ -470,29 +448,21 @@ impl Work {
         told.names = self.members.iter().map(|member| member.name.clone()).collect();
     }
 
-    /// Writes down what may outlive us.
+    /// Writes down what may outlive us. Whoever takes over is told of those that stay: those that
+    /// go are still ended from here.
     fn keep(&self) {
-        let kept = |member: &Member| match &member.started {
-            Started::Process(process) => {
-                let serving = matches!(member.stage, Stage::Serving { .. });
-                Some(process.kept(&member.name, serving))
-            }
-            Started::Container(_) => None,
+        let kept = |member: &Member| {
+            let serving = matches!(member.stage, Stage::Serving { .. });
+            member.started.kept(&member.name, serving)
         };
-        let all: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
-        self.page.set_processes(all.clone());
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).kept = all;
+        let stay: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
+        self.page.set_processes(stay.iter().cloned().chain(self.endings.kept()).collect());
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).kept = stay;
     }
 
     async fn end_all(&mut self) {
         end_all(std::mem::take(&mut self.members).into_iter().map(|it| it.started)).await;
+        self.endings.finish().await;
         self.keep();
     }
-}
-
-/// All at a time.
-async fn end_all(started: impl Iterator<Item = Started>) {
-    let mut ending = JoinSet::new();
-    started.for_each(|one| drop(ending.spawn(one.stop())));
-    while ending.join_next().await.is_some() {}
 }
