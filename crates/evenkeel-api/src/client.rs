@@ -270,8 +270,8 @@ impl Client {
     }
 
     /// Reads the configuration file again.
-    pub async fn reload(&self) -> Result<ReloadReport, ClientError> {
-        self.send(Call::to(&endpoint::RELOAD)).await?.json()
+    pub async fn reload(&self, if_match: Option<&ETag>) -> Result<ReloadReport, ClientError> {
+        self.send(Call::to(&endpoint::RELOAD).if_match(if_match)).await?.json()
     }
 
     /// What a reload would do: of the file, or of a candidate for it.

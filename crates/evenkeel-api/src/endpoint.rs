@@ -213,7 +213,6 @@ pub(crate) const RELOAD: Endpoint = Endpoint {
     path: "/api/v1/reload",
     operation: "reload",
     summary: "Reads the configuration file again.",
-    conditional: false,
     answers: &[answer(200, "What that did.", &[json::<ReloadReport>()])],
     problems: &[409, 422],
     ..CHANGE

@@ -134,13 +134,15 @@ fn configuration_of(state: &State, leaving: &[Leaving]) -> Result<Configuration,
 }
 
 impl Steering {
-    /// Reads the file again and serves what it says now.
+    /// Reads the file again and serves what it says now. With `if_match`, only if that still is the
+    /// ETag of the configuration.
     ///
     /// # Errors
-    /// It cannot be read or does not hold; nothing has changed then.
-    pub fn reload(&self, by: &Author) -> Result<Applied, Rejected> {
+    /// It cannot be read or does not hold, or `if_match` is not of now; nothing has changed then.
+    pub fn reload(&self, by: &Author, if_match: Option<&str>) -> Result<Applied, Rejected> {
         self.steer(|course| {
             self.refuse_while_held().map_err(Rejected::Refused)?;
+            self.expect_seen(&[], if_match)?;
             let outcome = (self.read_file)().and_then(|written| {
                 let next = State { written, ..course.state.clone() };
                 self.change(course, next, by)

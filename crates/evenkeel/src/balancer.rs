@@ -237,7 +237,7 @@ impl Balancer {
     fn reload(&self) {
         system::notify_reloading();
         // What became of it is in the log.
-        let _ = self.steering.reload(&Author::named("SIGHUP"));
+        let _ = self.steering.reload(&Author::named("SIGHUP"), None);
         system::notify_ready();
     }
 

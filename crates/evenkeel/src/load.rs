@@ -149,7 +149,9 @@ impl From<Rejected> for Trouble {
         match rejected {
             Rejected::Invalid(problems) => Trouble::Invalid(problems),
             Rejected::Unreadable(why) => Trouble::Mistake(why),
-            Rejected::Refused(why) => Trouble::CannotStart(why),
+            Rejected::Refused(_) | Rejected::Stale { .. } => {
+                Trouble::CannotStart(rejected.to_string())
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ async fn every_endpoint_has_a_method_of_its_name() {
     reach!(called, client.history(HistoryOf::All));
     reach!(called, client.revisions());
     reach!(called, client.rollback(1, None));
-    reach!(called, client.reload());
+    reach!(called, client.reload(None));
     reach!(called, client.preview_reload(None));
     reach!(called, client.migrations());
     let plan = || "route: web".to_owned();
@@ -89,7 +89,7 @@ async fn answers_are_read_into_types() {
     let explanation = client.explain(&ExplainRequest::default()).await.unwrap();
     assert_eq!(explanation.backend.as_deref(), Some("b1"));
     assert_eq!(explanation.candidates[0].score, None);
-    assert_eq!(client.reload().await.unwrap().result, ReloadResult::Unchanged);
+    assert_eq!(client.reload(None).await.unwrap().result, ReloadResult::Unchanged);
     assert_eq!(client.config().await.unwrap().0.0["workers"], 2);
     assert!(client.metrics().await.unwrap().starts_with("# HELP"));
     assert_eq!(client.requests_har().await.unwrap()["log"]["version"], "1.2");

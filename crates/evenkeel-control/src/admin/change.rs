@@ -4,7 +4,7 @@ use super::Actor;
 use super::asked::Segments;
 use super::refusal::{Answer, Refusal};
 use super::seam::Desk;
-use crate::steering::{Author, Edit, EditError, Rejected, Steering, is_seen};
+use crate::steering::{Applied, Author, Edit, EditError, Rejected, Steering, is_seen};
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::header::{ETAG, IF_MATCH};
@@ -99,12 +99,9 @@ impl Change {
         self.steering.rollback(revision, &by, self.if_match.as_deref())
     }
 
-    pub(super) fn steering(&self) -> &Steering {
-        &self.steering
-    }
-
-    pub(super) fn by(&self) -> &Author {
-        &self.by
+    /// Reads the file again.
+    pub(super) fn reload(&self) -> Result<Applied, Rejected> {
+        self.steering.reload(&self.by, self.if_match.as_deref())
     }
 
     /// The pool as it is now.
@@ -144,10 +141,7 @@ impl From<EditError> for Refusal {
             EditError::NotFound(why) => Refusal::new(StatusCode::NOT_FOUND, sentence(&why)),
             EditError::Exists(why) => Refusal::new(StatusCode::CONFLICT, sentence(&why)),
             EditError::Refused(why) => Refusal::new(StatusCode::CONFLICT, sentence(&why)),
-            EditError::Stale { current } => {
-                let detail = format!("It has changed since; its ETag is \"{current}\" now.");
-                Refusal::new(StatusCode::PRECONDITION_FAILED, detail)
-            }
+            EditError::Stale { current } => stale(&current),
             EditError::Invalid(found) => invalid(&found),
         }
     }
@@ -161,8 +155,14 @@ impl From<Rejected> for Refusal {
                 Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, sentence(&why))
             }
             Rejected::Refused(why) => Refusal::new(StatusCode::CONFLICT, sentence(&why)),
+            Rejected::Stale { current } => stale(&current),
         }
     }
+}
+
+fn stale(current: &str) -> Refusal {
+    let detail = format!("It has changed since; its ETag is \"{current}\" now.");
+    Refusal::new(StatusCode::PRECONDITION_FAILED, detail)
 }
 
 fn sentence(text: &str) -> String {

@@ -107,7 +107,7 @@ pub(super) async fn rollback(change: Change) -> Answer {
 }
 
 pub(super) async fn reload(change: Change) -> Answer {
-    let applied = change.steering().reload(change.by())?;
+    let applied = change.reload()?;
     let result =
         if applied.changed { api::ReloadResult::Applied } else { api::ReloadResult::Unchanged };
     let (generation, changes) = (applied.generation, applied.changes);

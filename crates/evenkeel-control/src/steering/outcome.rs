@@ -31,6 +31,8 @@ impl Author {
     }
 }
 
+const STALE: &str = "the configuration has changed meanwhile";
+
 /// Why a configuration was not put in force; what was in force still is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejected {
@@ -40,6 +42,11 @@ pub enum Rejected {
     Unreadable(String),
     /// The system refused something that it needs, such as a port.
     Refused(String),
+    /// The configuration has changed since it was looked at.
+    Stale {
+        /// What its ETag is now.
+        current: String,
+    },
 }
 
 impl fmt::Display for Rejected {
@@ -47,6 +54,7 @@ impl fmt::Display for Rejected {
         match self {
             Rejected::Invalid(problems) => problems.fmt(f),
             Rejected::Unreadable(why) | Rejected::Refused(why) => f.write_str(why),
+            Rejected::Stale { .. } => f.write_str(STALE),
         }
     }
 }
@@ -77,7 +85,7 @@ impl fmt::Display for EditError {
             EditError::NotFound(why) | EditError::Exists(why) | EditError::Refused(why) => {
                 f.write_str(why)
             }
-            EditError::Stale { .. } => f.write_str("the configuration has changed meanwhile"),
+            EditError::Stale { .. } => f.write_str(STALE),
             EditError::Invalid(problems) => problems.fmt(f),
         }
     }
@@ -90,6 +98,7 @@ impl From<Rejected> for EditError {
         match rejected {
             Rejected::Invalid(problems) => EditError::Invalid(problems),
             Rejected::Unreadable(why) | Rejected::Refused(why) => EditError::Refused(why),
+            Rejected::Stale { current } => EditError::Stale { current },
         }
     }
 }

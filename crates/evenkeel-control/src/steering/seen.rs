@@ -1,7 +1,7 @@
 //! What a client says that it has seen (`If-Match`), so that it changes nothing that it does not
 //! know. Looked at while nobody else can change anything.
 
-use super::{Edit, EditError, Steering};
+use super::{Edit, Rejected, Steering};
 
 impl Steering {
     /// Refuses if neither the configuration nor a pool that is edited is what was seen.
@@ -9,7 +9,7 @@ impl Steering {
         &self,
         edits: &[Edit],
         if_match: Option<&str>,
-    ) -> Result<(), EditError> {
+    ) -> Result<(), Rejected> {
         if if_match.is_none() {
             return Ok(());
         }
@@ -21,7 +21,7 @@ impl Steering {
             return Ok(());
         }
         let current = etags.first().copied().unwrap_or_default().to_owned();
-        Err(EditError::Stale { current })
+        Err(Rejected::Stale { current })
     }
 }
 

@@ -96,6 +96,8 @@ fn first_of(rejected: &Rejected) -> (String, usize) {
             });
             (first.unwrap_or_default(), problems.len())
         }
-        Rejected::Unreadable(why) | Rejected::Refused(why) => (why.clone(), 1),
+        Rejected::Unreadable(_) | Rejected::Refused(_) | Rejected::Stale { .. } => {
+            (rejected.to_string(), 1)
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Bench {
     }
 
     fn reload(&self) -> Result<Applied, Rejected> {
-        self.steering.reload(&Author::named("test"))
+        self.steering.reload(&Author::named("test"), None)
     }
 
     fn edit(&self, edit: Edit) -> Result<Revision, EditError> {

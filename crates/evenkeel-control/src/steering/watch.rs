@@ -218,7 +218,7 @@ fn watch(steering: &Steering, file: &Path, (woken, ended): (&Receiver<()>, &Rece
             continue;
         }
         // What became of it is in the log.
-        let _ = steering.reload(&Author::named("file"));
+        let _ = steering.reload(&Author::named("file"), None);
         files = files_of(file, &steering.configuration().plan);
         // As it was before the reload: what has changed since may not have been read.
         known = now.with(&files);

@@ -106,7 +106,7 @@ async fn revisions_are_gone_back_to() {
 async fn reloads_are_foreseen_and_done() {
     let stage = Stage::open(TWO_POOLS);
     let client = stage.client();
-    let report = client.reload().await.expect("reload");
+    let report = client.reload(None).await.expect("reload");
     assert_eq!(report.result, ReloadResult::Unchanged);
     let next = TWO_POOLS.replace("weight: 3", "weight: 8");
     let candidate = Some((next.replace("/run/s1", "/run/s2"), ConfigSyntax::Yaml));
@@ -115,10 +115,18 @@ async fn reloads_are_foreseen_and_done() {
     assert_eq!(plan.backends, ["spare/s1"], "{plan:?}");
     assert!(client.preview_reload(None).await.expect("a plan").changes.is_empty());
     stage.write(&next);
-    let report = client.reload().await.expect("reload");
+    let report = client.reload(None).await.expect("reload");
     assert_eq!((report.result, report.generation), (ReloadResult::Applied, 2));
+    let (_, seen) = client.config().await.expect("config");
+    stage.write(&next.replace("weight: 8", "weight: 9"));
+    assert_eq!(client.reload(Some(&seen)).await.expect("seen").result, ReloadResult::Applied);
+    stage.write(&next);
+    assert_eq!(status(client.reload(Some(&seen)).await), 412);
+    let (pool, _) = client.pool("web").await.expect("pool");
+    assert_eq!(pool.backends[0].weight, 9, "nothing was read");
+    assert_eq!(client.reload(None).await.expect("reload").result, ReloadResult::Applied);
     stage.write("pools: 3");
-    let refused = client.reload().await.expect_err("broken");
+    let refused = client.reload(None).await.expect_err("broken");
     assert!(refused.to_string().contains("test:1:"), "{refused}");
     let (pool, _) = client.pool("web").await.expect("pool");
     assert_eq!(pool.backends[0].weight, 8);

@@ -17,7 +17,7 @@ pub(crate) fn reload(arguments: &ReloadArguments) -> Result<(), Trouble> {
         let plan = remote::ask(client.preview_reload(candidate))?;
         return if arguments.look.json { print_json(&plan) } else { print(foreseen(&plan)) };
     }
-    let report = remote::ask(client.reload())?;
+    let report = remote::ask(client.reload(None))?;
     if arguments.look.json { print_json(&report) } else { print(done(&report)) }
 }
 
