@@ -387,11 +387,13 @@ impl<S: Stream> Client<S> {
         failure: Failure,
     ) -> Outbox {
         let id = new_request_id(&worker.net);
-        let (reply, body_bytes) = reply::closing(bytes, failure, &id, &worker.date.borrow());
+        let form = ReplyForm::of_lines(bytes);
+        let (reply, body_bytes) =
+            reply::closing((bytes, form), failure, &id, &worker.date.borrow());
         let mut record = Record::start(worker, self.listener);
         record.status = failure.status();
         record.failure = Some(failure);
-        if ReplyForm::of_lines(bytes) == ReplyForm::Grpc {
+        if form == ReplyForm::Grpc {
             record.status = CALL_STATUS;
             record.grpc_status = Some(grpc::status_of(failure));
         }

@@ -10,11 +10,16 @@ use std::cmp::Reverse;
 use std::io::Write;
 use std::time::Duration;
 
-/// The answer to bytes that are no request, and the bytes of its body; nothing follows it. What
-/// can be read of `asked` decides the form, and whether there is a body.
-pub(crate) fn closing(asked: &[u8], failure: Failure, id: &[u8], date: &str) -> (Outbox, u64) {
+/// The answer to bytes that are no request, and the bytes of its body; nothing follows it. The
+/// form is that of `asked`, whose start also decides whether there is a body.
+pub(crate) fn closing(
+    (asked, form): (&[u8], ReplyForm),
+    failure: Failure,
+    id: &[u8],
+    date: &str,
+) -> (Outbox, u64) {
     let to = ReplyTo {
-        form: ReplyForm::of_lines(asked),
+        form,
         version: Version::Http11,
         persistence: Persistence::Close,
         date,

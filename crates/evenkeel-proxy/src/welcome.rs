@@ -8,7 +8,7 @@ use crate::admit::new_request_id;
 use crate::deadline::Deadline;
 use crate::http1::{self, Peer, Place};
 use crate::net::{Net, Stream};
-use crate::reply;
+use crate::reply::{self, ReplyForm};
 use crate::shared::Admission;
 use crate::tcp;
 use crate::tls::{Acceptor, Identity, Material, TlsStream};
@@ -265,7 +265,8 @@ fn is_http(bytes: &[u8]) -> bool {
 async fn answer_plain<N: Net>(worker: &Worker<N>, stream: N::Stream) {
     let stream = Wire::Plain(stream);
     let id = new_request_id(&worker.net);
-    let (answer, _) = reply::closing(b"", Failure::BadRequest, &id, &worker.date.borrow());
+    let asked = (&b""[..], ReplyForm::default());
+    let (answer, _) = reply::closing(asked, Failure::BadRequest, &id, &worker.date.borrow());
     Box::pin(http1::say_and_linger(stream, answer)).await;
 }
 
