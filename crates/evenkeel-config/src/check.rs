@@ -374,7 +374,7 @@ impl Check<'_> {
             (format!("listeners[{index}].bind"), &listener.bind.0, is_udp)
         });
         // A port of tcp and one of udp are two, as DNS has them.
-        let mut taken: HashMap<(Option<u16>, bool), Vec<(String, &BindAddress)>> = HashMap::new();
+        let mut taken: HashMap<_, Vec<(String, &BindAddress)>> = HashMap::new();
         for (path, bind, is_udp) in listeners.chain(own) {
             let port = bind.socket_addrs().first().map(SocketAddr::port);
             if port == Some(0) {

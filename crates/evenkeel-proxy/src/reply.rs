@@ -11,7 +11,7 @@ use std::io::Write;
 use std::time::Duration;
 
 /// The answer to bytes that are no request, and the bytes of its body; nothing follows it. The
-/// form is that of `asked`, whose start also decides whether there is a body.
+/// start of `asked` decides whether there is a body.
 pub(crate) fn closing(
     (asked, form): (&[u8], ReplyForm),
     failure: Failure,
@@ -241,7 +241,9 @@ mod tests {
             ("", "json", true),
         ];
         for (asked, form, has_body) in cases {
-            let (reply, bytes) = closing(asked.as_bytes(), Failure::BadRequest, b"1", DATE);
+            let bytes = asked.as_bytes();
+            let asked_in = (bytes, ReplyForm::of_lines(bytes));
+            let (reply, bytes) = closing(asked_in, Failure::BadRequest, b"1", DATE);
             let text = String::from_utf8(reply.bytes).expect("text");
             assert!(text.contains(&format!("/{form}")), "{asked:?}: {text}");
             assert_eq!((bytes > 0, !text.ends_with("\r\n\r\n")), (has_body, has_body), "{text}");
