@@ -241,6 +241,7 @@ fn no_backend_waits_for_one_that_will_not_end() {
         world.shell.write("config.yaml", &of(count));
         assert_eq!(world.shell.run(&["reload"]).code, 0);
     };
+    let asked = Instant::now();
     change(1);
     world.wait_for(&status, has(1));
     change(2);
@@ -250,7 +251,9 @@ fn no_backend_waits_for_one_that_will_not_end() {
         thread::park_timeout(POLL);
     }
     let leaving = [2, 3].map(|number| processes_with(&format!("{mark}app-auto-{number}")));
-    assert!(!leaving.contains(&0), "they have five seconds, and nobody waits: {leaving:?}");
+    // Where the machine is too busy for that, their five seconds are over.
+    let is_late = asked.elapsed() >= std::time::Duration::from_secs(5);
+    assert!(is_late || !leaving.contains(&0), "nobody waits for them: {leaving:?}");
     assert_eq!(world.balancer.terminate().code, 0);
     let all = [1, 2, 3, 4].map(|number| processes_with(&format!("{mark}app-auto-{number}")));
     assert_eq!(all, [0; 4]);
