@@ -106,6 +106,8 @@ macro_rules! failures {
 failures! {
     /// The bytes are not a legal HTTP message (RFC 9112).
     BadRequest = "bad_request", 400 "Bad Request", Client, Useless, "The request is not valid HTTP.", "Look at what the client sends: a stray proxy, a broken library or an attack. `evenkeel requests` shows the first line.";
+    /// HTTP without TLS on a port that takes TLS alone.
+    TlsRequired = "tls_required", 400 "Bad Request", Client, Useless, "This port speaks TLS: ask with https://.", "Have the client use `https://`. A listener on the port for plain HTTP with `redirect: { scheme: https }` sends it there.";
     /// `allow` or `deny` of the route refused the client's address.
     Denied = "denied", 403 "Forbidden", Proxy, Useless, "Your address may not use this route.", "Add the address to the route's `allow`, or take it off `deny`; behind a proxy name that proxy in the listener's `trusted_proxies`.";
     /// No route matches.

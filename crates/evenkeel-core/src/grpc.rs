@@ -75,6 +75,7 @@ pub fn status_of(failure: Failure) -> u8 {
         Failure::NoRoute | Failure::MethodRefused | Failure::GrpcUnsupported => UNIMPLEMENTED,
         Failure::Denied => PERMISSION_DENIED,
         Failure::BadRequest
+        | Failure::TlsRequired
         | Failure::UriTooLong
         | Failure::ExpectationFailed
         | Failure::VersionRefused

@@ -16,6 +16,7 @@ use evenkeel_core::address::Endpoint;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::health::ProbeFault;
 use evenkeel_core::plan::{HealthCheck, HttpCheck};
+use rustls::InvalidMessage;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -24,6 +25,9 @@ use tokio::time::timeout;
 
 /// Most bytes of an answer that are read at once.
 const READ_BYTES: usize = 8 * 1024;
+
+/// Of a backend that answers a handshake with something else.
+const NOT_TLS: &str = "it does not speak TLS, as https:// says it does";
 
 /// What is probed, and how.
 pub(crate) struct ProbeTarget<'a> {
@@ -98,6 +102,10 @@ fn not_connected(error: &io::Error) -> Result<ProbeAnswer, ProbeFault> {
     }
     if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
         return Err(ProbeFault::Timeout);
+    }
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if inner == Some(&rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) {
+        return Err(ProbeFault::Connect(NOT_TLS.to_owned()));
     }
     Err(ProbeFault::Connect(error.to_string()))
 }

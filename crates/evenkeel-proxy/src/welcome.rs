@@ -205,7 +205,7 @@ async fn shake_hands<N: Net>(
         }
     }
     if is_http(&arrived) {
-        answer_plain(worker, stream).await;
+        answer_plain(worker, stream, &arrived).await;
         return Err(Handshake::Plaintext);
     }
     let mut stream = acceptor.accept(stream, arrived).map_err(|_| Handshake::Failure)?;
@@ -262,11 +262,11 @@ fn is_http(bytes: &[u8]) -> bool {
 }
 
 /// Tells a client that speaks HTTP without TLS, in words that it understands.
-async fn answer_plain<N: Net>(worker: &Worker<N>, stream: N::Stream) {
+async fn answer_plain<N: Net>(worker: &Worker<N>, stream: N::Stream, asked: &[u8]) {
     let stream = Wire::Plain(stream);
     let id = new_request_id(&worker.net);
-    let asked = (&b""[..], ReplyForm::default());
-    let (answer, _) = reply::closing(asked, Failure::BadRequest, &id, &worker.date.borrow());
+    let asked = (asked, ReplyForm::of_lines(asked));
+    let (answer, _) = reply::closing(asked, Failure::TlsRequired, &id, &worker.date.borrow());
     Box::pin(http1::say_and_linger(stream, answer)).await;
 }
 

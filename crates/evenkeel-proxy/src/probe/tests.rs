@@ -421,3 +421,14 @@ fn a_name_without_addresses() {
         assert_eq!(verdict, Err(ProbeFault::Connect(why)));
     });
 }
+
+#[test]
+fn a_backend_without_tls_is_told_as_such() {
+    let told = |error: rustls::Error| {
+        let error = io::Error::new(io::ErrorKind::InvalidData, error);
+        not_connected(&error).expect_err("no connection").to_string()
+    };
+    let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+    assert!(told(plain).contains("does not speak TLS"));
+    assert!(!told(rustls::Error::NoApplicationProtocol).contains("speak TLS"));
+}

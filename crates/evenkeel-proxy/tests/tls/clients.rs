@@ -286,6 +286,8 @@ fn plain_http_on_a_tls_port_is_told_so() {
     let mut client = PlainClient::connect(proxy.address());
     let response = client.ask(GET);
     assert_eq!((response.status(), backend.connections()), (400, 0));
+    assert!(response.text().contains("\"tls_required\""), "{}", response.text());
+    assert!(response.text().contains("https://"), "{}", response.text());
     wait_for(&proxy, Handshake::Plaintext);
 }
 
