@@ -20,6 +20,9 @@ use std::net::SocketAddr;
 /// A pool's requests in one interval that ask for one more backend, if nothing else does.
 const REQUESTS_PER_INTERVAL: u64 = 20;
 
+/// What a token has.
+const TOKEN_KEYS: &[&str] = &["name", "role", "sha256"];
+
 /// Gives names to what has none, the only pool a route if there are no routes, and an autoscaler
 /// something to go by.
 pub(crate) fn complete(root: &mut Root) {
@@ -263,15 +266,20 @@ impl Check<'_> {
         let found = std::fs::read_to_string(file)
             .map_err(|error| format!("cannot read {file}: {error}"))
             .and_then(|text| match crate::tokens(file, &text) {
-                // What stands there is not told: who asks may not be who may read the file.
+                // What stands there is not told: who asks may not be who may read the file. Which
+                // key of ours it is may be.
                 Err(faults) => Err(faults.0.first().map_or_else(String::new, |fault| {
-                    format!("{file}:{}:{}: no tokens file", fault.line, fault.column)
+                    let key = fault.path.rsplit('.').next().filter(|key| TOKEN_KEYS.contains(key));
+                    let what = key.map_or("no tokens file".to_owned(), |key| {
+                        format!("`{key}` is missing, wrong or given twice")
+                    });
+                    format!("{file}:{}:{}: {what}", fault.line, fault.column)
                 })),
                 Ok(_) => Ok(()),
             });
         if let Err(why) = found {
-            let hint = "a file with `tokens: [{name, role, sha256}]`; \
-                        `evenkeel token new` prints the lines";
+            let hint = "a file with `tokens: [{name, role, sha256}]`, a role being viewer, \
+                        operator or admin; `evenkeel token new` prints the lines";
             self.report("admin.tokens_file", Fault::new(why).hint(hint));
         }
     }

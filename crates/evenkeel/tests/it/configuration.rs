@@ -125,3 +125,23 @@ fn toml_says_the_same() {
     assert_eq!((yaml.code, toml.code), (0, 0), "{yaml:?} {toml:?}");
     assert_eq!(yaml.stdout, toml.stdout);
 }
+
+#[test]
+fn a_mistake_in_the_tokens_file_names_its_key_and_nothing_that_stands_there() {
+    let shell = Shell::new();
+    let file = "listen: \":0\"\nbackends: [\"127.0.0.1:1\"]\nadmin: { tokens_file: t.yaml }\n";
+    shell.write("e.yaml", file);
+    for (tokens, told) in [
+        ("tokens: [{ name: a, role: operater, sha256: \"00\" }]", "t.yaml:1:27: `role` is"),
+        ("tokens: [{ name: a, role: operator, sha256: \"secret\" }]", "t.yaml:1:45: `sha256` is"),
+        ("secret: [words]", "no tokens file"),
+    ] {
+        shell.write("t.yaml", tokens);
+        let answer = shell.run(&["check", "-c", "e.yaml"]);
+        assert_eq!(answer.code, 1, "{answer:?}");
+        assert!(answer.stderr.contains(told), "{answer:?}");
+        for word in ["operater", "secret", "words"] {
+            assert!(!answer.stderr.contains(word), "{answer:?}");
+        }
+    }
+}
