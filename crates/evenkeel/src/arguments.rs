@@ -4,10 +4,12 @@
 mod dashes;
 mod number;
 mod steer;
+mod tips;
 
 pub(crate) use dashes::with_two_dashes;
 pub(crate) use number::whole;
 pub(crate) use steer::*;
+pub(crate) use tips::with_tip;
 
 use crate::autoscale::AutoscaleArguments;
 use crate::bench::BenchArguments;

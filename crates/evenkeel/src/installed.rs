@@ -3,7 +3,7 @@
 
 use crate::arguments::RunArguments;
 use crate::load;
-use crate::output::print;
+use crate::output::{Tone, print, say};
 use crate::run;
 use crate::trouble::Trouble;
 use clap::{Args, Subcommand};
@@ -19,6 +19,8 @@ const UNIT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
 const UNIT_USER: &str = "User=evenkeel\nGroup=evenkeel\n";
 const LENT_USER: &str = "DynamicUser=yes\n";
 const UNIT_NAME: &str = "evenkeel.service";
+/// What the unit hides from whom it starts, by `ProtectHome` and `PrivateTmp`.
+const HIDDEN: &[&str] = &["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// What to do with the installed evenkeel.
 #[derive(Debug, Subcommand)]
@@ -76,6 +78,17 @@ fn install(arguments: &InstallArguments) -> Result<(), Trouble> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let has_user = users.lines().any(|line| line.starts_with("evenkeel:"));
     let unit = unit(&program, &config, has_user)?;
+    for path in [&program, &config] {
+        let Some(folder) = hidden(path) else { continue };
+        let path = path.display();
+        say(
+            Tone::Warning,
+            format_args!(
+                "the unit hides {folder} from what it starts, so {path} is not found there: \
+                 put it elsewhere (/usr/local/bin, /etc/evenkeel) and install again"
+            ),
+        );
+    }
     if arguments.dry_run {
         return print(unit);
     }
@@ -106,11 +119,23 @@ fn uninstall(arguments: &FolderArguments) -> Result<(), Trouble> {
 /// The unit for this program and this configuration.
 fn unit(program: &Path, config: &Path, has_user: bool) -> Result<String, Trouble> {
     let mut unit =
-        UNIT.replace(UNIT_PROGRAM, &unit_word(program)?).replace(UNIT_CONFIG, &unit_word(config)?);
+        UNIT.replace(UNIT_PROGRAM, &unit_word(program)?).replace(UNIT_CONFIG, &argument(config)?);
     if !has_user {
         unit = unit.replace(UNIT_USER, LENT_USER);
     }
     Ok(unit)
+}
+
+/// The folder in which the unit hides a path, if it does.
+fn hidden(path: &Path) -> Option<&'static str> {
+    let real = path.canonicalize();
+    let real = real.as_deref().unwrap_or(path);
+    HIDDEN.iter().copied().find(|folder| real.starts_with(folder))
+}
+
+/// A path as an argument in a unit: there, and not in the program's own, `$` begins a variable.
+fn argument(path: &Path) -> Result<String, Trouble> {
+    Ok(unit_word(path)?.replace('$', "$$"))
 }
 
 /// A path as one word of a command line in a unit (systemd.service(5)).
@@ -119,7 +144,7 @@ fn unit_word(path: &Path) -> Result<String, Trouble> {
     let text = text.ok_or_else(|| {
         Trouble::Mistake(format!("{} cannot stand in a unit; choose another", path.display()))
     })?;
-    let text = text.replace('%', "%%").replace('$', "$$");
+    let text = text.replace('%', "%%");
     Ok(if text.contains([' ', '\t', '\'']) { format!("\"{text}\"") } else { text })
 }
 
@@ -141,11 +166,25 @@ mod tests {
 
     #[test]
     fn the_unit_names_what_is_installed() {
-        let unit = unit(Path::new("/opt/e v/evenkeel"), Path::new("/srv/100%.yaml"), false);
+        let unit = unit(Path::new("/opt/e v$/evenkeel"), Path::new("/srv/$100%.yaml"), false);
         let unit = unit.expect("paths");
-        assert!(unit.contains("\nExecStart=\"/opt/e v/evenkeel\" run -c /srv/100%%.yaml\n"));
+        assert!(unit.contains("\nExecStart=\"/opt/e v$/evenkeel\" run -c /srv/$$100%%.yaml\n"));
         assert!(unit.contains("\nDynamicUser=yes\n") && !unit.contains("User=evenkeel"));
         assert!(unit_word(Path::new("/a\nExecStart=b")).is_err());
+    }
+
+    #[test]
+    fn what_the_unit_hides_is_known() {
+        for (path, folder) in [
+            ("/home/someone/.cargo/bin/evenkeel", Some("/home")),
+            ("/root/evenkeel.yaml", Some("/root")),
+            ("/tmp/evenkeel", Some("/tmp")),
+            ("/tmpfiles/evenkeel", None),
+            ("/usr/local/bin/evenkeel", None),
+        ] {
+            assert_eq!(hidden(Path::new(path)), folder, "{path}");
+        }
+        assert!(UNIT.contains("ProtectHome=yes") && UNIT.contains("PrivateTmp=yes"));
     }
 
     #[test]

@@ -65,10 +65,11 @@ static ALLOCATOR: evenkeel_heap::SamplingAllocator = evenkeel_heap::SamplingAllo
 fn main() -> ExitCode {
     let words = bench::full_names(std::env::args_os());
     let words = arguments::with_two_dashes(words.into_iter());
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(answer) => {
             // Help and version are answers too; a reader that left needs none.
+            let answer = arguments::with_tip(answer, &words);
             let _ = answer.print();
             return ExitCode::from(u8::from(answer.use_stderr()));
         }

@@ -41,6 +41,10 @@ fn wrong_arguments_exit_1_and_say_so_on_stderr() {
         (&["check"], "name one:           -c FILE"),
         (&["explain", "http://a.test/"], "explain URL --admin"),
         (&["check", "-c", "/bin/sh"], "is no text in UTF-8"),
+        (&["check", "a.yaml"], "tip: a file is named by '-c a.yaml'"),
+        (&["run", "a.toml"], "tip: a file is named by '-c a.toml'"),
+        (&["a.yml"], "tip: a file is named by '-c a.yml'"),
+        (&["frobnicate", "a.yml"], "unrecognized subcommand 'frobnicate'"),
     ];
     let shell = Shell::new();
     for (words, expected) in cases {
@@ -48,6 +52,15 @@ fn wrong_arguments_exit_1_and_say_so_on_stderr() {
         assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
         assert!(answer.stderr.contains(expected), "{words:?}: {answer:?}");
         assert_eq!(answer.stdout, "", "{words:?}");
+    }
+}
+
+#[test]
+fn only_what_reads_a_file_says_how_it_is_named() {
+    for words in [&["status", "a.yaml"][..], &["check", "somewhere"]] {
+        let answer = Shell::new().run(words);
+        assert_eq!(answer.code, 1, "{words:?}: {answer:?}");
+        assert!(!answer.stderr.contains("tip"), "{words:?}: {answer:?}");
     }
 }
 
