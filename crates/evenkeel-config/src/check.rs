@@ -9,7 +9,9 @@ mod wire;
 
 use crate::diagnostic::{Fault, Problem};
 use crate::scalar::{Address, Host, Name, Whole};
-use crate::sections::{AffinityType, Alpn, ListenerProtocol, Match, Mount, Pool, Root, Route};
+use crate::sections::{
+    AffinityType, Alpn, ListenerProtocol, Match, Mount, MountAccept, Pool, Root, Route,
+};
 use crate::suggest::closest;
 use crate::tree::{Node, Place, Value};
 use evenkeel_core::address::BindAddress;
@@ -23,8 +25,8 @@ const REQUESTS_PER_INTERVAL: u64 = 20;
 /// What a token has.
 const TOKEN_KEYS: &[&str] = &["name", "role", "sha256"];
 
-/// Gives names to what has none, the only pool a route if there are no routes, and an autoscaler
-/// something to go by.
+/// Gives names to what has none, the only pool a route if there are no routes, a bucket its size,
+/// and an autoscaler something to go by.
 pub(crate) fn complete(root: &mut Root) {
     if root.routes.is_empty() && root.pools.len() == 1 {
         let pool = Some(root.pools[0].name.clone());
@@ -48,6 +50,9 @@ pub(crate) fn complete(root: &mut Root) {
     }
     for (index, route) in root.routes.iter_mut().enumerate() {
         number(&mut route.name, "route", index);
+    }
+    for limit in root.routes.iter_mut().filter_map(|route| route.rate_limit.as_mut()) {
+        limit.burst.get_or_insert(limit.requests);
     }
     for scale in root.pools.iter_mut().filter_map(|pool| pool.autoscale.0.as_mut()) {
         let targets = scale.in_flight.0 > 0
@@ -142,6 +147,14 @@ fn overlap(route: &Route, mount: &Mount) -> bool {
     let methods = &test.methods;
     let read = methods.is_empty() || methods.iter().any(|it| it.0 == "GET" || it.0 == "HEAD");
     named && hosts && read
+}
+
+/// True if the first mount answers whatever the second would.
+fn covers(first: &Mount, second: &Mount) -> bool {
+    let every_host = first.hosts.is_empty()
+        || (!second.hosts.is_empty() && second.hosts.iter().all(|it| first.hosts.contains(it)));
+    let every_client = first.accept == MountAccept::Any || first.accept == second.accept;
+    first.path == second.path && every_host && every_client
 }
 
 struct Check<'a> {
@@ -242,6 +255,14 @@ impl Check<'_> {
     fn mounts(&mut self, root: &Root) {
         for (at, listener) in root.listeners.iter().enumerate() {
             for (index, mount) in listener.mounts.iter().enumerate() {
+                let at_path = format!("listeners[{at}].mounts[{index}].path");
+                if listener.mounts[..index].iter().any(|first| covers(first, mount)) {
+                    let path = &mount.path.0;
+                    let message =
+                        format!("a mount before it answers {path}, so this one gets none");
+                    self.report(&at_path, Fault::new(message).hint("a path of its own"));
+                    continue;
+                }
                 let here = |route: &&Route| {
                     let names = &route.r#match.listeners;
                     names.is_empty() || names.contains(&listener.name)
@@ -253,7 +274,7 @@ impl Check<'_> {
                     "route {name} matches {path} too; this mount answers GET and HEAD before it"
                 );
                 let fault = Fault::new(message).hint("move the mount to a path of its own");
-                self.report(&format!("listeners[{at}].mounts[{index}].path"), fault);
+                self.report(&at_path, fault);
             }
         }
     }

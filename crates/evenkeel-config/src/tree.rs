@@ -192,7 +192,10 @@ impl Node {
         let Value::Map(entries) = &mut self.value else {
             return Err(format!("no key {key:?} here: the value is {kind}"));
         };
-        let at = entries.iter().position(|entry| entry.key == key).unwrap_or(entries.len());
+        let exact = entries.iter().position(|entry| entry.key == key);
+        // Variables are spelt in capitals, and names of fields in any way.
+        let alike = || entries.iter().position(|entry| entry.key.eq_ignore_ascii_case(key));
+        let at = exact.or_else(alike).unwrap_or(entries.len());
         if at == entries.len() {
             let value = Node::new(Value::Null, place.clone());
             entries.push(Entry { key: key.to_owned(), key_place: place, value });

@@ -58,18 +58,26 @@ pub(super) fn translate(root: &Node, notes: &mut Notes) -> Node {
 fn is_second<'a>(
     path: &str,
     app: &'a Node,
-    hosts: &mut HashMap<&'a str, &'a Place>,
+    hosts: &mut HashMap<String, &'a Place>,
     notes: &mut Notes,
 ) -> bool {
     let Some(host) = app.entry("host").map(|host| &host.value) else { return false };
     let Value::Str(name) = &host.value else { return false };
-    let Some(first) = hosts.get(name.as_str()) else {
-        hosts.insert(name, &host.place);
+    let asked = as_asked(name);
+    let Some(first) = hosts.get(&asked) else {
+        hosts.insert(asked, &host.place);
         return false;
     };
     let message = format!("a second app for {name:?}; the first is on {}", first.phrase());
     notes.refuse(&host.place, format!("{path}.host"), Fault::new(message));
     true
+}
+
+/// A host as requests are matched with it: in lower case, without a port.
+fn as_asked(host: &str) -> String {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(it, _)| it);
+    name.to_ascii_lowercase()
 }
 
 /// The route and the pool of one app.

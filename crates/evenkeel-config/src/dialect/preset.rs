@@ -37,6 +37,11 @@ pub(super) fn expand(root: &Node, notes: &mut Notes) -> Node {
     fill(&mut tree, "listeners[0].mounts", mounts());
     fill(&mut tree, "pools", list(vec![pool()]));
     let pool_name = tree.at("pools[0].name").map_or_else(|| text(NAME), policy::unclaimed);
+    if short && tree.at("pools[0].backends").is_none() {
+        // What was written is only where it listens, or its strategy.
+        fill(&mut tree, "pools[0].backends", backends());
+        fill(&mut tree, "pools[0].autoscale", autoscale());
+    }
     if short {
         // Its one route is written by the short form, not by the user.
         tree.set(&[Step::Key("routes".to_owned())], routes(&pool_name)).ok();
@@ -134,17 +139,25 @@ fn routes(pool: &Node) -> Node {
 
 /// The pool of a start without any file.
 fn pool() -> Node {
+    Build::new()
+        .put("name", text(NAME))
+        .put("backends", backends())
+        .put("autoscale", autoscale())
+        .node()
+}
+
+fn backends() -> Node {
     let backend = |(address, weight): (&str, u64)| {
         Build::new().put("address", text(address)).put("weight", number(weight)).node()
     };
-    let scale = Build::new()
+    list(BACKENDS.into_iter().map(backend).collect())
+}
+
+fn autoscale() -> Node {
+    Build::new()
         .put("interval", text("15s"))
         .put("requests_per_interval", number(20))
-        .put("driver", driver());
-    Build::new()
-        .put("name", text(NAME))
-        .put("backends", list(BACKENDS.into_iter().map(backend).collect()))
-        .put("autoscale", scale.node())
+        .put("driver", driver())
         .node()
 }
 

@@ -154,6 +154,9 @@ fn the_preset_fills_in_what_is_not_written() {
     );
     let bare = valid("preset: go-loadbalancer\n").to_json();
     assert_eq!(bare["pools"], shown["pools"], "the built-in pool is that of the sample");
+    let moved = valid("preset: go-loadbalancer\nlisten: \":9000\"\n").to_json();
+    assert_eq!(moved["listeners"][0]["bind"], ":9000");
+    assert_eq!((&moved["pools"], &moved["routes"]), (&bare["pools"], &bare["routes"]));
     let own = "preset: go-loadbalancer\nmocks: false\nlisten: \":9000\"\nbackends: [\"a:1\"]\n";
     holds(
         &valid(own).to_json(),
@@ -238,6 +241,12 @@ fn a_second_app_for_a_host_is_told_once_and_where() {
     assert_eq!(told.len(), 1, "{told:#?}");
     assert!(told[0].contains(":12:11: apps[1].host: a second app for "), "{}", told[0]);
     assert!(told[0].contains("the first is on line 2"), "{}", told[0]);
+    // Requests are matched without regard to case and port.
+    for other in ["API.example.com", "api.example.com:8080"] {
+        let text = APPS.replace("host: payments.example.com", &format!("host: {other}"));
+        let errors = yaml(&text).expect_err(other).to_string();
+        assert!(errors.contains("a second app for "), "{errors}");
+    }
 }
 
 /// Told, not refused.

@@ -24,6 +24,16 @@ fn the_environment_lies_over_the_file() {
 }
 
 #[test]
+fn variables_replace_names_that_the_file_spells_with_capitals() {
+    let text =
+        GOOD.replace("- pool: web", "- { pool: web, match: { headers: { X-Beta: \"1\" } } }");
+    let overrides = environment_of(&[("EVENKEEL__ROUTES__0__MATCH__HEADERS__X-BETA", "two")]);
+    let file = source(&text, Format::Yaml);
+    let shown = read(Some(&file), &overrides).unwrap_or_else(|e| panic!("{e}")).to_json();
+    assert_eq!(shown["routes"][0]["match"]["headers"], serde_json::json!({ "x-beta": "two" }));
+}
+
+#[test]
 fn variables_say_more_of_a_backend_that_is_an_address_alone() {
     let short = source("backends: [\"a:1\", \"b:1\"]\n", Format::Yaml);
     let full = source(GOOD, Format::Yaml);

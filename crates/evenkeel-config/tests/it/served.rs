@@ -63,6 +63,8 @@ shutdown: { grace: 1s }
 #[test]
 fn what_does_nothing_is_warned_about_only_if_written() {
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
+    let second = "listeners[0].mounts[1].path";
+    let mounts = |all: &str| GOOD.replace("routes:", &format!("    mounts: [{all}]\nroutes:"));
     for (text, line, path) in [
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
         (
@@ -71,6 +73,12 @@ fn what_does_nothing_is_warned_about_only_if_written() {
             "routes[0].strip_prefix",
         ),
         (pool("tls: { server_name: a.test }"), 11, "pools[0].tls"),
+        (mounts("{ path: /a, serve: health }, { path: /a, serve: metrics }"), 5, second),
+        (
+            mounts("{ path: /a, serve: health }, { path: /a, serve: health, accept: html }"),
+            5,
+            second,
+        ),
     ] {
         let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -78,9 +86,13 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     }
     let secure = pool("tls: { server_name: a.test }").replace("127.0.0.1:", "https://127.0.0.1:");
     let secure = secure.replace("bind: \"https://", "bind: \"");
-    for text in
-        [pool("health: { type: none }"), pool("circuit_breaker: { enabled: false }"), secure]
-    {
+    for text in [
+        pool("health: { type: none }"),
+        pool("circuit_breaker: { enabled: false }"),
+        secure,
+        mounts("{ path: /a, serve: dashboard, accept: html }, { path: /a, serve: health }"),
+        mounts("{ path: /a, serve: health, hosts: [a.test] }, { path: /a, serve: metrics }"),
+    ] {
         assert_eq!(yaml(&text).expect("valid").plan().1, []);
     }
 }
