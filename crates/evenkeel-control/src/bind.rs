@@ -4,17 +4,13 @@ use crate::limits::ACCEPT_BACKLOG;
 use evenkeel_core::address::BindAddress;
 #[cfg(windows)]
 use evenkeel_proxy::socket::UnixListener;
+use evenkeel_proxy::socket::{self, BoundSocket, SocketFile};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 #[cfg(unix)]
-use {
-    std::fs,
-    std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    std::os::unix::net::{UnixListener, UnixStream},
-    std::path::PathBuf,
-};
+use {std::fs, std::os::unix::fs::PermissionsExt, std::os::unix::net::UnixListener};
 
 /// Listening sockets, not yet served.
 #[derive(Debug)]
@@ -35,11 +31,38 @@ impl Bound {
         }
     }
 
+    /// The sockets of a process before this one; `None` if there are none that can be found. The
+    /// file of a unix socket is not ours yet.
+    pub(crate) fn again(sockets: Vec<BoundSocket>) -> Option<Bound> {
+        let mut all = Vec::new();
+        for socket in sockets {
+            match (socket.file(), socket) {
+                (_, BoundSocket::Tcp(socket)) => all.push(socket),
+                (Some(file), BoundSocket::Unix(socket)) => {
+                    return Some(Bound::Unix(socket, file));
+                }
+                (None, BoundSocket::Unix(_)) | (_, BoundSocket::Udp(_)) => {}
+            }
+        }
+        (!all.is_empty()).then_some(Bound::Tcp(all))
+    }
+
     /// The first TCP address; `None` for a unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Bound::Tcp(listeners) => listeners.first()?.local_addr().ok(),
             Bound::Unix(..) => None,
+        }
+    }
+
+    /// Descriptors of its sockets, to be handed over.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<BoundSocket>> {
+        match self {
+            Bound::Tcp(all) => all.iter().map(|it| Ok(BoundSocket::Tcp(it.try_clone()?))).collect(),
+            Bound::Unix(socket, _) => Ok(vec![BoundSocket::Unix(socket.try_clone()?)]),
         }
     }
 }
@@ -82,55 +105,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Binds a path that only its owner may use. A socket file that nobody listens on is replaced.
-#[cfg(unix)]
 fn bind_unix(path: &Path) -> io::Result<Bound> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-            fs::remove_file(path)?;
-            UnixListener::bind(path)?
-        }
-        bound => bound?,
-    };
+    let listener = socket::bind_unix(path)?;
+    let mut file = SocketFile::at(path)?;
+    file.take();
+    #[cfg(unix)]
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    let file = SocketFile { path: path.to_owned(), inode: fs::metadata(path)?.ino() };
     Ok(Bound::Unix(listener, file))
-}
-
-/// Refused, as those for traffic are.
-#[cfg(windows)]
-fn bind_unix(path: &Path) -> io::Result<Bound> {
-    evenkeel_proxy::socket::bind_unix(path).map(|listener| Bound::Unix(listener, SocketFile))
-}
-
-/// The file of a socket that there is none of.
-#[cfg(windows)]
-#[derive(Debug)]
-pub(crate) struct SocketFile;
-
-#[cfg(unix)]
-fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let answer = UnixStream::connect(path);
-    is_socket && answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// Removes a socket's file with it, unless another process has put its own there.
-#[cfg(unix)]
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-#[cfg(unix)]
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
-            // A file that cannot be removed is found stale at the next start.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }
 
 #[cfg(test)]

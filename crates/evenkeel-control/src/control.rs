@@ -15,8 +15,9 @@ use crate::origin::ServedHosts;
 use crate::resolve::{FirstAnswers, ResolveTarget, TargetSet, watch_names};
 use crate::steering::Steering;
 use evenkeel_core::address::BindAddress;
+use evenkeel_proxy::socket::BoundSocket;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -92,7 +93,7 @@ pub struct Control {
 }
 
 /// Listening sockets of this thread, by what they are for.
-pub type AdminSockets = Vec<(String, TcpListener)>;
+pub type AdminSockets = Vec<(String, BoundSocket)>;
 
 /// What sockets are for.
 const PROFILES: &str = "pprof";
@@ -103,21 +104,28 @@ fn listen_on(
     name: &str,
     bind: &BindAddress,
 ) -> Result<(Bound, ServedHosts), ControlError> {
-    let wanted = bind.socket_addrs();
-    let fits = |(of, socket): &(String, TcpListener)| {
-        let Ok(own) = socket.local_addr() else { return false };
-        let same = |at: &SocketAddr| at.ip() == own.ip() && [0, own.port()].contains(&at.port());
-        of == name && wanted.iter().any(same)
-    };
-    let (own, others) = std::mem::take(inherited).into_iter().partition(fits);
-    *inherited = others;
-    let own: AdminSockets = own;
-    if own.is_empty() {
-        let failed = |source| ControlError::Bind { address: bind.to_string(), source };
-        return Bound::to(bind).map(|bound| (bound, ServedHosts::of(bind))).map_err(failed);
+    let fits = |(of, socket): &mut (String, BoundSocket)| of == name && is_at(socket, bind);
+    let own = inherited.extract_if(.., fits).map(|(_, socket)| socket).collect();
+    let bound = Bound::again(own).map_or_else(|| Bound::to(bind), Ok);
+    let failed = |source| ControlError::Bind { address: bind.to_string(), source };
+    bound.map(|bound| (bound, ServedHosts::of(bind))).map_err(failed)
+}
+
+/// True if it listens where is to be bound.
+fn is_at(socket: &BoundSocket, bind: &BindAddress) -> bool {
+    match socket {
+        BoundSocket::Tcp(socket) => {
+            let Ok(own) = socket.local_addr() else { return false };
+            let same =
+                |at: &SocketAddr| at.ip() == own.ip() && [0, own.port()].contains(&at.port());
+            bind.socket_addrs().iter().any(same)
+        }
+        BoundSocket::Unix(socket) => {
+            let BindAddress::Unix(path) = bind else { return false };
+            socket.local_addr().is_ok_and(|own| own.as_pathname() == Some(path.as_path()))
+        }
+        BoundSocket::Udp(_) => false,
     }
-    let sockets = own.into_iter().map(|(_, socket)| socket).collect();
-    Ok((Bound::Tcp(sockets), ServedHosts::of(bind)))
 }
 
 /// What goes on by itself from the opening on: for as long as the thread lives, or until another
@@ -165,8 +173,8 @@ async fn run_loops(desk: Desk, course: Course, reached: SyncSender<()>) {
 }
 
 fn sockets_of(profiles: Option<&seat::Listener>) -> io::Result<AdminSockets> {
-    let Some((Bound::Tcp(sockets), _)) = profiles else { return Ok(AdminSockets::new()) };
-    sockets.iter().map(|socket| Ok((PROFILES.to_owned(), socket.try_clone()?))).collect()
+    let Some((bound, _)) = profiles else { return Ok(AdminSockets::new()) };
+    Ok(bound.sockets()?.into_iter().map(|socket| (PROFILES.to_owned(), socket)).collect())
 }
 
 impl Control {
@@ -257,13 +265,13 @@ impl Control {
         Arc::clone(&self.seat)
     }
 
-    /// Descriptors of the listeners of this thread, to be handed over. A unix socket cannot be.
+    /// Descriptors of the listeners of this thread, to be handed over.
     ///
     /// # Errors
     /// There are no descriptors left.
     pub fn sockets(&self) -> io::Result<AdminSockets> {
         let again =
-            |(name, socket): &(String, TcpListener)| Ok((name.clone(), socket.try_clone()?));
+            |(name, socket): &(String, BoundSocket)| Ok((name.clone(), socket.try_clone()?));
         let mut all = self.seat.sockets()?;
         all.extend(self.profiles.iter().map(again).collect::<io::Result<AdminSockets>>()?);
         Ok(all)

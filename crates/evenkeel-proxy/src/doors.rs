@@ -1,7 +1,7 @@
 //! The listening sockets of a server: which listener has which, and what a next plan adds.
 
 use crate::server::StartError;
-use crate::socket::{self, BoundSocket, Traffic, WorkerSockets};
+use crate::socket::{self, BoundSocket, SocketFile, Traffic, WorkerSockets};
 use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::snapshot::{Door, Snapshot};
 use std::io;
@@ -16,6 +16,8 @@ struct Bound {
     addresses: Vec<String>,
     /// Descriptors of the workers' sockets, kept so that they can be handed over; none in a drain.
     sockets: Vec<BoundSocket>,
+    /// That of a unix socket, unless it belongs to whoever opened the socket for us.
+    file: Option<SocketFile>,
 }
 
 /// The listeners of a server with their sockets.
@@ -24,9 +26,20 @@ pub(crate) struct Doors {
     bound: Vec<Bound>,
 }
 
-/// Listening sockets that were there before the process, with the name of the listener that had
-/// them; empty if that is not known.
-pub type Inherited = Vec<(String, BoundSocket)>;
+/// A listening socket that was there before the process.
+#[derive(Debug)]
+pub struct InheritedSocket {
+    /// The listener that had it; empty if that is not known.
+    pub name: String,
+    /// The socket.
+    pub socket: BoundSocket,
+    /// Whether the file of a unix socket goes with its listener: it does not if somebody else keeps
+    /// it, as systemd does.
+    pub with_file: bool,
+}
+
+/// All that there were.
+pub type Inherited = Vec<InheritedSocket>;
 
 fn traffic_of(listener: &ListenerPlan) -> Traffic {
     match listener.protocol {
@@ -35,14 +48,12 @@ fn traffic_of(listener: &ListenerPlan) -> Traffic {
     }
 }
 
-fn take_fitting(inherited: &mut Inherited, listener: &ListenerPlan) -> Vec<BoundSocket> {
-    let (own, others) = std::mem::take(inherited).into_iter().partition(|(name, socket)| {
+fn take_fitting(inherited: &mut Inherited, listener: &ListenerPlan) -> Inherited {
+    let fits = |InheritedSocket { name, socket, .. }: &mut InheritedSocket| {
         let same_name = name.is_empty() || **name == *listener.name;
         socket.fits(&listener.bind, traffic_of(listener), same_name)
-    });
-    *inherited = others;
-    let own: Inherited = own;
-    own.into_iter().map(|(_, socket)| socket).collect()
+    };
+    inherited.extract_if(.., fits).collect()
 }
 
 /// Sockets of a listener that was added, by worker.
@@ -65,8 +76,10 @@ impl Doors {
             let traffic = traffic_of(listener);
             let ours = self.ports(traffic);
             let own = take_fitting(inherited, listener);
+            let (is_new, with_file) = (own.is_empty(), own.iter().all(|it| it.with_file));
+            let own = own.into_iter().map(|it| it.socket).collect();
             let sockets = match traffic {
-                _ if !own.is_empty() => socket::share_out(own, workers),
+                _ if !is_new => socket::share_out(own, workers),
                 Traffic::Streams => socket::bind(&listener.bind, workers, &ours),
                 Traffic::Datagrams => socket::bind_datagrams(&listener.bind, workers, &ours),
             };
@@ -75,12 +88,16 @@ impl Doors {
                 let mut all = sockets.iter().flatten();
                 all.try_for_each(BoundSocket::show_silent_clients).map_err(failed)?;
             }
+            let file = sockets.iter().flatten().find_map(BoundSocket::file);
+            let mut file = file.filter(|_| with_file);
+            file.iter_mut().filter(|_| is_new).for_each(SocketFile::take);
             let mut bound = Bound {
                 number: door.number,
                 name: Arc::clone(&listener.name),
                 traffic,
                 addresses: Vec::new(),
                 sockets: Vec::new(),
+                file,
             };
             for socket in sockets.iter().flatten() {
                 let address = socket.address().map_err(failed)?;
@@ -114,15 +131,30 @@ impl Doors {
         let mut all = Inherited::new();
         for bound in &self.bound {
             for socket in &bound.sockets {
-                all.push((bound.name.to_string(), socket.try_clone()?));
+                let (name, socket) = (bound.name.to_string(), socket.try_clone()?);
+                all.push(InheritedSocket { name, socket, with_file: bound.file.is_some() });
             }
         }
         Ok(all)
     }
 
+    /// Clients are let in: the files of sockets that a process before this one had are ours now.
+    pub(crate) fn take_files(&mut self) {
+        self.bound.iter_mut().filter_map(|bound| bound.file.as_mut()).for_each(SocketFile::take);
+    }
+
+    /// Another process serves there: the files are not ours any more.
+    pub(crate) fn leave_files(&mut self) {
+        self.bound.iter_mut().filter_map(|bound| bound.file.as_mut()).for_each(SocketFile::leave);
+    }
+
     /// From now on the workers alone hold the sockets: when they close them, clients are refused.
+    /// Files that are ours go at once, so that nobody else is met by a socket that is closing.
     pub(crate) fn let_go(&mut self) {
-        self.bound.iter_mut().for_each(|bound| bound.sockets.clear());
+        for bound in &mut self.bound {
+            bound.sockets.clear();
+            bound.file = None;
+        }
     }
 
     /// Listener names and the addresses that they are really bound to.

@@ -1,8 +1,8 @@
 //! The server as its owner sees it: start, where it listens, drain, stop.
 
 use crate::aside::drop_aside;
-pub use crate::doors::Inherited;
 use crate::doors::{Added, Doors};
+pub use crate::doors::{Inherited, InheritedSocket};
 use crate::listen;
 use crate::log::{AccessSink, Log};
 use crate::prober::Prober;
@@ -110,14 +110,15 @@ impl Server {
 
     /// The same, on what a process before this one left: sockets are used where they fit, and those
     /// that fit nowhere are closed.
-    pub fn start_on(plan: &Plan, log: &Log, legacy: Legacy) -> Result<Server, StartError> {
-        let server = Server::start_closed(plan, log, legacy)?;
+    pub fn start_on(plan: &Plan, log: &Log, mut legacy: Legacy) -> Result<Server, StartError> {
+        let server = Server::start_closed(plan, log, &mut legacy)?;
         server.open();
         Ok(server)
     }
 
     /// The same, but clients wait in the kernel until `open`; the prober and the workers run.
-    pub fn start_closed(plan: &Plan, log: &Log, mut legacy: Legacy) -> Result<Server, StartError> {
+    /// Sockets that fit nowhere stay with the legacy.
+    pub fn start_closed(plan: &Plan, log: &Log, legacy: &mut Legacy) -> Result<Server, StartError> {
         let workers = worker_count(plan);
         let mut vault = match legacy.secrets {
             Some(secrets) => Vault::with(secrets),
@@ -147,7 +148,11 @@ impl Server {
 
     /// Lets clients in.
     pub fn open(&self) {
-        let closed = std::mem::take(&mut self.lock_course().closed);
+        let closed = {
+            let mut course = self.lock_course();
+            course.doors.take_files();
+            std::mem::take(&mut course.closed)
+        };
         self.listen(closed);
     }
 
@@ -288,6 +293,7 @@ impl Server {
     /// As `drain`, for when another process serves already: nobody is hurried. Connections end with
     /// their next response, tunnels by themselves.
     pub fn drain_patiently(&self) {
+        self.lock_course().doors.leave_files();
         self.let_go();
         self.shared.drain_patiently();
     }
@@ -309,6 +315,7 @@ impl Server {
 
     /// Ends the workers, whatever runs, and waits for their threads.
     pub fn stop(&self) {
+        self.let_go();
         self.shared.stop();
         let threads = std::mem::take(&mut *self.lock_threads());
         for thread in threads {

@@ -10,13 +10,17 @@ pub(crate) mod datagrams;
 mod left_open;
 #[cfg_attr(windows, path = "socket/no_pipes.rs")]
 pub(crate) mod pipes;
+#[cfg(unix)]
+mod unix_file;
 
 #[cfg(windows)]
-pub use absent::{UnixListener, UnixStream, bind_unix};
+pub use absent::{SocketFile, UnixListener, UnixStream, bind_unix};
 pub use bound::{BoundSocket, WorkerSockets, bind};
 pub(crate) use bound::{Traffic, bind_datagrams, share_out};
 #[cfg(unix)]
 pub use left_open::inherited;
+#[cfg(unix)]
+pub use unix_file::{SocketFile, bind_unix};
 
 use crate::net::{Accept, Destination, LocalFuture, Net, Peek, Stream};
 #[cfg(unix)]

@@ -93,8 +93,8 @@ impl Balancer {
         let details = log.watch().map_err(cannot_log)?;
         greeting::begin(&plan, &log.events());
         let plays = mocks::play(&plan, &log.events());
-        let legacy = std::mem::take(&mut from.legacy);
-        let server = Server::start_closed(&plan, &log, legacy).map_err(cannot_serve)?;
+        let server = Server::start_closed(&plan, &log, &mut from.legacy).map_err(cannot_serve)?;
+        succession::close_unused(&mut from.legacy, &server.addresses(), &log.events());
         let (server, phase) = (Arc::new(server), Arc::new(PhaseSign::new()));
         let steering = draft.steer(Arc::clone(&server), log.events());
         let tokens = tokens(plan.admin.tokens_file.as_deref())?;
@@ -308,9 +308,7 @@ impl Balancer {
     fn announce(&self) {
         let in_force = self.steering.configuration();
         let addresses = self.addresses();
-        let listeners: Vec<_> =
-            addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
-        let listeners = listeners.join(" ");
+        let listeners = listed(&addresses);
         let workers = u64::try_from(self.server.worker_count()).unwrap_or(u64::MAX);
         let admin = self.admin_address().unwrap_or_default();
         let fields = [
@@ -365,6 +363,12 @@ fn desk(
         ..Desk::new(Arc::<PhaseSign>::clone(phase))
     };
     (desk, migrations)
+}
+
+/// Listeners in one line, as `NAME=ADDRESS`.
+fn listed(addresses: &[(Arc<str>, String)]) -> String {
+    let all: Vec<_> = addresses.iter().map(|(name, address)| format!("{name}={address}")).collect();
+    all.join(" ")
 }
 
 fn named_backends(server: &Server, log: &Log) -> Vec<Arc<dyn ResolveTarget>> {

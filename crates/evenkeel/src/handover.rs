@@ -19,14 +19,13 @@ pub(crate) use starter::start;
 
 use crate::trouble::Trouble;
 use evenkeel_control::{AdminSockets, Heritage, Ledger};
-use evenkeel_proxy::server::{Inherited, Legacy, SECRET_BYTES};
+use evenkeel_proxy::server::{Inherited, InheritedSocket, Legacy, SECRET_BYTES};
 use evenkeel_proxy::socket::{BoundSocket, inherited};
 use rustix::io::{FdFlags, fcntl_setfd};
 use serde_json::{Value, json};
 use starter::{LINK, Starter};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -128,9 +127,11 @@ fn from_parent(said: &Value) -> io::Result<Inheritance> {
     for item in said["sockets"].as_array().into_iter().flatten() {
         let name = item["name"].as_str().unwrap_or_default().to_owned();
         let socket = BoundSocket::from_inherited(inherited(number(&item["fd"])?)?)?;
-        match (item["admin"].as_bool(), socket) {
-            (Some(true), BoundSocket::Tcp(socket)) => all.admin.push((name, socket)),
-            (_, socket) => all.legacy.sockets.push((name, socket)),
+        if item["admin"].as_bool() == Some(true) {
+            all.admin.push((name, socket));
+        } else {
+            let with_file = item["with_file"].as_bool() == Some(true);
+            all.legacy.sockets.push(InheritedSocket { name, socket, with_file });
         }
     }
     for tie in said["ties"].as_array().into_iter().flatten() {
@@ -170,7 +171,7 @@ fn from_systemd() -> io::Result<Inheritance> {
     for at in 0..count.clamp(0, MAX_SYSTEMD) {
         let name = names.next().filter(|name| *name != "unknown").unwrap_or_default();
         let socket = BoundSocket::from_inherited(inherited(SYSTEMD_FIRST + at)?)?;
-        sockets.push((name.to_owned(), socket));
+        sockets.push(InheritedSocket { name: name.to_owned(), socket, with_file: false });
     }
     let legacy = Legacy { sockets, secrets: None };
     Ok(Inheritance { legacy, ..Inheritance::default() })
@@ -178,7 +179,8 @@ fn from_systemd() -> io::Result<Inheritance> {
 
 /// What a new program gets, open for it.
 struct Estate {
-    sockets: Vec<(String, OwnedFd, bool)>,
+    /// With what it is told of each.
+    sockets: Vec<(OwnedFd, Value)>,
     ties: Vec<OwnedFd>,
     /// With the names by which it knows them; the link is for who starts it.
     pipes: [(&'static str, OwnedFd); 6],
@@ -189,7 +191,11 @@ impl Estate {
         let sockets: Vec<Value> = self
             .sockets
             .iter()
-            .map(|(name, fd, admin)| json!({ "name": name, "fd": fd.as_raw_fd(), "admin": admin }))
+            .map(|(fd, told)| {
+                let mut told = told.clone();
+                told["fd"] = fd.as_raw_fd().into();
+                told
+            })
             .collect();
         let ties: Vec<RawFd> = self.ties.iter().map(AsRawFd::as_raw_fd).collect();
         let mut said = json!({ "from": std::process::id(), "sockets": sockets, "ties": ties });
@@ -201,7 +207,7 @@ impl Estate {
 
     /// Whether they stay open in a program that is started.
     fn keep(&self, flags: FdFlags) -> io::Result<()> {
-        let sockets = self.sockets.iter().map(|(_, fd, _)| fd);
+        let sockets = self.sockets.iter().map(|(fd, _)| fd);
         let pipes = self.pipes.iter().map(|(_, pipe)| pipe);
         sockets.chain(&self.ties).chain(pipes).try_for_each(|fd| Ok(fcntl_setfd(fd, flags)?))
     }
@@ -243,11 +249,14 @@ fn spawn(Leavings { legacy, admin, scaled, state }: Leavings) -> io::Result<Star
         (LINK, its_link.into()),
     ];
     let mut sockets = Vec::new();
-    for (name, socket) in legacy.sockets {
-        sockets.push((name, socket.as_fd().try_clone_to_owned()?, false));
+    for InheritedSocket { name, socket, with_file } in legacy.sockets {
+        let told = json!({ "name": name, "admin": false, "with_file": with_file });
+        sockets.push((socket.as_fd().try_clone_to_owned()?, told));
     }
-    let owned = |(name, socket): (String, TcpListener)| (name, OwnedFd::from(socket), true);
-    sockets.extend(admin.into_iter().map(owned));
+    for (name, socket) in admin {
+        let told = json!({ "name": name, "admin": true });
+        sockets.push((socket.as_fd().try_clone_to_owned()?, told));
+    }
     let estate = Estate { sockets, ties: scaled.ties, pipes };
     let said = estate.said();
     estate.keep(FdFlags::empty())?;

@@ -7,6 +7,7 @@ use crate::limits::{ACCEPT_PAUSE, HEAD_TIMEOUT, MAX_CONNECTIONS, MAX_READ_BYTES,
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
+use evenkeel_proxy::socket::SocketFile;
 #[cfg(windows)]
 use evenkeel_proxy::socket::UnixListener;
 use hyper::Request;
@@ -34,7 +35,7 @@ pub(crate) async fn serve(bound: Bound, router: Router, course: Course) -> io::R
     reaches(Stage::Open, course.clone()).await;
     let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut listeners = JoinSet::new();
-    // Held to the end: dropping it removes the socket's file.
+    // Held to the end: dropping it removes the socket's file, unless that was left.
     let mut file = None;
     match bound {
         Bound::Tcp(sockets) => {
@@ -44,14 +45,21 @@ pub(crate) async fn serve(bound: Bound, router: Router, course: Course) -> io::R
                 listeners.spawn(accept_all(listener, Arc::clone(&seats), visit));
             }
         }
-        Bound::Unix(socket, socket_file) => {
+        Bound::Unix(socket, mut socket_file) => {
+            if *course.borrow() >= Stage::Open {
+                socket_file.take();
+            }
             file = Some(socket_file);
             let listener = Listener::Unix(UnixListener::from_std(socket)?);
             listeners.spawn(accept_all(listener, seats, (router, course.clone())));
         }
     }
     // Nobody accepts any more once the set is dropped.
-    reaches(Stage::Released, course).await;
+    reaches(Stage::Released, course.clone()).await;
+    if *course.borrow() == Stage::Released {
+        // The very socket has been handed over.
+        file.iter_mut().for_each(SocketFile::leave);
+    }
     drop((listeners, file));
     Ok(())
 }
@@ -103,7 +111,7 @@ async fn serve_connection(stream: Box<dyn Stream>, peer: Peer, (router, course):
         let (answer, stage) = (router.call(request), stage.clone());
         async move {
             let mut answer = answer.await?;
-            if *stage.borrow() == Stage::Released {
+            if *stage.borrow() >= Stage::Released {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer)

@@ -32,10 +32,8 @@ impl Place {
     fn of(bind: Option<&BindAddress>, listener: Option<&Listener>) -> io::Result<Place> {
         let bound = listener.map(|(bound, _)| bound);
         let mut sockets = AdminSockets::new();
-        if let Some(Bound::Tcp(own)) = bound {
-            for socket in own {
-                sockets.push((ADMIN.to_owned(), socket.try_clone()?));
-            }
+        if let Some(bound) = bound {
+            sockets.extend(bound.sockets()?.into_iter().map(|it| (ADMIN.to_owned(), it)));
         }
         let local_addr = bound.and_then(Bound::local_addr);
         Ok(Place { bind: bind.cloned(), local_addr, sockets })
@@ -135,6 +133,10 @@ pub(super) async fn serve(
         spawn(listener, seen);
     }
     reaches(Stage::Open, course.clone()).await;
+    if *course.borrow() == Stage::Closed {
+        // The thread ends, and has not served at all.
+        return;
+    }
     own.send_replace(Stage::Open);
     loop {
         tokio::select! {
@@ -143,7 +145,7 @@ pub(super) async fn serve(
                 return;
             }
             Some(next) = moves.recv() => {
-                own.send_replace(Stage::Released);
+                own.send_replace(Stage::Left);
                 let (next_own, seen) = watch::channel(Stage::Open);
                 own = next_own;
                 if let Some(listener) = next {

@@ -11,6 +11,8 @@ pub(crate) enum Stage {
     Open,
     /// Another process does it.
     Released,
+    /// It is done elsewhere: nobody listens here any more. Of single listeners alone.
+    Left,
 }
 
 /// Tells the stage.

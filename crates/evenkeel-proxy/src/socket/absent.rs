@@ -97,11 +97,19 @@ impl UnixListener {
         match *self {}
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<UnixListener> {
+    /// Another descriptor of it; there is none.
+    ///
+    /// # Errors
+    /// None: nobody has a listener.
+    pub fn try_clone(&self) -> io::Result<UnixListener> {
         match *self {}
     }
 
-    pub(super) fn local_addr(&self) -> io::Result<Nowhere> {
+    /// Where it is bound; nowhere.
+    ///
+    /// # Errors
+    /// None: nobody has a listener.
+    pub fn local_addr(&self) -> io::Result<Nowhere> {
         match *self {}
     }
 
@@ -115,10 +123,11 @@ impl UnixListener {
 
 /// Where a unix socket would be bound.
 #[derive(Debug)]
-pub(super) enum Nowhere {}
+pub enum Nowhere {}
 
 impl Nowhere {
-    pub(super) fn as_pathname(&self) -> Option<&Path> {
+    /// Its path; it has none.
+    pub fn as_pathname(&self) -> Option<&Path> {
         match *self {}
     }
 }
@@ -129,6 +138,30 @@ impl Nowhere {
 /// Always.
 pub fn bind_unix(_path: &Path) -> io::Result<UnixListener> {
     refused()
+}
+
+/// The file of a unix socket; there is none.
+#[derive(Debug)]
+pub enum SocketFile {}
+
+impl SocketFile {
+    /// Refused.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn at(_path: &Path) -> io::Result<SocketFile> {
+        refused()
+    }
+
+    /// It is ours; there is none.
+    pub fn take(&mut self) {
+        match *self {}
+    }
+
+    /// It is another process's; there is none.
+    pub fn leave(&mut self) {
+        match *self {}
+    }
 }
 
 /// What each worker gets of an address: the very same socket, since a port cannot be shared out.

@@ -1,8 +1,8 @@
 //! Listening sockets before a worker has them: how they are bound, and shared among workers.
 
 #[cfg(windows)]
-use super::absent::{self, UnixListener as StdUnixListener, bind_unix};
-use super::{codes, datagrams};
+use super::absent::{self, UnixListener as StdUnixListener};
+use super::{SocketFile, bind_unix, codes, datagrams};
 use evenkeel_core::address::BindAddress;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSoc
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
 #[cfg(unix)]
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
 /// Connections that the kernel may hold for us until we accept them.
@@ -67,6 +67,17 @@ impl BoundSocket {
                 let path = address.as_pathname().unwrap_or(Path::new(""));
                 Ok(format!("unix:{}", path.display()))
             }
+        }
+    }
+
+    /// The file that it is found by, which is nobody's yet; only a unix socket has one.
+    pub fn file(&self) -> Option<SocketFile> {
+        match self {
+            BoundSocket::Unix(listener) => {
+                let address = listener.local_addr().ok()?;
+                SocketFile::at(address.as_pathname()?).ok()
+            }
+            BoundSocket::Tcp(_) | BoundSocket::Udp(_) => None,
         }
     }
 }
@@ -253,23 +264,6 @@ fn defer_accept(socket: &RawSocket, seconds: i32) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn defer_accept(_socket: &RawSocket, _seconds: i32) -> io::Result<()> {
     Ok(())
-}
-
-/// Binds a unix socket; a file left behind by a dead process is replaced, a live one is not.
-#[cfg(unix)]
-fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
-    let listener = match StdUnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if StdUnixStream::connect(path).is_ok() {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            StdUnixListener::bind(path)?
-        }
-        bound => bound?,
-    };
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 #[cfg(test)]

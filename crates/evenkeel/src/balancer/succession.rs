@@ -1,6 +1,6 @@
 //! From one program to the next: this one as the new one, and as the old one.
 
-use super::{Balancer, Stop};
+use super::{Balancer, Stop, listed};
 use crate::handover::{Bequest, Bygone, Inheritance, Leavings, Successor, hand_over};
 use crate::signals::{Request, Signals};
 use crate::system;
@@ -9,6 +9,9 @@ use evenkeel_control::Heritage;
 use evenkeel_control::steering::FileWatch;
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::EventValue;
+use evenkeel_proxy::log::EventLog;
+use evenkeel_proxy::server::{InheritedSocket, Legacy};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +23,31 @@ struct Meanwhile {
     stop: Arc<AtomicBool>,
     /// The file is to be read again.
     reload: bool,
+}
+
+/// Closes the sockets that were passed to this process and fit no listener, and says so of each.
+pub(super) fn close_unused(
+    legacy: &mut Legacy,
+    addresses: &[(Arc<str>, String)],
+    events: &EventLog,
+) {
+    let listeners = listed(addresses);
+    let mut told = HashSet::new();
+    for InheritedSocket { name, socket, .. } in legacy.sockets.drain(..) {
+        // One whose address cannot be told has none.
+        let address = socket.address().unwrap_or_default();
+        drop(socket);
+        if !told.insert((name.clone(), address.clone())) {
+            continue;
+        }
+        let fields = [
+            ("address", EventValue::Text(&address)),
+            ("name", EventValue::Text(&name)),
+            ("listeners", EventValue::Text(&listeners)),
+        ];
+        let message = "a socket that was passed to this process fits no listener, and is closed";
+        wiring::tell(events, (LogLevel::Warn, "socket_unused"), message, &fields);
+    }
 }
 
 impl Balancer {

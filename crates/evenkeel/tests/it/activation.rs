@@ -3,6 +3,7 @@
 use crate::program::{Program, Shell, backend, backend_of, get};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 /// Descriptors 3 and 4 are the sockets; `$$` is the process that the shell becomes.
@@ -48,6 +49,50 @@ fn listeners_take_the_sockets_of_systemd() {
         }
         assert_eq!(balancer.terminate().code, 0);
     }
+}
+
+#[test]
+fn a_socket_that_fits_no_listener_is_told_of() {
+    let (_a, a) = backend("a");
+    let ((one, web), (two, other)) = (socket(), socket());
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "127.0.0.1:0");
+    shell.write("config.yaml", &format!("listen: \"{web}\"\nbackends: [\"{a}\"]\n"));
+    let mut balancer = launch(&shell, ":spare", [&one, &two]);
+    let unused = balancer.event("socket_unused");
+    assert_eq!(unused["address"], other, "{unused}");
+    assert_eq!(unused["name"], "spare", "{unused}");
+    assert!(unused["listeners"].as_str().is_some_and(|it| it.ends_with(&web)), "{unused}");
+    drop((one, two));
+    assert!(std::net::TcpStream::connect(&other).is_err(), "it is closed");
+    assert_eq!(backend_of(&get(&web, "/")), "a");
+    assert_eq!(balancer.terminate().code, 0);
+}
+
+/// As systemd leaves it: it removes the file itself, if it is told to.
+#[test]
+fn the_file_of_a_socket_of_systemd_stays() {
+    let shell = Shell::new().set("EVENKEEL__ADMIN__BIND", "");
+    let path = shell.folder().join("web.sock");
+    let one = UnixListener::bind(&path).expect("bound");
+    let (two, other) = socket();
+    let text = format!(
+        "listeners:\n- {{ bind: \"unix:{}\" }}\n- {{ bind: \"{other}\" }}\n\
+         pools: [{{ name: p, backends: [\"127.0.0.1:1\"] }}]\n",
+        path.display()
+    );
+    shell.write("config.yaml", &text);
+    let own = OwnedFd::from(one.try_clone().expect("a descriptor"));
+    let other = OwnedFd::from(two.try_clone().expect("a descriptor"));
+    let mut command = Command::new("sh");
+    command.args(["-c", LAUNCHER, env!("CARGO_BIN_EXE_evenkeel"), ""]);
+    command.stdin(Stdio::from(own)).stderr(Stdio::from(other));
+    let mut balancer = shell.launch(command);
+    balancer.event("started");
+    assert_eq!(balancer.terminate().code, 0);
+    assert!(path.exists());
+    // They are still the very sockets.
+    assert!(UnixStream::connect(&path).is_ok());
+    drop((one, two));
 }
 
 #[test]

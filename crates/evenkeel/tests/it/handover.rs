@@ -5,8 +5,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -89,6 +89,43 @@ impl Drop for Successor {
     fn drop(&mut self) {
         self.signal(Signal::TERM);
     }
+}
+
+/// Status line of `GET /livez` or of a proxied request over a unix socket.
+fn ask_unix(path: &Path, target: &str) -> String {
+    let mut stream = UnixStream::connect(path).expect("somebody listens");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("a whole answer");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn unix_sockets_are_handed_over_and_their_files_end_with_the_last_program() {
+    let (_a, a) = backend("a");
+    let stage = Stage::new(&a);
+    let at = |name: &str| stage.shell.folder().join(name);
+    let (web, admin) = (at("web.sock"), at("admin.sock"));
+    let text = format!(
+        "listeners: [{{ bind: \"unix:{}\" }}]\npools: [{{ name: p, backends: [\"{a}\"] }}]\n",
+        web.display()
+    );
+    stage.shell.write("config.yaml", &text);
+    let Stage { shell, link } = stage;
+    let shell = shell.set("EVENKEEL__ADMIN__BIND", &format!("unix:{}", admin.display()));
+    let stage = Stage { shell, link };
+    let mut balancer = stage.start();
+    balancer.event("started");
+    balancer.signal(Signal::USR2);
+    let successor = Successor::of(&mut balancer);
+    balancer.event("stopped");
+    assert_eq!(ask_unix(&web, "/"), "HTTP/1.1 200 OK");
+    assert_eq!(ask_unix(&admin, "/livez"), "HTTP/1.1 200 OK");
+    successor.signal(Signal::TERM);
+    // Both write to one pipe: it ends with the last of them.
+    assert_eq!(balancer.end().code, 0);
+    assert!(!web.exists() && !admin.exists(), "the files of a clean stop are gone");
 }
 
 #[test]
