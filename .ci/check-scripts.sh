@@ -19,7 +19,7 @@ cd "$ROOT"
 shellcheck -x scripts/*.sh .ci/*.sh .ci/run deployments/docker/rootfs.sh deployments/debian/p*
 
 make_targets() {
-  for target in build run test test-coverage test-race fmt vet lint clean docker-build docker-up docker-down; do
+  for target in build run test test-coverage test-race fmt vet lint clean docker-build docker-up docker-down pgo; do
     make -n "$target" >/dev/null || die "make $target"
   done
   (cd "$work" && "$ROOT/scripts/build.sh") >/dev/null
@@ -40,6 +40,11 @@ print(first, first + 2)')"
   if scripts/spawn_backends.sh "$first" "$first" >/dev/null 2>&1; then die "a taken port was not seen"; fi
   scripts/stop_backends.sh >/dev/null
   if "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/" -n 1 -quiet 2>/dev/null; then die "still there"; fi
+}
+
+# What a profile-guided build is trained with is served without an error.
+training() {
+  TRAIN_FOR=300ms scripts/train.sh "$EVENKEEL_BIN"
 }
 
 # A profile of the shipped program names functions, by the file beside it.
@@ -110,7 +115,7 @@ powershell() {
   "$work/venv/bin/python" .ci/check-powershell.py
 }
 
-for step in make_targets backends archives manifests chart site workflow powershell; do
+for step in make_targets backends training archives manifests chart site workflow powershell; do
   "$step"
   say "$step: holds"
 done
