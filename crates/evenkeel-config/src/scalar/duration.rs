@@ -42,6 +42,7 @@ impl Scalar for Time {
         if text.starts_with('-') {
             return Err(Fault::new(format!("{text} is negative")).hint("a duration such as 3s"));
         }
+        let text = text.strip_prefix('+').unwrap_or(text);
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             let hint = format!("write {text}s for seconds, or {text}ms");
             return Err(Fault::new(format!("unit missing in the duration {text}")).hint(hint));
@@ -68,7 +69,7 @@ impl Scalar for Time {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^([0-9]*\\.?[0-9]*(h|m|s|ms|us|µs|μs|ns))+$" })
+        json!({ "type": "string", "pattern": "^\\+?([0-9]*\\.?[0-9]*(h|m|s|ms|us|µs|μs|ns))+$" })
     }
 }
 
@@ -149,6 +150,7 @@ mod tests {
             ("250ms", "250ms"),
             ("75s", "1m15s"),
             ("5m", "5m"),
+            ("+5s", "5s"),
             ("0s", "0s"),
             ("1.5ms", "1.5ms"),
             (".5s", "500ms"),
@@ -163,6 +165,8 @@ mod tests {
             ("3", "3s"),
             ("3 parsecs", "units are"),
             ("-3s", "negative"),
+            ("+-3s", "not a duration"),
+            ("+", "not a duration"),
             ("", "not a duration"),
             (".s", "not a duration"),
             ("1.2.3s", "not a duration"),

@@ -42,6 +42,16 @@ impl Parameters {
         self.0.get(name).map(String::as_str)
     }
 
+    /// Refuses what is not one of these: a slip in a name must not change what a write does.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        let Some(name) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let detail = format!("There is no parameter {name:?} here.");
+        let expected = format!("expected {}", known.join(", "));
+        Err(Refusal::new(StatusCode::BAD_REQUEST, detail).at(name, expected))
+    }
+
     /// One of a closed set; `None` if it is not given.
     pub(crate) fn one_of<T>(
         &self,

@@ -84,6 +84,7 @@ pub(super) async fn start_migration(
     asked: Parameters,
     body: RawBody,
 ) -> Answer {
+    asked.only(&["dry_run"])?;
     let format = match body.media_type.as_deref() {
         Some("application/toml") => Format::Toml,
         None | Some("application/json" | "application/yaml" | "application/x-yaml") => Format::Yaml,

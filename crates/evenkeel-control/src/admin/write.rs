@@ -84,6 +84,7 @@ fn is_name(name: &str) -> bool {
 }
 
 pub(super) async fn remove_backend(change: Change, query: Parameters) -> Answer {
+    query.only(&["drain"])?;
     let (pool, backend) = change.backend()?;
     let time = |text: &str| parse_duration(text).ok();
     let drain = query.one_of("drain", time, "a duration, such as 30s")?.unwrap_or(Duration::ZERO);

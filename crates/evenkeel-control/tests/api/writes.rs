@@ -184,6 +184,7 @@ fn wrong_values_are_refused_and_change_nothing() {
         (add, r#"{"address": "ftp://x:1"}"#, 422, "address"),
         (add, r#"{"address": "127.0.0.1:1", "name": ""}"#, 422, "name"),
         (remove, "", 400, "drain"),
+        ("DELETE /api/v1/pools/web/backends/b1?drian=30s", "", 400, "drian"),
     ] {
         let (got, head, answer) = stage.ask(line, json, body);
         assert_eq!(got, status, "{line} {body}: {answer}");
