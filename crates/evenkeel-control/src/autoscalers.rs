@@ -320,7 +320,8 @@ impl Autoscalers {
             // What a former process has left counts, once it was found.
             let Some(size) = entry.crew.size() else { continue };
             entry.notice(&snapshot, pool);
-            if let Some(count) = entry.crew.recounted() {
+            let recounted = entry.crew.recounted();
+            if let Some(count) = recounted {
                 entry.machine.adopt(count);
             }
             let signals = entry.seen.signals(&self.ground, (&pool.name, size), plan);
@@ -328,6 +329,9 @@ impl Autoscalers {
                 self.decided(&pool.name, entry, &decision);
             }
             entry.act();
+            if let Some(count) = recounted {
+                entry.crew.heeded(count);
+            }
             coming.insert(Arc::clone(&pool.name), entry.coming(size));
         }
         if let Some(migrations) = &self.ground.migrations {
@@ -412,12 +416,15 @@ impl Entry {
     }
 
     /// Who takes a lease over does what was only advised before. A driver that is told the count
-    /// hears of no count that nobody has decided.
+    /// hears of no count that nobody has decided, and nothing from who only advises: another one
+    /// tells it, which is not to be undone.
     fn act(&self) {
-        let driver = &self.machine.plan().driver;
-        let settled = driver::starts_each(driver) || self.decided;
-        if let Some(desired) = self.machine.desired().filter(|_| self.acts() && settled) {
-            self.crew.want(desired);
+        let starts_each = driver::starts_each(&self.machine.plan().driver);
+        let settled = starts_each || self.decided;
+        match self.machine.desired().filter(|_| self.acts() && settled) {
+            Some(desired) => self.crew.want(desired),
+            None if starts_each => {}
+            None => self.crew.rest(),
         }
     }
 

@@ -115,9 +115,18 @@ impl Crew {
         Left { pool: pool.to_owned(), processes, backends, course }
     }
 
-    /// How many somebody else wants, once.
+    /// How many somebody else wants, until that was [`heeded`](Crew::heeded): so long the driver is
+    /// told nothing.
     pub(super) fn recounted(&self) -> Option<u32> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).recounted.take()
+        self.told().recounted
+    }
+
+    /// What is wanted now takes account of this.
+    pub(super) fn heeded(&self, count: u32) {
+        let recounted = &mut self.told.lock().unwrap_or_else(PoisonError::into_inner).recounted;
+        if *recounted == Some(count) {
+            *recounted = None;
+        }
     }
 
     /// Why it cannot do what it should, if that is so.
@@ -132,6 +141,11 @@ impl Crew {
 
     pub(super) fn want(&self, count: u32) {
         self.orders.send_if_modified(|orders| orders.wanted.replace(count) != Some(count));
+    }
+
+    /// Somebody else decides: the driver is told nothing.
+    pub(super) fn rest(&self) {
+        self.orders.send_if_modified(|orders| orders.wanted.take().is_some());
     }
 
     pub(super) fn replan(&self, plan: AutoscalePlan) {

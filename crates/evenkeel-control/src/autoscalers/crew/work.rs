@@ -65,6 +65,8 @@ pub(super) struct Work {
     /// Containers of ours may run that nobody has found yet: one that an engine has started without
     /// saying so, or those of a former process.
     is_unsure: bool,
+    /// A driver that knows the count could not be asked for it, the last time.
+    is_uncounted: bool,
     /// Where a backend is whose address is a name.
     lookup: Arc<SystemLookup>,
 }
@@ -90,6 +92,7 @@ impl Work {
             failures: 0,
             rest_until: Instant::now(),
             is_unsure: false,
+            is_uncounted: false,
             lookup: Arc::default(),
         }
     }
@@ -192,7 +195,8 @@ impl Work {
     async fn look(&mut self, orders: &Orders) {
         self.bury().await;
         self.forgive();
-        if Instant::now() >= self.recount_at {
+        let recounts = Instant::now() >= self.recount_at;
+        if recounts {
             self.recount(&orders.plan).await;
         }
         if self.is_unsure && Instant::now() >= self.rest_until {
@@ -211,7 +215,8 @@ impl Work {
         if let Some(wanted) = orders.wanted {
             if driver::starts_each(&orders.plan.driver) {
                 self.staff(&orders.plan, wanted).await;
-            } else {
+            } else if !recounts {
+                // Else these orders may be older than what was learnt.
                 self.say(&orders.plan, wanted).await;
             }
         }

@@ -26,14 +26,26 @@ impl Work {
                         Some(count);
                 }
                 self.said = Some(count);
+                if std::mem::take(&mut self.is_uncounted) {
+                    self.failures = 0;
+                    self.rest_until = Instant::now();
+                    self.trouble(None);
+                }
             }
-            Some(Err(why)) => self.fail(why),
+            Some(Err(why)) => {
+                self.is_uncounted = true;
+                self.fail(why);
+            }
         }
     }
 
     /// Tells a driver that starts no single backends how many there should be.
     pub(super) async fn say(&mut self, plan: &AutoscalePlan, count: u32) {
         if self.said == Some(count) || Instant::now() < self.rest_until {
+            return;
+        }
+        if self.told.lock().unwrap_or_else(PoisonError::into_inner).recounted.is_some() {
+            // Somebody else has told it: what is wanted was decided before that.
             return;
         }
         let names = Names { pool: &self.pool, name: "", port: 0, count };
