@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 /// Somebody listens there, it is no socket, or the system refuses it.
 pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !is_socket(path) => {
+            let why = "a file lies there that is no socket; remove it or choose another path";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
             fs::remove_file(path)?;
             UnixListener::bind(path)?
@@ -22,10 +26,14 @@ pub fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+/// True if nobody listens on the socket any more.
 fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let answer = UnixStream::connect(path);
-    is_socket && answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The file of a unix socket. If it is ours it goes with this, unless another process has put its
@@ -87,7 +95,8 @@ mod tests {
         assert_eq!(bind_unix(&path).expect_err("lives").kind(), io::ErrorKind::AddrInUse);
         let other = folder.path().join("letter.txt");
         fs::write(&other, "precious").expect("write");
-        assert_eq!(bind_unix(&other).expect_err("no socket").kind(), io::ErrorKind::AddrInUse);
+        let refused = bind_unix(&other).expect_err("no socket");
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists, "{refused}");
         assert_eq!(fs::read(&other).expect("still there"), b"precious");
     }
 
