@@ -15,6 +15,7 @@ mod huffman;
 mod inbound;
 mod io;
 pub(crate) mod lanes;
+mod late;
 mod lines;
 pub(crate) mod links;
 mod meter;

@@ -2,6 +2,7 @@
 
 use super::answers::Answers;
 use super::io::{Io, Watch};
+use super::late::Late;
 use super::outbound::Outbound;
 use super::{
     BACKEND_CONNECTION_WINDOW_BYTES, BACKEND_STREAM_WINDOW_BYTES, MAX_BACKEND_SMALL_DATA_BYTES,
@@ -13,6 +14,7 @@ use crate::net::Stream;
 use crate::tls::Connector;
 use bytes::Bytes;
 use evenkeel_core::backend::Backend;
+use h2::RecvStream;
 use h2::client::{Builder, Connection, SendRequest};
 use http::uri::Scheme;
 use std::cell::{Cell, RefCell};
@@ -50,6 +52,8 @@ pub(crate) struct Link {
     used: Cell<bool>,
     /// Streams that were reset since one was answered.
     resets: Cell<u32>,
+    /// They count as open.
+    late: Late,
     /// What the backend has said.
     answers: Rc<RefCell<Answers>>,
     clock: Clock,
@@ -105,6 +109,17 @@ impl Link {
         if answers.heard() == since.heard || answers.is_stuck(since.at, self.clock.now()) {
             self.close();
         }
+    }
+
+    /// Leaves a stream open whose response is whole, until its end has come.
+    pub(crate) fn await_end(&self, frames: RecvStream) {
+        let late = self.late.take(frames, || self.clock.now());
+        self.open.set(self.open.get() + usize::from(late));
+    }
+
+    /// Lets go of streams that have ended meanwhile.
+    fn see_ends(&self) {
+        self.open.set(self.open.get() - self.late.see_ends());
     }
 
     /// True if its TLS is what is wanted now.
@@ -308,6 +323,8 @@ impl Links {
         for own in self.slots.borrow_mut().iter_mut().flatten() {
             let timeout = own.idle_timeout;
             own.links.retain(|link| {
+                let given_up = link.late.give_up(|| link.clock.now());
+                link.open.set(link.open.get() - given_up);
                 if link.open.get() == 0 && link.idle_since.get() == Nanos::NEVER {
                     link.idle_since.set(now);
                 }
@@ -400,13 +417,19 @@ async fn shake_hands<S: Stream>(
         closed: Cell::new(false),
         used: Cell::new(false),
         resets: Cell::new(0),
+        late: Late::default(),
         answers,
         clock,
         idle_since: Cell::new(Nanos::NEVER),
     });
     let known = Rc::downgrade(&link);
     tokio::task::spawn_local(async move {
-        let _ = poll_fn(|cx| poll_connection(cx, &mut connection, &io)).await;
+        let turns = poll_fn(|cx| {
+            let polled = poll_connection(cx, &mut connection, &io);
+            known.upgrade().iter().for_each(|link| link.see_ends());
+            polled
+        });
+        let _ = turns.await;
         if let Some(link) = known.upgrade() {
             link.close();
         }

@@ -114,6 +114,17 @@ impl Drop for Asker {
     }
 }
 
+impl Drop for Outbound {
+    /// A response that is whole may lack the end of its stream.
+    fn drop(&mut self) {
+        let over = self.sending.is_finished() && !self.asker.malformed;
+        let receiving = self.receiving.take().filter(|_| over);
+        if let Some(frames) = receiving.and_then(Receiving::into_unended) {
+            self.asker.lease.link().await_end(frames);
+        }
+    }
+}
+
 impl Outbound {
     /// A stream that is opened by the first head written to it.
     pub(crate) fn new(lease: Lease) -> Outbound {
@@ -281,6 +292,7 @@ impl Stream for Outbound {
     }
 
     fn reset(mut self) {
+        self.receiving = None;
         if let Some(stream) = self.sending.stream() {
             stream.send_reset(Reason::CANCEL);
         }

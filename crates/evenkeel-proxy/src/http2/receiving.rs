@@ -68,6 +68,13 @@ impl Receiving {
         self.ended
     }
 
+    /// The frames behind a message that is whole and was taken, if its stream has not ended.
+    pub(crate) fn into_unended(self) -> Option<RecvStream> {
+        let whole = matches!(self.framing, Framing::None | Framing::Fixed(0));
+        let taken = whole && self.left.is_empty() && !self.broken;
+        (taken && !self.frames.is_end_stream()).then_some(self.frames)
+    }
+
     /// True if bytes are at hand without asking for frames.
     pub(crate) fn has_bytes(&self) -> bool {
         !self.left.is_empty() || self.staged_at < self.staged.len()

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// What a backend sends when a stream is opened, by the number of its connection.
 type Act = dyn Fn(usize, u32) -> Vec<u8> + Send + Sync;
 
+/// RFC 9113 7.
+const CANCEL: u32 = 8;
+
 /// Streams that the proxy reset, and their codes.
 type Resets = Mutex<Vec<(u32, u32)>>;
 
@@ -92,6 +95,26 @@ fn r9_a_reset_is_no_end_whatever_it_says() {
     for _ in 0..3 {
         assert_eq!(proxy.connect().ask(get("/")).text(), "all");
     }
+}
+
+#[test]
+fn an_end_in_a_frame_of_its_own_is_waited_for() {
+    // A server that is told of many cancelled streams ends the connection (CVE-2023-44487).
+    const REQUESTS: u32 = 5;
+    let act = |_, stream: u32| {
+        let before = stream.checked_sub(2).map(|it| frame(DATA, END_STREAM, it, b""));
+        let fields = block(&[(":status", "200"), ("content-length", "5")]);
+        let head = frame(HEADERS, END_HEADERS, stream, &fields);
+        [before.unwrap_or_default(), head, frame(DATA, 0, stream, b"hello")].concat()
+    };
+    let (proxy, resets) = noting(act, |_| {});
+    let mut client = proxy.connect();
+    for _ in 0..REQUESTS {
+        assert_eq!(client.ask(get("/")).text(), "hello");
+    }
+    // The last one never ends.
+    eventually("a reset", || !resets.lock().expect("no panic").is_empty());
+    assert_eq!(*resets.lock().expect("no panic"), [(REQUESTS * 2 - 1, CANCEL)]);
 }
 
 #[test]
