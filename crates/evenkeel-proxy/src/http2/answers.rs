@@ -29,6 +29,8 @@ pub(crate) struct Answers {
     settings: Settings,
     /// The frame at hand is one of them.
     in_settings: bool,
+    /// The first have come.
+    settled: bool,
     /// Of the block at hand.
     stream: u32,
     /// It ends with the frame at hand.
@@ -49,6 +51,7 @@ impl Answers {
             fields: Fields::new(),
             settings: Settings::default(),
             in_settings: false,
+            settled: false,
             stream: 0,
             ends: false,
             in_block: false,
@@ -62,6 +65,11 @@ impl Answers {
     /// The most that the fields of a request may come to; `None` if the backend has not said.
     pub(crate) fn max_head_bytes(&self) -> Option<u32> {
         self.settings.max_head_bytes()
+    }
+
+    /// True once the backend has said what it takes: its first frame (RFC 9113 3.4).
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Bytes that came.
@@ -108,6 +116,7 @@ impl Answers {
                 }
                 Part::Payload(of_block) => self.fields.push(of_block),
             }
+            self.settled |= self.in_settings && self.frames.is_payload_whole();
             if self.ends && self.frames.is_payload_whole() {
                 self.end_block();
             }

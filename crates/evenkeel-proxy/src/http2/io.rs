@@ -54,8 +54,6 @@ pub(crate) struct Pipe<S> {
     taken_ahead: usize,
     out: Vec<u8>,
     written: usize,
-    /// Bytes that came.
-    pub(crate) received: u64,
     /// What a turn may take, and what this one still may.
     turn_cost: u64,
     turn_left: u64,
@@ -133,7 +131,6 @@ impl<S: Stream> Pipe<S> {
             }
         }
         let length = (buf.filled().len() - before) as u64;
-        self.received += length;
         self.turn_left = self.turn_left.saturating_sub(length);
         let received = &buf.filled()[before..];
         match &mut self.watch {
@@ -176,14 +173,13 @@ impl<S: Stream> Io<S> {
             Watch::Client(..) => (DEAREST_READ_BYTES, FIRST_TURN_COST),
             Watch::Backend(..) => (usize::MAX, MAX_TURN_COST),
         };
-        let (taken_ahead, written, received) = (0, 0, 0);
+        let (taken_ahead, written) = (0, 0);
         let pipe = Pipe {
             stream,
             ahead,
             taken_ahead,
             out: Vec::new(),
             written,
-            received,
             turn_cost,
             turn_left: turn_cost,
             most,

@@ -34,8 +34,10 @@ const MAX_LINKS: usize = 1024;
 /// Streams that a backend resets one after the other, none of them answered, until their connection
 /// is given up: what is wrong may be the connection, and another is to be had.
 const MAX_RESETS_IN_A_ROW: u32 = 3;
-/// Bytes by which a peer is known to speak HTTP/2: the head of its first frame.
-const FIRST_BYTES: u64 = 9;
+/// Streams that we give up on one connection, most often because their clients went away, until no
+/// more are opened on it. Over many of those a server ends the connection, and with it what others
+/// have there (CVE-2023-44487): Netty, which gRPC for Java is built on, over 200 in half a minute.
+const MAX_GIVEN_UP: u32 = 100;
 
 /// What TLS a connection is spoken with.
 type Secure = Option<Arc<Connector>>;
@@ -52,6 +54,8 @@ pub(crate) struct Link {
     used: Cell<bool>,
     /// Streams that were reset since one was answered.
     resets: Cell<u32>,
+    /// Streams that were given up.
+    given_up: Cell<u32>,
     /// They count as open.
     late: Late,
     /// What the backend has said.
@@ -76,6 +80,14 @@ impl Link {
     pub(crate) fn note_reset(&self) {
         self.resets.set(self.resets.get() + 1);
         if self.resets.get() >= MAX_RESETS_IN_A_ROW {
+            self.close();
+        }
+    }
+
+    /// So many streams were given up before their end.
+    pub(crate) fn note_given_up(&self, streams: u32) {
+        self.given_up.set(self.given_up.get().saturating_add(streams));
+        if self.given_up.get() >= MAX_GIVEN_UP {
             self.close();
         }
     }
@@ -120,6 +132,13 @@ impl Link {
     /// Lets go of streams that have ended meanwhile.
     fn see_ends(&self) {
         self.open.set(self.open.get() - self.late.see_ends());
+    }
+
+    /// Gives up those that do not end.
+    fn give_up_late(&self) {
+        let given_up = self.late.give_up(|| self.clock.now());
+        self.open.set(self.open.get() - given_up);
+        self.note_given_up(u32::try_from(given_up).unwrap_or(u32::MAX));
     }
 
     /// True if its TLS is what is wanted now.
@@ -323,8 +342,7 @@ impl Links {
         for own in self.slots.borrow_mut().iter_mut().flatten() {
             let timeout = own.idle_timeout;
             own.links.retain(|link| {
-                let given_up = link.late.give_up(|| link.clock.now());
-                link.open.set(link.open.get() - given_up);
+                link.give_up_late();
                 if link.open.get() == 0 && link.idle_since.get() == Nanos::NEVER {
                     link.idle_since.set(now);
                 }
@@ -406,7 +424,7 @@ async fn shake_hands<S: Stream>(
             let error = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
             return Poll::Ready(Err(error));
         }
-        if io.pipe().received >= FIRST_BYTES { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if answers.borrow().is_settled() { Poll::Ready(Ok(())) } else { Poll::Pending }
     })
     .await?;
     let link = Rc::new(Link {
@@ -417,6 +435,7 @@ async fn shake_hands<S: Stream>(
         closed: Cell::new(false),
         used: Cell::new(false),
         resets: Cell::new(0),
+        given_up: Cell::new(0),
         late: Late::default(),
         answers,
         clock,

@@ -2,7 +2,7 @@
 //! the response reads as HTTP/1.1.
 
 use super::links::{Lease, Since};
-use super::receiving::Receiving;
+use super::receiving::{Receiving, Remains};
 use super::sending::{Heads, Opening, Sending, broken};
 use super::shape::Framing;
 use super::to_backend::{self, Answered, RequestText, Tunnel};
@@ -43,6 +43,8 @@ struct Asker {
     unprocessed: bool,
     /// What the backend answers is no response.
     malformed: bool,
+    /// The stream ended in an error.
+    failed: bool,
     /// The stream, once the request has left.
     asked: Option<(u32, Since)>,
 }
@@ -115,12 +117,17 @@ impl Drop for Asker {
 }
 
 impl Drop for Outbound {
-    /// A response that is whole may lack the end of its stream.
+    /// A response that is whole may lack the end of its stream; one that is not is given up.
     fn drop(&mut self) {
-        let over = self.sending.is_finished() && !self.asker.malformed;
-        let receiving = self.receiving.take().filter(|_| over);
-        if let Some(frames) = receiving.and_then(Receiving::into_unended) {
-            self.asker.lease.link().await_end(frames);
+        if self.asker.asked.is_none() || self.asker.failed || self.asker.malformed {
+            return;
+        }
+        let link = self.asker.lease.link();
+        let receiving = self.receiving.take().filter(|_| self.sending.is_finished());
+        match receiving.map(Receiving::into_rest) {
+            Some(Remains::Nothing) => {}
+            Some(Remains::End(frames)) => link.await_end(frames),
+            Some(Remains::Body) | None => link.note_given_up(1),
         }
     }
 }
@@ -137,6 +144,7 @@ impl Outbound {
             oversized: false,
             unprocessed: false,
             malformed: false,
+            failed: false,
             asked: None,
         };
         let sending = Sending::new();
@@ -260,6 +268,7 @@ impl Stream for Outbound {
                 Poll::Ready(Ok(length)) => Poll::Ready(Ok(filled + length)),
                 Poll::Ready(Err(_)) | Poll::Pending if filled > 0 => Poll::Ready(Ok(filled)),
                 Poll::Ready(Err(error)) => {
+                    self.asker.failed = true;
                     let library = error.get_ref().and_then(|of| of.downcast_ref::<h2::Error>());
                     self.asker.malformed |= library.is_some_and(is_of_malformed);
                     Poll::Ready(Err(error))

@@ -33,6 +33,14 @@ pub(crate) struct Receiving {
     in_a_row: usize,
 }
 
+/// What a stream still lacks.
+pub(crate) enum Remains {
+    Nothing,
+    /// Only its end: the message is whole and was taken.
+    End(RecvStream),
+    Body,
+}
+
 fn malformed() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
@@ -68,11 +76,14 @@ impl Receiving {
         self.ended
     }
 
-    /// The frames behind a message that is whole and was taken, if its stream has not ended.
-    pub(crate) fn into_unended(self) -> Option<RecvStream> {
+    /// What has not come yet of the stream, or was not taken.
+    pub(crate) fn into_rest(self) -> Remains {
+        if self.frames.is_end_stream() {
+            return Remains::Nothing;
+        }
         let whole = matches!(self.framing, Framing::None | Framing::Fixed(0));
         let taken = whole && self.left.is_empty() && !self.broken;
-        (taken && !self.frames.is_end_stream()).then_some(self.frames)
+        if taken { Remains::End(self.frames) } else { Remains::Body }
     }
 
     /// True if bytes are at hand without asking for frames.

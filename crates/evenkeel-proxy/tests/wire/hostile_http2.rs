@@ -118,6 +118,23 @@ fn an_end_in_a_frame_of_its_own_is_waited_for() {
 }
 
 #[test]
+fn clients_that_go_away_use_up_no_connection_of_others() {
+    // One client goes after the other, in the middle of the answer.
+    const BORNE: usize = 100;
+    let act = |number: usize, stream| {
+        [head(stream), frame(DATA, 0, stream, format!("from {number}.").as_bytes())].concat()
+    };
+    let (proxy, resets) = noting(act, |_| {});
+    for client in 0..BORNE {
+        let mut leaving = proxy.connect();
+        leaving.send(get("/")).read_until(b"from 0.");
+        leaving.reset();
+        eventually("a reset", || resets.lock().expect("no panic").len() > client);
+    }
+    proxy.connect().send(get("/")).read_until(b"from 1.");
+}
+
+#[test]
 fn small_pieces_that_come_at_once_end_no_connection() {
     const PIECES: usize = 20_000;
     let act = |_, stream| {

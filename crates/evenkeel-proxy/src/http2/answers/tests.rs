@@ -74,6 +74,15 @@ fn the_bound_on_heads_is_heard_in_whatever_pieces() {
             assert_eq!(answers.max_head_bytes(), bound, "{size}");
         }
     }
+    // Its first frame is whole before a request leaves.
+    for first in [settings(0, &[]), settings(0, &entry(6, 8192))] {
+        let mut answers = Answers::new(FIRST);
+        for byte in &first {
+            assert!(!answers.is_settled(), "{first:x?}");
+            answers.observe(std::slice::from_ref(byte), FIRST);
+        }
+        assert!(answers.is_settled(), "{first:x?}");
+    }
 }
 
 #[test]
