@@ -9,6 +9,7 @@ pub use time_stamp::TimeStamp;
 use crate::failure::Failure;
 use crate::plan::{LogFormat, LogLevel};
 use escape::Place;
+use std::borrow::Cow;
 use std::io::Write;
 
 /// What is recorded of one exchange. Bytes come from the client as they are; an empty `backend`,
@@ -83,6 +84,10 @@ pub struct Event<'a> {
     pub fields: &'a [(&'static str, EventValue<'a>)],
 }
 
+/// Bytes of one text of an event that are written: a change of thousands of backends is told,
+/// though not in full.
+const MAX_TEXT_BYTES: usize = 2 * 1024;
+
 /// The `event` of an access record.
 const ROUTED: &[u8] = b"request_routed";
 
@@ -129,7 +134,7 @@ pub fn write_event(format: LogFormat, event: &Event<'_>, stamp: &mut TimeStamp, 
             pair(out, b"timestamp=", time);
             pair(out, b" level=", lower(event.level));
             pair(out, b" event=", event.name.as_bytes());
-            pair(out, b" message=", event.message.as_bytes());
+            pair(out, b" message=", shortened(event.message).as_bytes());
             event_pairs(event, out);
         }
     }
@@ -237,11 +242,11 @@ fn event_json(event: &Event<'_>, time: &[u8], out: &mut Vec<u8>) {
     string(out, b"{\"timestamp\":\"", time);
     string(out, b",\"level\":\"", lower(event.level));
     string(out, b",\"event\":\"", event.name.as_bytes());
-    string(out, b",\"message\":\"", event.message.as_bytes());
+    string(out, b",\"message\":\"", shortened(event.message).as_bytes());
     for (key, value) in event.fields {
         string(out, b",\"", key.as_bytes());
         match *value {
-            EventValue::Text(text) => string(out, b":\"", text.as_bytes()),
+            EventValue::Text(text) => string(out, b":\"", shortened(text).as_bytes()),
             EventValue::Number(count) => number(out, b":", count),
             EventValue::Float(value) if value.is_finite() => float(out, b":", value),
             EventValue::Float(_) => out.extend_from_slice(b":null"),
@@ -256,7 +261,7 @@ fn event_words(event: &Event<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(event.name.as_bytes());
         out.extend_from_slice(b": ");
     }
-    escape::write(Place::QuotedValue, event.message.as_bytes(), out);
+    escape::write(Place::QuotedValue, shortened(event.message).as_bytes(), out);
     event_pairs(event, out);
 }
 
@@ -265,12 +270,21 @@ fn event_pairs(event: &Event<'_>, out: &mut Vec<u8>) {
         out.push(b' ');
         out.extend_from_slice(key.as_bytes());
         match *value {
-            EventValue::Text(text) => pair(out, b"=", text.as_bytes()),
+            EventValue::Text(text) => pair(out, b"=", shortened(text).as_bytes()),
             EventValue::Number(count) => number(out, b"=", count),
             EventValue::Float(value) if value.is_finite() => float(out, b"=", value),
             EventValue::Float(_) => out.extend_from_slice(b"=-"),
         }
     }
+}
+
+/// As much of a text as an event may have, and how much is left out.
+fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let (shown, rest) = text.split_at(text.floor_char_boundary(MAX_TEXT_BYTES));
+    Cow::Owned(format!("{shown} … and {} bytes more", rest.len()))
 }
 
 fn lower(level: LogLevel) -> &'static [u8] {

@@ -171,6 +171,25 @@ fn an_event_in_four_formats() {
     }
 }
 
+#[test]
+fn a_long_text_is_cut_and_says_so() {
+    let long = format!("x{}", "ü".repeat(MAX_TEXT_BYTES));
+    let exact = "y".repeat(MAX_TEXT_BYTES);
+    let fields = [("a", EventValue::Text(&long)), ("b", EventValue::Text(&exact))];
+    let told = Event {
+        unix_nanos: RECORD.unix_nanos,
+        level: LogLevel::Info,
+        name: "config_reloaded",
+        message: &long,
+        fields: &fields,
+    };
+    for format in FORMATS {
+        let line = event(format, &told);
+        assert_eq!(line.matches("… and 2050 bytes more").count(), 2, "{line}");
+        assert!(line.contains(&exact) && line.len() < 4 * MAX_TEXT_BYTES, "{line}");
+    }
+}
+
 fn is_one_safe_line(line: &str) -> bool {
     let hidden = |c: char| c.is_control() || ('\u{2028}'..='\u{202e}').contains(&c);
     line.strip_suffix('\n').is_some_and(|rest| !rest.contains(hidden))

@@ -1,5 +1,5 @@
 use super::*;
-use evenkeel_core::record::{AccessRecord, write_access};
+use evenkeel_core::record::{AccessRecord, EventValue, write_access};
 use std::hint::black_box;
 use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::OwnedFd;
@@ -177,7 +177,10 @@ fn what_comes_after_the_close_is_counted() {
 #[test]
 fn an_event_without_bounds_is_dropped() {
     let (reader, log) = piped(LogLevel::Info);
-    log.events().emit(&event(LogLevel::Info, &"x".repeat(MAX_EVENT_BYTES)));
+    let long = "x".repeat(MAX_EVENT_BYTES);
+    let fields = [("x", EventValue::Text(&long)); 10];
+    log.events()
+        .emit(&Event { fields: &fields, ..event(LogLevel::Info, "one of its texts is cut") });
     assert_eq!(log.dropped(), Dropped { access: 0, events: 1 });
     log.close();
     assert!(read_all(reader).starts_with("[WARN] log_dropped: "));
