@@ -4,7 +4,7 @@
 //! They differ in the names of counters and constants in `HELP` and `TYPE`, in the type
 //! `info`, in bounds (`le="1"` and `le="1.0"`) and in the closing `# EOF`.
 
-use evenkeel_core::stats::HistogramSnapshot;
+use evenkeel_core::stats::{BOUNDS, HistogramSnapshot};
 use std::fmt::{Display, Write};
 
 /// Room for the text of a small configuration.
@@ -138,7 +138,20 @@ impl Exposition {
         for line in ["# HELP ", name, " ", metric.help, "\n# TYPE ", name, " ", kind, "\n"] {
             self.text.push_str(line);
         }
-        Samples { metric: *metric, out: self }
+        let bounds = match metric.kind {
+            Kind::Histogram(unit) => self.bounds(unit),
+            Kind::Counter | Kind::Gauge | Kind::Constant => Vec::new(),
+        };
+        Samples { metric: *metric, bounds, out: self }
+    }
+
+    /// The bounds of histograms as they are shown.
+    fn bounds(&self, unit: Unit) -> Vec<String> {
+        let shown = BOUNDS.into_iter().map(|bound| unit.of_bound(bound));
+        match self.syntax {
+            Syntax::Classic => shown.map(|bound| bound.to_string()).collect(),
+            Syntax::OpenMetrics => shown.map(|bound| format!("{bound:?}")).collect(),
+        }
     }
 
     /// A family with one sample that needs no labels.
@@ -161,6 +174,16 @@ impl Exposition {
     fn push_count(&mut self, count: u64) {
         self.text.push_str(itoa::Buffer::new().format(count));
     }
+
+    /// A bucket of the histogram with this name, up to this bound.
+    fn bucket(&mut self, (name, bound): (&str, &str), labels: &Labels, count: u64) {
+        let comma = if labels.0.is_empty() { "" } else { "," };
+        for part in [name, "_bucket{", &labels.0, comma, "le=\"", bound, "\"} "] {
+            self.text.push_str(part);
+        }
+        self.push_count(count);
+        self.text.push('\n');
+    }
 }
 
 fn before(name: &'static str, suffix: &str) -> &'static str {
@@ -170,6 +193,8 @@ fn before(name: &'static str, suffix: &str) -> &'static str {
 /// The samples of one family.
 pub(super) struct Samples<'a> {
     metric: Metric,
+    /// Of its histograms, written once for all of them.
+    bounds: Vec<String>,
     out: &'a mut Exposition,
 }
 
@@ -200,38 +225,15 @@ impl Samples<'_> {
             Kind::Counter | Kind::Gauge | Kind::Constant => return,
         };
         let total = durations.count();
-        for (bound, count) in durations.cumulative() {
-            self.open(labels);
-            let bound = unit.of_bound(bound);
-            match self.out.syntax {
-                Syntax::Classic => self.out.push(bound),
-                Syntax::OpenMetrics => self.out.push(format_args!("{bound:?}")),
-            }
-            self.close(count);
+        for (bound, (_, count)) in self.bounds.iter().zip(durations.cumulative()) {
+            self.out.bucket((self.metric.name, bound), labels, count);
         }
-        self.open(labels);
-        self.out.text.push_str("+Inf");
-        self.close(total);
+        self.out.bucket((self.metric.name, "+Inf"), labels, total);
         self.line("_sum", labels, &[]);
         self.out.push(unit.of_nanos(durations.sum_nanos()));
         self.out.text.push('\n');
         self.line("_count", labels, &[]);
         self.out.push_count(total);
-        self.out.text.push('\n');
-    }
-
-    /// A bucket up to its bound, and what follows the bound.
-    fn open(&mut self, labels: &Labels) {
-        let text = &mut self.out.text;
-        let comma = if labels.0.is_empty() { "" } else { "," };
-        for part in [self.metric.name, "_bucket{", &labels.0, comma, "le=\""] {
-            text.push_str(part);
-        }
-    }
-
-    fn close(&mut self, count: u64) {
-        self.out.text.push_str("\"} ");
-        self.out.push_count(count);
         self.out.text.push('\n');
     }
 
@@ -328,7 +330,7 @@ mod tests {
 
     #[test]
     fn every_bound_in_milliseconds_is_a_short_number() {
-        for bound in evenkeel_core::stats::BOUNDS {
+        for bound in BOUNDS {
             let shown = Unit::Milliseconds.of_bound(bound).to_string();
             assert!(shown.len() <= 5, "{bound} is shown as {shown}");
         }
