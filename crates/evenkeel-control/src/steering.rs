@@ -19,6 +19,7 @@ mod grow;
 mod in_force;
 mod keep;
 mod leaving;
+mod on_disk;
 mod outcome;
 mod overlay;
 mod preview;
@@ -53,6 +54,7 @@ use evenkeel_proxy::log::EventLog;
 use evenkeel_proxy::server::{self, Server};
 use keep::Keep;
 use leaving::{Leaving, MAX_DRAIN, as_is};
+use overlay::Overlay;
 use revision::History;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,9 +68,9 @@ struct State {
     /// What discovery has found, by pool; cheap to copy.
     found: Arc<Finds>,
     /// Revisions are made of these.
-    overlay: Vec<Edit>,
+    overlay: Overlay,
     /// Laid over everything by loops that act by themselves.
-    adjusted: Vec<Edit>,
+    adjusted: Overlay,
     /// How migrations divide routes, by the route's name.
     divisions: BTreeMap<String, Division>,
 }
@@ -82,8 +84,10 @@ impl State {
     fn edits(&self) -> impl Iterator<Item = &Edit> {
         let grows =
             |edit: &&Edit| matches!(edit, Edit::AddBackend { .. } | Edit::RemoveBackend { .. });
-        let (adds, rest) = (self.adjusted.iter().filter(grows), self.adjusted.iter());
-        adds.chain(&self.overlay).chain(rest.filter(move |edit| !grows(edit)))
+        let adjusted = || self.adjusted.iter().map(Arc::as_ref);
+        let (adds, rest) = (adjusted().filter(grows), adjusted());
+        let overlay = self.overlay.iter().map(Arc::as_ref);
+        adds.chain(overlay).chain(rest.filter(move |edit| !grows(edit)))
     }
 }
 
@@ -218,7 +222,7 @@ impl Steering {
         let laid = self.lay_over(course, (&mut next, |state| &mut state.overlay), edits);
         let outcome = laid.and_then(|()| Ok(self.change(course, next, by)?));
         match outcome {
-            Ok(_) => course.history.newest().ok_or_else(|| EditError::Refused(String::new())),
+            Ok(_) => course.history.newest_shown().ok_or_else(|| EditError::Refused(String::new())),
             Err(error) => {
                 course.leaving = leaving_before;
                 Err(error)
@@ -287,7 +291,7 @@ impl Steering {
             course.history.push(&next, &by, Vec::new(), unix_nanos());
             self.renumber(course);
         }
-        course.history.newest().ok_or_else(|| EditError::Refused(String::new()))
+        course.history.newest_shown().ok_or_else(|| EditError::Refused(String::new()))
     }
 
     /// All revisions that are kept, the newest last.
@@ -429,7 +433,7 @@ impl Steering {
     fn lay_over(
         &self,
         course: &mut Course,
-        (next, overlay_of): (&mut State, fn(&mut State) -> &mut Vec<Edit>),
+        (next, overlay_of): (&mut State, fn(&mut State) -> &mut Overlay),
         edits: &[Edit],
     ) -> Result<(), EditError> {
         leaving::begin(&mut course.leaving, overlay_of(next), edits);

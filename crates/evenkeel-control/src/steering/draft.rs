@@ -95,7 +95,7 @@ impl Draft {
             let (name, address) = (Some(name.clone()), address.clone());
             let backend = NewBackend { name, address, weight: None, admin: None };
             let mut state = self.state.clone();
-            state.adjusted.push(Edit::AddBackend { pool: pool.to_string(), backend });
+            state.adjusted.push(Arc::new(Edit::AddBackend { pool: pool.to_string(), backend }));
             if let Ok((configuration, plan, warnings)) = checked(&state) {
                 (self.state, self.configuration) = (state, configuration);
                 (self.plan, self.warnings) = (plan, warnings);

@@ -2,51 +2,20 @@
 //! text from one process to the next. The overlay is that of the newest revision. Environment and
 //! flags are not kept: those of the process count.
 
-use super::revision::{History, Kept};
-use super::{Steering, Written, find};
+use super::on_disk::{from_json, parse, to_disk};
+use super::revision::History;
+use super::{Steering, find};
 use crate::state_file::{self, Claim};
-use evenkeel_api::Revision;
-use evenkeel_config::{Configuration, Edit, Format, Overrides, Source};
+use evenkeel_config::{Configuration, Overrides, Source};
 use evenkeel_core::plan::LogLevel;
 use evenkeel_core::record::EventValue;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const FILE: &str = "overlay.json";
-/// Of the file's form; another one is not read.
-const VERSION: u64 = 1;
-/// The highest number of a revision that is believed: a number of JSON is exact up to there, and no
-/// process comes so far.
-const MAX_ID: u64 = 1 << 53;
 /// The newest revisions, which are written down; older ones end with a restart.
 const MAX_WRITTEN: usize = 100;
-
-#[derive(Serialize, Deserialize)]
-struct OnDisk {
-    version: u64,
-    /// Each text once.
-    texts: Vec<KeptText>,
-    /// The newest last.
-    revisions: Vec<KeptRevision>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptText {
-    name: String,
-    text: String,
-    is_toml: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptRevision {
-    revision: Revision,
-    /// Its place in `texts`; none without a file.
-    text: Option<usize>,
-    edits: Vec<Json>,
-}
 
 /// In what one process tells the next.
 const OVERLAY: &str = "overlay";
@@ -74,7 +43,7 @@ impl Handed {
 pub fn handed_text(handed: &[u8]) -> Option<Source> {
     let overlay = Handed::parse(handed).ok()?.overlay?;
     let history = from_json(overlay, &Overrides::default()).ok()?;
-    let newest = history.newest_first().next()?;
+    let newest = history.newest(1).next()?;
     newest.written.source.clone()
 }
 
@@ -170,11 +139,11 @@ impl Keep {
             }
             Some(Ok(history)) => history,
         };
-        if on_disk.newest().is_some_and(|newest| !history.list().contains(&newest)) {
+        if on_disk.newest_shown().is_some_and(|newest| !history.list().contains(&newest)) {
             let why = "it tells of other revisions than the process before this one";
             worries.extend(self.set_aside(why));
         }
-        let is_written = on_disk.newest() == history.newest();
+        let is_written = on_disk.newest_shown() == history.newest_shown();
         TakenUp { history, is_written, worries }
     }
 
@@ -214,65 +183,6 @@ impl Keep {
         let written = written.and_then(|text| state_file::write(file, &text));
         written.map_err(|error| self.worry("state_not_kept", error.to_string()))
     }
-}
-
-/// The newest ones.
-fn to_disk(history: &History, most: usize) -> OnDisk {
-    let mut texts: Vec<&Source> = Vec::new();
-    let mut revisions = Vec::new();
-    for kept in history.newest_first().take(most) {
-        let text = kept.written.source.as_ref().map(|source| {
-            texts.iter().position(|known| *known == source).unwrap_or_else(|| {
-                texts.push(source);
-                texts.len() - 1
-            })
-        });
-        let edits = kept.overlay.iter().map(Edit::to_json).collect();
-        revisions.push(KeptRevision { revision: kept.shown.clone(), text, edits });
-    }
-    revisions.reverse();
-    let text = |source: &Source| KeptText {
-        name: source.name.clone(),
-        text: source.text.clone(),
-        is_toml: source.format == Format::Toml,
-    };
-    OnDisk { version: VERSION, texts: texts.into_iter().map(text).collect(), revisions }
-}
-
-fn parse(text: &[u8], overrides: &Overrides) -> Result<History, String> {
-    let json = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    from_json(json, overrides)
-}
-
-fn from_json(json: Json, overrides: &Overrides) -> Result<History, String> {
-    match json["version"].as_u64() {
-        Some(VERSION) => {}
-        Some(other) => return Err(format!("written in form {other}, not {VERSION}")),
-        None => return Err("it has no `version`".to_owned()),
-    }
-    let OnDisk { texts, revisions, .. } =
-        serde_json::from_value(json).map_err(|error| error.to_string())?;
-    let written = |source| Arc::new(Written { source, overrides: overrides.clone() });
-    let source = |KeptText { name, text, is_toml }| {
-        let format = if is_toml { Format::Toml } else { Format::Yaml };
-        written(Some(Source { name, text, format }))
-    };
-    let texts: Vec<Arc<Written>> = texts.into_iter().map(source).collect();
-    let mut history = History::default();
-    for KeptRevision { revision: shown, text, edits } in revisions {
-        let id = shown.id;
-        if id <= history.last() || id > MAX_ID {
-            return Err(format!("revision {id} is out of order"));
-        }
-        let written = match text {
-            Some(at) => texts.get(at).cloned().ok_or(format!("revision {id} has no text"))?,
-            None => written(None),
-        };
-        let edits = edits.iter().map(Edit::from_json).collect::<Option<_>>();
-        let overlay = edits.ok_or(format!("revision {id} has an unknown edit"))?;
-        history.take(Kept { shown, written, overlay });
-    }
-    Ok(history)
 }
 
 impl Steering {
@@ -329,82 +239,8 @@ impl Steering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::steering::{Author, State};
-
-    fn state(text: &str, overlay: Vec<Edit>) -> State {
-        let source =
-            Source { name: "c.toml".to_owned(), text: text.to_owned(), format: Format::Toml };
-        let written = Written { source: Some(source), overrides: Overrides::default() };
-        State { written, overlay, ..State::default() }
-    }
-
-    fn weight(weight: u32) -> Edit {
-        Edit::Weight { pool: "a".into(), backend: "b".into(), weight }
-    }
-
-    #[test]
-    fn what_is_written_is_read_again_and_each_text_is_there_once() {
-        let mut history = History::default();
-        assert!(history.begin(&state("one", Vec::new()), 1));
-        let by = Author::named("ana");
-        history.push(&state("two", vec![weight(2)]), &by, vec!["a line".into()], 2);
-        history.push(&state("one", vec![weight(3)]), &by, Vec::new(), 3);
-        let disk = to_disk(&history, MAX_WRITTEN);
-        assert_eq!(disk.texts.len(), 2);
-        let text = serde_json::to_vec(&disk).unwrap();
-        let mut again = parse(&text, &Overrides::default()).unwrap();
-        assert_eq!(again.list(), history.list());
-        for id in 1..=3 {
-            assert_eq!(again.state_of(id), history.state_of(id));
-        }
-        assert_eq!(again.overlay(), [weight(3)]);
-        assert!(!again.begin(&state("one", vec![weight(3)]), 4), "the same is nothing new");
-        assert!(again.begin(&state("other", vec![weight(3)]), 5));
-        assert_eq!(again.last(), 4);
-    }
-
-    #[test]
-    fn no_more_than_the_newest_are_written() {
-        let mut history = History::default();
-        for round in 0..=MAX_WRITTEN {
-            let edits = vec![weight(u32::try_from(round).unwrap())];
-            history.push(&state("one", edits), &Author::named("ana"), Vec::new(), 1);
-        }
-        let disk = to_disk(&history, MAX_WRITTEN);
-        assert_eq!(disk.revisions.len(), MAX_WRITTEN);
-        assert_eq!(disk.revisions[0].revision.id, 2);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_whole() {
-        let mut history = History::default();
-        history.begin(&state("one", vec![weight(1)]), 1);
-        let good = serde_json::to_value(to_disk(&history, MAX_WRITTEN)).unwrap();
-        let refused = |change: &dyn Fn(&mut Json)| {
-            let mut json = good.clone();
-            change(&mut json);
-            parse(json.to_string().as_bytes(), &Overrides::default()).err().unwrap_or_default()
-        };
-        assert_eq!(refused(&|_| {}), "");
-        assert_eq!(refused(&|json| json["version"] = 2.into()), "written in form 2, not 1");
-        assert_eq!(refused(&|json| json["version"] = Json::Null), "it has no `version`");
-        let edit = |json: &mut Json| json["revisions"][0]["edits"][0]["edit"] = "dance".into();
-        assert_eq!(refused(&edit), "revision 1 has an unknown edit");
-        let text = |json: &mut Json| json["revisions"][0]["text"] = 7.into();
-        assert_eq!(refused(&text), "revision 1 has no text");
-        for id in [0, MAX_ID + 1, u64::MAX - 1] {
-            let order = |json: &mut Json| json["revisions"][0]["revision"]["id"] = id.into();
-            assert_eq!(refused(&order), format!("revision {id} is out of order"));
-        }
-    }
-
-    fn history(texts: &[&str]) -> History {
-        let mut history = History::default();
-        for (text, at) in texts.iter().zip(1..) {
-            history.push(&state(text, vec![weight(at)]), &Author::named("ana"), Vec::new(), 7);
-        }
-        history
-    }
+    use crate::steering::Author;
+    use crate::steering::on_disk::tests::{history, state};
 
     fn keep(folder: &std::path::Path) -> Keep {
         Keep::at(Some(folder.join(FILE)))
@@ -460,10 +296,10 @@ mod tests {
     fn the_file_counts_if_what_is_handed_over_makes_no_sense() {
         let folder = tempfile::tempdir().unwrap();
         assert!(keep(folder.path()).write(&history(&["one"])).is_ok());
-        let handed = Some(json!({ "version": 2 }));
+        let handed = Some(json!({ "version": 3 }));
         let taken = keep(folder.path()).take_up(&Overrides::default(), handed);
         assert_eq!((taken.history.last(), taken.is_written), (1, true));
-        let why = "what was handed over is not taken up: written in form 2, not 1";
+        let why = "what was handed over is not taken up: written in form 3, not 2";
         assert_eq!(told(&taken.worries), [("state_unreadable", why)]);
     }
 }

@@ -1,8 +1,10 @@
 //! Backends that were removed, and finish what runs.
 
+use super::overlay::Overlay;
 use super::{Author, Course, Edit, Steering};
 use evenkeel_core::discovery::Found;
 use evenkeel_core::plan::AdminState;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A backend that was removed, and finishes what runs.
@@ -31,13 +33,13 @@ pub(super) fn as_is(edit: &Edit, leaving: &[Leaving]) -> Edit {
 
 /// Removals with time to drain, which are about to be laid over, begin. Who drains already is given
 /// the new time, and goes at once if that is none.
-pub(super) fn begin(leaving: &mut Vec<Leaving>, overlay: &mut Vec<Edit>, edits: &[Edit]) {
+pub(super) fn begin(leaving: &mut Vec<Leaving>, overlay: &mut Overlay, edits: &[Edit]) {
     for edit in edits {
         let Edit::RemoveBackend { pool, backend, drain } = edit else { continue };
         if leaving.iter().any(|it| it.is(pool, backend)) {
             leaving.retain(|it| !it.is(pool, backend));
-            let removes = |it: &Edit| {
-                matches!(it, Edit::RemoveBackend { pool: of, backend: name, .. }
+            let removes = |it: &Arc<Edit>| {
+                matches!(&**it, Edit::RemoveBackend { pool: of, backend: name, .. }
                     if of == pool && name == backend)
             };
             overlay.iter().rposition(removes).map(|at| overlay.remove(at));

@@ -3,16 +3,21 @@
 use super::{Conflict, ConflictKind, Edit, EditError, Leaving, State};
 use crate::autoscalers::is_numbered;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Edits that an overlay holds; those that say the same thing again take the place of older ones,
 /// and what was added and removed again leaves nothing.
 const MAX_EDITS: usize = 10_000;
 
+/// Edits in their order. Those of one revision are those of the one before, as a rule, and are
+/// there once.
+pub(super) type Overlay = Vec<Arc<Edit>>;
+
 /// Adds edits to an overlay; those that say the same thing again take the place of older ones.
-pub(super) fn lay_over(overlay: &mut Vec<Edit>, edits: &[Edit]) -> Result<(), EditError> {
+pub(super) fn lay_over(overlay: &mut Overlay, edits: &[Edit]) -> Result<(), EditError> {
     for edit in edits {
         overlay.retain(|before| !edit.replaces(before));
-        overlay.push(edit.clone());
+        overlay.push(Arc::new(edit.clone()));
     }
     if overlay.len() > MAX_EDITS {
         let message = format!("more than {MAX_EDITS} edits lie over the file; write them into it");
@@ -26,7 +31,7 @@ pub(super) fn lay_over(overlay: &mut Vec<Edit>, edits: &[Edit]) -> Result<(), Ed
 /// leaving is kept until it has left. So is an addition that found its name taken: what was removed
 /// is the file's own. Answers with pool and name of each that it forgot.
 fn forget_taken_back(
-    overlay: &mut Vec<Edit>,
+    overlay: &mut Overlay,
     leaving: &[Leaving],
     conflicts: &[Conflict],
 ) -> Vec<(String, String)> {
@@ -36,7 +41,7 @@ fn forget_taken_back(
     let mut said: HashMap<(String, String), Vec<usize>> = HashMap::new();
     let (mut gone, mut forgotten) = (vec![false; overlay.len()], Vec::new());
     for (at, edit) in overlay.iter().enumerate() {
-        match edit {
+        match &**edit {
             Edit::AddBackend { pool, backend } => {
                 if !taken.contains(&*edit.to_string()) {
                     said.insert((pool.clone(), backend.name()), vec![at]);
@@ -67,7 +72,7 @@ impl State {
     pub(super) fn forget_taken_back(&mut self, leaving: &[Leaving], conflicts: &[Conflict]) {
         forget_taken_back(&mut self.overlay, leaving, conflicts);
         for (of, gone) in forget_taken_back(&mut self.adjusted, leaving, conflicts) {
-            self.overlay.retain(|edit| match edit {
+            self.overlay.retain(|edit| match &**edit {
                 Edit::Weight { pool, backend, .. } | Edit::Admin { pool, backend, .. } => {
                     *pool != of || *backend != gone
                 }
@@ -87,7 +92,7 @@ impl State {
             let words = edit.to_string();
             conflicts.iter().any(|it| it.kind == ConflictKind::Missing && it.edit == words)
         };
-        self.overlay.retain(|edit| match edit {
+        self.overlay.retain(|edit| match &**edit {
             Edit::Weight { pool, backend, .. } | Edit::Admin { pool, backend, .. } => {
                 !is_numbered(pool, backend) || !missing(edit)
             }
@@ -102,7 +107,7 @@ impl State {
     /// True of a backend that a loop has added.
     pub(super) fn has_grown(&self, in_pool: &str, name: &str) -> bool {
         self.adjusted.iter().any(|edit| {
-            matches!(edit, Edit::AddBackend { pool, backend }
+            matches!(&**edit, Edit::AddBackend { pool, backend }
                 if pool == in_pool && backend.name() == name)
         })
     }
@@ -138,9 +143,9 @@ mod tests {
     #[test]
     fn what_was_added_and_removed_again_leaves_nothing() {
         let kept = |edits: &[Edit], leaving: &[Leaving], conflicts: &[Conflict]| {
-            let mut overlay = edits.to_vec();
+            let mut overlay = edits.iter().cloned().map(Arc::new).collect();
             forget_taken_back(&mut overlay, leaving, conflicts);
-            overlay
+            overlay.iter().map(|edit| Edit::clone(edit)).collect::<Vec<_>>()
         };
         let all = [weight("x"), add("x"), add("y"), weight("x"), disable("x"), remove("x")];
         assert_eq!(kept(&all, &[], &[]), [weight("x"), add("y")], "x is the file's again");

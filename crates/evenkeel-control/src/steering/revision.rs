@@ -1,5 +1,6 @@
 //! The states that the configuration had, so that one can go back.
 
+use super::overlay::Overlay;
 use super::{Author, State, Written};
 use evenkeel_api::Revision;
 use evenkeel_config::Edit;
@@ -15,7 +16,7 @@ pub(super) struct Kept {
     pub(super) shown: Revision,
     /// The same text is kept once.
     pub(super) written: Arc<Written>,
-    pub(super) overlay: Vec<Edit>,
+    pub(super) overlay: Overlay,
 }
 
 /// All states that are kept, the newest last; there is at least one once it has begun.
@@ -35,12 +36,13 @@ impl History {
     }
 
     /// The edits that lay over the file last.
-    pub(super) fn overlay(&self) -> Vec<Edit> {
+    pub(super) fn overlay(&self) -> Overlay {
         self.0.back().map_or_else(Vec::new, |kept| kept.overlay.clone())
     }
 
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Kept> {
-        self.0.iter().rev()
+    /// So many at most, the newest last.
+    pub(super) fn newest(&self, most: usize) -> impl Iterator<Item = &Kept> {
+        self.0.iter().skip(self.0.len().saturating_sub(most))
     }
 
     /// One that an earlier process made, newer than all before.
@@ -70,9 +72,9 @@ impl History {
     }
 
     /// The newest state is the same, said with less.
-    pub(super) fn settle(&mut self, overlay: &[Edit]) {
+    pub(super) fn settle(&mut self, overlay: &Overlay) {
         if let Some(kept) = self.0.back_mut() {
-            kept.overlay = overlay.to_vec();
+            kept.overlay.clone_from(overlay);
         }
     }
 
@@ -81,7 +83,7 @@ impl History {
         self.0.back().map_or(0, |kept| kept.shown.id)
     }
 
-    pub(super) fn newest(&self) -> Option<Revision> {
+    pub(super) fn newest_shown(&self) -> Option<Revision> {
         self.0.back().map(|kept| kept.shown.clone())
     }
 
@@ -89,7 +91,7 @@ impl History {
         self.0.iter().map(|kept| kept.shown.clone()).collect()
     }
 
-    pub(super) fn state_of(&self, id: u64) -> Option<(Written, Vec<Edit>)> {
+    pub(super) fn state_of(&self, id: u64) -> Option<(Written, Overlay)> {
         let kept = self.0.iter().find(|kept| kept.shown.id == id)?;
         Some((Written::clone(&kept.written), kept.overlay.clone()))
     }
@@ -98,9 +100,9 @@ impl History {
 impl State {
     /// With a file and an overlay of before. What a loop had set ends; which backends there are
     /// beside those of the configuration, it alone says.
-    pub(super) fn gone_back(&self, written: Written, overlay: Vec<Edit>) -> State {
+    pub(super) fn gone_back(&self, written: Written, overlay: Overlay) -> State {
         let mut next = State { written, overlay, ..self.clone() };
-        next.adjusted.retain(|edit| match edit {
+        next.adjusted.retain(|edit| match &**edit {
             Edit::AddBackend { .. } | Edit::RemoveBackend { .. } => true,
             Edit::Strategy { .. }
             | Edit::Weight { .. }
@@ -114,7 +116,7 @@ impl State {
     /// True if an edit removes this backend.
     pub(super) fn removes(&self, in_pool: &str, name: &str) -> bool {
         self.overlay.iter().chain(&self.adjusted).any(|edit| {
-            matches!(edit, Edit::RemoveBackend { pool, backend, .. }
+            matches!(&**edit, Edit::RemoveBackend { pool, backend, .. }
                 if pool == in_pool && backend == name)
         })
     }
