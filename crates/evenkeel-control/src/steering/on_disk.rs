@@ -126,18 +126,20 @@ pub(super) fn from_json(json: Json, overrides: &Overrides) -> Result<History, St
             Some(at) => texts.get(at).cloned().ok_or(format!("revision {id} has no text"))?,
             None => written(None),
         };
-        let mut overlay = history.overlay();
-        if as_before > overlay.len() {
-            return Err(format!("revision {id} shares more edits than there are"));
-        }
-        overlay.truncate(as_before);
+        let before = history.overlay();
+        let shared = before.get(..as_before);
+        let shared = shared.ok_or(format!("revision {id} shares more edits than there are"))?;
+        let mut overlay = shared.to_vec();
         for edit in &edits {
             let place = edit.as_u64().and_then(|place| usize::try_from(place).ok());
             let edit = match place {
                 Some(place) => table.get(place).cloned(),
                 None => read_edit(edit),
             };
-            overlay.push(edit.ok_or(format!("revision {id} has an unknown edit"))?);
+            let edit = edit.ok_or(format!("revision {id} has an unknown edit"))?;
+            // The first form has again what the revision before has.
+            let same = before.get(overlay.len()).filter(|before| **before == edit);
+            overlay.push(same.cloned().unwrap_or(edit));
         }
         history.take(Kept { shown, written, overlay });
     }
@@ -226,8 +228,14 @@ pub(super) mod tests {
         json["revisions"][0]["edits"] = json["edits"].take();
         json.as_object_mut().unwrap().remove("edits");
         json["revisions"][0].as_object_mut().unwrap().remove("as_before");
+        let mut second = json["revisions"][0].clone();
+        second["revision"]["id"] = 2.into();
+        json["revisions"].as_array_mut().unwrap().push(second);
         let again = from_json(json, &Overrides::default()).unwrap();
         assert_eq!(again.state_of(1), history.state_of(1));
+        assert_eq!(again.state_of(2), history.state_of(1));
+        let places = to_disk(&again, MOST).revisions.into_iter().map(|it| it.edits.len());
+        assert_eq!(places.collect::<Vec<_>>(), [2, 0], "and written in the second");
     }
 
     #[test]
