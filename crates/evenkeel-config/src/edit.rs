@@ -4,6 +4,7 @@
 
 mod found;
 mod json;
+mod places;
 
 pub(crate) use found::lay_found;
 
@@ -11,6 +12,7 @@ use crate::forms::write_out_backend;
 use crate::tree::{Entry, Node, Place, Value, steps};
 use evenkeel_core::address::BackendAddress;
 use evenkeel_core::plan::AdminState;
+use places::Places;
 use std::fmt;
 use std::time::Duration;
 
@@ -194,36 +196,36 @@ impl Edit {
 
 /// Lays edits over the tree of the full form, in their order.
 pub(crate) fn apply(tree: &mut Node, edits: &[Edit]) -> Vec<Conflict> {
-    let mut conflicts = Vec::new();
+    let (mut conflicts, mut places) = (Vec::new(), Places::default());
     for edit in edits {
-        if let Err(Refusal(kind, message)) = apply_one(tree, edit) {
+        if let Err(Refusal(kind, message)) = apply_one(tree, edit, &mut places) {
             conflicts.push(Conflict { edit: edit.to_string(), message, kind });
         }
     }
     conflicts
 }
 
-fn apply_one(tree: &mut Node, edit: &Edit) -> Result<(), Refusal> {
+fn apply_one(tree: &mut Node, edit: &Edit, places: &mut Places) -> Result<(), Refusal> {
     match edit {
         Edit::Strategy { pool, strategy } => {
             let pool = pool_of(tree, pool)?;
             pool.set(&steps("strategy"), text(strategy))?;
         }
         Edit::Weight { pool, backend, weight } => {
-            let backend = backend_of(pool_of(tree, pool)?, backend)?;
+            let backend = backend_of(tree, (pool, backend), places)?;
             write_out_backend(backend);
             backend.set(&steps("weight"), number(*weight))?;
         }
         Edit::Admin { pool, backend, admin } => {
-            let backend = backend_of(pool_of(tree, pool)?, backend)?;
+            let backend = backend_of(tree, (pool, backend), places)?;
             write_out_backend(backend);
             backend.set(&steps("admin"), text(admin_word(*admin)))?;
         }
-        Edit::AddBackend { pool, backend } => add(pool_of(tree, pool)?, backend)?,
+        Edit::AddBackend { pool, backend } => add(tree, (pool, backend), places)?,
         Edit::RemoveBackend { pool, backend, .. } => {
             let backends = items(pool_of(tree, pool)?, "backends")?;
-            let at = position(backends, backend)?;
-            backends.remove(at);
+            let at = places.of(pool, backends, backend)?;
+            places.remove(pool, backends, at);
         }
         Edit::Split { route, arms } => {
             for (pool, _) in arms {
@@ -312,34 +314,31 @@ fn send_to(route: &mut Node, (key, value): (&str, Node)) -> Result<(), String> {
     route.set(&steps(key), value)
 }
 
-/// The place of a backend by its name, given or not.
-fn position(backends: &[Node], name: &str) -> Result<usize, String> {
-    let named = |backend: &Node| match name_of(backend) {
-        Some(own) => own == name,
-        None => {
-            let address = backend.entry("address").map_or(backend, |entry| &entry.value);
-            said(address).is_some_and(|address| default_name(address) == name)
-        }
-    };
-    backends.iter().position(named).ok_or_else(|| format!("no backend {name:?}"))
-}
-
-fn backend_of<'a>(pool: &'a mut Node, name: &str) -> Result<&'a mut Node, String> {
-    let backends = items(pool, "backends")?;
-    let at = position(backends, name)?;
+fn backend_of<'a>(
+    tree: &'a mut Node,
+    (pool, name): (&str, &str),
+    places: &mut Places,
+) -> Result<&'a mut Node, String> {
+    let backends = items(pool_of(tree, pool)?, "backends")?;
+    let at = places.of(pool, backends, name)?;
     Ok(&mut backends[at])
 }
 
-fn add(pool: &mut Node, backend: &NewBackend) -> Result<(), Refusal> {
-    let backends = items(pool, "backends")?;
+fn add(
+    tree: &mut Node,
+    (pool, backend): (&str, &NewBackend),
+    places: &mut Places,
+) -> Result<(), Refusal> {
+    let backends = items(pool_of(tree, pool)?, "backends")?;
     let name = backend.name();
-    if position(backends, &name).is_ok() {
+    if places.of(pool, backends, &name).is_ok() {
         let message = format!("there is a backend {name:?} already");
         return Err(Refusal(ConflictKind::Present, message));
     }
     let mut entries = vec![("name", text(&name)), ("address", text(&backend.address))];
     entries.extend(backend.weight.map(|weight| ("weight", number(weight))));
     entries.extend(backend.admin.map(|admin| ("admin", text(admin_word(admin)))));
-    backends.push(map(entries));
+    let added = map(entries);
+    places.push(pool, backends, (name, added));
     Ok(())
 }

@@ -117,6 +117,57 @@ fn what_is_not_there_is_a_conflict_and_changes_nothing() {
 }
 
 #[test]
+fn edits_in_any_order_are_laid_one_after_the_other() {
+    const FILE: &str = r#"
+listeners: [{ bind: "127.0.0.1:0" }]
+routes: [{ pool: a }]
+pools: [{ name: a, backends: ["stay:1", { name: b3, address: "x:1" }, "y:1"] }]
+"#;
+    let pool = || "a".to_owned();
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut model: Vec<(String, u32)> =
+            ["stay:1", "b3", "y:1"].map(|name| (name.to_owned(), 1)).into();
+        let (mut edits, mut refused) = (Vec::new(), 0);
+        for weight in 2..60 {
+            let name = match random.u8(0..8) {
+                7 => "y:1".to_owned(),
+                number => format!("b{number}"),
+            };
+            let at = model.iter().position(|it| it.0 == name);
+            let backend = name.clone();
+            match (random.u8(0..3), at) {
+                (0, at) => {
+                    let (address, admin) = ("z:1".to_owned(), None);
+                    let (named, name, added) = (name.clone(), Some(name), Some(weight));
+                    let backend = NewBackend { name, address, weight: added, admin };
+                    edits.push(Edit::AddBackend { pool: pool(), backend });
+                    if at.is_none() {
+                        model.push((named, weight));
+                    }
+                    refused += usize::from(at.is_some());
+                }
+                (1, at) => {
+                    let drain = Duration::ZERO;
+                    edits.push(Edit::RemoveBackend { pool: pool(), backend, drain });
+                    at.map(|at| model.remove(at));
+                    refused += usize::from(at.is_none());
+                }
+                (_, at) => {
+                    edits.push(Edit::Weight { pool: pool(), backend, weight });
+                    at.into_iter().for_each(|at| model[at].1 = weight);
+                    refused += usize::from(at.is_none());
+                }
+            }
+        }
+        let (plan, conflicts) = edited(FILE, &edits);
+        let backends = plan.pools[0].backends.iter();
+        let found: Vec<_> = backends.map(|it| (it.name.to_string(), it.weight)).collect();
+        assert_eq!((found, conflicts.len()), (model, refused), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_value_that_is_wrong_is_an_error_of_the_edit() {
     let file = source(FULL, Format::Yaml);
     let edits = [Edit::Strategy { pool: "b".into(), strategy: "nonsense".into() }];
