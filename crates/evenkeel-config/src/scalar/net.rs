@@ -3,7 +3,7 @@
 use crate::diagnostic::Fault;
 use crate::key::{Atom, Scalar};
 use evenkeel_core::address::{BackendAddress, BindAddress, Endpoint, Scheme};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value as Json, json};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -105,7 +105,7 @@ impl Scalar for Cidr {
             Ok(address) => Some(IpNet::from(address)),
             Err(_) => text.parse::<IpNet>().ok(),
         };
-        network.map(|network| Cidr(network.trunc())).ok_or_else(|| {
+        network.map(|network| Cidr(canonical(network.trunc()))).ok_or_else(|| {
             Fault::new(format!("{text:?} is not a network"))
                 .hint("such as 10.0.0.0/8, fd00::/8 or 192.0.2.7")
         })
@@ -120,6 +120,19 @@ impl Scalar for Cidr {
     }
 }
 
+/// Where the address of IPv4 begins in one that is mapped into IPv6 (RFC 4291 2.5.5.2).
+const MAPPED_PREFIX_BITS: u8 = 96;
+
+/// A network of mapped addresses (`::ffff:10.0.0.0/104`) is one of IPv4: clients are known by the
+/// latter, however they came, so that it would never hold anybody.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.network().to_ipv4_mapped();
+    let bits = v6.prefix_len().checked_sub(MAPPED_PREFIX_BITS);
+    let mapped = v4.zip(bits).and_then(|(v4, bits)| Ipv4Net::new(v4, bits).ok());
+    mapped.map_or(network, IpNet::V4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +145,11 @@ mod tests {
             ("10.1.2.3/8", "10.0.0.0/8"),
             ("127.0.0.1", "127.0.0.1/32"),
             ("::1", "::1/128"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
         ]);
         refused::<Cidr>(&[("10.0.0.0/99", "not a network"), ("x", "such as"), ("", "network")]);
     }
