@@ -158,7 +158,11 @@ impl Sources {
         let found = self.resolver.lookup_ip(parsed).await?;
         let ttls = found.as_lookup().answers().iter().map(|record| record.ttl);
         let ttl = ttls.min().map_or(MAX_TTL, |seconds| Duration::from_secs(seconds.into()));
-        Ok(Answer { addresses: found.iter().collect(), ttl })
+        let addresses: Vec<_> = found.iter().filter(is_of_a_host).collect();
+        if addresses.is_empty() && found.iter().next().is_some() {
+            return Err(NetError::from("none of its addresses is that of a host"));
+        }
+        Ok(Answer { addresses, ttl })
     }
 
     /// The hosts file's addresses of either family: if it has any, name servers are not asked.
@@ -191,6 +195,13 @@ fn tune(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<TokioResol
     // The schedule honours TTLs; a cache below it would only hide changes.
     options.cache_size = 0;
     builder.build()
+}
+
+/// False for what nobody can be reached by: multicast, broadcast, and the unspecified address, by
+/// which filtering name servers say that they will not tell, and which would be this machine.
+fn is_of_a_host(address: &IpAddr) -> bool {
+    let broadcast = *address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(address.is_unspecified() || address.is_multicast() || broadcast)
 }
 
 /// RFC 6761, section 6.3: these names never leave the machine.
@@ -233,8 +244,8 @@ mod tests {
         }
     }
 
-    /// The reply to one query: an A record that counts up, or a fixed AAAA record (RFC 1035, 4).
-    fn reply(query: &[u8], round: u8) -> Vec<u8> {
+    /// The reply to one query: an A record, or an AAAA record (RFC 1035, 4).
+    fn reply(query: &[u8], (v4, v6): (Ipv4Addr, Ipv6Addr)) -> Vec<u8> {
         let name_end = 12 + query[12..].iter().position(|byte| *byte == 0).expect("a root");
         let question = &query[12..name_end + 5];
         let is_ipv4 = question[question.len() - 3] == 1;
@@ -243,37 +254,65 @@ mod tests {
         reply.extend(question);
         reply.extend([0xc0, 12]);
         if is_ipv4 {
-            reply.extend([0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 10, 0, 0, round]);
+            reply.extend([0, 1, 0, 1, 0, 0, 0, 30, 0, 4]);
+            reply.extend(v4.octets());
         } else {
             reply.extend([0, 28, 0, 1, 0, 0, 0, 90, 0, 16]);
-            reply.extend("fd00::1".parse::<Ipv6Addr>().expect("address").octets());
+            reply.extend(v6.octets());
         }
         reply
     }
 
-    #[tokio::test]
-    async fn name_servers_are_asked_each_time_for_both_families() {
+    /// A name server that answers each look-up, of both families, with the next of these.
+    async fn answering<const N: usize>(
+        answers: [(&str, &str); N],
+    ) -> (Sources, tokio::task::JoinHandle<()>) {
+        let answers = answers
+            .map(|(v4, v6)| (v4.parse().expect("an IPv4 address"), v6.parse().expect("IPv6")));
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
         let mut server = NameServerConfig::udp(Ipv4Addr::LOCALHOST.into());
         server.connections[0].port = socket.local_addr().expect("address").port();
         let name_server = tokio::spawn(async move {
             let mut query = [0; 512];
-            for number in 0..4 {
+            for answer in answers.iter().flat_map(|answer| [answer, answer]) {
                 let (bytes, client) = socket.recv_from(&mut query).await.expect("a query");
-                let reply = reply(&query[..bytes], number / 2);
+                let reply = reply(&query[..bytes], *answer);
                 socket.send_to(&reply, client).await.expect("sent");
             }
         });
         let resolver = tune(asking(server)).expect("resolver");
-        let sources = Sources { hosts: Hosts::default(), resolver };
-        for round in 0..2 {
+        (Sources { hosts: Hosts::default(), resolver }, name_server)
+    }
+
+    #[tokio::test]
+    async fn name_servers_are_asked_each_time_for_both_families() {
+        let answers = [("10.0.0.0", "fd00::1"), ("10.0.0.1", "fd00::1")];
+        let (sources, name_server) = answering(answers).await;
+        for (v4, v6) in answers {
             let mut answer = sources.look_up("a_b_.example.com").await.expect("an answer");
             answer.addresses.sort();
             let found = answer.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>();
-            assert_eq!(found, [format!("10.0.0.{round}"), "fd00::1".to_owned()]);
+            assert_eq!(found, [v4, v6]);
             assert_eq!(answer.ttl, Duration::from_secs(30));
         }
         name_server.await.expect("four queries");
+    }
+
+    #[tokio::test]
+    async fn addresses_of_no_host_are_no_answer() {
+        let (sources, name_server) = answering([
+            ("0.0.0.0", "fd00::1"),
+            ("224.0.0.1", "::"),
+            ("255.255.255.255", "ff02::1"),
+        ])
+        .await;
+        let answer = sources.look_up("app.example.com").await.expect("one of a host");
+        assert_eq!(answer.addresses, ["fd00::1".parse::<IpAddr>().expect("address")]);
+        for _ in 0..2 {
+            let error = sources.look_up("app.example.com").await.expect_err("nobody");
+            assert_eq!(error, "none of its addresses is that of a host");
+        }
+        name_server.await.expect("six queries");
     }
 
     #[test]
