@@ -28,6 +28,10 @@ const RESPONSE_READ_BYTES: usize = 128 * 1024;
 /// The same if the last response was long: the rest of this one can go by without coming here.
 const LONG_RESPONSE_READ_BYTES: usize = 4 * 1024;
 
+/// How long a client that sends no more is waited for: it may have closed half of its connection,
+/// and read on. Most have left.
+const HALF_CLOSED_TIME: Duration = Duration::from_secs(2);
+
 /// One try in progress.
 pub(crate) struct Try<'a, S> {
     pool: &'a Arc<Pool>,
@@ -35,6 +39,8 @@ pub(crate) struct Try<'a, S> {
     connection: BackendConnection<S>,
     /// When `per_try_timeout` is over.
     try_until: Nanos,
+    /// Until when a client that sends no more is waited for.
+    client_until: Nanos,
     /// Beginning of a response head that is not whole yet.
     partial: Vec<u8>,
     interim_count: u32,
@@ -127,6 +133,7 @@ impl<'a, S: Stream> Try<'a, S> {
             pick,
             connection,
             try_until: Nanos::NEVER,
+            client_until: Nanos::NEVER,
             partial: Vec::new(),
             interim_count: 0,
             held_until: None,
@@ -229,7 +236,8 @@ impl<'a, S: Stream> Try<'a, S> {
     }
 
     fn deadline<N: Net<Stream = S>>(&self, client: &Client<S>, exchange: &Exchange<N>) -> Nanos {
-        exchange.until(self.patience(client, exchange)).min(self.try_until)
+        let own = exchange.until(self.patience(client, exchange));
+        own.min(self.try_until).min(self.client_until)
     }
 
     /// While a request goes up, each byte gives it this long again; once it is up, the response's
@@ -342,7 +350,7 @@ impl<'a, S: Stream> Try<'a, S> {
     }
 
     /// Nothing to read from the backend: time may be up, or the client may have left.
-    fn poll_waiting<N: Net>(
+    fn poll_waiting<N: Net<Stream = S>>(
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker<N>,
@@ -353,6 +361,7 @@ impl<'a, S: Stream> Try<'a, S> {
             let client_stalls = exchange.upload.waits_for_client() && !self.send_failed;
             return Poll::Ready(Err(match client_stalls {
                 true => TryError::BodyTimeout,
+                false if self.client_until <= worker.tick() => TryError::ClientGone,
                 false if self.try_until <= worker.tick() => TryError::PerTryTimeout,
                 false => TryError::Timeout,
             }));
@@ -366,13 +375,18 @@ impl<'a, S: Stream> Try<'a, S> {
             }
         }
         match self.watches_client(cx, client, exchange) {
-            Peek::Gone => Poll::Ready(Err(TryError::ClientGone)),
-            Peek::Nothing | Peek::Bytes | Peek::End => Poll::Pending,
+            Peek::Gone => return Poll::Ready(Err(TryError::ClientGone)),
+            Peek::End if self.held_until.is_none() => {
+                self.client_until = worker.now().after(HALF_CLOSED_TIME);
+                client.deadline.set(self.deadline(client, exchange));
+            }
+            Peek::Nothing | Peek::Bytes | Peek::End => {}
         }
+        Poll::Pending
     }
 
     /// Looks whether the client has left. Once something has come from it, that is not asked again:
-    /// bytes are the next request, an end may be half of a close; both can wait.
+    /// bytes are the next request, which can wait; an end may be half of a close.
     fn watches_client<N: Net>(
         &mut self,
         cx: &mut Context<'_>,
