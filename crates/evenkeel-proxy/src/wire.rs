@@ -189,6 +189,15 @@ impl<S> Wire<S> {
         }
     }
 
+    /// False if the client's handshake is ours, and a switch of protocols with this
+    /// `Sec-WebSocket-Accept` is no answer to it: the client cannot find out.
+    pub(crate) fn is_accepted(&self, accept: Option<&[u8]>) -> bool {
+        match self {
+            Wire::Inbound(stream) => stream.is_accepted(accept),
+            Wire::Plain(_) | Wire::Tls(_) | Wire::Outbound(_) => true,
+        }
+    }
+
     /// True if the client asked for a tunnel by CONNECT, so that any success would tell it that it
     /// has one (RFC 8441 5).
     pub(crate) fn awaits_tunnel(&self) -> bool {

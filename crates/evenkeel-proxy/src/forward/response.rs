@@ -7,6 +7,7 @@ use crate::net::{Net, Peek, Stream};
 use crate::pump::{COPY_BELOW_BYTES, Pump, PumpError, Toward};
 use crate::session;
 use crate::try_failure::{Retriable, TryError};
+use crate::wire::Wire;
 use crate::worker::{Scratch, Worker};
 use evenkeel_core::failure::{Failure, Side};
 use evenkeel_core::field::{Known, Span};
@@ -75,6 +76,9 @@ impl<S: Stream> Try<'_, S> {
                 Ok(Parsed::Complete) if self.holds(&head, bytes.len(), (client, exchange)) => {
                     self.partial.extend_from_slice(bytes);
                     break Ok(None);
+                }
+                Ok(Parsed::Complete) if is_wrongly_accepted(&head, bytes, &client.stream) => {
+                    break Err(TryError::BadResponse);
                 }
                 Ok(Parsed::Complete) => {
                     if let Some(elsewhere) = self.hears(&head, bytes, exchange) {
@@ -319,6 +323,16 @@ async fn say_last_words<N: Net>(
 }
 
 /// How long the backend asks to be left alone.
+/// True of a switch to a protocol that answers another handshake than ours.
+fn is_wrongly_accepted<S: Stream>(head: &ResponseHead, bytes: &[u8], client: &Wire<S>) -> bool {
+    if head.status != SWITCHING_PROTOCOLS {
+        return false;
+    }
+    let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"sec-websocket-accept");
+    let field = head.fields.iter().find(|field| is_it(field.name.of_buf(bytes)));
+    !client.is_accepted(field.map(|field| field.value.of_buf(bytes)))
+}
+
 fn retry_after_of(head: &ResponseHead, bytes: &[u8], unix_nanos: u64) -> Option<Duration> {
     let is_it = |name: &[u8]| name.eq_ignore_ascii_case(b"retry-after");
     let field = head.fields.iter().find(|field| is_it(field.name.of_buf(bytes)))?;

@@ -80,7 +80,7 @@ pub(crate) fn write_head(
         (_, Some(protocol)) => {
             out.extend_from_slice(b"connection: upgrade\r\n");
             write_line(b"upgrade", protocol.as_str().as_bytes(), out);
-            if protocol.as_str().eq_ignore_ascii_case("websocket") {
+            if is_websocket(protocol) {
                 write_line(b"sec-websocket-key", key.as_bytes(), out);
             }
         }
@@ -88,6 +88,11 @@ pub(crate) fn write_head(
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
+}
+
+/// True of the protocol whose handshake has a key.
+pub(crate) fn is_websocket(protocol: &Protocol) -> bool {
+    protocol.as_str().eq_ignore_ascii_case("websocket")
 }
 
 fn target<'a>(parts: &'a Parts, protocol: Option<&Protocol>) -> Result<&'a str, Malformed> {

@@ -5,7 +5,7 @@ use super::from_client::{self, Announced, Malformed};
 use super::receiving::Receiving;
 use super::sending::{Heads, Opening, Sending};
 use super::shape::Framing;
-use super::spare;
+use super::{spare, websocket};
 use crate::net::{Peek, Stream};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -24,6 +24,8 @@ pub struct Inbound {
     receiving: Receiving,
     sending: Sending,
     responder: Responder,
+    /// What answers the key of a WebSocket's handshake, which is ours.
+    accept: Option<String>,
     gone: bool,
     /// With what the stream ends if its response is not whole.
     fault: Reason,
@@ -72,7 +74,10 @@ impl Inbound {
             Ok(framing) => framing,
             Err(malformed) => return Err((malformed, respond)),
         };
-        let tunnel = parts.extensions.get::<h2::ext::Protocol>().is_some();
+        let protocol = parts.extensions.get::<h2::ext::Protocol>();
+        let is_websocket = protocol.is_some_and(from_client::is_websocket);
+        let accept = is_websocket.then(|| websocket::accept(key.as_bytes()));
+        let tunnel = protocol.is_some();
         let mut receiving = Receiving::new(frames, framing);
         if let Some(first) = first {
             receiving = receiving.with_first(first);
@@ -80,7 +85,8 @@ impl Inbound {
         let responder = Responder { respond, to_head: parts.method == Method::HEAD, tunnel };
         let sending = Sending::new();
         let fault = Reason::INTERNAL_ERROR;
-        Ok(Inbound { head, read: 0, receiving, sending, responder, gone: false, fault })
+        let (read, gone) = (0, false);
+        Ok(Inbound { head, read, receiving, sending, responder, accept, gone, fault })
     }
 
     /// Ends the stream with an error.
@@ -208,6 +214,12 @@ impl Stream for Inbound {
 impl Inbound {
     fn is_switched(&self) -> bool {
         self.sending.is_tunnel()
+    }
+
+    /// True if a switch of protocols with this `Sec-WebSocket-Accept` answers the key that we have
+    /// made for the client (RFC 6455 4.1).
+    pub(crate) fn is_accepted(&self, accept: Option<&[u8]>) -> bool {
+        self.accept.as_ref().is_none_or(|wanted| accept == Some(wanted.as_bytes()))
     }
 
     /// A tunnel was asked for, and nothing is answered yet.

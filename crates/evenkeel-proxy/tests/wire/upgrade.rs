@@ -4,10 +4,12 @@
 use crate::arena::{Arena, BAD_RESPONSE, each, ensure, forwarded, is_refusal};
 use evenkeel_testkit::backend::{Backend, OK};
 use evenkeel_testkit::frames::{DATA, END_STREAM, Outcome, RST_STREAM, frame};
+use evenkeel_testkit::message::Message;
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use evenkeel_testkit::wire::Ending;
 use std::time::Duration;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const ASK: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -26,6 +28,17 @@ pub(crate) const EXTENDED_CONNECT: [(&str, &str); 6] = [
     ("sec-websocket-version", "13"),
 ];
 
+/// What a server answers to this request (RFC 6455 4.2.2).
+fn switch_for(request: &Message) -> Vec<u8> {
+    let accept = derive_accept_key(request.value("sec-websocket-key").expect("a key").as_bytes());
+    let accept = format!("Sec-WebSocket-Accept: {accept}\r\n\r\n");
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        accept.as_bytes(),
+    ]
+    .concat()
+}
+
 /// Switches for `/ws` and then echoes bytes; answers 200 to everything else.
 pub(crate) fn switching(first: &'static [u8]) -> Backend {
     Backend::start(move |conversation| {
@@ -34,7 +47,7 @@ pub(crate) fn switching(first: &'static [u8]) -> Backend {
                 conversation.send(OK);
                 continue;
             }
-            conversation.send(&[SWITCH, first].concat());
+            conversation.send(&[&switch_for(&request), first].concat());
             loop {
                 let bytes = conversation.take_bytes();
                 if bytes.is_empty() {
@@ -295,6 +308,26 @@ fn h14_a_stalled_reader_holds_the_sender() {
 }
 
 #[test]
+fn a_switch_that_answers_another_handshake_is_none() {
+    // RFC 6455 4.1: over HTTP/2 the key is ours, and the client cannot find out.
+    let arena = Arena::before(
+        Backend::by_request(|request| match request.target() {
+            "/ws" => SWITCH.to_vec(),
+            _ => OK.to_vec(),
+        }),
+        |plan| plan,
+    );
+    let mut frames = arena.frames();
+    frames.headers(1, 0, &EXTENDED_CONNECT);
+    assert_eq!(frames.outcome(1), Outcome::Status(502));
+    let record = &arena.proxy.wait_for_records(1)[0];
+    assert_eq!(record["failure"], "bad_response", "{record}");
+    // Over HTTP/1.1 it is the client's own, who finds out.
+    let mut client = arena.connect();
+    assert_eq!(client.send(ASK).response().expect("101").status(), 101);
+}
+
+#[test]
 fn a_drain_closes_a_websocket_between_two_frames() {
     // RFC 6455 7.4.1: 1001, to both sides; what clients send is masked.
     let arena = Arena::before(switching(b""), |plan| plan);
@@ -317,8 +350,8 @@ fn what_breaks_on_one_side_of_a_tunnel_breaks_on_the_other() {
     // A clean end would say that all has come.
     let backend = || {
         Backend::start(|conversation| {
-            conversation.request();
-            conversation.send(&[SWITCH, b"the first half"].concat());
+            let request = conversation.request().expect("one");
+            conversation.send(&[&switch_for(&request), &b"the first half"[..]].concat());
             conversation.receive();
             conversation.reset();
         })
