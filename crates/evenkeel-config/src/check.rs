@@ -2,15 +2,17 @@
 
 mod collector;
 mod discovery;
+mod inert;
 mod mirror;
 mod probes;
 mod scale;
 mod wire;
 
 use crate::diagnostic::{Fault, Problem};
-use crate::scalar::{Address, Host, Name, Whole};
+use crate::scalar::{Address, HeaderValue, Host, Name, Whole};
 use crate::sections::{
-    AffinityType, Alpn, ListenerProtocol, Match, Mount, MountAccept, Pool, Root, Route,
+    AffinityType, Alpn, ListenerProtocol, Match, Mount, MountAccept, Pool, RedirectScheme, Root,
+    Route,
 };
 use crate::suggest::closest;
 use crate::tree::{Node, Place, Value};
@@ -25,8 +27,8 @@ const REQUESTS_PER_INTERVAL: u64 = 20;
 /// What a token has.
 const TOKEN_KEYS: &[&str] = &["name", "role", "sha256"];
 
-/// Gives names to what has none, the only pool a route if there are no routes, a bucket its size,
-/// and an autoscaler something to go by.
+/// Gives names to what has none, the only pool a route if there are no routes, a bucket its size, a
+/// redirect its port, and an autoscaler something to go by.
 pub(crate) fn complete(root: &mut Root) {
     if root.routes.is_empty() && root.pools.len() == 1 {
         let pool = Some(root.pools[0].name.clone());
@@ -46,6 +48,10 @@ pub(crate) fn complete(root: &mut Root) {
         };
         if let Some(tls) = &mut listener.tls {
             tls.alpn.get_or_insert(offered);
+        }
+        if let Some(redirect) = &mut listener.redirect {
+            let usual = if redirect.scheme == RedirectScheme::Https { 443 } else { 80 };
+            redirect.port.get_or_insert(Whole(usual));
         }
     }
     for (index, route) in root.routes.iter_mut().enumerate() {
@@ -115,6 +121,7 @@ pub(crate) fn warnings(root: &Root, tree: &Node) -> Vec<Problem> {
     }
     check.mounts(root);
     check.unused_tls(root);
+    check.inert(root);
     let mut named: HashMap<&str, &str> = HashMap::new();
     for (index, pool) in root.pools.iter().enumerate() {
         let affinity = &pool.affinity;
@@ -172,17 +179,34 @@ impl Check<'_> {
         self.problems.push(Problem { place, path: path.to_owned(), fault });
     }
 
+    /// True if `word` of a closed set is written at `path`; another word has been reported.
+    fn says(&self, path: &str, word: &str) -> bool {
+        self.tree.at(path).is_some_and(|node| match &node.value {
+            Value::Str(text) => text.to_ascii_lowercase().replace('-', "_") == word,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Seq(_) | Value::Map(_) => {
+                false
+            }
+        })
+    }
+
+    /// True if something is wrong with the value at `path` itself; for what is asked but once.
+    fn is_reported(&self, path: &str) -> bool {
+        self.problems.iter().any(|problem| problem.path == path)
+    }
+
     /// True if nothing was written, or an empty list: no problem was reported for it yet.
     fn is_empty(&self, path: &str) -> bool {
         self.tree.at(path).is_none_or(|node| node.value == Value::Seq(Vec::new()))
     }
 
     fn present(&mut self, root: &Root) {
-        if root.pools.is_empty() && self.is_empty("pools") && wire::needs_pools(root) {
+        // Whoever mixes the short form with the full one has written them, and is told so.
+        let pooled = !self.is_reported("backends") && !self.is_reported("strategy");
+        if root.pools.is_empty() && self.is_empty("pools") && wire::needs_pools(root) && pooled {
             let hint = r#"smallest file: backends: ["127.0.0.1:8081", "127.0.0.1:8082"]"#;
             self.report("pools", Fault::new("`pools` is missing: needs at least one").hint(hint));
         }
-        if root.listeners.is_empty() && self.is_empty("listeners") {
+        if root.listeners.is_empty() && self.is_empty("listeners") && !self.is_reported("listen") {
             let fault = Fault::new("`listeners` is missing: needs at least one");
             self.report("listeners", fault.hint(r#"listeners: [{ bind: ":8080" }]"#));
         }
@@ -387,10 +411,29 @@ impl Check<'_> {
             }
             (Some(_), []) | (None, [_, ..]) => {}
         }
+        self.host_of_requests(route, &format!("{path}.request_headers.set"));
         if route.r#match.path.is_some() && route.r#match.path_prefix.is_some() {
             let path = format!("{path}.match.path_prefix");
             self.report(&path, "`path` and `path_prefix` exclude each other");
         }
+    }
+
+    /// A rule sends no `Host` that would be refused of a client.
+    fn host_of_requests(&mut self, route: &Route, path: &str) {
+        let mut rules = route.request_headers.set.0.iter();
+        let Some((_, HeaderValue(host))) = rules.find(|(name, _)| name.0 == "host") else { return };
+        if evenkeel_core::host::parse(host.as_bytes()).is_some() {
+            return;
+        }
+        let fault = Fault::new(format!("{host:?} is no host that a request can have"));
+        let fault = fault.hint("a name or an address, as in app.internal or app.internal:8080");
+        let entries = self.tree.at(path).map(|node| &node.value);
+        let place = match entries {
+            Some(Value::Map(rows)) => rows.iter().find(|it| it.key.eq_ignore_ascii_case("host")),
+            Some(_) | None => None,
+        };
+        let place = place.map_or(self.tree.place_at(path), |row| &row.value.place).clone();
+        self.report_at(place, &format!("{path}.host"), fault);
     }
 
     fn binds(&mut self, root: &Root) {
@@ -413,7 +456,11 @@ impl Check<'_> {
             if let Some((before, other)) = alike.iter().find(|(_, other)| bind.overlaps(other)) {
                 let whole = if bind == *other { "" } else { &format!(", which is {other}") };
                 let fault = Fault::new(format!("{bind} is already bound by `{before}`{whole}"));
-                self.report(&path, fault);
+                // Nobody has written what is the default: the other one is what can be seen.
+                let seen = if self.tree.at(&path).is_some() { &path } else { before };
+                let place = self.tree.place_at(seen).clone();
+                let hint = "each needs a port or an address of its own";
+                self.report_at(place, &path, fault.hint(hint));
             }
             alike.push((path, bind));
         }

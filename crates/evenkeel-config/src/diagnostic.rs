@@ -143,9 +143,9 @@ impl SourceLines {
             file: place.origin.as_deref().unwrap_or(&self.name).to_owned(),
             line: place.line,
             column: place.column,
-            path,
-            message: fault.message,
-            hint: fault.hint,
+            path: printable(path),
+            message: printable(fault.message),
+            hint: fault.hint.map(printable),
         }
     }
 
@@ -167,6 +167,18 @@ impl SourceLines {
     }
 }
 
+/// Keys may hold anything; what is shown does nothing to a terminal.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +190,15 @@ mod tests {
         let problem = Problem { place: Place::in_file(2, 8), path: "two".to_owned(), fault };
         let shown = lines.diagnostics(vec![problem]).to_string();
         assert_eq!(shown, "a.yaml:2:8: two: is wrong\n2 |   two: x\n  |        ^\nhint: write y");
+    }
+
+    #[test]
+    fn control_characters_of_keys_are_spelt_out() {
+        let lines = SourceLines::new("a.yaml", "x: 1\n".to_owned());
+        let (place, fault) = (Place::in_file(1, 1), Fault::new("unknown key `\u{1b}[2J`"));
+        let problem = Problem { place, path: "\u{1b}[2J".to_owned(), fault };
+        let shown = lines.diagnostics(vec![problem]).to_string();
+        assert!(shown.starts_with(r"a.yaml:1:1: \u{1b}[2J: unknown key `\u{1b}[2J`"), "{shown}");
     }
 
     #[test]

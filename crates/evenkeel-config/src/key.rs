@@ -231,7 +231,8 @@ impl<K: Scalar + Ord, V: Scalar> Key for Table<K, V> {
 /// The entries of a map, with those written twice reported; other values are refused.
 pub(crate) fn map_entries<'a>(node: &'a Node, reader: &mut Reader) -> Option<Vec<&'a Entry>> {
     let Value::Map(entries) = &node.value else {
-        reader.refuse(&node.place, format!("expected a map, found {}", node.kind()));
+        let fault = Fault::new(format!("expected a map, found {}", node.kind()));
+        reader.refuse(&node.place, fault.hint("a map has keys: { key: value }"));
         return None;
     };
     let mut first: HashMap<&str, &Place> = HashMap::with_capacity(entries.len());

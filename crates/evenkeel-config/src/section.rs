@@ -4,7 +4,7 @@
 use crate::diagnostic::Fault;
 use crate::key::{Atom, SectionShape, map_entries};
 use crate::reader::Reader;
-use crate::suggest::{closest, closest_or_akin};
+use crate::suggest::{closest, closest_or_akin, elsewhere};
 use crate::tree::{Entry, Node, Value};
 use serde_json::{Map, Value as Json};
 
@@ -49,7 +49,7 @@ pub(crate) fn read<S: Section>(node: &Node, reader: &mut Reader) -> Option<S> {
 
 fn unknown<S: Section>(key: &str) -> Fault {
     let names: Vec<&str> = S::NAMES.iter().map(|(name, _)| *name).collect();
-    match closest_or_akin(key, &names) {
+    match elsewhere(key, &names).or_else(|| closest_or_akin(key, &names)) {
         Some(meant) => {
             let message = format!("unknown key `{key}`; did you mean `{meant}`?");
             Fault::new(message).hint(format!("rename it to `{meant}`"))

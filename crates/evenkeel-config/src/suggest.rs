@@ -34,6 +34,36 @@ pub(crate) fn closest_or_akin<'a>(typed: &str, candidates: &[&'a str]) -> Option
     closest(typed, candidates.iter().copied()).or_else(alone)
 }
 
+/// What others call our keys; the glossary says more.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("algorithm", "strategy"),
+    ("balance", "strategy"),
+    ("clusters", "pools"),
+    ("endpoints", "backends"),
+    ("entrypoints", "listeners"),
+    ("frontends", "listeners"),
+    ("host", "address"),
+    ("lb_policy", "strategy"),
+    ("method", "strategy"),
+    ("nodes", "backends"),
+    ("policy", "strategy"),
+    ("rules", "routes"),
+    ("server", "address"),
+    ("servers", "backends"),
+    ("services", "pools"),
+    ("sticky", "affinity"),
+    ("targets", "backends"),
+    ("upstreams", "pools"),
+    ("url", "address"),
+];
+
+/// The one of our names that others call so.
+pub(crate) fn elsewhere<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
+    let typed = typed.to_ascii_lowercase();
+    let (_, ours) = ELSEWHERE.iter().find(|(theirs, _)| *theirs == typed)?;
+    names.iter().copied().find(|name| name == ours)
+}
+
 /// Optimal string alignment distance: insertions, deletions, substitutions and swaps of
 /// neighbours (Boytsov, "Indexing methods for approximate dictionary searching", 2011).
 fn edits(a: &str, b: &str) -> usize {
@@ -73,6 +103,17 @@ mod tests {
         ] {
             assert_eq!(closest(typed, keys), meant, "{typed}");
         }
+    }
+
+    #[test]
+    fn knows_what_others_call_it() {
+        let (root, backend) = (["backends", "pools", "workers"], ["name", "address", "weight"]);
+        assert_eq!(elsewhere("servers", &root), Some("backends"));
+        assert_eq!(elsewhere("Upstreams", &root), Some("pools"));
+        assert_eq!(elsewhere("url", &backend), Some("address"));
+        assert_eq!(elsewhere("url", &root), None);
+        let theirs = |pair: &[(&str, &str)]| pair[0].0 < pair[1].0;
+        assert!(ELSEWHERE.windows(2).all(theirs), "in order, each once");
     }
 
     #[test]

@@ -9,7 +9,31 @@ use std::net::Ipv6Addr;
 
 /// Parses one document; an empty text is `Null`.
 pub(crate) fn parse(text: &str) -> Result<Node, Problem> {
-    document(text).map_err(|problem| at_bare_address(text, at_tab(text, problem)))
+    document(text).map_err(|problem| at_bare_address(text, at_mark(text, at_tab(text, problem))))
+}
+
+/// Characters that mean something to YAML at the start of a value, or nothing yet.
+const MARKS: [char; 4] = ['*', '%', '@', '`'];
+
+/// A host such as `*.example.com` without quotes is an alias to YAML, which names no such thing.
+fn at_mark(text: &str, problem: Problem) -> Problem {
+    let told = problem.fault.message.as_str();
+    if !["anchor", "unexpected character"].iter().any(|it| told.contains(it)) {
+        return problem;
+    }
+    let line = text.lines().nth(problem.place.line.saturating_sub(1)).unwrap_or_default();
+    let at = line.char_indices().nth(problem.place.column.saturating_sub(1));
+    let Some((at, mark)) = at.filter(|(_, mark)| MARKS.contains(mark)) else { return problem };
+    let rest = &line[at..];
+    let end = rest.find(|c: char| c.is_whitespace() || ",]}".contains(c)).unwrap_or(rest.len());
+    let word = &rest[..end];
+    let fault = match (mark, word[1..].starts_with(|c: char| c.is_alphanumeric())) {
+        ('*', true) => Fault::new(format!("{word} is an alias, and no `&{}` is above", &word[1..]))
+            .hint(format!("text that begins with * needs quotes: \"{word}\"")),
+        (_, _) => Fault::new(format!("text that begins with {mark} needs quotes"))
+            .hint(format!("write \"{word}\"")),
+    };
+    Problem { fault, ..problem }
 }
 
 /// A bracket opens a list in YAML, and an IPv6 address for whoever has forgotten the quotes.
@@ -208,7 +232,8 @@ fn merge(entries: &mut Vec<Entry>, value: Node, span: &Span) -> Result<(), Probl
     let sources = match value.value {
         Value::Map(_) => vec![value],
         Value::Seq(items) => items,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Str(_) => Vec::new(),
+        Value::Null => Vec::new(),
+        Value::Bool(_) | Value::Number(_) | Value::Str(_) => vec![value],
     };
     for source in sources {
         let Value::Map(added) = source.value else {
@@ -313,7 +338,14 @@ mod tests {
             ("version: 1\npools: [a, b\nroutes: }\n", 3, ""),
             ("a: 1\n---\nb: 2\n", 2, "second document"),
             ("a: !custom 1\n", 1, "tag"),
-            ("a: *nowhere\n", 1, ""),
+            ("a: *nowhere\n", 1, "is an alias, and no `&nowhere` is above"),
+            ("hosts: [*.a.test]\n", 1, "begins with * needs quotes"),
+            ("hosts: [a, *.a.test, b]\n", 1, "begins with * needs quotes"),
+            ("a:\n  b: *\n", 2, "begins with * needs quotes"),
+            ("a: %x\n", 1, "begins with % needs quotes"),
+            ("a: @x\n", 1, "begins with @ needs quotes"),
+            ("a: { <<: 1 }\n", 1, "takes a map"),
+            ("a: { <<: [x] }\n", 1, "takes a map"),
             ("a: &a [*a]\n", 1, "inside"),
             ("? [a]\n: b\n", 1, "key"),
             (deep.as_str(), 1, "nested"),

@@ -25,6 +25,12 @@ impl BindAddress {
             }
             return Ok(BindAddress::Unix(PathBuf::from(path)));
         }
+        if text.contains("://") {
+            return Err(format!("{text:?} has a scheme; a listener binds to host:port alone"));
+        }
+        if text.parse::<u16>().is_ok() {
+            return Err(format!("{text} is a port without an address; write \":{text}\" for all"));
+        }
         let (host, port) = split_host_port(text)?;
         let port = port.ok_or_else(|| format!("{text:?} has no port, e.g. 127.0.0.1:8080"))?;
         match host {
@@ -273,6 +279,14 @@ mod tests {
         assert!(BindAddress::parse("[::1]:80").expect("v6").is_loopback());
         assert!(BindAddress::parse("example.com:80").is_err());
         assert!(BindAddress::parse("127.0.0.1").is_err());
+        for (text, words) in [
+            ("8080", "8080 is a port without an address; write \":8080\""),
+            ("http://0.0.0.0:80", "has a scheme"),
+            ("99999", "has no port"),
+        ] {
+            let told = BindAddress::parse(text).expect_err(text);
+            assert!(told.contains(words), "{told}");
+        }
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::sections::{Discovery, DiscoveryType, DnsRecord};
 
 impl Check<'_> {
     pub(super) fn discovery(&mut self, keys: &Discovery, path: &str) {
+        // Of a type that is none, nobody knows what it needs.
+        if !self.says(&format!("{path}.type"), keys.r#type.as_str()) {
+            return;
+        }
         for (key, needed, example) in needs(keys) {
             if needed.as_ref().is_none_or(|text| text.0.is_empty()) {
                 let kind = keys.r#type.as_str();

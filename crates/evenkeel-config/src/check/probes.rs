@@ -15,6 +15,12 @@ impl Check<'_> {
             ("expect_status", health.expect_status != usual.expect_status),
             ("expect_body", health.expect_body != usual.expect_body),
         ];
+        let silent = health.r#type == HealthType::Http && health.method.0 == "HEAD";
+        if silent && health.expect_body != usual.expect_body {
+            let fault = Fault::new("an answer to HEAD has no body: no backend would be healthy");
+            let full = format!("{path}.health.expect_body");
+            self.report(&full, fault.hint("method: GET; or leave `expect_body` out"));
+        }
         let service = ("service", health.service != usual.service);
         let (kind, unused) = match health.r#type {
             HealthType::Http => ("http", vec![service]),

@@ -5,6 +5,7 @@ use crate::diagnostic::Fault;
 use crate::plan::scale::{ports, redis};
 use crate::scalar::Text;
 use crate::sections::{Autoscale, Driver, DriverType};
+use crate::tree::Value;
 use evenkeel_core::address::BackendAddress;
 
 /// What stands for the port of a process.
@@ -49,13 +50,21 @@ impl Check<'_> {
             | DriverType::Webhook
             | DriverType::Kubernetes => None,
         };
-        // Of a type that is none, nobody knows what it needs.
-        let type_path = format!("{path}.type");
-        let is_known = self.problems.iter().all(|problem| problem.path != type_path);
+        // Of a driver or a type that is none, nobody knows what it needs.
+        let kind = driver.r#type.as_str();
+        let is_known = self.says(&format!("{path}.type"), kind);
         if let Some((key, example)) = needed.filter(|_| is_known) {
-            let kind = driver.r#type.as_str();
             let fault = Fault::new(format!("a driver of type `{kind}` needs `{key}`"));
-            self.report(&format!("{path}.{key}"), fault.hint(example));
+            let key = format!("{path}.{key}");
+            // A value of another kind is told by its reader.
+            let is_told = self.tree.at(&key).is_some_and(|node| match &node.value {
+                Value::Str(text) => !text.is_empty(),
+                Value::Seq(items) => !items.is_empty(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Map(_) => true,
+            });
+            if !is_told {
+                self.report(&key, fault.hint(example));
+            }
         }
         if let Some(text) = &driver.ports
             && ports(&text.0).is_none()

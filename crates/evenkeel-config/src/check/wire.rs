@@ -13,6 +13,13 @@ use crate::suggest::closest;
 use crate::tree::{Node, Value};
 use evenkeel_core::address::{BindAddress, Endpoint, Scheme};
 
+/// Statuses whose `Location` clients follow (RFC 9110 section 15.4).
+const REDIRECTS: [u64; 5] = [301, 302, 303, 307, 308];
+
+/// Statuses of answers without a body, which whatever follows would be taken for the next answer
+/// (RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5).
+const BODILESS: [u64; 3] = [204, 205, 304];
+
 /// True if some request could need a route.
 pub(super) fn needs_routes(root: &Root) -> bool {
     let routes = |listener: &Listener| {
@@ -102,6 +109,26 @@ impl Check<'_> {
         self.refuse(path, &[("udp", udp)], "is for udp listeners");
         let proxied = listener.proxy_protocol != AcceptProxy::Off;
         self.trusted(listener, path, proxied);
+        self.own_answers(listener, path);
+    }
+
+    /// Statuses of answers of ours that no client could make sense of.
+    fn own_answers(&mut self, listener: &Listener, path: &str) {
+        if let Some(redirect) = &listener.redirect
+            && !REDIRECTS.contains(&redirect.status.0)
+        {
+            let message = format!("no client goes elsewhere for a {}", redirect.status.0);
+            let fault = Fault::new(message).hint("one of: 301, 302, 303, 307, 308");
+            self.report(&format!("{path}.redirect.status"), fault);
+        }
+        for (index, mount) in listener.mounts.iter().enumerate() {
+            let status = mount.down_status.0;
+            if BODILESS.contains(&status) {
+                let message = format!("an answer with {status} has no body, and this one has");
+                let path = format!("{path}.mounts[{index}].down_status");
+                self.report(&path, Fault::new(message).hint("200, 503 or another with a body"));
+            }
+        }
     }
 
     fn trusted(&mut self, listener: &Listener, path: &str, proxied: bool) {
@@ -172,7 +199,8 @@ impl Check<'_> {
     fn listener_tls(&mut self, listener: &Listener, path: &str) {
         let Some(tls) = &listener.tls else { return };
         let certificates = format!("{path}.tls.certificates");
-        if tls.certificates.is_empty() && self.is_empty(&certificates) {
+        let written = self.is_written(&certificates);
+        if tls.certificates.is_empty() && written && self.is_empty(&certificates) {
             let fault = Fault::new("needs at least one certificate");
             self.report(&certificates, fault.hint("[{ cert: c.pem, key: k.pem }]"));
         }

@@ -88,8 +88,8 @@ pub(super) fn redirect(listener: &Listener) -> Option<RedirectPlan> {
     let redirect = listener.redirect.as_ref()?;
     Some(RedirectPlan {
         secure: redirect.scheme == RedirectScheme::Https,
-        // The checked ranges leave no other values.
-        port: u16::try_from(redirect.port.0).unwrap_or(443),
+        // Filled in, and the checked ranges leave no other values.
+        port: redirect.port.and_then(|port| u16::try_from(port.0).ok()).unwrap_or(443),
         status: u16::try_from(redirect.status.0).unwrap_or(308),
     })
 }

@@ -43,7 +43,8 @@ impl Scalar for Time {
             return Err(Fault::new(format!("{text} is negative")).hint("a duration such as 3s"));
         }
         let text = text.strip_prefix('+').unwrap_or(text);
-        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let numeric = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        if numeric && text.bytes().any(|b| b.is_ascii_digit()) {
             let hint = format!("write {text}s for seconds, or {text}ms");
             return Err(Fault::new(format!("unit missing in the duration {text}")).hint(hint));
         }
@@ -168,6 +169,7 @@ mod tests {
             ("+-3s", "not a duration"),
             ("+", "not a duration"),
             ("", "not a duration"),
+            (".", "not a duration"),
             (".s", "not a duration"),
             ("1.2.3s", "not a duration"),
             ("s", "not a duration"),

@@ -34,6 +34,10 @@ fn parse_size(text: &str) -> Result<u64, Fault> {
     if number.is_empty() {
         return Err(Fault::new(format!("{text:?} is not a size")).hint(units));
     }
+    if unit.starts_with(['.', ',']) {
+        let hint = "a smaller unit has none, such as 1536KiB for 1.5MiB";
+        return Err(Fault::new(format!("{text:?} is not a whole number of a unit")).hint(hint));
+    }
     let unit = unit.trim().to_ascii_lowercase();
     let scale = match UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, scale)) => *scale,
@@ -107,7 +111,7 @@ mod tests {
             ("64Kix", "KiB"),
             ("KiB", "not a size"),
             ("-1", "negative"),
-            ("1.5k", "unit"),
+            ("1.5k", "not a whole number"),
             ("99999999999999999999", "too large"),
             ("99999999999999g", "too large"),
         ]);

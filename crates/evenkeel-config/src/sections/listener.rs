@@ -207,7 +207,7 @@ section! {
         path: ExactPath = ExactPath("/".to_owned()), required;
         /// What.
         serve: MountKind = MountKind::Health, required;
-        /// Status while no backend is healthy; for `health`.
+        /// Status while no backend is healthy; for `health`. Not one without a body, such as 204.
         down_status: Whole<200, 599> = Whole(503);
         /// Format if the client asks for none; for `metrics`.
         default_format: MetricsFormat = MetricsFormat::Prometheus;
@@ -234,9 +234,9 @@ section! {
     Redirect {
         /// Scheme to go to.
         scheme: RedirectScheme = RedirectScheme::Https;
-        /// Port to go to; left out of the location if it is 443.
-        port: Whole<1, 65535> = Whole(443);
-        /// Status of the answer.
+        /// Port to go to; left out, that of the scheme, which the location does not name.
+        port: Option<Whole<1, 65535>> = None;
+        /// Status of the answer: 301, 302, 303, 307 or 308.
         status: Whole<300, 399> = Whole(308);
     }
 }

@@ -1,5 +1,6 @@
 //! Keys of a pool and its backends.
 
+use crate::diagnostic::Fault;
 use crate::key::{Atom, Key, OrEmpty, Scalar, Shape};
 use crate::reader::Reader;
 use crate::scalar::{Address, Factor, HashKey, Name, Strategy, Text, Time, Whole};
@@ -141,6 +142,12 @@ impl Key for BackendEntry {
             let address = Address::parse(Atom::Str(text));
             let address = address.map_err(|fault| reader.refuse(&node.place, fault)).ok()?;
             return Some(BackendEntry(Backend { address, ..Backend::default() }));
+        }
+        if !matches!(node.value, Value::Map(_)) {
+            let message = format!("expected an address or a map, found {}", node.kind());
+            let hint = r#"such as "127.0.0.1:8081" or { address: "127.0.0.1:8081", weight: 2 }"#;
+            reader.refuse(&node.place, Fault::new(message).hint(hint));
+            return None;
         }
         Backend::read(node, reader).map(BackendEntry)
     }

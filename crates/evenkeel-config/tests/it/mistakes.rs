@@ -184,6 +184,52 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     (Alone("backends: [\"x\"]\n"), 1, "backends[0]", "port"),
     (Alone("backends: [\"a:1\"]\nstrategy: rrr\n"), 2, "strategy", "`rr`"),
     (Alone("- a\n"), 1, "", "expected a map, found a list"),
+    (
+        Swap("routes:", "    redirect: { status: 304 }\nroutes:"),
+        5,
+        "listeners[0].redirect.status",
+        "one of: 301, 302, 303, 307, 308",
+    ),
+    (
+        Swap("routes:", "    mounts: [{ path: /h, serve: health, down_status: 204 }]\nroutes:"),
+        5,
+        "listeners[0].mounts[0].down_status",
+        "has no body",
+    ),
+    (
+        Add("    health: { method: HEAD, expect_body: ok }\n"),
+        11,
+        "pools[0].health.expect_body",
+        "no backend would be healthy",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, request_headers: { set: { Host: \"a b\" } } }"),
+        6,
+        "routes[0].request_headers.set.host",
+        "no host that a request can have",
+    ),
+    (
+        Swap("- pool: web", "- { pool: web, request_headers: { set: { host: \"\" } } }"),
+        6,
+        "routes[0].request_headers.set.host",
+        "no host that a request can have",
+    ),
+    (Add("    discovery: { type: etcd }\n"), 11, "pools[0].discovery.type", "one of: dns"),
+    (Add("    discovery: { name: a }\n"), 11, "pools[0].discovery.type", "is missing"),
+    (Add("    autoscale: { max: 3 }\n"), 11, "pools[0].autoscale.driver", "is missing"),
+    (
+        Add("    autoscale: { driver: { type: exec, command: \"./app\" } }\n"),
+        11,
+        "pools[0].autoscale.driver.command",
+        "expected a list",
+    ),
+    (Swap("routes:", "    tls: {}\nroutes:"), 5, "listeners[0].tls.certificates", "is missing"),
+    (Swap("\"127.0.0.1:8081\"", "8081"), 10, "pools[0].backends[0]", "an address or a map"),
+    (Swap("\"127.0.0.1:8080\"", "8080"), 4, "listeners[0].bind", "write \":8080\""),
+    (Swap("127.0.0.1:8080", "127.0.0.1:9900"), 4, "admin.bind", "a port or an address of its own"),
+    (Add("servers: []\n"), 11, "servers", "did you mean `backends`?"),
+    (Add("admin: { <<: 1 }\n"), 11, "syntax", "a map or a list of maps"),
+    (Alone("listen: 8080\nbackends: [\"a:1\"]\n"), 1, "listen", "write \":8080\""),
 ];
 
 #[test]

@@ -64,7 +64,8 @@ shutdown: { grace: 1s }
 fn what_does_nothing_is_warned_about_only_if_written() {
     let pool = |key: &str| GOOD.to_owned() + "    " + key + "\n";
     let second = "listeners[0].mounts[1].path";
-    let mounts = |all: &str| GOOD.replace("routes:", &format!("    mounts: [{all}]\nroutes:"));
+    let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
+    let mounts = |all: &str| listener(&format!("mounts: [{all}]"));
     for (text, line, path) in [
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
         (
@@ -79,6 +80,27 @@ fn what_does_nothing_is_warned_about_only_if_written() {
             5,
             second,
         ),
+        (listener("proxy_protocol: optional"), 5, "listeners[0].proxy_protocol"),
+        (
+            mounts("{ path: /a, serve: metrics, down_status: 200 }"),
+            5,
+            "listeners[0].mounts[0].down_status",
+        ),
+        (
+            mounts("{ path: /a, serve: health, default_format: json }"),
+            5,
+            "listeners[0].mounts[0].default_format",
+        ),
+        (pool("retry: { buffer: 1MiB }"), 11, "pools[0].retry.buffer"),
+        (pool("affinity: { cookie_name: sid }"), 11, "pools[0].affinity.cookie_name"),
+        (
+            pool("autoscale: { driver: { type: exec, command: [a], image: b } }"),
+            11,
+            "pools[0].autoscale.driver.image",
+        ),
+        (GOOD.to_owned() + "logging: { file: / }\n", 11, "logging.file"),
+        (GOOD.to_owned() + "logging: { file: /nowhere/a.log }\n", 11, "logging.file"),
+        (GOOD.to_owned() + "state_dir: /dev/null\n", 11, "state_dir"),
     ] {
         let (_, warnings) = yaml(&text).unwrap_or_else(|e| panic!("{e}")).plan();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
@@ -89,6 +111,10 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     for text in [
         pool("health: { type: none }"),
         pool("circuit_breaker: { enabled: false }"),
+        pool("affinity: { type: cookie, cookie_name: sid }"),
+        pool("autoscale: { driver: { type: process, command: [a], env: { A: b } } }"),
+        listener("proxy_protocol: optional\n    trusted_proxies: [\"10.0.0.0/8\"]"),
+        GOOD.to_owned() + "logging: { file: a.log }\nstate_dir: /nowhere/at/all\n",
         secure,
         mounts("{ path: /a, serve: dashboard, accept: html }, { path: /a, serve: health }"),
         mounts("{ path: /a, serve: health, hosts: [a.test] }, { path: /a, serve: metrics }"),

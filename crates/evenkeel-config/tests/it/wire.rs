@@ -122,6 +122,9 @@ fn a_redirect_alone_needs_no_pool() {
     let (plan, _) = yaml(text).unwrap_or_else(|e| panic!("{e}")).plan();
     let redirect = plan.listeners[0].redirect.expect("a redirect");
     assert_eq!((redirect.secure, redirect.port, redirect.status), (true, 443, 308));
+    let (plan, _) = yaml(&text.replace("{}", "{ scheme: http }")).expect("valid").plan();
+    let redirect = plan.listeners[0].redirect.expect("a redirect");
+    assert_eq!((redirect.secure, redirect.port), (false, 80), "the port of its own scheme");
 }
 
 #[test]
