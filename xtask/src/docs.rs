@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Each generated page: the topic of `evenkeel docs TOPIC`, written to `docs/reference/TOPIC.md`.
-const TOPICS: &[&str] = &["config", "cli", "environment", "failures", "admin-api"];
+const TOPICS: &[&str] = &["config", "cli", "environment", "failures", "admin-api", "metrics"];
 
 /// What to do with the generated pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

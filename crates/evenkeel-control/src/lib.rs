@@ -59,7 +59,9 @@ pub use documents::{HealthStatus, health_html, health_json, metrics_json, report
 pub use explain::explain;
 pub use journal::Journal;
 pub use ledger::Ledger;
-pub use metrics::{Format, ProcessFigures, Reloads, View, negotiate, openmetrics, prometheus};
+pub use metrics::{
+    Format, ProcessFigures, Reloads, View, metrics_markdown, negotiate, openmetrics, prometheus,
+};
 pub use migrations::{
     Divides, Division, MigrationError, Migrations, migration_markdown, outline_of,
 };

@@ -15,12 +15,14 @@
 
 mod compat;
 mod discovery;
+mod families;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod mirrors;
 mod native;
 mod negotiate;
 mod process;
+mod reference;
 mod scaling;
 mod text;
 mod tls;
@@ -29,6 +31,7 @@ mod view;
 pub(crate) use negotiate::accepts_json;
 pub use negotiate::{Format, negotiate};
 pub use process::ProcessFigures;
+pub use reference::metrics_markdown;
 pub use view::{Reloads, View};
 
 pub(crate) use view::{Condition, Traffic, condition, recent};

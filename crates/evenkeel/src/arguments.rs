@@ -402,6 +402,8 @@ pub(crate) enum Topic {
     Failures,
     /// Every endpoint of the admin API.
     AdminApi,
+    /// Every family of metrics.
+    Metrics,
 }
 
 /// The tree of commands, complete with help and version.

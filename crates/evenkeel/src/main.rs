@@ -123,6 +123,7 @@ fn answer(arguments: Arguments) -> Result<ExitCode, Trouble> {
         Command::Docs { topic: Topic::Cli } => print(reference::cli_markdown())?,
         Command::Docs { topic: Topic::Failures } => print(failures::markdown())?,
         Command::Docs { topic: Topic::AdminApi } => print(evenkeel_api::reference_markdown())?,
+        Command::Docs { topic: Topic::Metrics } => print(evenkeel_control::metrics_markdown())?,
         Command::Docs { topic: Topic::Environment } => print(reference::environment_markdown())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! The families of two older products, whose dashboards keep working: the same counters by backend
 //! name alone. Backends of several pools that share a name are one.
 
-use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
+use super::text::{Described, Exposition, Kind, Labels, Metric, Unit, Value};
 use super::view::{View, condition};
 use evenkeel_core::stats::{HistogramSnapshot, Series};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ struct Names {
     connections: Metric,
 }
 
-const GOBALANCE: Names = Names {
+static GOBALANCE: Names = Names {
     requests: Metric {
         name: "gobalance_requests_total",
         kind: Kind::Counter,
@@ -37,7 +37,7 @@ const GOBALANCE_UP: Metric = Metric {
     help: "Backend health (1 healthy, 0 not)",
 };
 
-const LOADBALANCER: Names = Names {
+static LOADBALANCER: Names = Names {
     requests: Metric {
         name: "loadbalancer_requests_total",
         kind: Kind::Counter,
@@ -54,6 +54,18 @@ const LOADBALANCER: Names = Names {
         help: "Active connections by backend",
     },
 };
+
+/// What each sample is labelled with.
+pub(super) fn described() -> impl Iterator<Item = Described> {
+    let own = |names: &'static Names| {
+        let by_status: &[&str] = &["backend", "status"];
+        let by_backend: &[&str] = &["backend"];
+        let both = [(&names.duration, by_backend), (&names.connections, by_backend)];
+        std::iter::once((&names.requests, by_status)).chain(both)
+    };
+    let up: Described = (&GOBALANCE_UP, &["backend"]);
+    own(&GOBALANCE).chain([up]).chain(own(&LOADBALANCER))
+}
 
 pub(super) fn write_gobalance(view: &View<'_>, out: &mut Exposition) {
     write(&GOBALANCE, view, out);

@@ -1,6 +1,6 @@
 //! Figures of discoveries.
 
-use super::text::{Exposition, Kind, Labels, Metric, Value};
+use super::text::{Described, Exposition, Kind, Labels, Metric, Value};
 use super::view::View;
 
 const UP: Metric = Metric {
@@ -18,6 +18,10 @@ const AGE: Metric = Metric {
     kind: Kind::Gauge,
     help: "Time since the last good answer about the backends of the pool.",
 };
+
+/// What each sample is labelled with.
+pub(super) const DESCRIBED: &[Described] =
+    &[(&UP, &["pool"]), (&BACKENDS, &["pool"]), (&AGE, &["pool"])];
 
 pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
     if view.discovery.is_empty() {

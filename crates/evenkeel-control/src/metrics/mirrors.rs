@@ -1,6 +1,6 @@
 //! Copies of requests.
 
-use super::text::{Exposition, Kind, Labels, Metric, Value};
+use super::text::{Described, Exposition, Kind, Labels, Metric, Value};
 use super::view::View;
 use crate::differences::Counted;
 use evenkeel_core::mirror::DifferenceKind;
@@ -29,6 +29,14 @@ const TOOK: Metric = Metric {
     kind: Kind::Counter,
     help: "Time that compared answers took, of the requests (real) and of their copies (mirror).",
 };
+
+/// What each sample is labelled with.
+pub(super) const DESCRIBED: &[Described] = &[
+    (&COPIES, &["route", "result"]),
+    (&DIFFERENCES, &["route", "kind"]),
+    (&COMPARED, &["route"]),
+    (&TOOK, &["route", "side"]),
+];
 
 /// Counts by result, in the order of [`CopyResult::ALL`].
 type Results = [u64; CopyResult::ALL.len()];

@@ -1,8 +1,15 @@
 //! The families `evenkeel_*` and `process_*`.
 
+use super::families::{
+    ACCEPTED, BACKEND_UP, BREAKER, BUDGET_EXHAUSTED, BUILD, BYTES_IN, BYTES_OUT,
+    CLIENT_CONNECTIONS, CONNECT, CONNECTIONS, CPU, DROPPED, DURATION, ELIGIBLE, FAIL_OPEN,
+    FAILURES, FIRST_BYTE, FLOWS_DROPPED, GENERATION, GRPC_CALLS, IN_FLIGHT, MAX_FDS, OPEN_FDS,
+    POOL_MODE, PROBES, QUEUE_REJECTED, QUEUE_WAIT, QUEUE_WAITING, RELOAD_SUCCESSFUL, RELOADS,
+    REQUESTS, RESIDENT, RETRIES, START, THREADS, TRIES, VIRTUAL, WEIGHT,
+};
 use super::mirrors;
 use super::process::ProcessFigures;
-use super::text::{Exposition, Kind, Labels, Metric, Unit, Value};
+use super::text::{Exposition, Labels, Metric, Value};
 use super::view::{View, condition};
 use super::{discovery, scaling};
 use evenkeel_core::backend::Backend;
@@ -12,203 +19,6 @@ use evenkeel_core::plan::{ListenerPlan, ListenerProtocol};
 use evenkeel_core::pool::{Mode, Pool};
 use evenkeel_core::stats::{CellTotals, ConnectionTotals, HistogramSnapshot, RetryReason, Series};
 use std::collections::BTreeMap;
-
-const SECONDS: Kind = Kind::Histogram(Unit::Seconds);
-
-const BUILD: Metric = Metric {
-    name: "evenkeel_build_info",
-    kind: Kind::Constant,
-    help: "The program that runs; always 1.",
-};
-const GENERATION: Metric = Metric {
-    name: "evenkeel_config_generation",
-    kind: Kind::Gauge,
-    help: "Configurations put in force since the start.",
-};
-const RELOADS: Metric = Metric {
-    name: "evenkeel_reloads_total",
-    kind: Kind::Counter,
-    help: "Reloads of the configuration by result.",
-};
-const RELOAD_SUCCESSFUL: Metric = Metric {
-    name: "evenkeel_config_last_reload_successful",
-    kind: Kind::Gauge,
-    help: "0 if the last reload was rejected, else 1.",
-};
-const PROBES: Metric = Metric {
-    name: "evenkeel_probes_total",
-    kind: Kind::Counter,
-    help: "Health check probes by result.",
-};
-const DROPPED: Metric = Metric {
-    name: "evenkeel_dropped_total",
-    kind: Kind::Counter,
-    help: "Records, events and spans that were lost because nobody took them in time, by kind.",
-};
-
-const REQUESTS: Metric = Metric {
-    name: "evenkeel_requests_total",
-    kind: Kind::Counter,
-    help: "Exchanges that ended; code 0 if the client got no status. Empty labels: none reached.",
-};
-const DURATION: Metric = Metric {
-    name: "evenkeel_request_duration_seconds",
-    kind: SECONDS,
-    help: "From the end of the request head to the end of the exchange.",
-};
-const GRPC_CALLS: Metric = Metric {
-    name: "evenkeel_grpc_calls_total",
-    kind: Kind::Counter,
-    help: "gRPC calls that ended, by grpc-status; those that clients gave up are 1.",
-};
-const BYTES_IN: Metric = Metric {
-    name: "evenkeel_request_bytes_total",
-    kind: Kind::Counter,
-    help: "Bytes received from clients.",
-};
-const BYTES_OUT: Metric = Metric {
-    name: "evenkeel_response_bytes_total",
-    kind: Kind::Counter,
-    help: "Bytes sent to clients.",
-};
-const TRIES: Metric = Metric {
-    name: "evenkeel_tries_total",
-    kind: Kind::Counter,
-    help: "Tries to send a request to a backend, retries included.",
-};
-const RETRIES: Metric = Metric {
-    name: "evenkeel_retries_total",
-    kind: Kind::Counter,
-    help: "Requests sent again, by what was wrong with the try before.",
-};
-const BUDGET_EXHAUSTED: Metric = Metric {
-    name: "evenkeel_retry_budget_exhausted_total",
-    kind: Kind::Counter,
-    help: "Retries not made because the retry budget had none left.",
-};
-const FAILURES: Metric = Metric {
-    name: "evenkeel_failures_total",
-    kind: Kind::Counter,
-    help: "Exchanges that failed, by failure and by whose side it was on.",
-};
-const QUEUE_REJECTED: Metric = Metric {
-    name: "evenkeel_queue_rejected_total",
-    kind: Kind::Counter,
-    help: "Requests that found the queue full or waited in it too long.",
-};
-const CLIENT_CONNECTIONS: Metric = Metric {
-    name: "evenkeel_client_connections",
-    kind: Kind::Gauge,
-    help: "Open client connections.",
-};
-const ACCEPTED: Metric = Metric {
-    name: "evenkeel_client_connections_accepted_total",
-    kind: Kind::Counter,
-    help: "Client connections accepted.",
-};
-const FLOWS_DROPPED: Metric = Metric {
-    name: "evenkeel_udp_flows_dropped_total",
-    kind: Kind::Counter,
-    help: "Datagrams dropped because no flow could begin for them.",
-};
-
-const FIRST_BYTE: Metric = Metric {
-    name: "evenkeel_first_byte_duration_seconds",
-    kind: SECONDS,
-    help: "From the start of the last try to the first byte of its answer.",
-};
-const CONNECT: Metric = Metric {
-    name: "evenkeel_connect_duration_seconds",
-    kind: SECONDS,
-    help: "To make a new connection to a backend.",
-};
-const QUEUE_WAIT: Metric = Metric {
-    name: "evenkeel_queue_wait_duration_seconds",
-    kind: SECONDS,
-    help: "Waiting for a backend to have room.",
-};
-const QUEUE_WAITING: Metric = Metric {
-    name: "evenkeel_queue_waiting",
-    kind: Kind::Gauge,
-    help: "Requests that wait for a backend to have room.",
-};
-const POOL_MODE: Metric = Metric {
-    name: "evenkeel_pool_mode",
-    kind: Kind::Gauge,
-    help: "How the pool chooses: 0 normal, 1 doubtful, 2 fail open, 3 empty.",
-};
-const FAIL_OPEN: Metric = Metric {
-    name: "evenkeel_fail_open",
-    kind: Kind::Gauge,
-    help: "1 while open breakers are ignored because nobody else is left.",
-};
-
-const BACKEND_UP: Metric = Metric {
-    name: "evenkeel_backend_up",
-    kind: Kind::Gauge,
-    help: "1 unless probes failed, the breaker is not closed, or the backend seems to be dead.",
-};
-const ELIGIBLE: Metric = Metric {
-    name: "evenkeel_backend_eligible",
-    kind: Kind::Gauge,
-    help: "1 if the backend takes new traffic.",
-};
-const WEIGHT: Metric = Metric {
-    name: "evenkeel_backend_weight",
-    kind: Kind::Gauge,
-    help: "Configured share of new traffic.",
-};
-const IN_FLIGHT: Metric = Metric {
-    name: "evenkeel_backend_in_flight",
-    kind: Kind::Gauge,
-    help: "Requests sent and not finished.",
-};
-const CONNECTIONS: Metric = Metric {
-    name: "evenkeel_backend_connections",
-    kind: Kind::Gauge,
-    help: "Connections to the backend: active carry a request, idle are kept for the next.",
-};
-const BREAKER: Metric = Metric {
-    name: "evenkeel_breaker_state",
-    kind: Kind::Gauge,
-    help: "Circuit breaker: 0 closed (traffic flows), 1 open, 2 half-open (one trial).",
-};
-
-const CPU: Metric = Metric {
-    name: "process_cpu_seconds_total",
-    kind: Kind::Counter,
-    help: "Total user and system CPU time spent in seconds.",
-};
-const OPEN_FDS: Metric = Metric {
-    name: "process_open_fds",
-    kind: Kind::Gauge,
-    help: "Number of open file descriptors.",
-};
-const MAX_FDS: Metric = Metric {
-    name: "process_max_fds",
-    kind: Kind::Gauge,
-    help: "Maximum number of open file descriptors.",
-};
-const RESIDENT: Metric = Metric {
-    name: "process_resident_memory_bytes",
-    kind: Kind::Gauge,
-    help: "Resident memory size in bytes.",
-};
-const VIRTUAL: Metric = Metric {
-    name: "process_virtual_memory_bytes",
-    kind: Kind::Gauge,
-    help: "Virtual memory size in bytes.",
-};
-const THREADS: Metric = Metric {
-    name: "process_threads",
-    kind: Kind::Gauge,
-    help: "Number of OS threads in the process.",
-};
-const START: Metric = Metric {
-    name: "process_start_time_seconds",
-    kind: Kind::Gauge,
-    help: "Start time of the process since unix epoch in seconds.",
-};
 
 /// Shown before they happen, so that the first time is an increase.
 const USUAL_RETRIES: [RetryReason; 5] = [

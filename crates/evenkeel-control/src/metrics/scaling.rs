@@ -1,6 +1,6 @@
 //! Figures of autoscalers.
 
-use super::text::{Exposition, Kind, Labels, Metric, Value};
+use super::text::{Described, Exposition, Kind, Labels, Metric, Value};
 use super::view::View;
 use evenkeel_core::pool::Pool;
 use std::sync::Arc;
@@ -25,6 +25,14 @@ const BUFFERED_TOTAL: Metric = Metric {
     kind: Kind::Counter,
     help: "Requests that came while the pool had no backend, and waited for one.",
 };
+
+/// What each sample is labelled with.
+pub(super) const DESCRIBED: &[Described] = &[
+    (&DESIRED, &["pool"]),
+    (&DECISIONS, &["pool", "direction"]),
+    (&BUFFERED, &["pool"]),
+    (&BUFFERED_TOTAL, &["pool"]),
+];
 
 pub(super) fn write(view: &View<'_>, out: &mut Exposition) {
     if view.scaling.is_empty() {

@@ -110,6 +110,25 @@ fn busy() -> Fixture {
 }
 
 #[test]
+fn every_family_is_described_with_its_labels() {
+    let described: BTreeMap<&str, Vec<&str>> =
+        reference::all().map(|(metric, labels)| (metric.name, labels.to_vec())).collect();
+    let scrape = Scrape::of(&prometheus(&busy().view()));
+    for family in scrape.kinds.keys() {
+        assert!(described.contains_key(family.as_str()), "{family}");
+    }
+    for (name, labels, _) in &scrape.samples {
+        let whole = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let family = whole.filter(|name| described.contains_key(name)).unwrap_or(name);
+        let written = labels.split(',').filter_map(|label| label.split_once('='));
+        let written: Vec<&str> = written.map(|(name, _)| name).filter(|it| *it != "le").collect();
+        assert_eq!(written, described[family], "{name}{{{labels}}}");
+    }
+    let page = metrics_markdown();
+    assert!(described.keys().all(|name| page.contains(&format!("| `{name}` | "))));
+}
+
+#[test]
 fn values_are_those_of_the_counters() {
     let scrape = Scrape::of(&prometheus(&busy().view()));
     let b1 = r#"listener="web",route="r-web",pool="web",backend="b1""#;

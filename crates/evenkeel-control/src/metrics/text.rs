@@ -60,6 +60,9 @@ pub(super) struct Metric {
     pub(super) help: &'static str,
 }
 
+/// A family with the names of its labels, in their order; those of a histogram without `le`.
+pub(super) type Described = (&'static Metric, &'static [&'static str]);
+
 /// The number of a sample.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value {

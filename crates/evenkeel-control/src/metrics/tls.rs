@@ -1,6 +1,6 @@
 //! The families that concern TLS.
 
-use super::text::{Exposition, Kind, Labels, Metric, Value};
+use super::text::{Described, Exposition, Kind, Labels, Metric, Value};
 use super::view::View;
 use evenkeel_core::stats::{ConnectionTotals, Handshake};
 use evenkeel_proxy::tls::certificates;
@@ -16,6 +16,10 @@ const EXPIRY: Metric = Metric {
     kind: Kind::Gauge,
     help: "Unix time of the end of a listener's certificate.",
 };
+
+/// What each sample is labelled with.
+pub(super) const DESCRIBED: &[Described] =
+    &[(&HANDSHAKES, &["listener", "result"]), (&EXPIRY, &["listener", "name"])];
 
 /// Writes them for listeners with these numbers.
 pub(super) fn write(
