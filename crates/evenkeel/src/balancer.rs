@@ -419,7 +419,7 @@ fn note_allocations(plan: &Plan) {
 }
 
 fn cannot_log(error: io::Error) -> Trouble {
-    Trouble::CannotStart(format!("cannot open the log: {error}"))
+    Trouble::CannotStart(error.to_string())
 }
 
 fn cannot_serve(error: StartError) -> Trouble {

@@ -245,13 +245,11 @@ fn is_backend(name: &str) -> bool {
 pub(crate) fn read(file: &Path) -> Result<Source, Trouble> {
     let stdin = file == Path::new(STDIN_ARGUMENT);
     let name = if stdin { STDIN_NAME.to_owned() } else { file.display().to_string() };
-    let text = if stdin { read_text(io::stdin()) } else { File::open(file).and_then(read_text) };
-    let text = text.map_err(|error| {
-        Trouble::Mistake(if error.kind() == io::ErrorKind::InvalidData {
-            format!("{name} is no text in UTF-8")
-        } else {
-            format!("cannot read the configuration {name}: {error}")
-        })
+    let bytes = if stdin { read_bytes(io::stdin()) } else { File::open(file).and_then(read_bytes) };
+    let unread = |error| Trouble::Mistake(format!("cannot read the configuration {name}: {error}"));
+    let text = String::from_utf8(bytes.map_err(unread)?).map_err(|error| {
+        let (line, column) = place_after(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        Trouble::Mistake(format!("{name}:{line}:{column}: is no text in UTF-8: save it as such"))
     })?;
     let format = Format::of_file_name(&name).unwrap_or(Format::Yaml);
     Ok(Source { name, text, format })
@@ -268,11 +266,18 @@ fn read_once_more(file: &Path) -> Result<Source, Trouble> {
     read(file)
 }
 
-fn read_text(from: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    let read = from.take(MAX_CONFIGURATION_BYTES + 1).read_to_string(&mut text)?;
+/// Line and column, from 1, of what follows a text.
+fn place_after(text: &[u8]) -> (usize, usize) {
+    let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    (lines + 1, String::from_utf8_lossy(line).chars().count() + 1)
+}
+
+fn read_bytes(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = from.take(MAX_CONFIGURATION_BYTES + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).is_ok_and(|read| read <= MAX_CONFIGURATION_BYTES) {
-        return Ok(text);
+        return Ok(bytes);
     }
     Err(io::Error::other(format!("longer than {MAX_CONFIGURATION_BYTES} bytes")))
 }

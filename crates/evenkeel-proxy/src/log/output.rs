@@ -37,10 +37,13 @@ impl Output {
     /// not stop others who print.
     pub(super) fn stdout() -> io::Result<Output> {
         #[cfg(unix)]
-        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stdout = io::stdout().as_fd().try_clone_to_owned();
         #[cfg(windows)]
-        let stdout = io::stdout().as_handle().try_clone_to_owned()?;
-        Ok(Output { file: stdout.into(), path: None })
+        let stdout = io::stdout().as_handle().try_clone_to_owned();
+        let unnamed = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot log to standard output: {error}"))
+        };
+        Ok(Output { file: stdout.map_err(unnamed)?.into(), path: None })
     }
 
     /// After the file was renamed or removed: makes a new one in its place. The old one stays in

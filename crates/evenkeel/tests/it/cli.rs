@@ -40,6 +40,7 @@ fn wrong_arguments_exit_1_and_say_so_on_stderr() {
         (&["demo", "--listen", "nowhere"], "nowhere"),
         (&["check"], "name one:           -c FILE"),
         (&["explain", "http://a.test/"], "explain URL --admin"),
+        (&["check", "-c", "/bin/sh"], "/bin/sh:1:"),
         (&["check", "-c", "/bin/sh"], "is no text in UTF-8"),
         (&["check", "a.yaml"], "tip: a file is named by '-c a.yaml'"),
         (&["run", "a.toml"], "tip: a file is named by '-c a.toml'"),
