@@ -362,6 +362,10 @@ impl Steering {
     /// Puts a state in force, as a new revision if it differs.
     fn change(&self, course: &mut Course, next: State, by: &Author) -> Result<Applied, Rejected> {
         let (begun, is_new) = (Instant::now(), next.overlay != course.state.overlay);
+        if !course.leaving.is_empty() {
+            // It must hold without those that are about to go, too: nobody is asked again then.
+            configuration_of(&next, &[])?;
+        }
         let applied = self.change_quietly(course, next)?;
         if applied.changed || is_new {
             let lines = applied.changes.clone();

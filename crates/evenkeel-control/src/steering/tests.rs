@@ -262,18 +262,25 @@ fn going_back_keeps_what_an_autoscaler_has_added_and_lets_drain_what_it_removed(
 #[test]
 fn a_removed_backend_is_there_until_nothing_runs_on_it() {
     let bench = Bench::new();
-    let drain = Duration::from_secs(30);
-    let remove = Edit::RemoveBackend { pool: "a".into(), backend: "b1".into(), drain };
-    bench.edit(remove).expect("it is there");
+    let (at_once, in_time) = (Duration::ZERO, Duration::from_secs(30));
+    let remove = |backend: &str, drain| {
+        bench.edit(Edit::RemoveBackend { pool: "a".into(), backend: backend.into(), drain })
+    };
+    remove("b1", in_time).expect("it is there");
     assert_eq!(bench.backends()[0].2, AdminState::Draining);
-    bench.steering.tick(Instant::now());
-    let names: Vec<_> = bench.backends().into_iter().map(|it| it.0).collect();
-    assert_eq!(names, ["b2"]);
+    for ticks in 0..2 {
+        for drain in [at_once, in_time] {
+            let last = remove("b2", drain);
+            assert!(matches!(last, Err(EditError::Invalid(_))), "{ticks} {drain:?}: {last:?}");
+        }
+        let kept = |it: &(String, u32, AdminState)| it.2 == AdminState::Enabled && it.0 == "b2";
+        assert_eq!(bench.backends().iter().filter(|it| kept(it)).count(), 1);
+        bench.steering.tick(Instant::now());
+        let names: Vec<_> = bench.backends().into_iter().map(|it| it.0).collect();
+        assert_eq!(names, ["b2"]);
+    }
     assert_eq!(bench.steering.revisions().len(), 2);
-    let at_once =
-        Edit::RemoveBackend { pool: "a".into(), backend: "b2".into(), drain: Duration::ZERO };
-    let last = bench.edit(at_once);
-    assert!(matches!(last, Err(EditError::Invalid(_))), "a pool needs one: {last:?}");
+    bench.edit(weight("b2", 3)).expect("it is there");
     bench.server.stop();
 }
 
