@@ -51,7 +51,7 @@ use evenkeel_core::plan::Plan;
 use evenkeel_core::strategy::hash::hash;
 use evenkeel_proxy::aside::aside;
 use evenkeel_proxy::log::EventLog;
-use evenkeel_proxy::server::{self, Server};
+use evenkeel_proxy::server::{self, Files, Server};
 use keep::Keep;
 use leaving::{Leaving, MAX_DRAIN, as_is};
 use overlay::Overlay;
@@ -149,7 +149,7 @@ impl Steering {
             self.expect_seen(&[], if_match)?;
             let outcome = (self.read_file)().and_then(|written| {
                 let next = State { written, ..course.state.clone() };
-                self.change(course, next, by)
+                self.change(course, (next, Files::Read), by)
             });
             let counter = match &outcome {
                 Ok(applied) if applied.changed => &self.tally.applied,
@@ -220,7 +220,7 @@ impl Steering {
         next.adjusted.retain(|adjusted| !edits.iter().any(|edit| edit.replaces(adjusted)));
         let leaving_before = course.leaving.clone();
         let laid = self.lay_over(course, (&mut next, |state| &mut state.overlay), edits);
-        let outcome = laid.and_then(|()| Ok(self.change(course, next, by)?));
+        let outcome = laid.and_then(|()| Ok(self.change(course, (next, Files::Known), by)?));
         match outcome {
             Ok(_) => course.history.newest_shown().ok_or_else(|| EditError::Refused(String::new())),
             Err(error) => {
@@ -282,7 +282,7 @@ impl Steering {
         };
         let by = Author { name: by.name.clone(), reason };
         let before = course.history.last();
-        if let Err(rejected) = self.change(course, next.clone(), &by) {
+        if let Err(rejected) = self.change(course, (next.clone(), Files::Read), &by) {
             course.leaving = leaving;
             return Err(rejected.into());
         }
@@ -360,13 +360,18 @@ impl Steering {
     }
 
     /// Puts a state in force, as a new revision if it differs.
-    fn change(&self, course: &mut Course, next: State, by: &Author) -> Result<Applied, Rejected> {
+    fn change(
+        &self,
+        course: &mut Course,
+        (next, files): (State, Files),
+        by: &Author,
+    ) -> Result<Applied, Rejected> {
         let (begun, is_new) = (Instant::now(), next.overlay != course.state.overlay);
         if !course.leaving.is_empty() {
             // It must hold without those that are about to go, too: nobody is asked again then.
             configuration_of(&next, &[])?;
         }
-        let applied = self.change_quietly(course, next)?;
+        let applied = self.put_in_force(course, next, files)?;
         if applied.changed || is_new {
             let lines = applied.changes.clone();
             let state = course.state.clone();
@@ -379,18 +384,30 @@ impl Steering {
         Ok(applied)
     }
 
-    /// Puts a state in force.
+    /// Puts a state in force whose text is the one in force.
     fn change_quietly(&self, course: &mut Course, next: State) -> Result<Applied, Rejected> {
+        self.put_in_force(course, next, Files::Known)
+    }
+
+    fn put_in_force(
+        &self,
+        course: &mut Course,
+        next: State,
+        files: Files,
+    ) -> Result<Applied, Rejected> {
         if self.keep.is_relieved() {
             let why = "another process has taken over; it is that one's to change";
             return Err(Rejected::Refused(why.to_owned()));
         }
         let configuration = configuration_of(&next, &course.leaving)?;
-        let (mut plan, warnings) = crate::vet(&configuration).map_err(Rejected::Invalid)?;
-        divide::lay_over(&mut plan, &next.divisions);
         let before = self.in_force.load_full();
+        let (mut plan, warnings) = match crate::vet(&configuration) {
+            Err(_) if files == Files::Known => (configuration.plan().0, before.warnings.clone()),
+            vetted => vetted.map_err(Rejected::Invalid)?,
+        };
+        divide::lay_over(&mut plan, &next.divisions);
         let next_admin = self.next_admin(&plan)?;
-        let served = self.server.apply(plan.clone());
+        let served = self.server.apply_with(plan.clone(), files);
         let server::Applied { changed, generation } =
             served.map_err(|error| Rejected::Refused(error.to_string()))?;
         let mut notes: Vec<String> = self.move_admin(next_admin).into_iter().collect();

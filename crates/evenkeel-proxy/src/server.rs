@@ -93,6 +93,16 @@ pub struct Legacy {
     pub secrets: Option<[u8; SECRET_BYTES]>,
 }
 
+/// What the files that a plan names are needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    /// They may be others now: without them there is nothing to serve with.
+    Read,
+    /// The plan names those of the one that is served. Where they cannot be read or used, what
+    /// they held holds on: a change that has nothing to do with them need not wait for them.
+    Known,
+}
+
 /// What became of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
@@ -199,9 +209,20 @@ impl Server {
     /// A new listener cannot be bound, or a file of cookie keys not be read; nothing has changed
     /// then.
     pub fn apply(&self, plan: Plan) -> Result<Applied, StartError> {
+        self.apply_with(plan, Files::Read)
+    }
+
+    /// The same; `files` says what becomes of a plan whose files cannot be read.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn apply_with(&self, plan: Plan, files: Files) -> Result<Applied, StartError> {
         let mut course = self.lock_course();
         let old = self.shared.snapshot();
-        let same_files = !course.vault.read_files(&plan)?;
+        let same_files = match course.vault.read_files(&plan) {
+            Err(_) if files == Files::Known => true,
+            read => !read?,
+        };
         if same_files && plan == old.plan {
             return Ok(Applied { changed: false, generation: old.generation });
         }

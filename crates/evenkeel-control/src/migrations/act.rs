@@ -78,6 +78,11 @@ impl Migrations {
                 commands.push(Command::Promote);
             }
             entry.is_unpromoted &= fits;
+            let divides = |it: &Command| matches!(it, Command::Divide(_) | Command::Promote);
+            if entry.division != Traffic::default() && !commands.iter().any(divides) {
+                // It was refused the last time.
+                commands.push(Command::Divide(Traffic::default()));
+            }
             return commands;
         }
         let fits = self.check_names(machine.plan());
@@ -101,19 +106,22 @@ impl Migrations {
                 let division = division(entry, &traffic);
                 let nothing = traffic == Traffic::default();
                 let done = self.divides.divide(&route, (!nothing).then_some(&division));
-                entry.division = traffic;
-                if let Err(why) = done {
-                    let why = format!("the configuration: {why}");
-                    // Nothing more can be done if it is over already.
-                    let _ = entry.machine.wish(Wish::Abort(why), self.numbers.now(), unix_ms());
+                match done {
+                    Ok(()) => entry.division = traffic,
+                    Err(why) => {
+                        let why = format!("the configuration: {why}");
+                        // One that is over already tries again with the next look.
+                        let _ = entry.machine.wish(Wish::Abort(why), self.numbers.now(), unix_ms());
+                    }
                 }
             }
             Command::Promote => {
                 let reason = format!("migration {} is done", plan.name);
                 let promoted = self.divides.promote(&plan.route, &plan.to, &reason);
-                if promoted.is_ok() {
+                let undivided = promoted.as_ref().map(|()| self.divides.divide(&plan.route, None));
+                if let Ok(Ok(())) = undivided {
                     // The route's own pool serves all of it now.
-                    let _ = self.divides.divide(&plan.route, None);
+                    entry.division = Traffic::default();
                 }
                 // No edit is taken while another program is started, for instance: then this one
                 // tries again, or that one does.

@@ -1,3 +1,5 @@
+mod moves;
+
 use super::*;
 use crate::discoverers::{Settled, Settles};
 use evenkeel_config::{Format, Overrides};
