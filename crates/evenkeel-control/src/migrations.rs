@@ -328,6 +328,12 @@ impl Migrations {
         }
     }
 
+    /// True if the new pool is what serves the route, whoever has made it that.
+    fn is_promoted(&self, plan: &MigrationPlan) -> bool {
+        let done = MigrationPlan { from: Arc::clone(&plan.to), ..plan.clone() };
+        self.check_names(&done).is_ok()
+    }
+
     fn tell(&self, name: &'static str, document: &Document, message: &str) {
         let Some(events) = &self.events else { return };
         let stage = u64::try_from(document.stage).unwrap_or(u64::MAX);

@@ -257,3 +257,30 @@ fn of_very_many_checks_the_oldest_migrations_go() {
         .collect();
     assert_eq!(ids, ["old-2", "old-3", "old-4", "old-5", "new"]);
 }
+
+#[test]
+fn one_that_a_crash_has_kept_from_saying_that_it_is_done_is_done() {
+    let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
+    let world = World::new(&stable, (&canary, UNASKED));
+    world.begin(&plan("kept", "{ weight: 100, min_duration: 1s, min_requests: 1 }"));
+    let done = world.until("kept", || world.load(), |it| it["ended"].is_string());
+    assert_eq!(done["state"], "done", "{done:#}");
+    let World { balancer, shell, .. } = world;
+    balancer.signal(Signal::KILL);
+    drop(balancer);
+    // The route's pool was written down, the end of the migration was not.
+    let kept = std::fs::read(shell.folder().join("state/migrations.json")).expect("kept");
+    let mut kept: Value = serde_json::from_slice(&kept).expect("JSON");
+    let entry = &mut kept["migrations"][0];
+    (entry["state"], entry["leg"], entry["ended_unix_ms"]) =
+        ("watching".into(), "watch".into(), Value::Null);
+    shell.write("state/migrations.json", &kept.to_string());
+    let world = World::again(shell);
+    let again = world.until("kept", || {}, |it| it["ended"].is_string());
+    assert_eq!((&again["state"], &again["weight"]), (&"done".into(), &100.0.into()), "{again:#}");
+    assert_eq!(again["checks"], done["checks"]);
+    let revisions = world.shell.run(&["revisions", "--json"]).json();
+    let of = |it: &&Value| it["author"] == "migration";
+    let all = revisions["revisions"].as_array().expect("a list");
+    assert_eq!(all.iter().filter(of).count(), 1, "{revisions:#}");
+}

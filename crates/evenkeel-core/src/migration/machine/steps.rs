@@ -1,6 +1,6 @@
 //! How a migration gets from one stage to the next, stands still, and ends.
 
-use super::{Awaited, Command, Migration, Observation, Pair, State, Verdict, Wish};
+use super::{Awaited, Command, Leg, Migration, Observation, Pair, State, Verdict, Wish};
 use crate::migration::cohort::Traffic;
 use crate::migration::plan::{Approval, HookPoint, OnMaxDuration, StageTraffic};
 use crate::time::Nanos;
@@ -186,6 +186,19 @@ impl Migration {
         if self.plan.calls(HookPoint::Aborted) {
             self.commands.push(Command::Call(HookPoint::Aborted));
         }
+    }
+
+    /// The configuration has the new pool as the route's pool, while the old one only stayed ready:
+    /// that is what was to come, and a crash or a person came before it was written down. False if
+    /// it is not so far.
+    pub fn promoted(&mut self, unix_ms: u64) -> bool {
+        let is_near = !self.state.is_over() && self.leg() == Leg::Watch;
+        if is_near {
+            self.finish(unix_ms);
+            self.commands.retain(|command| *command != Command::Promote);
+            self.commands.insert(0, Command::Divide(Traffic::default()));
+        }
+        is_near
     }
 
     pub(super) fn finish(&mut self, unix_ms: u64) {
