@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_millis(500);
 const RECONNECT: Duration = Duration::from_secs(30);
 /// A plan that is larger is none.
 const MAX_PLAN_BYTES: u64 = 1 << 20;
+/// What is said where one is asked for and there is none.
+const NONE: &str = "there is no migration; start one with `evenkeel migrate start FILE`";
 /// What a comparison that did not hold exits with.
 const DID_NOT_HOLD: u8 = 3;
 
@@ -151,19 +153,19 @@ fn span(seconds: f64) -> String {
 /// The migration that is named; of several, the one that runs, or the latest.
 fn find(named: &Named) -> Result<(Client, Migration), Trouble> {
     let client = remote::client(&named.admin)?;
-    if let Some(id) = &named.id {
-        let found = remote::ask(client.migration(id))?;
-        return Ok((client, found));
-    }
-    let mut all = remote::ask(client.migrations())?.migrations;
-    let active = all.iter().rposition(|it| !is_over(it));
-    let at = active.or_else(|| all.len().checked_sub(1));
-    let Some(at) = at else {
-        let text = "there is no migration; start one with `evenkeel migrate start FILE`";
-        return Err(Trouble::Mistake(text.to_owned()));
+    let found = match &named.id {
+        Some(id) => Some(remote::ask(client.migration(id))?),
+        None => latest(remote::ask(client.migrations())?.migrations),
     };
-    let found = all.swap_remove(at);
+    let found = found.ok_or_else(|| Trouble::Mistake(NONE.to_owned()))?;
     Ok((client, found))
+}
+
+/// The one that runs, or the latest.
+fn latest(mut all: Vec<Migration>) -> Option<Migration> {
+    let active = all.iter().rposition(|it| !is_over(it));
+    let at = active.or_else(|| all.len().checked_sub(1))?;
+    Some(all.swap_remove(at))
 }
 
 fn is_over(migration: &Migration) -> bool {
@@ -171,9 +173,14 @@ fn is_over(migration: &Migration) -> bool {
 }
 
 fn status(named: &Named) -> Result<(), Trouble> {
-    if named.id.is_none() && named.json {
+    if named.id.is_none() {
         let client = remote::client(&named.admin)?;
-        return json(&remote::ask(client.migrations())?);
+        let all = remote::ask(client.migrations())?;
+        if named.json {
+            return json(&all);
+        }
+        // Nothing that could be asked for is missing: it is an answer, as the empty list is.
+        return print(latest(all.migrations).map_or_else(|| format!("{NONE}\n"), |it| told(&it)));
     }
     let (_, migration) = find(named)?;
     if named.json { json(&migration) } else { print(told(&migration)) }

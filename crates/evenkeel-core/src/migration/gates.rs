@@ -152,10 +152,19 @@ pub(super) fn count(gates: &Gates) -> usize {
 pub fn samples_needed(gates: &Gates) -> u64 {
     let alpha = gates.alpha();
     let drop = gates.max_success_drop.map_or(0, |most| least_needed(most, alpha));
-    let ratios = PERCENTILES.iter().zip(&gates.latency_ratio);
-    let ratio = ratios.filter(|(_, gate)| gate.is_some()).map(|((_, quantile), _)| *quantile);
-    let ratio = ratio.map(|quantile| least_needed(1.0 - quantile, alpha)).max().unwrap_or(0);
-    drop.max(ratio)
+    let times = PERCENTILES.iter().zip(gates.latency.iter().zip(&gates.latency_ratio));
+    let times = times.map(|((_, quantile), (most, ratio))| {
+        let told = most.map_or(0, |_| least_told(*quantile));
+        told.max(ratio.map_or(0, |_| least_needed(1.0 - quantile, alpha)))
+    });
+    drop.max(times.max().unwrap_or(0))
+}
+
+/// Fewest requests of which one at least is above this percentile: with less it says nothing.
+fn least_told(quantile: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "2 to 100")]
+    let least = (1.0 / (1.0 - quantile)).ceil() as u64;
+    least
 }
 
 fn differing(most: f64, found: Share, risks: Risks) -> GateResult {
@@ -234,7 +243,7 @@ fn latency(
 ) -> GateResult {
     let slower = to.slower_than(most.as_nanos() as f64);
     let found = to.durations.percentile(quantile);
-    let enough = slower.of as f64 * (1.0 - quantile) >= 1.0;
+    let enough = slower.of >= least_told(quantile);
     let standing = match found {
         Some(found) if u128::from(found) <= most.as_nanos() && enough => Standing::Holds,
         Some(_) if slower.chance_of_more(1.0 - quantile) < risks.of_breaking => Standing::Broken,
@@ -307,4 +316,34 @@ fn rank_of(quantile: f64, of: u64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to of")]
     let rank = (quantile * of as f64).ceil() as u64;
     rank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Histogram;
+
+    #[test]
+    fn a_bound_on_a_percentile_holds_with_the_samples_that_it_is_said_to_need() {
+        let risks = Risks { of_breaking: 0.01, of_passing: 0.05 };
+        for (index, needed) in [2, 20, 100].into_iter().enumerate() {
+            let mut gates = Gates {
+                success_rate: None,
+                max_success_drop: None,
+                latency_ratio: [None; PERCENTILES.len()],
+                ..Gates::default()
+            };
+            gates.latency[index] = Some(Duration::from_millis(500));
+            assert_eq!(samples_needed(&gates), needed, "{gates:?}");
+            let standing = |requests: u64| {
+                let mut to = Arm { requests, ..Arm::default() };
+                let durations = Histogram::default();
+                (0..requests).for_each(|_| durations.record(1_000_000));
+                to.durations = durations.snapshot();
+                judge(&gates, (&Arm::default(), &to), Share::default(), risks)[0].standing
+            };
+            assert_eq!(standing(needed - 1), Standing::Open);
+            assert_eq!(standing(needed), Standing::Holds);
+        }
+    }
 }

@@ -262,6 +262,12 @@ fn of_very_many_checks_the_oldest_migrations_go() {
 fn one_that_a_crash_has_kept_from_saying_that_it_is_done_is_done() {
     let ((_s, stable), (_c, canary)) = (backend("0"), backend("0"));
     let world = World::new(&stable, (&canary, UNASKED));
+    let none = world.shell.run(&["migrate", "status"]);
+    assert_eq!(
+        (none.code, none.stdout.starts_with("there is no migration")),
+        (0, true),
+        "{none:?}"
+    );
     world.begin(&plan("kept", "{ weight: 100, min_duration: 1s, min_requests: 1 }"));
     let done = world.until("kept", || world.load(), |it| it["ended"].is_string());
     assert_eq!(done["state"], "done", "{done:#}");

@@ -225,7 +225,8 @@ fn a_person_pauses_resumes_approves_and_aborts() {
     assert_eq!(world.run(30), State::Paused);
     assert!(world.wish(Wish::Approve("ann".to_owned())).is_err());
     assert_eq!(world.wish(Wish::Resume), Ok(()));
-    assert_eq!(world.run(15), State::Waiting);
+    assert_eq!(world.run(25), State::Waiting);
+    assert_eq!(world.migration.reason(), "every gate holds; waits for approval");
     assert_eq!(world.wish(Wish::Approve("ann".to_owned())), Ok(()));
     world.run(1);
     assert_eq!((world.migration.state(), world.migration.stage()), (State::Running, 1));

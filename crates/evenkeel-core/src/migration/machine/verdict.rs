@@ -1,6 +1,6 @@
 //! One check: windows, gates, verdict.
 
-use super::{Check, MAX_CHECKS, Migration, Observation, Pair, State, Verdict};
+use super::{Awaited, Check, MAX_CHECKS, Migration, Observation, Pair, State, Verdict};
 use crate::migration::evidence::spend;
 use crate::migration::gates::{self, Arm, GateResult, Risks, Standing};
 use crate::migration::plan::{Gates, StageTraffic};
@@ -58,6 +58,9 @@ impl Migration {
         let Pair { from, to, .. } = self.window(seen);
         self.verdict = Some(verdict);
         self.reason.clone_from(&reason);
+        if self.awaited == Some(Awaited::Person) {
+            self.reason.push_str("; waits for approval");
+        }
         self.checks_made += 1;
         self.checks.push_back(Check {
             unix_ms: seen.unix_ms,
