@@ -86,7 +86,7 @@ impl Balancer {
         system::raise_file_limit();
         note_allocations(&draft.plan);
         let ties = Arc::new(Ties::inherited(std::mem::take(&mut from.scaled)));
-        let left = standing(&draft.plan, &ties);
+        let (left, own_state) = (standing(&draft.plan, &ties), !draft.shares_state());
         let draft = draft.with_backends(&left);
         let plan = draft.plan.clone();
         let log = Arc::new(Log::start(wiring::log_options(&plan)).map_err(cannot_log)?);
@@ -110,7 +110,7 @@ impl Balancer {
         let journal = Arc::new(Journal::new(server.state(), details, numbers.differences()));
         numbers.remember_by(&journal);
         let (desk, migrations) =
-            desk(&phase, (&numbers, &steering), log.events(), (state_dir, ties));
+            desk(&phase, (&numbers, &steering), log.events(), (state_dir, own_state, ties));
         ledger.carry(&migrations);
         let desk = Desk {
             ledger: Some(Arc::clone(&ledger)),
@@ -339,7 +339,7 @@ fn desk(
     phase: &Arc<PhaseSign>,
     (numbers, steering): (&Arc<Numbers>, &Arc<Steering>),
     events: EventLog,
-    (state_dir, ties): (Option<&Path>, Arc<Ties>),
+    (state_dir, own_state, ties): (Option<&Path>, bool, Arc<Ties>),
 ) -> (Desk, Arc<Migrations>) {
     let divides = Arc::<Steering>::clone(steering);
     let file = state_dir.map(|folder| folder.join(MIGRATIONS_FILE));
@@ -350,7 +350,7 @@ fn desk(
         grows: Arc::<Steering>::clone(steering),
         migrations: Some(Arc::clone(&migrations)),
         events: Some(events.clone()),
-        state_dir: state_dir.map(Path::to_owned),
+        state_dir: state_dir.filter(|_| own_state).map(Path::to_owned),
         ties,
     });
     numbers.scale_by(&autoscalers);

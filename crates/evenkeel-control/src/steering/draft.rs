@@ -88,9 +88,11 @@ impl Draft {
         })
     }
 
-    /// With backends that another process has started. One that does not fit stays out.
+    /// With backends that another process has started, unless that is still there. One that does
+    /// not fit stays out.
     #[must_use]
     pub fn with_backends(mut self, standing: &[Standing]) -> Draft {
+        let standing = if self.shares_state() { &[] } else { standing };
         for Standing { pool, name, address } in standing {
             let (name, address) = (Some(name.clone()), address.clone());
             let backend = NewBackend { name, address, weight: None, admin: None };
@@ -102,6 +104,12 @@ impl Draft {
             }
         }
         self
+    }
+
+    /// True if another process keeps its state in the same `state_dir`: what that one has started
+    /// is its own.
+    pub fn shares_state(&self) -> bool {
+        self.keep.is_shared()
     }
 
     /// The name of the file; `None` if there is none.

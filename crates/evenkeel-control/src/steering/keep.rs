@@ -72,6 +72,8 @@ pub(super) struct Keep {
     held: AtomicBool,
     /// Says so to other processes.
     claim: Option<Claim>,
+    /// Another process has said so before.
+    shared: bool,
 }
 
 impl Keep {
@@ -84,7 +86,7 @@ impl Keep {
 
     fn at(file: Option<PathBuf>) -> Keep {
         let (relieved, held) = (AtomicBool::new(false), AtomicBool::new(false));
-        Keep { file, relieved, held, claim: None }
+        Keep { file, relieved, held, claim: None, shared: false }
     }
 
     /// Tells other processes that this one keeps its state there, and if one of them does. What the
@@ -98,9 +100,15 @@ impl Keep {
         }
         // What cannot be written there is told when it is to be written.
         self.claim = Claim::on(folder).ok()?;
+        self.shared = self.claim.is_none();
         let why = "another process keeps its state there too, and each overwrites what the other \
                    one writes; give each a state_dir of its own";
-        self.claim.is_none().then(|| self.worry("state_shared", why.to_owned()))
+        self.shared.then(|| self.worry("state_shared", why.to_owned()))
+    }
+
+    /// True if another process keeps its state there.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn worry(&self, event: &'static str, error: String) -> Worry {
@@ -287,9 +295,9 @@ mod tests {
         let (mut first, mut second) = (keep(folder.path()), keep(folder.path()));
         assert!(first.claim(false).is_none());
         let worry = second.claim(false).unwrap();
-        assert_eq!(worry.event, "state_shared");
+        assert_eq!((worry.event, second.is_shared()), ("state_shared", true));
         drop(first);
-        assert!(second.claim(false).is_none());
+        assert!(second.claim(false).is_none() && !second.is_shared());
     }
 
     #[test]

@@ -386,3 +386,23 @@ fn a_backend_that_is_healthy_and_ends_over_and_over_is_tried_ever_more_rarely() 
     let mut world = World::new(&file);
     assert_eq!(pauses(&mut world, 3), [1.0, 2.0, 4.0]);
 }
+
+#[test]
+fn what_another_process_has_started_stays_its_own() {
+    let file = sleepy("", "{ interval: 200ms }", "24250-24499").replace("min: 0", "min: 1");
+    let world = World::new(&format!("{file}state_dir: state\n"));
+    let serves = |list: &Value| list["backends"][0]["eligible"] == true;
+    let first = world.wait_for(&BACKENDS, serves)["backends"][0]["address"].clone();
+    let mut second = world.shell.start(&["run", "--no-watch"]);
+    second.event("state_shared");
+    let started = second.event("started");
+    let admin = format!("http://{}", started["admin"].as_str().expect("a text"));
+    let asks = ["backend", "list", "--json", "--admin", &admin];
+    let other = world.wait_for(&asks, serves)["backends"][0]["address"].clone();
+    assert_ne!(first, other, "each has one of its own");
+    assert_eq!(second.terminate().code, 0);
+    wait_for_end(other.as_str().expect("a text"));
+    assert!(process_at(first.as_str().expect("a text")).is_some());
+    assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1");
+    assert_eq!(world.balancer.terminate().code, 0);
+}
