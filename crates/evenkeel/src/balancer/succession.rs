@@ -15,6 +15,11 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a handover waits for those who wait for a first backend.
+const WAKE_PATIENCE: Duration = Duration::from_secs(10);
+const WAKE_POLL: Duration = Duration::from_millis(20);
 
 /// What was asked for while a new program started.
 #[derive(Default)]
@@ -75,9 +80,10 @@ impl Balancer {
     /// Why serving is to end: a new program serves now, or a stop was asked for meanwhile.
     pub(super) async fn hand_over(&self, signals: &mut Signals) -> Option<Stop> {
         self.phase.begin_handover();
+        let mut meanwhile = Meanwhile::default();
+        self.serve_sleepers(signals, &mut meanwhile).await;
         self.steering.hold(true);
         self.tell((LogLevel::Info, "handover_begun"), "starting the new program", &[]);
-        let mut meanwhile = Meanwhile::default();
         match self.start_new(signals, &mut meanwhile).await {
             Ok(successor) => {
                 let pid = successor.pid;
@@ -99,6 +105,33 @@ impl Balancer {
                     self.reload();
                 }
                 meanwhile.stop.load(Ordering::Acquire).then_some(Stop::Asked)
+            }
+        }
+    }
+
+    /// Whoever waits for the first backend of a pool is served by this program: the new one starts
+    /// that backend for others. Not for long: it may not come, or more may wait all the time.
+    async fn serve_sleepers(&self, signals: &mut Signals, meanwhile: &mut Meanwhile) {
+        let state = self.server.state();
+        let sleeps = || state.snapshot().pools.iter().any(|pool| pool.waiting.starts() > 0);
+        let until = Instant::now() + WAKE_PATIENCE;
+        while sleeps() && Instant::now() < until && !meanwhile.stop.load(Ordering::Acquire) {
+            tokio::select! {
+                () = sleep(WAKE_POLL) => {}
+                request = signals.next() => self.note(request, meanwhile),
+            }
+        }
+    }
+
+    /// What is asked for while a handover goes on.
+    fn note(&self, request: Request, meanwhile: &mut Meanwhile) {
+        match request {
+            Request::Stop => meanwhile.stop.store(true, Ordering::Release),
+            Request::ReopenLog => self.log.reopen(),
+            Request::Reload => meanwhile.reload = true,
+            Request::Handover => {
+                let event = (LogLevel::Warn, "handover_refused");
+                self.tell(event, "a handover goes on already", &[]);
             }
         }
     }
@@ -125,15 +158,7 @@ impl Balancer {
                 started = &mut starting => {
                     return started.unwrap_or_else(|error| Err(error.to_string()));
                 }
-                request = signals.next() => match request {
-                    Request::Stop => meanwhile.stop.store(true, Ordering::Release),
-                    Request::ReopenLog => self.log.reopen(),
-                    Request::Reload => meanwhile.reload = true,
-                    Request::Handover => {
-                        let event = (LogLevel::Warn, "handover_refused");
-                        self.tell(event, "a handover goes on already", &[]);
-                    }
-                },
+                request = signals.next() => self.note(request, meanwhile),
             }
         }
     }

@@ -388,6 +388,24 @@ fn a_backend_that_is_healthy_and_ends_over_and_over_is_tried_ever_more_rarely() 
 }
 
 #[test]
+fn who_waits_for_a_first_backend_is_served_before_a_handover() {
+    let slow = "command: [sh, \"-c\", 'sleep 1; exec \"$0\" \"$@\"', ";
+    let file = sleepy("", "{ interval: 200ms }", "24500-24749").replace("command: [", slow);
+    let mut world = World::new(&file);
+    let address = world.address.clone();
+    let asked = thread::spawn(move || get(&address, "/"));
+    let waiting = "evenkeel_autoscale_buffer_waiting{pool=\"app\"}";
+    let until = Instant::now() + PATIENCE;
+    while metric(&world, waiting) != Some(1.0) {
+        assert!(Instant::now() < until, "nobody waits");
+    }
+    world.balancer.signal(Signal::USR2);
+    assert_eq!(backend_of(&asked.join().expect("an answer")), "app-auto-1");
+    let _next = Successor::of(&mut world.balancer);
+    assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1");
+}
+
+#[test]
 fn what_another_process_has_started_stays_its_own() {
     let file = sleepy("", "{ interval: 200ms }", "24250-24499").replace("min: 0", "min: 1");
     let world = World::new(&format!("{file}state_dir: state\n"));
