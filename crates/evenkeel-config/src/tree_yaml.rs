@@ -49,13 +49,19 @@ fn at_bare_address(text: &str, problem: Problem) -> Problem {
 fn bare_address(line: &str) -> Option<(&str, &str)> {
     line.match_indices('[').find_map(|(at, _)| {
         let (before, address) = line.split_at(at);
-        let (ip, rest) = address.strip_prefix('[')?.split_once(']')?;
-        let port = rest.strip_prefix(':')?;
+        // Looked for no further than an address goes: a line may be nothing but brackets.
+        let inside = address.strip_prefix('[')?;
+        let (ip, rest) = inside.split_at(inside.find(|c| !is_of_an_ip(c))?);
+        let port = rest.strip_prefix("]:")?;
         let digits = port.len() - port.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let bare = digits > 0 && !before.ends_with(['"', '\'', '/']);
         let length = ip.len() + "[]:".len() + digits;
         (bare && ip.parse::<Ipv6Addr>().is_ok()).then_some((before, &address[..length]))
     })
+}
+
+fn is_of_an_ip(c: char) -> bool {
+    c.is_ascii_hexdigit() || matches!(c, ':' | '.')
 }
 
 /// A tab is where it is, and not at the end of what stands before it.

@@ -310,6 +310,14 @@ fn many_mistakes_stay_cheap() {
 }
 
 #[test]
+fn a_line_of_nothing_but_brackets_stays_cheap() {
+    // An address without quotes is looked for behind each of them.
+    let told = yaml(&format!("x: {}", "[".repeat(4_000_000))).expect_err("syntax").to_string();
+    assert!(told.starts_with("a.yaml:1:"), "{told}");
+    assert!(!told.contains("quotes"), "{told}");
+}
+
+#[test]
 fn a_route_names_listeners_that_ask_routes() {
     let text = |names: &str| {
         format!(

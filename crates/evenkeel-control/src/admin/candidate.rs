@@ -9,9 +9,13 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use evenkeel_api as api;
 use evenkeel_config::{Diagnostic, Format, Overrides, Source};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 /// What a candidate is called in messages.
 const CANDIDATE: &str = "candidate";
+/// Who reads a candidate; the others wait. Whoever may look may ask, and one is 8 MiB at most.
+static READING: Semaphore = Semaphore::const_new(1);
 
 /// What a reload would do; with a body, of that instead of the file.
 pub(super) async fn preview_reload(State(desk): State<Desk>, body: RawBody) -> Answer {
@@ -36,17 +40,27 @@ pub(super) async fn preview_reload(State(desk): State<Desk>, body: RawBody) -> A
 
 pub(super) async fn check_config(body: RawBody) -> Answer {
     let source = candidate(&body)?;
-    let checked = evenkeel_config::read(Some(&source), &Overrides::default());
-    match checked {
-        Ok(_) => {
+    match errors_of(source).await?.as_slice() {
+        [] => {
             let valid = api::CheckResult { valid: true, errors: Vec::new() };
             Ok(Json(valid).into_response())
         }
-        Err(found) => {
-            let errors = found.0.iter().map(config_error).collect();
-            Ok(failed_check(api::CheckResult { valid: false, errors }))
-        }
+        errors => Ok(failed_check(api::CheckResult { valid: false, errors: errors.to_vec() })),
     }
+}
+
+/// What is wrong with a candidate. A large one takes a while: probes and pages go on meanwhile.
+async fn errors_of(source: Source) -> Result<Vec<api::ConfigError>, Refusal> {
+    // Nobody closes the semaphore. The turn ends with the reading, also if nobody waits for it.
+    let turn = READING.acquire().await.ok();
+    let read = spawn_blocking(move || {
+        let checked = evenkeel_config::read(Some(&source), &Overrides::default());
+        drop(turn);
+        checked.err().map_or_else(Vec::new, |found| found.0.iter().map(config_error).collect())
+    });
+    read.await.map_err(|error| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("It could not be read: {error}."))
+    })
 }
 
 /// A result that is a problem as well.
