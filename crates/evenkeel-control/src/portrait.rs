@@ -8,7 +8,7 @@ use crate::metrics::{Traffic, View};
 use crate::steering::Sources;
 use evenkeel_api as api;
 use evenkeel_core::plan::{
-    ListenerPlan, MountPlan, Mounted, PathMatch, PoolPlan, RateKey, RoutePlan,
+    ListenerPlan, ListenerProtocol, MountPlan, Mounted, PathMatch, PoolPlan, RateKey, RoutePlan,
 };
 use evenkeel_core::pool::{Mode, Pool};
 use std::time::Duration;
@@ -124,7 +124,7 @@ impl<'a> Portrait<'a> {
         api::Listener {
             name: plan.name.to_string(),
             bind: plan.bind.to_string(),
-            protocol: "http".to_owned(),
+            protocol: protocol(&plan.protocol).to_owned(),
             client_connections: counted.map_or(0, |(_, totals)| totals.open()),
             max_connections: (max > 0).then_some(max as u64),
             mounts: plan.mounts.iter().map(mount).collect(),
@@ -150,6 +150,14 @@ impl<'a> Portrait<'a> {
             filters: filters(plan, pools),
             requests: self.view.totals.merged(|series| series.route == plan.name).exchanges(),
         }
+    }
+}
+
+fn protocol(protocol: &ListenerProtocol) -> &'static str {
+    match protocol {
+        ListenerProtocol::Http => "http",
+        ListenerProtocol::Tcp(_) => "tcp",
+        ListenerProtocol::Udp(_) => "udp",
     }
 }
 

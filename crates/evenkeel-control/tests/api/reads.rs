@@ -29,6 +29,21 @@ async fn status_and_lists() {
 }
 
 #[tokio::test]
+async fn a_listener_says_what_it_speaks() {
+    let stage = Stage::open(
+        "listeners:\n  - { name: web, bind: \"127.0.0.1:0\" }\n  \
+         - { name: sql, bind: \"127.0.0.1:0\", protocol: tcp, pool: wire }\n  \
+         - { name: dns, bind: \"127.0.0.1:0\", protocol: udp, pool: wire }\n\
+         workers: 1\nroutes: [{ pool: wire }]\n\
+         pools: [{ name: wire, backends: [\"127.0.0.1:1\"], health: { type: none } }]\n",
+    );
+    let listeners = stage.client().listeners().await.expect("listeners").listeners;
+    let spoken: Vec<_> = listeners.iter().map(|it| (&*it.name, &*it.protocol)).collect();
+    assert_eq!(spoken, [("web", "http"), ("sql", "tcp"), ("dns", "udp")]);
+    stage.end();
+}
+
+#[tokio::test]
 async fn pools_and_backends() {
     let stage = Stage::open(TWO_POOLS);
     let client = stage.client();
