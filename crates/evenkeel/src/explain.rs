@@ -1,11 +1,13 @@
-//! `explain`: which way a request would go, and why; by a file, or by a running evenkeel.
+//! `explain`: which way a request would go, and why; by a file, or by a running evenkeel if none is
+//! there.
 
 use crate::arguments::{ExplainArguments, RunArguments};
 use crate::load::{NO_FILE, load};
-use crate::output::print;
+use crate::output::{print, report};
 use crate::remote;
+use crate::system::runtime;
 use crate::trouble::Trouble;
-use evenkeel_api::{Deadlines, ExplainRequest, Explanation};
+use evenkeel_api::{ClientError, Deadlines, ExplainRequest, Explanation};
 use evenkeel_core::time::Nanos;
 use evenkeel_proxy::explain::Moment;
 use evenkeel_proxy::secrets;
@@ -25,7 +27,10 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<(), Trouble> {
             let client = remote::client(&arguments.admin)?;
             remote::ask(client.explain(&request))?
         }
-        Some(_) | None => by_file(arguments, &request)?,
+        Some(_) | None => match by_file(arguments, &request) {
+            Err(trouble) if is_without_file(&trouble) => by_who_runs(arguments, &request)?,
+            explained => explained?,
+        },
     };
     if arguments.json {
         let json = serde_json::to_value(&explanation).unwrap_or_default();
@@ -36,7 +41,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<(), Trouble> {
 
 fn by_file(arguments: &ExplainArguments, request: &ExplainRequest) -> Result<Explanation, Trouble> {
     let run = RunArguments { config: arguments.config.clone(), ..RunArguments::default() };
-    let plan = load(&run).map_err(or_ask)?.plan;
+    let plan = load(&run)?.plan;
     let snapshot = secrets::compile(plan).map_err(|error| Trouble::Mistake(error.to_string()))?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_nanos = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
@@ -46,13 +51,27 @@ fn by_file(arguments: &ExplainArguments, request: &ExplainRequest) -> Result<Exp
     explained.map_err(|(field, why)| Trouble::Mistake(format!("{field}: {why}")))
 }
 
-/// Where there is no file, a running evenkeel may know.
-fn or_ask(trouble: Trouble) -> Trouble {
-    let hint = "ask a running one:  evenkeel explain URL --admin http://127.0.0.1:9900";
-    if matches!(&trouble, Trouble::Mistake(why) if why == NO_FILE) {
-        return Trouble::Mistake(format!("{NO_FILE}\n  {hint}"));
+fn is_without_file(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Mistake(why) if why == NO_FILE)
+}
+
+/// Where there is no file, an evenkeel that runs where they do unless told otherwise knows.
+fn by_who_runs(
+    arguments: &ExplainArguments,
+    request: &ExplainRequest,
+) -> Result<Explanation, Trouble> {
+    let client = remote::client(&arguments.admin)?;
+    let answer = runtime()?.block_on(client.explain(request));
+    match answer {
+        Err(ClientError::Unreachable { .. }) => Err(Trouble::Mistake(format!(
+            "{NO_FILE}\n  ask a running one:  evenkeel explain URL --admin {}",
+            remote::DEFAULT_ADMIN
+        ))),
+        answer => {
+            report("there is no configuration file here: a running evenkeel was asked");
+            answer.map_err(remote::refused)
+        }
     }
-    trouble
 }
 
 fn fields(lines: &[String]) -> Result<BTreeMap<String, String>, Trouble> {

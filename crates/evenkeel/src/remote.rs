@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io::Read;
 
 /// Where the admin listener is unless told otherwise.
-const DEFAULT_ADMIN: &str = "http://127.0.0.1:9900";
+pub(crate) const DEFAULT_ADMIN: &str = "http://127.0.0.1:9900";
 /// The status of an answer to somebody unknown.
 const UNAUTHORIZED: u16 = 401;
 /// A token file that is larger is none.
