@@ -54,6 +54,18 @@ unsafe impl GlobalAlloc for SamplingAllocator {
     }
 }
 
+/// Gives memory that is free back to the system, as far as whole pages of it are. The system's
+/// allocator keeps it otherwise, for each thread apart: after much was freed at once, ask for it.
+/// Does nothing where there is no such call.
+pub fn give_back() {
+    // SAFETY: takes a number and touches nothing but what is free, under the allocator's own locks.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "a call of the C library")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The calls that lead here, the innermost first, and how many.
 pub(crate) fn call_stack() -> ([usize; MAX_DEPTH], usize) {
     let (mut calls, mut depth) = ([0; MAX_DEPTH], 0);

@@ -18,7 +18,7 @@ mod allocator;
 mod sampler;
 mod table;
 
-pub use allocator::SamplingAllocator;
+pub use allocator::{SamplingAllocator, give_back};
 pub use sampler::{rate, sites, start};
 pub use table::{Site, Tally};
 

@@ -2,7 +2,9 @@
 //! stack is walked. Names come from the binary's own symbols.
 
 use super::message::{Function, Heading, Message};
+use super::symbol;
 use pprof::{Error, ProfilerGuard, ProfilerGuardBuilder, Report};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +20,9 @@ const NOT_WALKED: [&str; 0] = [];
 
 /// Who walks a stack: how names of its functions begin, and where its source is.
 const SAMPLER: [(&str, &str); 2] = [("backtrace::", "/backtrace-"), ("pprof::", "/pprof-")];
+
+/// A folder in memory, which containers have and can write to also if nothing else is writable.
+const IN_MEMORY: &str = "/dev/shm";
 
 static TAKING: AtomicBool = AtomicBool::new(false);
 
@@ -48,6 +53,7 @@ impl Drop for Turn {
 /// Samples for so long; ends early, and leaves nothing behind, when it is given up.
 pub(super) async fn sample(time: Duration) -> Result<Vec<u8>, NoProfile> {
     let turn = Turn::take().ok_or(NoProfile::Busy)?;
+    make_room();
     let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&NOT_WALKED);
     let guard = builder.build().map_err(refused)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -55,8 +61,7 @@ pub(super) async fn sample(time: Duration) -> Result<Vec<u8>, NoProfile> {
     // To find the names takes a while: the admin listener answers meanwhile.
     let named = tokio::task::spawn_blocking(move || {
         let message = report_of(guard).map(|report| encode(&report, (began, time)));
-        // What it took to look up names is not kept.
-        backtrace::clear_symbol_cache();
+        symbol::forget();
         drop(turn);
         message
     });
@@ -71,7 +76,26 @@ fn refused(error: Error) -> NoProfile {
     if matches!(error, Error::Running) {
         return NoProfile::Busy;
     }
-    NoProfile::Failed(format!("cannot sample: {error}"))
+    let hint = if matches!(error, Error::CreatingError) {
+        "; it needs a folder that can be written to: set TMPDIR and start again"
+    } else {
+        ""
+    };
+    NoProfile::Failed(format!("cannot sample: {error}{hint}"))
+}
+
+/// Samples for which the table has no room go to a file: it is made even if none does.
+fn make_room() {
+    let usual = std::env::temp_dir();
+    match first_writable(&[&usual, Path::new(IN_MEMORY)]) {
+        // Only the first choice counts, and nothing else in the process makes such files.
+        Some(folder) if folder != usual => drop(tempfile::env::override_temp_dir(folder)),
+        Some(_) | None => {}
+    }
+}
+
+fn first_writable<'a>(folders: &[&'a Path]) -> Option<&'a Path> {
+    folders.iter().copied().find(|folder| tempfile::tempfile_in(folder).is_ok())
 }
 
 fn encode(report: &Report, (began, time): (Duration, Duration)) -> Vec<u8> {
@@ -115,6 +139,14 @@ fn interrupted(stack: &[Vec<Function>]) -> &[Vec<Function>] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_found_that_can_be_written_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let missing = folder.path().join("missing");
+        assert_eq!(first_writable(&[&missing, folder.path()]), Some(folder.path()));
+        assert_eq!(first_writable(&[&missing]), None);
+    }
 
     #[test]
     fn a_stack_begins_with_what_was_interrupted() {

@@ -67,8 +67,7 @@ impl View {
 pub(super) fn by_call_site(view: View) -> Option<Vec<u8>> {
     let rate = evenkeel_heap::rate()?;
     let message = encode(&evenkeel_heap::sites(), rate.get(), view);
-    // What it took to look up names is not kept.
-    backtrace::clear_symbol_cache();
+    symbol::forget();
     Some(message)
 }
 

@@ -38,9 +38,14 @@ pub(super) fn names(addresses: &str) -> String {
             let _ = writeln!(text, "{address:#x} {}", innermost.name);
         }
     }
-    // What it took is not kept.
-    backtrace::clear_symbol_cache();
+    forget();
     text
+}
+
+/// What it took to look up names is not kept, neither here nor by the allocator.
+pub(super) fn forget() {
+    backtrace::clear_symbol_cache();
+    evenkeel_heap::give_back();
 }
 
 #[cfg(test)]
