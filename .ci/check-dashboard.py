@@ -395,6 +395,38 @@ def many_backends(binary, pictures):
             stage.close()
 
 
+def migrations(binary):
+    """What has not been seen often enough has not failed; and gates fit a telephone."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage, browser = Stage(binary, folder), None
+        try:
+            pools = [{"name": name, "backends": [stage.backend(name)], "health": {"type": "none"}} for name in ("old", "new")]
+            stage.run(pools)
+            plan = {"name": "m", "route": "all", "from": "old", "to": "new", "interval": "1s", "stages": [{"weight": 1, "min_duration": "1h"}]}
+            fields = {"Content-Type": "application/json"}
+            asked = urllib.request.Request(stage.page + "api/v1/migrations", json.dumps(plan).encode(), fields)
+            expect(DIRECT.open(asked, timeout=5).status == 201, "the migration starts")
+            stage.send(5)
+            browser = Browser(folder)
+            browser.size(320, 800)
+            browser.open(stage.page)
+            browser.until("gates are shown", "return document.querySelectorAll('#migrations tbody tr').length >= 3", seconds=12)
+            said = browser.run("return document.getElementById('migrations').innerText")
+            for word, is_there in (("too early", True), ("no requests yet", True), ("99.0 %", True), ("1.5×", True), ("fails", False)):
+                expect((word in said) == is_there, f"{word}: {said}")
+            expect(browser.run("return document.documentElement.scrollWidth <= 320"), "it fits 320 px")
+            print("dashboard: migrations: ok")
+            stage.stop("evenkeel")
+            stage.start("evenkeel", "run", "-c", "evenkeel.yaml")
+            told = "return ['stopped', 'started'].every((it) => document.getElementById('event-list').innerText.includes(it))"
+            browser.until("what happened while nobody was connected is told", told, seconds=20)
+            print("dashboard: comes back: ok")
+        finally:
+            if browser:
+                browser.close()
+            stage.close()
+
+
 def viewers(binary):
     """Who shows no token is asked for one; a viewer is offered no change."""
     with tempfile.TemporaryDirectory() as folder:
@@ -433,6 +465,7 @@ def main():
     try:
         three_backends(binary, arguments.pictures)
         many_backends(binary, arguments.pictures)
+        migrations(binary)
         viewers(binary)
     except (AssertionError, RuntimeError) as error:
         sys.exit(f"dashboard: {error}")

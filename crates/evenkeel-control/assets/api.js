@@ -53,12 +53,15 @@ export function change(method, where, body, etag) {
 }
 
 const MAX_BUFFER = 256 * 1024;
+/** Of the last event: who comes back is told what came after it. */
+let lastEvent = null;
 
 /** Calls `tell` for each event of the stream; ends when it does. A plain EventSource could not send
     a token. */
 export async function events(tell, opened, signal) {
+  const after = lastEvent && { 'Last-Event-ID': lastEvent };
   const answer = await fetch(at(path('events')), {
-    headers: fields({ Accept: 'text/event-stream' }), cache: 'no-store', signal,
+    headers: fields({ Accept: 'text/event-stream', ...after }), cache: 'no-store', signal,
   });
   if (!answer.ok) throw new Refused(answer.status, {});
   opened();
@@ -70,7 +73,10 @@ export async function events(tell, opened, signal) {
     buffer = (buffer + value).replaceAll('\r\n', '\n');
     let end;
     while ((end = buffer.indexOf('\n\n')) >= 0) {
-      const lines = buffer.slice(0, end).split('\n').filter((line) => line.startsWith('data:'));
+      const all = buffer.slice(0, end).split('\n');
+      const lines = all.filter((line) => line.startsWith('data:'));
+      const id = all.find((line) => line.startsWith('id:'));
+      if (id) lastEvent = id.slice(3).trim();
       buffer = buffer.slice(end + 2);
       if (lines.length > 0) tell(lines.map((line) => line.slice(5).trimStart()).join('\n'));
     }

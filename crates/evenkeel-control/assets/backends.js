@@ -9,6 +9,8 @@ const PAGE = 25;
 const view = { filter: '', pool: '', sort: 'order', descending: false, page: 0, open: new Set() };
 
 const rateOf = ({ pool, backend }) => rate(backendKey(pool.name, backend.name));
+/** Nothing fails where nothing is sent. */
+const errorsOf = ({ breaker, error_rate: share }) => (breaker !== 'closed' && share === 0 ? null : share);
 const COLUMNS = [
   ['order', 'as configured', null],
   ['name', 'Backend', (row) => row.backend.name],
@@ -17,7 +19,7 @@ const COLUMNS = [
   ['in_flight', 'In flight', (row) => row.backend.in_flight],
   ['rate', 'Rate', (row) => rateOf(row) || 0],
   ['requests', 'Requests', (row) => row.backend.requests],
-  ['errors', 'Errors', (row) => row.backend.error_rate],
+  ['errors', 'Errors', (row) => errorsOf(row.backend) ?? -1],
   ['p50', 'p50', (row) => row.backend.p50_ms || 0],
   ['p95', 'p95', (row) => row.backend.p95_ms || 0],
   ['p99', 'p99', (row) => row.backend.p99_ms || 0],
@@ -98,7 +100,7 @@ function row({ pool, backend }) {
     number('In flight', whole(backend.in_flight)),
     number('Rate', `${short(rateOf({ pool, backend }))}/s`),
     number('Requests', whole(backend.requests)),
-    number('Errors', percent(backend.error_rate)),
+    number('Errors', percent(errorsOf(backend))),
     number('p50', milliseconds(backend.p50_ms)),
     number('p95', milliseconds(backend.p95_ms)),
     number('p99', milliseconds(backend.p99_ms)),

@@ -38,7 +38,8 @@ const MAX_CHECKS = 40;
 
 function arm(name, arm) {
   if (!arm) return null;
-  return h('li', { 'data-key': name }, h('b', {}, name), ` ${whole(arm.requests)} requests, ${percent(arm.success_rate)} good, p99 ${milliseconds(arm.p99_ms)}`);
+  const said = arm.requests ? `${whole(arm.requests)} requests, ${percent(arm.success_rate)} good, p99 ${milliseconds(arm.p99_ms)}` : 'no requests yet';
+  return h('li', { 'data-key': name }, h('b', {}, name), ` ${said}`);
 }
 
 function stages(migration) {
@@ -63,11 +64,24 @@ function stages(migration) {
   });
 }
 
+/** A share, a multiple, or milliseconds. */
+function measured(gate, value) {
+  if (value === null || value === undefined) return '–';
+  if (/^success|drop$/.test(gate)) return percent(value);
+  return gate.endsWith('ratio') ? `${Number(value.toPrecision(3))}×` : milliseconds(value);
+}
+
+/** Without a verdict no gate fails. */
+function standing(gate, { verdict }) {
+  if (gate.holds) return badge('good', 'holds');
+  return verdict === 'NOT-ENOUGH-DATA' || (gate.value ?? null) === null ? badge('none', 'too early') : badge('bad', 'fails');
+}
+
 function gates(check) {
   if (!check || !(check.gates || []).length) return null;
   const row = (gate) => h('tr', { 'data-key': gate.gate },
-    h('th', { scope: 'row' }, gate.gate), h('td', { class: 'number' }, String(gate.value ?? '–')), h('td', { class: 'number' }, String(gate.threshold ?? '–')),
-    h('td', {}, badge(gate.holds ? 'good' : 'bad', gate.holds ? 'holds' : 'fails')));
+    h('th', { scope: 'row' }, gate.gate), h('td', { class: 'number' }, measured(gate.gate, gate.value)), h('td', { class: 'number' }, measured(gate.gate, gate.threshold)),
+    h('td', {}, standing(gate, check)));
   return h('table', { class: 'plain' }, h('caption', {}, `Gates of the last check, ${since(check.time)}`),
     h('thead', {}, h('tr', {}, ['Gate', 'Value', 'Bound', 'Verdict'].map((text, index) => h('th', { scope: 'col', class: index === 1 || index === 2 ? 'number' : null }, text)))),
     h('tbody', {}, check.gates.map(row)));
