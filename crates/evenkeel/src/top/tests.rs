@@ -158,6 +158,8 @@ fn views_are_as_they_were() {
     check("pools", "2", SMALL);
     check("backends", "3", SMALL);
     check("backends-wide", "3", (150, 12));
+    check("backends-narrow", "3", (40, 12));
+    check("requests-narrow", "4", (40, 12));
     check("requests", "4", SMALL);
     check("events", "5", SMALL);
 }
@@ -173,6 +175,29 @@ fn what_lies_over_a_view_is_as_it_was() {
     check("weight", "3w", SMALL);
     check("filter", "3/unhealthy", SMALL);
     check("filter-nothing", "3/nobody\n", SMALL);
+}
+
+#[test]
+fn what_a_row_is_about_is_seen_at_forty_columns() {
+    for (typed, wanted) in [("2", "web"), ("3", "web/b2"), ("4", "GET a.test"), ("5", "in one")] {
+        let mut screen = screen();
+        keys(&mut screen, typed);
+        let shown = shown(&screen, 40, 12);
+        assert!(shown.contains(wanted), "{typed}: {shown}");
+    }
+}
+
+#[test]
+fn a_backend_that_gets_nothing_has_no_share_of_errors() {
+    let with = |breaker: &str, rate: f64| {
+        let mut backend = backend("b1", 4);
+        backend["breaker"] = json!(breaker);
+        backend["error_rate"] = json!(rate);
+        super::text::errors(&serde_json::from_value(backend).unwrap())
+    };
+    assert_eq!(with("open", 0.0), None);
+    assert_eq!(with("open", 1.0).as_deref(), Some("100.0%"));
+    assert_eq!(with("closed", 0.0).as_deref(), Some("0%"));
 }
 
 #[test]

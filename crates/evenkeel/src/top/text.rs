@@ -62,6 +62,12 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// The share of recent requests that failed; `None` if it gets none, so that none can fail.
+pub(super) fn errors(backend: &Backend) -> Option<String> {
+    let is_idle = backend.breaker != BreakerState::Closed && backend.error_rate == 0.0;
+    (!is_idle).then(|| percent(backend.error_rate))
+}
+
 /// Its two largest units.
 pub(crate) fn span(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];

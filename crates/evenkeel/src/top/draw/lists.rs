@@ -9,7 +9,8 @@ use ratatui::layout::{Alignment, Constraint, Rect};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
-/// A column: its head, its width, and the width of the screen from which on there is room for it.
+/// A column: its head, its width, and the width of the screen from which on there is room for it
+/// beside what the row is about.
 #[derive(Clone, Copy)]
 struct Column {
     head: &'static str,
@@ -86,10 +87,10 @@ const POOL_COLUMNS: &[Column] = &[
     words("Pool", Constraint::Fill(2)),
     words("Mode", Constraint::Length(14)),
     number("Backends", 8),
-    number("Rate", 8),
-    number("In flight", 9),
-    number("Waiting", 7),
-    words("Strategy", Constraint::Fill(2)),
+    from(50, number("Rate", 8)),
+    from(60, number("In flight", 9)),
+    from(70, number("Waiting", 7)),
+    from(80, words("Strategy", Constraint::Fill(2))),
     from(100, number("Requests", 9)),
     from(110, number("Retries refused", 15)),
 ];
@@ -122,9 +123,9 @@ const BACKEND_COLUMNS: &[Column] = &[
     words("Traffic", Constraint::Length(14)),
     from(80, number("Weight", 6)),
     from(70, number("In flight", 9)),
-    number("Rate", 8),
-    number("Errors", 7),
-    number("p99", 8),
+    from(50, number("Rate", 8)),
+    from(58, number("Errors", 7)),
+    from(66, number("p99", 8)),
     from(100, number("p50", 8)),
     from(100, number("Requests", 9)),
     from(130, words("Health", Constraint::Length(11))),
@@ -141,7 +142,7 @@ pub(super) fn backends(frame: &mut Frame<'_>, screen: &Screen, at: (Paint, Rect)
             Line::from(backend.weight.to_string()),
             Line::from(text::count(backend.in_flight.into())),
             Line::from(text::rate(screen.world.rate_of(&pool.name, &backend.name))),
-            Line::from(text::percent(backend.error_rate)),
+            Line::from(text::errors(backend).unwrap_or_else(|| "-".to_owned())),
             Line::from(text::millis(backend.p99_ms)),
             Line::from(text::millis(backend.p50_ms)),
             Line::from(text::count(backend.requests)),
@@ -156,10 +157,10 @@ pub(super) fn backends(frame: &mut Frame<'_>, screen: &Screen, at: (Paint, Rect)
 }
 
 const REQUEST_COLUMNS: &[Column] = &[
-    words("Time", Constraint::Length(8)),
+    from(66, words("Time", Constraint::Length(8))),
     words("Why", Constraint::Length(18)),
     number("Status", 6),
-    number("Took", 8),
+    from(56, number("Took", 8)),
     words("Request", Constraint::Fill(3)),
     from(100, words("Backend", Constraint::Fill(1))),
     from(100, number("Tries", 5)),
@@ -189,7 +190,7 @@ pub(super) fn requests(frame: &mut Frame<'_>, screen: &Screen, at: (Paint, Rect)
 }
 
 const EVENT_COLUMNS: &[Column] = &[
-    words("Time", Constraint::Length(8)),
+    from(60, words("Time", Constraint::Length(8))),
     words("Event", Constraint::Length(24)),
     words("What", Constraint::Fill(1)),
 ];

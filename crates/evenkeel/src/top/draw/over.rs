@@ -134,7 +134,10 @@ fn backend(pool: &Pool, it: &Backend, paint: Paint) -> Shown {
         named("weight", it.weight.to_string()),
         named(
             "requests",
-            format!("{}, {} errors of late", it.requests, text::percent(it.error_rate)),
+            match text::errors(it) {
+                Some(errors) => format!("{}, {errors} errors of late", it.requests),
+                None => format!("{}, none of late", it.requests),
+            },
         ),
         named(
             "latency",
