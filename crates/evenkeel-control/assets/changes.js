@@ -64,14 +64,13 @@ function stages(migration) {
   });
 }
 
-/** A share, a multiple, or milliseconds. */
 function measured(gate, value) {
   if (value === null || value === undefined) return '–';
   if (/^success|drop$/.test(gate)) return percent(value);
   return gate.endsWith('ratio') ? `${Number(value.toPrecision(3))}×` : milliseconds(value);
 }
 
-/** Without a verdict no gate fails. */
+/** Without a verdict none fails. */
 function standing(gate, { verdict }) {
   if (gate.holds) return badge('good', 'holds');
   return verdict === 'NOT-ENOUGH-DATA' || (gate.value ?? null) === null ? badge('none', 'too early') : badge('bad', 'fails');
@@ -80,7 +79,7 @@ function standing(gate, { verdict }) {
 function gates(check) {
   if (!check || !(check.gates || []).length) return null;
   const row = (gate) => h('tr', { 'data-key': gate.gate },
-    h('th', { scope: 'row' }, gate.gate), h('td', { class: 'number' }, measured(gate.gate, gate.value)), h('td', { class: 'number' }, measured(gate.gate, gate.threshold)),
+    h('th', { scope: 'row' }, words(gate.gate)), h('td', { class: 'number' }, measured(gate.gate, gate.value)), h('td', { class: 'number' }, measured(gate.gate, gate.threshold)),
     h('td', {}, standing(gate, check)));
   return h('table', { class: 'plain' }, h('caption', {}, `Gates of the last check, ${since(check.time)}`),
     h('thead', {}, h('tr', {}, ['Gate', 'Value', 'Bound', 'Verdict'].map((text, index) => h('th', { scope: 'col', class: index === 1 || index === 2 ? 'number' : null }, text)))),
