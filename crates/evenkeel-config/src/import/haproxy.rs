@@ -118,22 +118,46 @@ fn is_proxy(kind: &str) -> bool {
     matches!(kind, "frontend" | "backend" | "listen")
 }
 
+/// `defaults` that are laid over one another at most.
+const MAX_DEFAULTS: usize = 16;
+
+/// A section of `defaults`, after those that it begins with.
+struct Defaults<'a> {
+    name: &'a str,
+    depth: usize,
+    lines: Vec<Line>,
+}
+
+/// Every section of `defaults`, in their order.
+fn all_defaults(sections: &[Section]) -> Vec<Defaults<'_>> {
+    let mut all: Vec<Defaults<'_>> = Vec::new();
+    for section in sections.iter().filter(|section| section.kind == "defaults") {
+        let from = section.from.as_deref();
+        let before = all.iter().rfind(|it| from == Some(it.name) && it.depth < MAX_DEFAULTS);
+        let depth = before.map_or(0, |it| it.depth + 1);
+        let mut lines = before.map(|it| it.lines.clone()).unwrap_or_default();
+        lines.extend(section.lines.iter().cloned());
+        all.push(Defaults { name: &section.name, depth, lines });
+    }
+    all
+}
+
 /// Every proxy with the `defaults` in force, and these themselves.
-fn proxies(sections: &[Section]) -> Vec<(&str, Proxy<'_>)> {
-    let mut defaults: &[Line] = &[];
+fn proxies<'a>(sections: &'a [Section], all: &'a [Defaults<'a>]) -> Vec<(&'a str, Proxy<'a>)> {
+    let mut passed = 0;
     let mut proxies = Vec::new();
     for section in sections {
         let (name, own): (&str, &[Line]) = (&section.name, &section.lines);
+        let known = all.get(..passed).unwrap_or_default();
+        let named = known.iter().rfind(|it| section.from.as_deref() == Some(it.name));
+        let named = named.map(|it| it.lines.as_slice());
         let proxy = |inherited| Proxy { name, line: section.line, inherited, own };
-        let is_named = |it: &&Section| {
-            it.kind == "defaults" && section.from.as_deref() == Some(it.name.as_str())
-        };
         if section.kind == "defaults" {
-            defaults = own;
-            proxies.push((section.kind.as_str(), proxy(&[])));
+            passed += 1;
+            proxies.push((section.kind.as_str(), proxy(named.unwrap_or_default())));
         } else if is_proxy(&section.kind) {
-            let named = sections.iter().find(is_named).map(|it| it.lines.as_slice());
-            proxies.push((section.kind.as_str(), proxy(named.unwrap_or(defaults))));
+            let above = known.last().map(|it| it.lines.as_slice()).unwrap_or_default();
+            proxies.push((section.kind.as_str(), proxy(named.unwrap_or(above))));
         }
     }
     proxies
@@ -145,7 +169,8 @@ impl Haproxy<'_> {
             self.report.exact(section.line, "global");
             section.lines.iter().for_each(|line| self.global(line));
         }
-        let proxies = proxies(sections);
+        let defaults = all_defaults(sections);
+        let proxies = proxies(sections, &defaults);
         // Routes lay the rules of their backends over themselves: backends come first.
         for (kind, proxy) in &proxies {
             if matches!(*kind, "backend" | "listen") {

@@ -7,7 +7,7 @@ use evenkeel_config::Product::{self, Haproxy, Nginx};
 use serde_json::{Value, json};
 
 /// A file with a key of its native form: that is the value.
-fn holds(cases: &[(&str, Product, &str, Value)]) {
+pub(crate) fn holds(cases: &[(&str, Product, &str, Value)]) {
     for (text, product, key, wanted) in cases {
         let found = imported(text, *product);
         let json = yaml(&found.text).unwrap_or_else(|e| panic!("{e}\n{}", found.text)).to_json();
@@ -17,7 +17,7 @@ fn holds(cases: &[(&str, Product, &str, Value)]) {
 }
 
 /// A file with the start of a remark: that is its kind, and these are words of it.
-fn tells(cases: &[(&str, Product, &str, Fidelity, &str)]) {
+pub(crate) fn tells(cases: &[(&str, Product, &str, Fidelity, &str)]) {
     for (text, product, start, fidelity, words) in cases {
         let (found, said) = told(text, *product, start);
         assert_eq!(found, *fidelity, "{said}");
@@ -314,7 +314,7 @@ fn what_http_includes_is_read_as_it_is() {
 }
 
 /// A frontend and a backend of HAProxy with these lines.
-fn proxies(front: &str, back: &str) -> String {
+pub(crate) fn proxies(front: &str, back: &str) -> String {
     format!(
         "frontend f\n mode http\n bind :80\n{front} default_backend b\n\
          backend b\n mode http\n{back} server s 10.0.0.1:80\n"

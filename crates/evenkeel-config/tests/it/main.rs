@@ -6,6 +6,7 @@ mod convert;
 mod dialects;
 mod edits;
 mod imported;
+mod imported_proxies;
 mod imports;
 mod layers;
 mod mistakes;

@@ -31,7 +31,7 @@ pub(super) fn condition(line: &Line, proxy: &Proxy<'_>) -> Condition {
     if let Some(at) = line.words.iter().position(|word| word == "unless") {
         // Of several tests no route can say the opposite.
         return match line.from(at + 1) {
-            [open, test @ .., close] if open == "{" && close == "}" => {
+            [open, test @ .., close] if open == "{" && close == "}" && is_one(test) => {
                 let test: Vec<&str> = test.iter().map(String::as_str).collect();
                 Some(tests(&test, true)?.into_iter().map(|test| vec![test]).collect())
             }
@@ -69,6 +69,11 @@ pub(super) fn condition(line: &Line, proxy: &Proxy<'_>) -> Condition {
         }
     }
     Some(alternatives.into_iter().flatten().collect())
+}
+
+/// True of what stands between one pair of braces.
+fn is_one(words: &[String]) -> bool {
+    !words.iter().any(|word| matches!(word.as_str(), "{" | "!{" | "}"))
 }
 
 /// Adds a choice of tests to the last alternative.
@@ -188,6 +193,9 @@ pub(super) fn ignores_case(line: &Line, proxy: &Proxy<'_>) -> bool {
 /// Writes tests into the match of a route; false if two of a kind cannot stand together.
 pub(super) fn write(tests: &[Test], route: &mut Draft, line: usize) -> bool {
     let mut fits = true;
+    let fields = |name: &str| {
+        tests.iter().filter(|it| matches!(it, Test::Header(other, _) if other == name)).count()
+    };
     for test in tests {
         match test {
             Test::Hosts(hosts) => {
@@ -207,6 +215,12 @@ pub(super) fn write(tests: &[Test], route: &mut Draft, line: usize) -> bool {
                 fits &= !route.has("match.methods");
                 route.texts("match.methods", line, methods.iter().map(String::as_str));
             }
+            Test::Header(name, _) if fields(name) > 1 => fits = false,
+            // An upgrade always says so there, and often among other words.
+            Test::Header(name, value)
+                if name == "connection"
+                    && value.eq_ignore_ascii_case("upgrade")
+                    && fields("upgrade") == 1 => {}
             Test::Header(name, value) if name == "upgrade" => {
                 // As clients write it.
                 let value = value.to_ascii_lowercase();

@@ -9,10 +9,9 @@ use crate::import::draft::Draft;
 impl Haproxy<'_> {
     pub(super) fn frontend(&mut self, proxy: &Proxy<'_>) {
         let redirect = redirects(proxy);
-        let is_listen = !proxy.all(&["server"]).is_empty();
         let default = proxy.last(&["default_backend"]);
         let target = default.map(|line| (line.line, line.word(1)));
-        let target = target.or(is_listen.then_some((proxy.line, proxy.name)));
+        let target = target.or(has_servers(proxy).then_some((proxy.line, proxy.name)));
         if is_left_out(proxy) {
             return;
         }
@@ -132,7 +131,9 @@ impl Haproxy<'_> {
             super::rules::apply(rule, proxy, &mut route);
         }
         let of_backend = self.backend_lines.iter().find(|(name, _)| name == pool);
-        if let Some((name, lines)) = of_backend.filter(|_| pool != proxy.name) {
+        // A `listen` is its own backend; a frontend may only be called like one.
+        let is_own = pool == proxy.name && has_servers(proxy);
+        if let Some((name, lines)) = of_backend.filter(|_| !is_own) {
             // Its conditions name ACLs of its own.
             let backend = Proxy { name, line: proxy.line, inherited: &[], own: lines };
             for rule in rules(&backend) {
@@ -151,6 +152,11 @@ impl Haproxy<'_> {
 
 fn rules<'a>(proxy: &Proxy<'a>) -> impl Iterator<Item = &'a Line> {
     proxy.all(&["http-request"]).into_iter().chain(proxy.all(&["http-response"]))
+}
+
+/// True of a proxy that is a backend too.
+fn has_servers(proxy: &Proxy<'_>) -> bool {
+    ["server", "server-template"].iter().any(|word| proxy.last(&[word]).is_some())
 }
 
 /// True of an http frontend that sends nobody anywhere, such as one for statistics.

@@ -93,7 +93,9 @@ fn denies(rule: &Line, proxy: &Proxy<'_>) -> bool {
 /// True of a rule that lets somebody not in.
 fn refuses(rule: &Line) -> bool {
     let ends = ["deny", "tarpit", "reject", "silent-drop", "auth"];
-    rule.word(0) == "http-request" && ends.contains(&rule.word(1))
+    let answers = rule.word(1) == "return"
+        && rule.after("status").is_some_and(|status| status.starts_with(['4', '5']));
+    rule.word(0) == "http-request" && (ends.contains(&rule.word(1)) || answers)
         || rule.word(0) == "tcp-request" && (rule.has("reject") || rule.has("silent-drop"))
         || rule.word(0) == "block"
 }
@@ -250,6 +252,9 @@ fn kept_rule(line: &Line, proxy: &Proxy<'_>) -> Kept {
             let https = super::frontend::is_to_https(line);
             match https && super::frontend::is_redirect(line, proxy) {
                 true => Kept::Exact("redirect of the listener"),
+                false if super::backend::is_empty(proxy) => {
+                    Kept::Not("what it redirected is refused")
+                }
                 false => Kept::Not("what it redirected is served"),
             }
         }

@@ -65,9 +65,13 @@ impl Haproxy<'_> {
         let address = address.replacen("unix@", "unix:", 1);
         let address = if address.starts_with('/') { format!("unix:{address}") } else { address };
         let port = if secure { 443 } else { 80 };
-        let address = with_port(&address, port);
-        backend.text("address", at, if secure { format!("https://{address}") } else { address });
-        let odd = parameters(&words, (&mut backend, pool), at);
+        let whole = with_port(&address, port);
+        let has_port = whole == address;
+        backend.text("address", at, if secure { format!("https://{whole}") } else { whole });
+        let mut odd = parameters(&words, (&mut backend, pool), at);
+        if !has_port {
+            odd.push(format!("the port that a client called: always {port}"));
+        }
         let has = |name: &str| words.iter().any(|word| word == name);
         let backup = has("backup");
         if has("disabled") || backup {
