@@ -46,7 +46,7 @@ pub use dialect::{Detected, Dialect};
 pub use difference::{Difference, differences};
 pub use edit::{Conflict, ConflictKind, Edit, NewBackend};
 pub use environment::{EnvironmentKey, environment};
-pub use import::{Fidelity, Imported, Product, Remark, import};
+pub use import::{Fidelity, FindIncluded, Imported, Product, Remark, import, import_with};
 pub use migration::{migration_names, migration_schema, read_migration};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;

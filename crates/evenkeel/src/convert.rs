@@ -1,10 +1,13 @@
 //! `convert`: any accepted configuration file in the native form.
 
+mod included;
+
 use crate::arguments::{ConvertArguments, Form, TextForm};
 use crate::load;
 use crate::output::{self, Tone, print};
 use crate::trouble::Trouble;
 use evenkeel_config::{Format, Overrides, Product, Source};
+use std::path::Path;
 
 /// Prints the native form; what is to be known about the way there goes to stderr.
 pub(crate) fn run(arguments: &ConvertArguments) -> Result<(), Trouble> {
@@ -35,9 +38,11 @@ fn convert(source: &Source, overrides: &Overrides, to: Format) -> Result<(), Tro
 
 /// The report has one line for every directive: `FILE:LINE: exact|approximated|unsupported: TEXT`.
 fn import(source: &Source, product: Product, to: Format) -> Result<(), Trouble> {
-    let imported = evenkeel_config::import(source, product, to).map_err(Trouble::Invalid)?;
+    let included = |pattern: &str| included::find(Path::new(&source.name), pattern);
+    let imported = evenkeel_config::import_with(source, product, to, &included);
+    let imported = imported.map_err(Trouble::Invalid)?;
     for remark in &imported.report {
-        let (name, line, text) = (&source.name, remark.line, &remark.text);
+        let (name, line, text) = (&remark.file, remark.line, &remark.text);
         output::report(format_args!("{name}:{line}: {}: {text}", remark.fidelity));
     }
     print(imported.text)

@@ -1,6 +1,8 @@
 //! nginx: `http` with its servers, locations and upstreams, and `stream`.
 
 mod assemble;
+mod constant;
+mod include;
 mod limits;
 mod location;
 mod parse;
@@ -17,6 +19,7 @@ mod values;
 
 use super::Report;
 use super::draft::Draft;
+use super::files::Files;
 use crate::diagnostic::Problem;
 use crate::tree::Node;
 use parse::Directive;
@@ -44,8 +47,13 @@ struct Nginx<'r> {
 }
 
 /// Reads a file; every directive gets a remark.
-pub(super) fn read(text: &str, report: &mut Report) -> Result<Node, Problem> {
-    let directives = parse::parse(text)?;
+pub(super) fn read(
+    text: &str,
+    files: &mut Files<'_>,
+    report: &mut Report,
+) -> Result<Node, Problem> {
+    let directives = parse::parse(text, 1)?;
+    let directives = include::expand(directives, files, report, 0)?;
     let mut nginx = Nginx {
         report,
         root: Draft::at(1),

@@ -7,6 +7,7 @@ mod dialects;
 mod edits;
 mod imported;
 mod imported_proxies;
+mod imported_sites;
 mod imports;
 mod layers;
 mod mistakes;

@@ -29,6 +29,9 @@ impl Nginx<'_> {
                 places.iter().copied().filter(|it| is_default(server, *it, &servers)).collect();
             if !own.is_empty() {
                 routes.extend(server.routes(&[], &scope(&own)));
+            } else if server.names.is_empty() {
+                let how = "none of its names is kept: its requests go to the default server";
+                self.report.lost(server.line, format!("server: {how}"));
             }
         }
         if scoped {

@@ -1,10 +1,14 @@
 //! `location`: one route.
 
 use super::Nginx;
+use super::constant::written_out;
 use super::parse::Directive;
 use super::policy::Scope;
 use super::refuse::{self, refuses};
 use crate::import::draft::{Draft, with_port};
+
+/// What becomes of the requests of a location that is not kept.
+const ELSEWHERE: &str = "what it was for goes where the other locations send it";
 
 /// One location that proxies.
 pub(super) struct Location {
@@ -66,15 +70,18 @@ impl Nginx<'_> {
                 true => "a pattern of paths",
                 false => "it proxies nothing",
             };
-            let how = "what it was for goes where the other locations send it";
-            self.report.lost(line, format!("{shown}: {why}; {how}"));
+            self.report.lost(line, format!("{shown}: {why}; {ELSEWHERE}"));
             block.iter().for_each(|inner| self.lose(inner));
             return None;
         };
-        self.tell_match((line, shown), path, exact);
+        let inner = block.iter().filter(|inner| !is_pass(inner));
         let location = self.proxying((line, path, exact), pass, &outer.with(block));
-        for inner in block.iter().filter(|inner| !is_pass(inner)) {
-            self.judge_in_location(inner);
+        if location.is_some() {
+            self.tell_match((line, shown), path, exact);
+            inner.for_each(|inner| self.judge_in_location(inner));
+        } else {
+            self.report.lost(line, format!("{shown}: {ELSEWHERE}"));
+            inner.for_each(|inner| self.lose(inner));
         }
         location
     }
@@ -86,7 +93,7 @@ impl Nginx<'_> {
         pass: &Directive,
         scope: &Scope<'_>,
     ) -> Option<Location> {
-        let target = self.target(pass)?;
+        let target = self.target(pass, scope)?;
         let mut route = matching(line, path, exact);
         route.text("pool", pass.line, target.pool.clone());
         self.tell_pass(pass, (path, exact), &target, &mut route);
@@ -159,7 +166,8 @@ impl Nginx<'_> {
 
     /// TLS towards the backends: unless told so, nginx verifies no certificate.
     fn is_unverified(&self, scope: &Scope<'_>, pass: &Directive) -> bool {
-        let secure = ["https://", "grpcs://"].iter().any(|it| pass.argument(0).starts_with(it));
+        let url = written_out(pass.argument(0), scope).unwrap_or_default();
+        let secure = ["https://", "grpcs://"].iter().any(|it| url.starts_with(it));
         let names = ["proxy_ssl_verify", "grpc_ssl_verify"];
         let verifies = |name: &&str| scope.one(name).is_some_and(|it| it.argument(0) == "on");
         secure && !names.iter().any(verifies)
@@ -208,15 +216,15 @@ impl Nginx<'_> {
     }
 
     /// The pool that `proxy_pass` names; made for an address that is no upstream.
-    fn target(&mut self, pass: &Directive) -> Option<Target> {
-        let url = pass.argument(0);
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let usable = matches!(scheme, "http" | "https" | "grpc" | "grpcs");
-        if !usable || rest.contains('$') {
+    fn target(&mut self, pass: &Directive, scope: &Scope<'_>) -> Option<Target> {
+        let url = written_out(pass.argument(0), scope);
+        let parts = url.as_deref().map(|url| url.split_once("://").unwrap_or(("http", url)));
+        let usable = |it: &(&str, &str)| matches!(it.0, "http" | "https" | "grpc" | "grpcs");
+        let Some((scheme, rest)) = parts.filter(usable) else {
             let text = format!("{}: the address is not known before a request", pass.shown());
             self.report.lost(pass.line, text);
             return None;
-        }
+        };
         let (host, path) = match rest.strip_prefix("unix:") {
             Some(socket) => {
                 let (socket, path) = socket.split_once(':').unwrap_or((socket, ""));
@@ -227,6 +235,11 @@ impl Nginx<'_> {
                 None => (rest.to_owned(), String::new()),
             },
         };
+        if !path.is_empty() && pass.argument(0).contains('$') {
+            let text = format!("{}: every request would get the path {path}", pass.shown());
+            self.report.lost(pass.line, text);
+            return None;
+        }
         let secure = matches!(scheme, "https" | "grpcs");
         // The name of a pool holds no slashes.
         let name = host.replace('/', "-");
@@ -301,5 +314,8 @@ fn is_pass(directive: &Directive) -> bool {
 
 /// True if a `proxy_set_header` in force says what `Host` is sent.
 fn names_host(scope: &Scope<'_>) -> bool {
-    scope.all("proxy_set_header").iter().any(|it| it.argument(0).eq_ignore_ascii_case("host"))
+    let is_other = |it: &&Directive| {
+        it.argument(0).eq_ignore_ascii_case("host") && it.argument(1) != "$proxy_host"
+    };
+    scope.all("proxy_set_header").iter().any(is_other)
 }

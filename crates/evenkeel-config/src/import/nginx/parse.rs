@@ -27,10 +27,10 @@ impl Directive {
     }
 }
 
-/// Every directive of a file.
-pub(super) fn parse(text: &str) -> Result<Vec<Directive>, Problem> {
+/// Every directive of a file, whose first line has this number.
+pub(super) fn parse(text: &str, line: usize) -> Result<Vec<Directive>, Problem> {
     let text = text.trim_start_matches('\u{feff}');
-    let mut words = Words { rest: text.chars().peekable(), line: 1, count: 0 };
+    let mut words = Words { rest: text.chars().peekable(), line, count: 0 };
     block(&mut words, 0)
 }
 
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn words_blocks_and_lines() {
         let text = "a 1;\n# no\nhttp {\n  b \"x;{ y\" '$z' ${v}w;\n  c {}\n}\n";
-        let found = parse(text).expect("valid");
+        let found = parse(text, 1).expect("valid");
         assert_eq!(found.len(), 2);
         let inner = found[1].block.as_ref().expect("a block");
         assert_eq!((found[1].line, inner[0].line, inner[1].line), (3, 4, 5));
@@ -190,7 +190,7 @@ mod tests {
             ("\na 'x", 2, "not closed"),
             (deep.as_str(), 65, "nested"),
         ] {
-            let problem = parse(text).expect_err(text);
+            let problem = parse(text, 1).expect_err(text);
             assert_eq!(problem.place.line, line, "{text}: {problem:?}");
             assert!(problem.fault.message.contains(words), "{problem:?}");
         }

@@ -2,6 +2,7 @@
 //! that does not say it again.
 
 use super::Nginx;
+use super::constant::is_constant;
 use super::parse::Directive;
 use super::refuse;
 use super::values::{hash_key, named, size, time};
@@ -53,6 +54,11 @@ impl<'a> Scope<'a> {
             (!found.is_empty()).then_some(found)
         };
         self.levels.iter().rev().find_map(of).unwrap_or_default()
+    }
+
+    /// Every directive of every level.
+    pub(super) fn every(&self) -> impl Iterator<Item = &'a Directive> {
+        self.levels.iter().copied().flatten()
     }
 
     /// The block of a location such as `@name`.
@@ -110,6 +116,9 @@ impl Nginx<'_> {
     /// The remark of a directive that `apply` obeys, or that needs nothing.
     pub(super) fn judge(&mut self, directive: &Directive) {
         let (line, shown) = (directive.line, directive.shown());
+        if is_constant(directive) {
+            return self.report.near(line, format!("{shown}: stands where `proxy_pass` uses it"));
+        }
         match self.kept_zone(directive).unwrap_or_else(|| kept(directive)) {
             Kept::Exact(how) => self.report.exact(line, format!("{shown}: {how}")),
             Kept::Near(how) => self.report.near(line, format!("{shown}: {how}")),

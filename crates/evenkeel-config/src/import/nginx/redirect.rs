@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Option<(u64, u64, Extent, bool)> {
-        let parsed = parse(text).expect("valid");
+        let parsed = parse(text, 1).expect("valid");
         let names = ["a.test".to_owned(), "www.a.test".to_owned()];
         of(&parsed[0], &names).map(|it| (it.status, it.port, it.extent, it.renames))
     }

@@ -9,6 +9,9 @@ use super::refuse::refuses;
 use super::tls::{Demand, is_of_listener};
 use crate::import::draft::{Draft, with_port};
 
+/// A listener of `[::]` takes IPv4 too.
+const BOTH: &str = "ipv6only=off";
+
 /// One server.
 pub(super) struct Server {
     pub(super) line: usize,
@@ -121,6 +124,9 @@ impl Nginx<'_> {
             Ok(port) => format!("0.0.0.0:{port}"),
             Err(_) => with_port(address, 80).replacen("*:", "0.0.0.0:", 1),
         };
+        // nginx takes IPv6 alone there unless it is told otherwise.
+        let both = bind.starts_with("[::]:") && directive.arguments.iter().any(|it| it == BOTH);
+        let bind = if both { bind.replacen("[::]", "", 1) } else { bind };
         if evenkeel_core::address::BindAddress::parse(&bind).is_err() {
             return self.report.lost(line, format!("{shown}: not an address to bind"));
         }
