@@ -16,7 +16,7 @@ mod variables;
 mod written;
 
 pub(crate) use detect::is_directive;
-pub(crate) use variables::{described, is_variable};
+pub(crate) use variables::{BIND, described, is_variable, on_port, over_ours};
 pub(crate) use written::Written;
 
 use crate::diagnostic::Problem;

@@ -158,12 +158,12 @@ pub fn read_over(
     let first_line = source.and_then(|source| source.text.lines().next()).unwrap_or_default();
     let variables = &overrides.environment;
     let translated = dialect::translate(tree, first_line, overrides.dialect, variables);
-    let dialect::Translated { tree, detected, written, notes } = translated;
+    let dialect::Translated { tree, detected, written, mut notes } = translated;
     if !notes.errors.is_empty() {
         return Err(lines.diagnostics(notes.errors));
     }
     let mut reader = reader::Reader::default();
-    let mut merged = overrides::merge((tree, written), overrides, &mut reader.problems);
+    let mut merged = overrides::merge((tree, written), overrides, &mut notes, &mut reader.problems);
     let found = edit::lay_found(&mut merged.tree, layers.found);
     let conflicts = edit::apply(&mut merged.tree, layers.edits);
     let root = Root::read(&merged.tree, &mut reader);

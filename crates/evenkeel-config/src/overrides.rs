@@ -2,7 +2,7 @@
 //! whose place is the variable or the flag.
 
 use crate::diagnostic::{Diagnostics, Fault, Problem, SourceLines};
-use crate::dialect::{Dialect, Written};
+use crate::dialect::{self, Dialect, Notes, Written};
 use crate::forms;
 use crate::tree::{Node, Place, Step, Value, steps};
 use crate::tree_yaml;
@@ -15,6 +15,8 @@ pub struct Overrides {
     pub environment: Vec<(String, String)>,
     /// `--listen`: replaces the bind of the first listener.
     pub listen: Option<String>,
+    /// `--port`: replaces the port of the first listener.
+    pub port: Option<u16>,
     /// `--to`: replaces the backends of the only pool; without a file, makes one.
     pub to: Vec<String>,
     /// `--strategy`: replaces the strategy of every pool.
@@ -72,10 +74,12 @@ fn without_second_uses(problems: &mut Vec<Problem>) {
     problems.extend(rest);
 }
 
-/// Lays `overrides` over the tree of the file; `written` if it was translated.
+/// Lays `overrides` over the tree of the file; `written` if it was translated, and has the
+/// variables of its dialect.
 pub(crate) fn merge(
     (mut tree, written): (Node, Option<Written>),
     overrides: &Overrides,
+    notes: &mut Notes,
     problems: &mut Vec<Problem>,
 ) -> Merged {
     if tree.value == Value::Null {
@@ -90,6 +94,9 @@ pub(crate) fn merge(
         apply(&mut tree, vec![Variable::backends("backends", &overrides.to)], problems);
     }
     let short = forms::expand(&mut tree, problems);
+    if written.is_none() {
+        dialect::over_ours(&mut tree, &overrides.environment, notes);
+    }
     apply(&mut tree, after, problems);
     let pools = match tree.at("pools").map(|pools| &pools.value) {
         Some(Value::Seq(pools)) => pools.len(),
@@ -101,6 +108,9 @@ pub(crate) fn merge(
         problems.push(Problem { place, path: "pools".to_owned(), fault });
     }
     apply(&mut tree, flags(overrides, pools, full), problems);
+    if let Some(port) = overrides.port {
+        move_to(port, &mut tree, problems);
+    }
     Merged { tree, short, written }
 }
 
@@ -158,6 +168,20 @@ fn flags(overrides: &Overrides, pools: usize, full: bool) -> Vec<Variable> {
         flags.extend((0..pools).map(flag));
     }
     flags
+}
+
+/// Gives the first listener another port.
+fn move_to(port: u16, tree: &mut Node, problems: &mut Vec<Problem>) {
+    let place = Place::of("--port");
+    match dialect::on_port(tree, port) {
+        Some(bind) => {
+            apply(tree, vec![Variable::at(dialect::BIND, text(&place, &bind))], problems);
+        }
+        None => {
+            let fault = Fault::new("the first listener binds to no port").hint("--listen ADDR");
+            problems.push(Problem { place, path: dialect::BIND.to_owned(), fault });
+        }
+    }
 }
 
 /// The variables that are keys, in the order of their paths, so that lists grow from 0.

@@ -155,6 +155,10 @@ pub(crate) struct RunArguments {
     /// Where to listen, e.g. `:8080`; replaces the first listener of a file.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+    /// The port of the first listener, on the address that it has.
+    #[arg(long, value_name = "PORT", conflicts_with = "listen",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// A backend, e.g. `127.0.0.1:8081` (repeat it for more); without -c no file is read.
     #[arg(long, value_name = "URL")]
     pub(crate) to: Vec<String>,

@@ -169,6 +169,7 @@ fn overrides(arguments: &RunArguments) -> Result<Overrides, Trouble> {
     Ok(Overrides {
         environment: environment()?,
         listen: arguments.listen.clone(),
+        port: arguments.port,
         to: arguments.to.clone(),
         strategy: arguments.strategy.clone(),
         dialect: arguments.dialect,

@@ -1,13 +1,14 @@
 //! Environment variables that another product has under names of its own. They lie over the file,
-//! below `EVENKEEL__…` and flags, and hold for foreign files only.
+//! below `EVENKEEL__…` and flags.
 
 use super::Notes;
 use crate::diagnostic::Fault;
+use crate::overrides::PREFIX;
 use crate::tree::{Node, Place, Value, steps};
 use crate::tree_yaml::plain;
 use evenkeel_core::address::BindAddress;
 
-/// Variables of every foreign file.
+/// Variables of every dialect.
 const SHARED: &[&str] = &["STRATEGY_TYPE", "SERVER_ADDRESS", "PORT", "LOGGING_LEVEL"];
 
 /// Variables of load-balancer alone, with its keys.
@@ -29,10 +30,10 @@ pub(crate) fn is_variable(name: &str) -> bool {
 /// Every variable, with what it sets and where it holds.
 pub(crate) fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
     let shared = SHARED.iter().map(|name| match *name {
-        "STRATEGY_TYPE" => (*name, "Strategy of every pool; with a foreign file."),
-        "SERVER_ADDRESS" => (*name, "Where the first listener binds; with a foreign file."),
-        "PORT" => (*name, "Port of the first listener; with a foreign file."),
-        _ => (*name, "Least severe event that is written; with a foreign file."),
+        "STRATEGY_TYPE" => (*name, "Strategy of every pool."),
+        "SERVER_ADDRESS" => (*name, "Where the first listener binds."),
+        "PORT" => (*name, "Port of the first listener; not heeded beside SERVER_ADDRESS."),
+        _ => (*name, "Least severe event that is written."),
     });
     let own = LOAD_BALANCER.iter().map(|(name, _)| (*name, "Its key of a load-balancer file."));
     shared.chain(own)
@@ -52,6 +53,25 @@ pub(super) fn over_load_balancer(
     }
 }
 
+/// Lays the variables of every dialect over a native file, whose own keys they then hide: that is
+/// told.
+pub(crate) fn over_ours(tree: &mut Node, environment: &[(String, String)], notes: &mut Notes) {
+    let keys = [BIND, "pools[0].strategy", LEVEL];
+    // What the short form leaves out stands where the file begins.
+    let stands = |node: &Node| node.place.line > 0 && node.place != tree.place;
+    let is_written = |key: &&str| tree.at(key).is_some_and(stands);
+    let written: Vec<&str> = keys.into_iter().filter(is_written).collect();
+    over_native(tree, environment, notes);
+    for key in written {
+        let place = tree.place_at(key).clone();
+        if let Some(name) = &place.origin {
+            let fault = Fault::new(format!("the variable {name} counts, not what the file says"));
+            let fault = fault.hint(format!("unset {name} if it is meant for another program"));
+            notes.tell(&place, key.to_owned(), fault);
+        }
+    }
+}
+
 /// Lays the variables of every dialect over the native tree.
 pub(super) fn over_native(tree: &mut Node, environment: &[(String, String)], notes: &mut Notes) {
     let find = |name: &str| value_of(name, environment);
@@ -60,33 +80,40 @@ pub(super) fn over_native(tree: &mut Node, environment: &[(String, String)], not
         let pools = tree.at("pools").and_then(Node::items).map_or(0, <[Node]>::len);
         for index in 0..pools {
             let key = format!("pools[{index}].strategy");
-            set(tree, &key, text("STRATEGY_TYPE", strategy), notes);
+            lay(tree, &key, text("STRATEGY_TYPE", strategy), notes);
         }
     }
     if let Some(level) = find("LOGGING_LEVEL") {
-        set(tree, "logging.level", text("LOGGING_LEVEL", level), notes);
+        lay(tree, LEVEL, text("LOGGING_LEVEL", level), notes);
+    }
+    if tree.at("listeners[0]").is_none() {
+        return;
     }
     if let Some(address) = find("SERVER_ADDRESS") {
-        set(tree, BIND, text("SERVER_ADDRESS", address), notes);
+        lay(tree, BIND, text("SERVER_ADDRESS", address), notes);
     } else if let Some(port) = find("PORT") {
-        match moved(tree, port) {
-            Ok(Some(bind)) => set(tree, BIND, text("PORT", &bind), notes),
-            Ok(None) => {}
-            Err(fault) => notes.tell(&Place::of("PORT"), BIND.to_owned(), fault),
+        match port.parse() {
+            Ok(port @ 1..=u16::MAX) => {
+                if let Some(bind) = on_port(tree, port) {
+                    lay(tree, BIND, text("PORT", &bind), notes);
+                }
+            }
+            Ok(0) | Err(_) => {
+                let fault = Fault::new(format!("PORT={port:?} is ignored: not a port"));
+                let fault = fault.hint("a whole number from 1 to 65535");
+                notes.tell(&Place::of("PORT"), BIND.to_owned(), fault);
+            }
         }
     }
 }
 
-const BIND: &str = "listeners[0].bind";
+pub(crate) const BIND: &str = "listeners[0].bind";
+const LEVEL: &str = "logging.level";
 
-/// The first listener's bind with another port.
-fn moved(tree: &Node, port: &str) -> Result<Option<String>, Fault> {
-    let Ok(port @ 1..=u16::MAX) = port.parse::<u16>() else {
-        let fault = Fault::new(format!("PORT={port:?} is ignored: not a port"));
-        return Err(fault.hint("a whole number from 1 to 65535"));
-    };
+/// The first listener's bind with another port; `None` if it has none.
+pub(crate) fn on_port(tree: &Node, port: u16) -> Option<String> {
     let bind = tree.at(BIND).and_then(super::foreign::scalar).map(BindAddress::parse);
-    Ok(match bind {
+    match bind {
         Some(Ok(BindAddress::Ip(mut address))) => {
             address.set_port(port);
             Some(address.to_string())
@@ -94,12 +121,20 @@ fn moved(tree: &Node, port: &str) -> Result<Option<String>, Fault> {
         Some(Ok(BindAddress::AnyIp(_))) | None => Some(format!(":{port}")),
         // Told by the reader, or not a port at all.
         Some(Ok(BindAddress::Unix(_)) | Err(_)) => None,
-    })
+    }
 }
 
 fn value_of<'a>(name: &str, environment: &'a [(String, String)]) -> Option<&'a str> {
     let found = environment.iter().find(|(variable, _)| variable == name);
     found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+/// Sets what no variable of ours has set.
+fn lay(tree: &mut Node, key: &str, value: Node, notes: &mut Notes) {
+    let origin = tree.at(key).and_then(|node| node.place.origin.as_deref());
+    if !origin.is_some_and(|origin| origin.starts_with(PREFIX)) {
+        set(tree, key, value, notes);
+    }
 }
 
 fn set(tree: &mut Node, key: &str, value: Node, notes: &mut Notes) {

@@ -306,8 +306,62 @@ fn variables_of_other_products_lie_over_their_files() {
     );
     assert_eq!(with(GOBALANCE, &[("RETRY_MAX_RETRIES", "4")])["pools"][0]["retry"]["attempts"], 3);
     assert_eq!(with(LOAD_BALANCER, &[("LOGGING_LEVEL", "debug")])["logging"]["level"], "debug");
-    assert_eq!(with(GOOD, &[("PORT", "9001")])["listeners"][0]["bind"], "127.0.0.1:8080");
     let wrong = environment_of(&[("STRATEGY_TYPE", "fastest")]);
     let errors = read(Some(&source(LOAD_BALANCER, Format::Yaml)), &wrong).expect_err("unknown");
     assert_eq!((errors.0[0].file.as_str(), errors.0[0].line), ("STRATEGY_TYPE", 0));
+}
+
+#[test]
+fn they_lie_over_native_files_too_and_that_is_told() {
+    let told = |text: &str, pairs: &[(&str, &str)]| {
+        let read = read(Some(&source(text, Format::Yaml)), &environment_of(pairs));
+        let read = read.unwrap_or_else(|errors| panic!("{errors}"));
+        let warnings: Vec<String> = read.plan().1.iter().map(|it| it.to_string()).collect();
+        (read.to_json(), warnings.join("\n"))
+    };
+    let (shown, warnings) = told(GOOD, &[("PORT", "9001")]);
+    assert_eq!(shown["listeners"][0]["bind"], "127.0.0.1:9001");
+    assert!(warnings.contains("the variable PORT counts, not what the file says"), "{warnings}");
+    let short = "listen: \":80\"\nbackends: [\"a:1\"]\n";
+    let all = [("SERVER_ADDRESS", ":9000"), ("PORT", "1"), ("STRATEGY_TYPE", "p2c")];
+    let (shown, warnings) = told(short, &all);
+    assert_eq!(shown["listeners"][0]["bind"], ":9000");
+    assert_eq!(shown["pools"][0]["strategy"], "p2c");
+    assert!(!warnings.contains("STRATEGY_TYPE"), "the file says nothing of it: {warnings}");
+    for name in ["EVENKEEL__LISTEN", "EVENKEEL__LISTENERS__0__BIND"] {
+        let ours = [("PORT", "9001"), (name, ":9002")];
+        assert_eq!(told(short, &ours).0["listeners"][0]["bind"], ":9002", "{name} wins");
+    }
+    let (shown, warnings) = told(short, &[("PORT", "tcp://10.0.0.1:80")]);
+    assert_eq!(shown["listeners"][0]["bind"], ":80");
+    assert!(warnings.contains("is ignored: not a port"), "{warnings}");
+    let unix = "listen: \"unix:/run/x.sock\"\nbackends: [\"a:1\"]\n";
+    assert_eq!(told(unix, &[("PORT", "9001")]).0["listeners"][0]["bind"], "unix:/run/x.sock");
+    let nowhere = source("pools: [{ name: a, backends: [\"a:1\"] }]\n", Format::Yaml);
+    let missing = read(Some(&nowhere), &environment_of(&[("PORT", "9001")]));
+    assert!(missing.expect_err("no listener").to_string().contains("`listeners` is missing"));
+    let (moved, _) = read(None, &Overrides { to: vec!["a:1".to_owned()], ..environment_of(&all) })
+        .unwrap_or_else(|errors| panic!("{errors}"))
+        .plan();
+    assert_eq!(moved.listeners[0].bind.to_string(), ":9000");
+}
+
+#[test]
+fn a_port_moves_the_first_listener() {
+    let on = |text: &str| {
+        let overrides = Overrides { port: Some(9001), ..environment_of(&[("PORT", "9002")]) };
+        read(Some(&source(text, Format::Yaml)), &overrides)
+    };
+    for (text, bind) in [
+        (GOOD, "127.0.0.1:9001"),
+        (APPS, ":9001"),
+        (GOBALANCE, "0.0.0.0:9001"),
+        ("backends: [\"a:1\"]\n", ":9001"),
+    ] {
+        let read = on(text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(read.to_json()["listeners"][0]["bind"], bind);
+    }
+    let unix = on("listen: \"unix:/run/x.sock\"\nbackends: [\"a:1\"]\n");
+    let told = unix.expect_err("no port").to_string();
+    assert!(told.starts_with("--port: listeners[0].bind: the first listener binds to"), "{told}");
 }
