@@ -117,8 +117,20 @@ pub struct Conflict {
 pub enum ConflictKind {
     /// What it speaks of is not there.
     Missing,
-    /// What it adds is there already.
+    /// What it adds is there already, elsewhere.
     Present,
+    /// What it adds is there already, as it says: the file has it now, too.
+    Agreed,
+}
+
+impl ConflictKind {
+    /// True if the edit does not hold.
+    pub fn is_trouble(self) -> bool {
+        match self {
+            ConflictKind::Missing | ConflictKind::Present => true,
+            ConflictKind::Agreed => false,
+        }
+    }
 }
 
 /// Why one edit was not laid over the file.
@@ -324,6 +336,16 @@ fn backend_of<'a>(
     Ok(&mut backends[at])
 }
 
+/// True of a backend at this address, however it is spelt.
+fn is_at(backend: &Node, address: &str) -> bool {
+    let own = backend.entry("address").map_or(backend, |entry| &entry.value);
+    let place = |text: &str| {
+        let parsed = BackendAddress::parse(text).ok()?;
+        Some((parsed.scheme, parsed.endpoint, parsed.prefix))
+    };
+    said(own).and_then(place).is_some_and(|own| place(address) == Some(own))
+}
+
 fn add(
     tree: &mut Node,
     (pool, backend): (&str, &NewBackend),
@@ -331,9 +353,20 @@ fn add(
 ) -> Result<(), Refusal> {
     let backends = items(pool_of(tree, pool)?, "backends")?;
     let name = backend.name();
-    if places.of(pool, backends, &name).is_ok() {
+    if let Ok(at) = places.of(pool, backends, &name) {
+        let known = &mut backends[at];
         let message = format!("there is a backend {name:?} already");
-        return Err(Refusal(ConflictKind::Present, message));
+        if !is_at(known, &backend.address) {
+            return Err(Refusal(ConflictKind::Present, message));
+        }
+        write_out_backend(known);
+        if let Some(weight) = backend.weight {
+            known.set(&steps("weight"), number(weight))?;
+        }
+        if let Some(admin) = backend.admin {
+            known.set(&steps("admin"), text(admin_word(admin)))?;
+        }
+        return Err(Refusal(ConflictKind::Agreed, message));
     }
     let mut entries = vec![("name", text(&name)), ("address", text(&backend.address))];
     entries.extend(backend.weight.map(|weight| ("weight", number(weight))));

@@ -480,9 +480,9 @@ impl Steering {
             Some(Conflict { kind: ConflictKind::Missing, message, .. }) => {
                 Err(EditError::NotFound(message.clone()))
             }
-            Some(Conflict { kind: ConflictKind::Present, message, .. }) => {
-                Err(EditError::Exists(message.clone()))
-            }
+            Some(Conflict {
+                kind: ConflictKind::Present | ConflictKind::Agreed, message, ..
+            }) => Err(EditError::Exists(message.clone())),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Edits over everything else.
 
 use super::*;
-use evenkeel_config::{Edit, Layers, NewBackend, read_edited, read_over};
+use evenkeel_config::{ConflictKind, Edit, Layers, NewBackend, read_edited, read_over};
 use evenkeel_core::address::Scheme;
 use evenkeel_core::discovery::{Finds, Found};
 use evenkeel_core::plan::{AdminState, BackendPlan, Plan};
@@ -126,8 +126,8 @@ pools: [{ name: a, backends: ["stay:1", { name: b3, address: "x:1" }, "y:1"] }]
     let pool = || "a".to_owned();
     for seed in 0..100 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut model: Vec<(String, u32)> =
-            ["stay:1", "b3", "y:1"].map(|name| (name.to_owned(), 1)).into();
+        let file = ["stay:1", "b3", "y:1"];
+        let mut model: Vec<_> = file.map(|name| (name.to_owned(), 1, false)).into();
         let (mut edits, mut refused) = (Vec::new(), 0);
         for weight in 2..60 {
             let name = match random.u8(0..8) {
@@ -142,8 +142,11 @@ pools: [{ name: a, backends: ["stay:1", { name: b3, address: "x:1" }, "y:1"] }]
                     let (named, name, added) = (name.clone(), Some(name), Some(weight));
                     let backend = NewBackend { name, address, weight: added, admin };
                     edits.push(Edit::AddBackend { pool: pool(), backend });
-                    if at.is_none() {
-                        model.push((named, weight));
+                    match at.map(|at| &mut model[at]) {
+                        None => model.push((named, weight, true)),
+                        // Added before, at the same address.
+                        Some((_, own, true)) => *own = weight,
+                        Some((_, _, false)) => {}
                     }
                     refused += usize::from(at.is_some());
                 }
@@ -162,9 +165,35 @@ pools: [{ name: a, backends: ["stay:1", { name: b3, address: "x:1" }, "y:1"] }]
         }
         let (plan, conflicts) = edited(FILE, &edits);
         let backends = plan.pools[0].backends.iter();
-        let found: Vec<_> = backends.map(|it| (it.name.to_string(), it.weight)).collect();
+        let added = |it: &BackendPlan| it.address.text.contains("z:1");
+        let found = backends.map(|it| (it.name.to_string(), it.weight, added(it)));
+        let found: Vec<_> = found.collect();
         assert_eq!((found, conflicts.len()), (model, refused), "seed {seed}");
     }
+}
+
+#[test]
+fn a_backend_that_the_file_has_by_now_is_no_trouble() {
+    let add = |address: &str, weight, admin| {
+        let backend =
+            NewBackend { name: Some("b2".into()), address: address.into(), weight, admin };
+        let file = source(FULL, Format::Yaml);
+        let edits = [Edit::AddBackend { pool: "a".into(), backend }];
+        let read = read_edited(Some(&file), &Overrides::default(), &edits).expect("valid");
+        let kinds: Vec<ConflictKind> = read.conflicts.iter().map(|it| it.kind).collect();
+        (kinds, read.to_json()["pools"][0]["backends"][1].clone())
+    };
+    let known = edited(FULL, &[]).0.pools[0].backends[1].address.text.to_string();
+    let plain = add(&known, None, None);
+    assert_eq!(plain.0, [ConflictKind::Agreed]);
+    let bare = known.trim_start_matches("http://");
+    assert_eq!(add(bare, None, None), plain, "spelt otherwise");
+    let (kinds, backend) = add(&known, Some(9), Some(AdminState::Draining));
+    assert_eq!(
+        (&kinds, &backend["weight"], &backend["admin"]),
+        (&vec![ConflictKind::Agreed], &serde_json::json!(9), &serde_json::json!("draining"),)
+    );
+    assert_eq!(add("127.0.0.1:7", Some(9), None), (vec![ConflictKind::Present], plain.1));
 }
 
 #[test]

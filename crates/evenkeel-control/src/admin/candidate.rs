@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use evenkeel_api as api;
-use evenkeel_config::{Diagnostic, Format, Overrides, Source};
+use evenkeel_config::{Conflict, Diagnostic, Format, Overrides, Source};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -16,6 +16,12 @@ use tokio::task::spawn_blocking;
 const CANDIDATE: &str = "candidate";
 /// Who reads a candidate; the others wait. Whoever may look may ask, and one is 8 MiB at most.
 static READING: Semaphore = Semaphore::const_new(1);
+
+/// Why edits do not fit the file any more.
+pub(super) fn troubles(conflicts: Vec<Conflict>) -> Vec<String> {
+    let told = conflicts.into_iter().filter(|it| it.kind.is_trouble());
+    told.map(|it| it.message).collect()
+}
 
 /// What a reload would do; with a body, of that instead of the file.
 pub(super) async fn preview_reload(State(desk): State<Desk>, body: RawBody) -> Answer {
@@ -32,7 +38,7 @@ pub(super) async fn preview_reload(State(desk): State<Desk>, body: RawBody) -> A
         tunnels: touched.tunnels,
         sessions: touched.sessions,
         notes: preview.notes,
-        conflicts: preview.conflicts.into_iter().map(|it| it.message).collect(),
+        conflicts: troubles(preview.conflicts),
         warnings,
     };
     Ok(Json(plan).into_response())

@@ -57,7 +57,7 @@ pub(super) async fn status(State(desk): State<Desk>, Extension(actor): Extension
     let handover = desk.readiness.handover();
     let in_force = desk.steering.as_ref().map(|steering| steering.configuration());
     let conflicts = in_force.iter().flat_map(|in_force| &in_force.conflicts);
-    let conflicts = conflicts.map(ToString::to_string).collect();
+    let conflicts = conflicts.filter(|it| it.kind.is_trouble()).map(ToString::to_string).collect();
     let rejected = desk.steering.as_ref().and_then(|steering| steering.trouble());
     let edits = in_force.as_ref().map_or(0, |in_force| in_force.edits);
     let edits = u64::try_from(edits).unwrap_or(u64::MAX);

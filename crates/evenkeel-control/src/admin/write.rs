@@ -1,6 +1,7 @@
 //! Answers that change something: each by the one road, each as a revision with its author.
 
 use super::asked::{Fields, Parameters};
+use super::candidate::troubles;
 use super::change::Change;
 use super::refusal::{Answer, Refusal};
 use crate::steering::{Edit, EditError, NewBackend};
@@ -112,7 +113,7 @@ pub(super) async fn reload(change: Change) -> Answer {
     let result =
         if applied.changed { api::ReloadResult::Applied } else { api::ReloadResult::Unchanged };
     let (generation, changes) = (applied.generation, applied.changes);
-    let conflicts = applied.conflicts.into_iter().map(|it| it.message).collect();
+    let conflicts = troubles(applied.conflicts);
     let report = api::ReloadReport { result, generation, changes, notes: applied.notes, conflicts };
     Ok(Json(report).into_response())
 }

@@ -35,7 +35,7 @@ fn forget_taken_back(
     leaving: &[Leaving],
     conflicts: &[Conflict],
 ) -> Vec<(String, String)> {
-    let is_taken = |it: &&Conflict| it.kind == ConflictKind::Present;
+    let is_taken = |it: &&Conflict| it.kind != ConflictKind::Missing;
     let taken: HashSet<&str> = conflicts.iter().filter(is_taken).map(|it| &*it.edit).collect();
     // What was said of a backend since it was added.
     let mut said: HashMap<(String, String), Vec<usize>> = HashMap::new();

@@ -42,7 +42,7 @@ impl Steering {
     }
 
     pub(super) fn tell_conflicts(&self, conflicts: &[Conflict]) {
-        for conflict in conflicts {
+        for conflict in conflicts.iter().filter(|it| it.kind.is_trouble()) {
             let text = conflict.to_string();
             let fields = [("conflict", EventValue::Text(&text))];
             let message = "an edit made through the API does not fit the file any more";

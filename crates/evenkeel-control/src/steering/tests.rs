@@ -308,7 +308,7 @@ fn backends_that_come_and_go_leave_no_edits_and_no_claim_on_their_name() {
         assert_eq!(names(), ["b1", "b2"]);
         assert_eq!(bench.steering.configuration().edits, 0);
     }
-    bench.edit(add).expect("it is new");
+    bench.edit(add.clone()).expect("it is new");
     bench.edit(remove(drain)).expect("it is there");
     bench.edit(remove(Duration::ZERO)).expect("it drains");
     assert_eq!(names(), ["b1", "b2"], "it goes at once");
@@ -324,7 +324,15 @@ fn backends_that_come_and_go_leave_no_edits_and_no_claim_on_their_name() {
         (names(), applied.conflicts.len()),
         (vec!["b1".into(), "b2".into(), "b3".into()], 0)
     );
-    bench.server.stop();
+    bench.write(", { name: b3, address: \"127.0.0.1:9\" }", "");
+    bench.reload().expect("valid");
+    bench.edit(add.clone()).expect("it is new");
+    bench.write("127.0.0.1:2\" }", "127.0.0.1:2\" }, { name: b3, address: \"127.0.0.1:9\" }");
+    bench.reload().expect("the file has taken it up");
+    assert!(matches!(bench.edit(add), Err(EditError::Exists(_))));
+    bench.edit(remove(Duration::ZERO)).expect("it is there");
+    assert_eq!(names(), ["b1", "b2"], "that of the file goes too");
+    assert!(bench.told("config_conflict").is_empty());
 }
 
 #[test]
