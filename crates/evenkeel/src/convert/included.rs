@@ -2,7 +2,7 @@
 
 use crate::load;
 use evenkeel_config::Source;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Every file of a pattern, by name; beside the file that was named, unless it is a whole path.
 /// `None` if one cannot be read, or if one that is named without a wildcard is not there.
@@ -11,15 +11,13 @@ pub(super) fn find(beside: &Path, pattern: &str) -> Option<Vec<Source>> {
     let whole = folder.unwrap_or(Path::new(".")).join(pattern);
     let mut found = vec![PathBuf::new()];
     for component in whole.components() {
-        found = match component {
-            Component::Normal(name) if is_pattern(name.to_str()?) => {
-                let name = name.to_str()?;
-                found.iter().flat_map(|folder| entries(folder, name)).collect()
-            }
-            other => found.iter().map(|path| path.join(other)).collect(),
+        let name = component.as_os_str().to_str()?;
+        found = match is_pattern(name) {
+            true => found.iter().flat_map(|folder| entries(folder, name)).collect(),
+            false => found.iter().map(|path| path.join(component)).collect(),
         };
     }
-    if pattern.contains(['*', '?']) {
+    if is_pattern(pattern) {
         found.retain(|path| path.is_file());
     }
     found.iter().map(|path| load::read(path).ok()).collect()
