@@ -70,6 +70,14 @@ impl Check<'_> {
     }
 
     fn inert_of_route(&mut self, route: &Route, path: &str) {
+        let rules = &route.request_headers;
+        let is_set = rules.set.0.iter().any(|(name, _)| name.0 == "via");
+        let is_removed = rules.remove.iter().any(|name| name.0 == "via");
+        for (key, _) in [("set", is_set), ("remove", is_removed)].iter().filter(|(_, on)| *on) {
+            let fault = Fault::new("requests that go in a circle are known by `via` alone");
+            let hint = "leave `via` out, or a circle ends only when connections or time do";
+            self.report(&format!("{path}.request_headers.{key}"), fault.hint(hint));
+        }
         let diff = route.mirror.as_ref().and_then(|mirror| mirror.diff.as_ref());
         if let Some(diff) = diff {
             let ignored = !diff.ignore.is_empty() && diff.body != BodyDiff::Json;

@@ -119,7 +119,9 @@ impl Backends {
 
     fn refuse_scheme(&self, address: &Node, path: &str, notes: &mut Notes) {
         let Some(text) = scalar(address).filter(|_| self.urls_only) else { return };
-        if !text.starts_with("http://") && !text.starts_with("https://") {
+        // Schemes have no case (RFC 3986 3.1).
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        if !matches!(scheme.as_deref(), Some("http" | "https")) {
             let fault = Fault::new(format!("invalid scheme in {text:?}"));
             let bare = text.split_once("://").map_or(text, |(_, bare)| bare);
             let fault = fault.hint(format!("http:// or https:// first, such as http://{bare}"));

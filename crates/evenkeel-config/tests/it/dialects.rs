@@ -234,6 +234,15 @@ fn mistakes_name_the_key_of_the_file() {
 }
 
 #[test]
+fn schemes_of_addresses_have_no_case() {
+    let apps = valid(&APPS.replacen("http://localhost:8081", "HTTP://localhost:8081", 1));
+    holds(&apps.to_json(), &[("/pools/0/backends/0/address", json!("HTTP://localhost:8081"))]);
+    let servers = LOAD_BALANCER.replacen("http://localhost:8081", "Https://localhost:8081", 1);
+    let address = json!("Https://localhost:8081");
+    holds(&valid(&servers).to_json(), &[("/pools/0/backends/0/address", address)]);
+}
+
+#[test]
 fn a_second_app_for_a_host_is_told_once_and_where() {
     let text = APPS.replace("host: payments", "host: api");
     let errors = yaml(&text).expect_err("a second app");

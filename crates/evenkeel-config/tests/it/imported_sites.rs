@@ -112,6 +112,29 @@ fn what_nginx_says_of_ipv6_and_of_its_own_host_is_kept() {
 }
 
 #[test]
+fn a_host_that_no_request_can_have_is_told_and_the_rest_is_kept() {
+    let host = |host: &str| {
+        format!(
+            "http {{ server {{ listen 80; location / {{ proxy_pass http://10.0.0.1:1; \
+             proxy_set_header Host {host}; proxy_set_header X-A b; }} }} }}"
+        )
+    };
+    let proxies = "frontend f\n mode http\n bind :80\n http-request set-header Host a,b\n \
+                   http-request set-header X-A b\n default_backend b\n\
+                   backend b\n mode http\n server s 10.0.0.1:80\n";
+    let set = "/routes/0/request_headers/set";
+    for value in ["a,b", "\"a b\"", "a:b:1"] {
+        let text = host(value);
+        let start = "proxy_set_header Host";
+        tells(&[(&text, Product::Nginx, start, Lost, "no request can have")]);
+        holds(&[(&text, Product::Nginx, set, json!({ "x-a": "b" }))]);
+    }
+    holds(&[(&host("a.test:80"), Product::Nginx, &format!("{set}/host"), json!("a.test:80"))]);
+    tells(&[(proxies, Product::Haproxy, "http-request set-header Host", Lost, "")]);
+    holds(&[(proxies, Product::Haproxy, set, json!({ "x-a": "b" }))]);
+}
+
+#[test]
 fn a_location_that_goes_nowhere_known_is_told_with_all_in_it() {
     let text = "http { server { listen 80; location / { proxy_pass http://10.0.0.1:1; }\n \
                 location /in { allow 10.0.0.0/8; deny all; proxy_pass http://$where; } } }";

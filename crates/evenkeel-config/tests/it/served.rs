@@ -73,6 +73,16 @@ fn what_does_nothing_is_warned_about_only_if_written() {
             6,
             "routes[0].strip_prefix",
         ),
+        (
+            GOOD.replace("- pool: web", "- { pool: web, request_headers: { set: { Via: x } } }"),
+            6,
+            "routes[0].request_headers.set",
+        ),
+        (
+            GOOD.replace("- pool: web", "- { pool: web, request_headers: { remove: [via] } }"),
+            6,
+            "routes[0].request_headers.remove",
+        ),
         (pool("tls: { server_name: a.test }"), 11, "pools[0].tls"),
         (mounts("{ path: /a, serve: health }, { path: /a, serve: metrics }"), 5, second),
         (

@@ -53,10 +53,15 @@ fn sent_anyway(rule: &Line) -> bool {
 }
 
 /// True if a rule of ours may do that to the field: none frames a message, and a request has one
-/// `Host` in any case.
+/// `Host` in any case, which names a host.
 fn may_change(rule: &Line) -> bool {
     let host = rule.word(2).eq_ignore_ascii_case("host");
-    is_changeable(rule.word(2)) && (!host || rule.word(1) == "set-header")
+    let sets_host = || rule.word(1) == "set-header" && is_host(rule.word(3));
+    is_changeable(rule.word(2)) && (!host || sets_host())
+}
+
+fn is_host(text: &str) -> bool {
+    evenkeel_core::host::parse(text.as_bytes()).is_some()
 }
 
 /// True of a rule that holds always, with a fixed value, or that refuses networks.

@@ -284,7 +284,7 @@ fn request_header(header: &Directive, route: &mut Draft) {
     if sent_anyway(name, value) || value.contains('$') || !is_changeable(name) {
         return;
     }
-    if value.is_empty() && name.eq_ignore_ascii_case("host") {
+    if is_no_host(name, value) {
         return;
     }
     if value.is_empty() {
@@ -307,6 +307,11 @@ fn sent_anyway(name: &str, value: &str) -> bool {
 /// True of a field that a rule may add or remove: a request has one `Host` in any case.
 fn is_addable(name: &str) -> bool {
     is_changeable(name) && !name.eq_ignore_ascii_case("host")
+}
+
+/// True of a `Host` that no request can have.
+fn is_no_host(name: &str, value: &str) -> bool {
+    name.eq_ignore_ascii_case("host") && evenkeel_core::host::parse(value.as_bytes()).is_none()
 }
 
 /// Why a field is not kept that no rule may change.
@@ -351,6 +356,7 @@ fn kept(directive: &Directive) -> Kept {
             (_, value) if value.contains('$') => Kept::Lost,
             (name, _) if !is_changeable(name) => Kept::Not(FIXED),
             (name, "") if !is_addable(name) => Kept::Not("a request has one Host in any case"),
+            (name, value) if is_no_host(name, value) => Kept::Not("no request can have this Host"),
             _ => Kept::Exact("request_headers"),
         },
         "add_header" if directive.argument(1).contains('$') => Kept::Lost,
