@@ -17,10 +17,9 @@ const CANDIDATE: &str = "candidate";
 /// Who reads a candidate; the others wait. Whoever may look may ask, and one is 8 MiB at most.
 static READING: Semaphore = Semaphore::const_new(1);
 
-/// Why edits do not fit the file any more.
+/// Which edits do not fit the file any more, and why.
 pub(super) fn troubles(conflicts: Vec<Conflict>) -> Vec<String> {
-    let told = conflicts.into_iter().filter(|it| it.kind.is_trouble());
-    told.map(|it| it.message).collect()
+    conflicts.iter().filter(|it| it.kind.is_trouble()).map(ToString::to_string).collect()
 }
 
 /// What a reload would do; with a body, of that instead of the file.
