@@ -310,7 +310,7 @@ impl Balancer {
         let addresses = self.addresses();
         let listeners = listed(&addresses);
         let workers = u64::try_from(self.server.worker_count()).unwrap_or(u64::MAX);
-        let admin = self.admin_address().unwrap_or_default();
+        let admin = self.control.seat().address();
         let fields = [
             ("version", EventValue::Text(env!("CARGO_PKG_VERSION"))),
             ("listeners", EventValue::Text(&listeners)),

@@ -100,9 +100,12 @@ impl Seat {
         self.lock().local_addr
     }
 
-    /// Its address as text; empty if it is off or a unix socket.
+    /// Its address as text, a unix socket as it is written; empty if it is off.
     pub fn address(&self) -> String {
-        self.local_addr().map_or_else(String::new, |at| at.to_string())
+        let place = self.lock();
+        let written = place.bind.as_ref().filter(|_| !place.sockets.is_empty());
+        let real = place.local_addr.map(|at| at.to_string());
+        real.or_else(|| written.map(ToString::to_string)).unwrap_or_default()
     }
 
     /// Descriptors of its sockets.

@@ -37,7 +37,7 @@ impl Steering {
         self.seat.get()?.take(next?).err()
     }
 
-    /// Where the admin listener is; empty if that is no TCP address.
+    /// Where the admin listener is; empty if it is off.
     pub(super) fn admin_address(&self) -> String {
         self.seat.get().map_or_else(String::new, |seat| seat.address())
     }

@@ -116,7 +116,8 @@ fn unix_sockets_are_handed_over_and_their_files_end_with_the_last_program() {
     let shell = shell.set("EVENKEEL__ADMIN__BIND", &format!("unix:{}", admin.display()));
     let stage = Stage { shell, link };
     let mut balancer = stage.start();
-    balancer.event("started");
+    let told = format!("unix:{}", admin.display());
+    assert_eq!(balancer.event("started")["admin"], told);
     balancer.signal(Signal::USR2);
     let successor = Successor::of(&mut balancer);
     balancer.event("stopped");
