@@ -63,9 +63,11 @@ pub(crate) fn notify_stopping() {
 pub(crate) fn cannot_listen(address: &str, error: &io::Error) -> Trouble {
     let kind = error.kind();
     let reason = if kind == io::ErrorKind::AddrInUse {
+        // The words that people look for.
+        let in_use = "address already in use";
         match port_owner::owner_of(address) {
-            Some(owner) => format!("{owner} listens there; stop it or choose another address"),
-            None => "the address is in use; choose another one".to_owned(),
+            Some(owner) => format!("{in_use}: {owner} listens there; stop it or choose another"),
+            None => format!("{in_use}; choose another one"),
         }
     } else if kind == io::ErrorKind::PermissionDenied {
         format!("{error}; ports below 1024 need root or CAP_NET_BIND_SERVICE")

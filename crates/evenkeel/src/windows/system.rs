@@ -44,7 +44,7 @@ pub(crate) fn cannot_listen(address: &str, error: &io::Error) -> Trouble {
     let kind = error.kind();
     let reason = if kind == io::ErrorKind::AddrInUse {
         let port = address.rsplit(':').next().unwrap_or_default();
-        format!("the address is in use; `netstat -ano | findstr :{port}` shows by which process")
+        format!("address already in use; `netstat -ano | findstr :{port}` shows by which process")
     } else if kind == io::ErrorKind::PermissionDenied {
         format!("{error}; the port is reserved, or another process has it for itself")
     } else if kind == io::ErrorKind::AddrNotAvailable {

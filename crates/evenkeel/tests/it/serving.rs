@@ -51,6 +51,7 @@ fn a_taken_port_exits_2_and_names_its_holder() {
     assert_eq!(code, 2, "{stderr}");
     assert!(stderr.contains(&address), "{stderr}");
     assert!(stderr.contains(&format!("(pid {})", first.pid())), "{stderr}");
+    assert!(stderr.contains("address already in use"), "{stderr}");
     assert_eq!(backend_of(&get(&address, "/")), "a");
 
     let admin = Shell::new().set("EVENKEEL__ADMIN__BIND", &address);
