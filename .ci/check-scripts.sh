@@ -37,6 +37,7 @@ print(first, first + 2)')"
   local first="${ports% *}"
   "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/create-course" -m POST -n 5 -out "$work/s.json" -quiet
   grep -q '"201": 5' "$work/s.json" || die "backends do not answer with 201"
+  grep -q listens "$EVENKEEL_RUN_DIR/backend-$first.log" || die "a backend keeps no log"
   if scripts/spawn_backends.sh "$first" "$first" >/dev/null 2>&1; then die "a taken port was not seen"; fi
   scripts/stop_backends.sh >/dev/null
   if "$EVENKEEL_BIN" bench "http://127.0.0.1:$first/" -n 1 -quiet 2>/dev/null; then die "still there"; fi
