@@ -44,6 +44,8 @@ struct Nginx<'r> {
     uses: uses::Uses,
     /// Pools that some location calls without TLS.
     plain_pools: Vec<String>,
+    /// Names of pools of `http`; `stream` has names of its own.
+    http_pools: Vec<String>,
 }
 
 /// Reads a file; every directive gets a remark.
@@ -65,12 +67,15 @@ pub(super) fn read(
         server_name_maps: Vec::new(),
         uses: uses::Uses::default(),
         plain_pools: Vec::new(),
+        http_pools: Vec::new(),
     };
     nginx.root.number("version", 1, 1);
     if is_part_of_http(&directives) {
         nginx.http(&directives);
     } else {
-        directives.iter().for_each(|directive| nginx.main(directive));
+        // Pools of `stream` are named so that they differ from those of `http`.
+        let (last, first): (Vec<_>, Vec<_>) = directives.iter().partition(|it| it.name == "stream");
+        first.into_iter().chain(last).for_each(|directive| nginx.main(directive));
     }
     Ok(nginx.finish())
 }
@@ -145,7 +150,7 @@ impl Nginx<'_> {
 
     fn http(&mut self, block: &[Directive]) {
         for directive in block.iter().filter(|directive| directive.name == "upstream") {
-            self.read_pool(directive, "http");
+            self.read_pool(directive, directive.argument(0), "http");
         }
         for directive in block {
             self.zone(directive);

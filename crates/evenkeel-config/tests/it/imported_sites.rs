@@ -135,6 +135,44 @@ fn a_host_that_no_request_can_have_is_told_and_the_rest_is_kept() {
 }
 
 #[test]
+fn http2_without_tls_asks_for_no_certificate() {
+    let file = |listen: &str| {
+        format!(
+            "http {{ server {{ listen {listen}; ssl_certificate c; ssl_certificate_key k; \
+             location / {{ grpc_pass grpc://10.0.0.1:50051; }} }} }}"
+        )
+    };
+    let (plain, secure) = (file("80 http2"), file("443 ssl http2"));
+    holds(&[
+        (&plain, Product::Nginx, "/listeners/0/tls", json!(null)),
+        (&plain, Product::Nginx, "/pools/0/protocol", json!("h2")),
+        (&secure, Product::Nginx, "/listeners/0/tls/alpn", json!(["h2", "http/1.1"])),
+    ]);
+}
+
+#[test]
+fn names_of_stream_are_apart_from_those_of_http() {
+    let http = "http { upstream u { server 10.0.0.1:1; } server { listen 80; \
+                location / { proxy_pass http://u; } location /b { proxy_pass http://10.0.0.2:2; } } }";
+    let stream = "stream { upstream u { server 10.0.0.3:3; } \
+                  server { listen 5; proxy_pass u; } server { listen 6; proxy_pass 10.0.0.2:2; } \
+                  server { listen 7; proxy_pass unix:/run/x; } }";
+    let retries = json!(["connect_failure", "reset", "per_try_timeout"]);
+    for text in [format!("{http}\n{stream}"), format!("{stream}\n{http}")] {
+        let pool = |at: usize| format!("/listeners/{at}/pool");
+        holds(&[
+            (&text, Product::Nginx, &pool(1), json!("u-stream")),
+            (&text, Product::Nginx, &pool(2), json!("10.0.0.2:2-stream")),
+            (&text, Product::Nginx, &pool(3), json!("unix:-run-x")),
+            (&text, Product::Nginx, "/pools/0/name", json!("u")),
+            (&text, Product::Nginx, "/pools/0/backends/0/address", json!("10.0.0.1:1")),
+            (&text, Product::Nginx, "/pools/1/name", json!("10.0.0.2:2")),
+            (&text, Product::Nginx, "/pools/1/retry/on", retries.clone()),
+        ]);
+    }
+}
+
+#[test]
 fn a_location_that_goes_nowhere_known_is_told_with_all_in_it() {
     let text = "http { server { listen 80; location / { proxy_pass http://10.0.0.1:1; }\n \
                 location /in { allow 10.0.0.0/8; deny all; proxy_pass http://$where; } } }";

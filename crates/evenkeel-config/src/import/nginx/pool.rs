@@ -10,9 +10,8 @@ use std::collections::HashMap;
 const HTTP_PORT: u16 = 80;
 
 impl Nginx<'_> {
-    /// A pool with the name of the upstream.
-    pub(super) fn read_pool(&mut self, directive: &Directive, scheme: &str) {
-        let name = directive.argument(0);
+    /// A pool for an upstream.
+    pub(super) fn read_pool(&mut self, directive: &Directive, name: &str, scheme: &str) {
         self.report.exact(directive.line, format!("{}: pool {name}", directive.shown()));
         let mut pool = self.new_pool(name, directive.line);
         let block = directive.block.as_deref().unwrap_or_default();

@@ -151,7 +151,9 @@ impl Nginx<'_> {
                 _ => odd.push(word.clone()),
             }
         }
-        if directive.arguments.iter().any(|word| word == "http2") {
+        let http2 = directive.arguments.iter().any(|word| word == "http2");
+        // Without TLS it is spoken in any case, by prior knowledge.
+        if http2 && self.listeners[place].1.has("tls.alpn") {
             self.listeners[place].1.texts("tls.alpn", line, ["h2", "http/1.1"]);
         }
         match odd.as_slice() {

@@ -78,27 +78,35 @@ impl Nginx<'_> {
         let default = self.server_name_maps[at].default.clone();
         let mut routes = Vec::new();
         for (host, target, line) in names {
-            self.stream_pool(&target, line);
+            let target = self.stream_pool(&target, line);
             let mut route = Draft::at(line);
             route.texts("hosts", line, [host.as_str()]);
             route.text("pool", line, target);
             routes.push(route);
         }
-        if let Some((target, line)) = &default {
-            self.stream_pool(target, *line);
-        }
-        Some((routes, default.map(|(target, _)| target)))
+        let default = default.map(|(target, line)| self.stream_pool(&target, line));
+        Some((routes, default))
     }
 
     /// The pool of a name or address behind a `stream` server; made for what is no upstream.
-    pub(super) fn stream_pool(&mut self, name: &str, line: usize) {
-        if self.pool(name).is_none() {
-            let mut pool = self.new_pool(name, line);
+    pub(super) fn stream_pool(&mut self, target: &str, line: usize) -> String {
+        let name = self.stream_name(target);
+        if self.pool(&name).is_none() {
+            let mut pool = self.new_pool(&name, line);
             let mut backend = Draft::at(line);
-            backend.text("address", line, with_port(name, 80));
+            backend.text("address", line, with_port(target, 80));
             pool.push("backends", backend);
-            self.pools.push((name.to_owned(), pool));
+            self.pools.push((name.clone(), pool));
         }
-        self.only_connects(name, line);
+        self.only_connects(&name, line);
+        name
+    }
+
+    /// What the pool of a name or address behind `stream` is called: not as one of `http`, and
+    /// without what no name can hold.
+    pub(super) fn stream_name(&self, target: &str) -> String {
+        let of_http = self.http_pools.iter().any(|name| name == target);
+        let name = target.replace('/', "-");
+        if of_http { format!("{name}-stream") } else { name }
     }
 }

@@ -38,8 +38,10 @@ impl Target {
 
 impl Nginx<'_> {
     pub(super) fn stream(&mut self, block: &[Directive]) {
+        self.http_pools = self.pools.iter().map(|(name, _)| name.clone()).collect();
         for directive in block.iter().filter(|directive| directive.name == "upstream") {
-            self.read_pool(directive, "tcp");
+            let name = self.stream_name(directive.argument(0));
+            self.read_pool(directive, &name, "tcp");
         }
         let scope = Scope::default().with(block);
         let mut maps = Vec::new();
@@ -100,8 +102,7 @@ impl Nginx<'_> {
     fn stream_target(&mut self, pass: &Directive, scope: &Scope<'_>) -> Option<Target> {
         let name = pass.argument(0);
         if !name.contains('$') {
-            self.stream_pool(name, pass.line);
-            return Some(Target::Pool(name.to_owned()));
+            return Some(Target::Pool(self.stream_pool(name, pass.line)));
         }
         let preread = scope.one("ssl_preread").is_some_and(|it| it.argument(0) == "on");
         let (routes, default) = self.sni_routes(name).filter(|_| preread)?;
