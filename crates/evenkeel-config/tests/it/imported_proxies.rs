@@ -26,6 +26,18 @@ fn a_backend_called_like_its_frontend_keeps_its_rules() {
 }
 
 #[test]
+fn sockets_without_an_address_are_told_and_the_others_are_bound() {
+    for socket in ["fd@3", "abns@app", "sockpair@4"] {
+        let text = proxies(&format!(" bind {socket}\n"), "");
+        tells(&[(&text, Haproxy, &format!("bind {socket}"), Lost, "LISTEN_FDS")]);
+        holds(&[
+            (&text, Haproxy, "/listeners/0/bind", json!("0.0.0.0:80")),
+            (&text, Haproxy, "/listeners/1", Value::Null),
+        ]);
+    }
+}
+
+#[test]
 fn a_listen_of_templates_alone_goes_to_them() {
     let http = "listen a\n mode http\n bind :80\n server-template s 3 a.test:81 check\n\
                 listen b\n mode http\n bind :82\n server-template s 3 b.test:81 check\n";

@@ -3,7 +3,7 @@
 use super::backend::{balanced, reason, statuses};
 use super::condition::{self, Test};
 use super::parse::Line;
-use super::values::time;
+use super::values::{is_foreign, time};
 use super::{Haproxy, Proxy};
 use crate::import::draft::Draft;
 use crate::scalar::is_changeable;
@@ -278,6 +278,9 @@ fn kept_bind(line: &Line) -> Kept {
     let crt = line.after("crt").unwrap_or_default();
     if line.word(1).split(',').all(|address| address.starts_with("quic")) {
         return Kept::Not("QUIC is not spoken");
+    }
+    if line.word(1).split(',').any(is_foreign) {
+        return Kept::Not("only addresses and paths are bound; sockets are passed as LISTEN_FDS");
     }
     if line.has("ssl") && (crt.is_empty() || crt.ends_with('/')) {
         return Kept::Not("name the files of the directory in tls.certificates");

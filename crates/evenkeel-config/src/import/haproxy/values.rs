@@ -31,8 +31,13 @@ pub(super) fn binds(word: &str, line_has_v4v6: Ipv6) -> Vec<String> {
             Some(_) | None => address.replacen("unix@", "unix:", 1),
         }
     };
-    let is_stream = |address: &&str| !address.starts_with("quic");
-    word.split(',').filter(is_stream).flat_map(ports).map(|address| one(&address)).collect()
+    let is_ours = |address: &&str| !is_foreign(address);
+    word.split(',').filter(is_ours).flat_map(ports).map(|address| one(&address)).collect()
+}
+
+/// True of what no listener of ours can bind: QUIC, sockets passed by number, abstract ones.
+pub(super) fn is_foreign(address: &str) -> bool {
+    ["quic", "fd@", "sockpair@", "abns@", "abnsz@"].iter().any(|kind| address.starts_with(kind))
 }
 
 /// Most addresses that a range of ports is written out as.
