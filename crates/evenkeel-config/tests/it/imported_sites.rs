@@ -153,7 +153,8 @@ fn http2_without_tls_asks_for_no_certificate() {
 #[test]
 fn names_of_stream_are_apart_from_those_of_http() {
     let http = "http { upstream u { server 10.0.0.1:1; } server { listen 80; \
-                location / { proxy_pass http://u; } location /b { proxy_pass http://10.0.0.2:2; } } }";
+                location / { proxy_pass http://u; } \
+                location /b { proxy_pass http://10.0.0.2:2; } } }";
     let stream = "stream { upstream u { server 10.0.0.3:3; } \
                   server { listen 5; proxy_pass u; } server { listen 6; proxy_pass 10.0.0.2:2; } \
                   server { listen 7; proxy_pass unix:/run/x; } }";
