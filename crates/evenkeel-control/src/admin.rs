@@ -13,6 +13,7 @@ mod gate;
 mod read;
 mod refusal;
 mod seam;
+mod seats;
 mod serve;
 mod stream;
 mod traffic;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-/// Open connections of the admin listener; further clients wait in the kernel.
+/// Open connections of the admin listener. The last place is kept free: whoever has kept us waiting
+/// the longest leaves for it.
 pub(crate) const MAX_CONNECTIONS: usize = 256;
+/// How often it is looked whether somebody can leave, while all others are at work.
+pub(crate) const SEAT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections waiting in the kernel to be accepted.
 pub(crate) const ACCEPT_BACKLOG: i32 = 128;
 /// How long accepting rests after an error, e.g. when file descriptors have run out.
