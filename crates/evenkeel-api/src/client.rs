@@ -234,7 +234,13 @@ impl Client {
     /// What happens from now on. The stream ends with the process; after that, or when events were
     /// too much for the connection, call again.
     pub async fn events(&self) -> Result<Events, ClientError> {
-        let call = Call::to(&endpoint::EVENTS).accept("text/event-stream");
+        self.events_after(None).await
+    }
+
+    /// The same, and first what is kept of what happened after this event, if one is given: see
+    /// `Events::last_id`.
+    pub async fn events_after(&self, seen: Option<u64>) -> Result<Events, ClientError> {
+        let call = Call::to(&endpoint::EVENTS).accept("text/event-stream").last_event(seen);
         let opening = self.address.within(self.timeout, self.open(call));
         Ok(Events::new(opening.await?, self.address.clone()))
     }

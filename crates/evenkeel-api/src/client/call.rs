@@ -69,6 +69,13 @@ impl Call {
         self
     }
 
+    pub(super) fn last_event(mut self, seen: Option<u64>) -> Call {
+        if let Some(id) = seen {
+            self.request = self.request.header("last-event-id", id);
+        }
+        self
+    }
+
     pub(super) fn json(mut self, value: &impl Serialize) -> Call {
         self.body = serde_json::to_vec(value).map(Bytes::from);
         self.request = self.request.header(CONTENT_TYPE, JSON);

@@ -23,6 +23,12 @@ impl Events {
         Events { opened, address, lines: Lines::default() }
     }
 
+    /// The number of the last event that has come, for `Client::events_after`; `None` before the
+    /// first.
+    pub fn last_id(&self) -> Option<u64> {
+        self.lines.last_id
+    }
+
     /// Waits for the next event; `None` when the stream has ended. Nothing is lost if the wait is
     /// given up.
     ///
@@ -48,11 +54,16 @@ impl Events {
     }
 }
 
-/// Bytes of the stream as documents. Fields other than `data` say nothing that is not in it.
+/// Bytes of the stream as documents. Fields other than `data` and `id` say nothing that is not in
+/// it.
 #[derive(Default)]
 struct Lines {
     unread: Vec<u8>,
     document: Vec<u8>,
+    /// Of the document that is read.
+    id: Option<u64>,
+    /// Of the last one that was whole.
+    last_id: Option<u64>,
 }
 
 impl Lines {
@@ -73,11 +84,14 @@ impl Lines {
             read += length + 1;
             if line.is_empty() && !self.document.is_empty() {
                 whole = Some(std::mem::take(&mut self.document));
+                self.last_id = self.id.or(self.last_id);
                 break;
             }
             if let Some(text) = line.strip_prefix(b"data:") {
                 self.document.extend_from_slice(text.strip_prefix(b" ").unwrap_or(text));
                 self.document.push(b'\n');
+            } else if let Some(id) = line.strip_prefix(b"id:") {
+                self.id = str::from_utf8(id).ok().and_then(|id| id.trim().parse().ok());
             }
         }
         self.unread.drain(..read);
@@ -92,7 +106,7 @@ mod tests {
     #[test]
     fn documents_are_the_same_however_they_arrive() {
         let stream = b": hello\n\nevent: x\nid: 7\ndata: {\"a\":\ndata:1}\n\n\
-            data: 2\r\n\r\n\n:\n\ndata: unfinished\n";
+            data: 2\r\n\r\n\n:\n\nid: 9\ndata: unfinished\n";
         for size in [1, 2, 3, 7, stream.len()] {
             let mut lines = Lines::default();
             let mut documents = Vec::new();
@@ -104,6 +118,7 @@ mod tests {
             }
             assert_eq!(documents, ["{\"a\":\n1}\n", "2\n"], "pieces of {size}");
             assert_eq!(lines.len(), "unfinished\n".len());
+            assert_eq!(lines.last_id, Some(7), "of a document that is whole");
         }
     }
 }

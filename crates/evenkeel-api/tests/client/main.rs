@@ -12,6 +12,11 @@ use script::{Reply, Script};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Two events, as the listener numbers them.
+const NUMBERED: &str = "id: 1700000000000001\ndata: {\"timestamp\":\"\",\"level\":\"info\",\
+    \"event\":\"a\"}\n\nid: 1700000000000002\ndata: {\"timestamp\":\"\",\"level\":\"info\",\
+    \"event\":\"b\"}\n\n";
+
 fn weight(weight: u32) -> BackendPatch {
     BackendPatch { weight: Some(weight), admin: None }
 }
@@ -244,6 +249,19 @@ async fn events_come_one_by_one_until_the_stream_ends() {
     assert_eq!((second.event.as_str(), second.message.as_str()), ("config_reloaded", ""));
     assert_eq!(events.next().await.unwrap(), None);
     assert_eq!(script.asked()[0].field("accept"), "text/event-stream");
+}
+
+#[tokio::test]
+async fn who_comes_back_says_what_was_seen() {
+    let script = Script::tcp(|_| Reply::new(200, "text/event-stream", NUMBERED)).await;
+    let mut events = script.client().events().await.unwrap();
+    assert_eq!(events.last_id(), None);
+    while events.next().await.unwrap().is_some() {}
+    assert_eq!(events.last_id(), Some(1_700_000_000_000_002));
+    drop(script.client().events_after(events.last_id()).await.unwrap());
+    let asked = script.asked();
+    assert_eq!(asked[0].field("last-event-id"), "");
+    assert_eq!(asked[1].field("last-event-id"), "1700000000000002");
 }
 
 #[tokio::test]

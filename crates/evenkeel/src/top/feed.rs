@@ -46,11 +46,14 @@ pub(super) fn watch_keys(updates: mpsc::Sender<Update>) -> io::Result<()> {
     thread::Builder::new().name("keys".to_owned()).spawn(watch).map(drop)
 }
 
-/// Passes on what happens; connects again for as long as somebody listens.
+/// Passes on what happens; connects again for as long as somebody listens, and hears then what it
+/// has missed.
 pub(super) async fn watch_events(client: Client, updates: mpsc::Sender<Update>) {
+    let mut seen = None;
     loop {
-        if let Ok(mut events) = client.events().await {
+        if let Ok(mut events) = client.events_after(seen).await {
             while let Ok(Some(event)) = events.next().await {
+                seen = events.last_id().or(seen);
                 if updates.send(Update::Happened(event)).await.is_err() {
                     return;
                 }
