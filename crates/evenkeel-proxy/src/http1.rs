@@ -52,7 +52,7 @@ pub(crate) struct Peer {
     pub(crate) secure: Option<Rc<Identity>>,
     /// Where it called from.
     pub(crate) source: Option<SocketAddr>,
-    /// Where it called, if a proxy before us told.
+    /// Where it called, if a proxy before us told, or its stream does not know.
     pub(crate) called: Option<SocketAddr>,
 }
 
@@ -67,9 +67,10 @@ impl Peer {
         Peer { ip, text, trusted, protocol, secure: None, source, called }
     }
 
-    /// The same peer, once its connection turned out to be HTTP/2.
-    pub(crate) fn speaking_http2(&self) -> Peer {
-        Peer { protocol: Protocol::Http2, ..self.clone() }
+    /// The same peer, once its connection, to this address of ours, turned out to be HTTP/2.
+    pub(crate) fn speaking_http2(&self, address: Option<SocketAddr>) -> Peer {
+        let called = self.called.or(address);
+        Peer { protocol: Protocol::Http2, called, ..self.clone() }
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::clock::Nanos;
 use crate::deadline::Deadline;
 use crate::http1::{self, DRAIN_PATIENCE, Handover, LINGER, Peer};
-use crate::net::Net;
+use crate::net::{Net, Stream};
 use crate::wire::Wire;
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -42,10 +42,11 @@ pub(crate) async fn serve<N: Net>(worker: Rc<Worker<N>>, client: Handover<N::Str
     tokio::task::yield_now().await;
     let meter = Meter::new(limits.max_request_fields);
     let watch = Watch::Client(Box::new(meter), worker.shared.clock);
+    let peer = Rc::new(peer.speaking_http2(stream.local_address()));
     let io = Io::new(stream, carry, watch);
     let session = Session {
         io,
-        peer: Rc::new(peer.speaking_http2()),
+        peer,
         listener,
         deadline,
         limits,

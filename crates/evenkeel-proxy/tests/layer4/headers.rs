@@ -4,6 +4,7 @@ use evenkeel_core::plan::{AcceptProxy, Plan, SendProxy};
 use evenkeel_core::proxy_protocol::{self, Opening, TlsTold, Told, write_v1, write_v2};
 use evenkeel_testkit::backend::{Backend, OK};
 use evenkeel_testkit::client::Client;
+use evenkeel_testkit::frames::{END_STREAM, Frames, Outcome, get};
 use evenkeel_testkit::plan::PlanBuilder;
 use evenkeel_testkit::proxy::Proxy;
 use std::time::{Duration, Instant};
@@ -129,24 +130,42 @@ fn clients_behind_one_proxy_are_counted_each() {
     }
 }
 
+/// A pool that sends headers of a version, and its backend, which reads them.
+fn told_backend(version: SendProxy) -> (Backend, Proxy) {
+    let backend = Backend::start(move |conversation| {
+        // The second version begins with an empty line; a request ends with one.
+        if version == SendProxy::V2 && !conversation.head() {
+            return;
+        }
+        while conversation.head() {
+            if !conversation.send(OK) {
+                return;
+            }
+        }
+    });
+    let plan = PlanBuilder::to(&[backend.address()]).pool(|pool| pool.proxy_protocol = version);
+    let proxy = Proxy::start(&plan.build());
+    (backend, proxy)
+}
+
+/// Every connection of a backend began with the client's header.
+fn assert_told(backend: &Backend, proxy: &Proxy) {
+    for bytes in backend.received() {
+        let Ok(Opening::Header(Told::Client { source, destination }, used)) =
+            proxy_protocol::parse(&bytes)
+        else {
+            panic!("{}", bytes.escape_ascii());
+        };
+        assert_eq!(source.ip().to_string(), "127.0.0.1");
+        assert_eq!(destination.to_string(), proxy.address());
+        assert!(bytes[used..].starts_with(b"GET /"));
+    }
+}
+
 #[test]
 fn every_new_connection_begins_with_ours() {
     for version in [SendProxy::V1, SendProxy::V2] {
-        let backend = Backend::start(move |conversation| {
-            // The second version begins with an empty line; a request ends with one.
-            if version == SendProxy::V2 && !conversation.head() {
-                return;
-            }
-            while conversation.head() {
-                if !conversation.send(OK) {
-                    return;
-                }
-            }
-        });
-        let plan = PlanBuilder::to(&[backend.address()])
-            .pool(|pool| pool.proxy_protocol = version)
-            .build();
-        let proxy = Proxy::start(&plan);
+        let (backend, proxy) = told_backend(version);
         let port = |client: &mut Client| {
             client.send(GET);
             assert_eq!(client.response().expect("a response").status(), 200);
@@ -156,15 +175,20 @@ fn every_new_connection_begins_with_ours() {
         port(&mut two);
         port(&mut one);
         assert!(backend.connections() >= 2, "no client speaks for another");
-        for bytes in backend.received() {
-            let Ok(Opening::Header(Told::Client { source, destination }, used)) =
-                proxy_protocol::parse(&bytes)
-            else {
-                panic!("{}", bytes.escape_ascii());
-            };
-            assert_eq!(source.ip().to_string(), "127.0.0.1");
-            assert_eq!(destination.to_string(), proxy.address());
-            assert!(bytes[used..].starts_with(b"GET / HTTP/1.1\r\n"));
+        assert_told(&backend, &proxy);
+    }
+}
+
+#[test]
+fn streams_of_http2_have_a_client_too() {
+    for version in [SendProxy::V1, SendProxy::V2] {
+        let (backend, proxy) = told_backend(version);
+        let mut frames = Frames::connect(proxy.address());
+        for stream in [1, 3] {
+            frames.headers(stream, END_STREAM, &get(&[]));
+            assert_eq!(frames.outcome(stream), Outcome::Status(200), "{version:?}");
         }
+        assert!(backend.connections() >= 1);
+        assert_told(&backend, &proxy);
     }
 }
