@@ -66,23 +66,12 @@ fn what_does_nothing_is_warned_about_only_if_written() {
     let second = "listeners[0].mounts[1].path";
     let listener = |key: &str| GOOD.replace("routes:", &format!("    {key}\nroutes:"));
     let mounts = |all: &str| listener(&format!("mounts: [{all}]"));
+    let route = |keys: &str| GOOD.replace("- pool: web", &format!("- {{ pool: web, {keys} }}"));
     for (text, line, path) in [
         (GOOD.replace("- pool: web", "- pool: web\n  - pool: web"), 6, "routes[0]"),
-        (
-            GOOD.replace("- pool: web", "- { pool: web, strip_prefix: true }"),
-            6,
-            "routes[0].strip_prefix",
-        ),
-        (
-            GOOD.replace("- pool: web", "- { pool: web, request_headers: { set: { Via: x } } }"),
-            6,
-            "routes[0].request_headers.set",
-        ),
-        (
-            GOOD.replace("- pool: web", "- { pool: web, request_headers: { remove: [via] } }"),
-            6,
-            "routes[0].request_headers.remove",
-        ),
+        (route("strip_prefix: true"), 6, "routes[0].strip_prefix"),
+        (route("request_headers: { set: { Via: x } }"), 6, "routes[0].request_headers.set"),
+        (route("request_headers: { remove: [via] }"), 6, "routes[0].request_headers.remove"),
         (pool("tls: { server_name: a.test }"), 11, "pools[0].tls"),
         (mounts("{ path: /a, serve: health }, { path: /a, serve: metrics }"), 5, second),
         (
