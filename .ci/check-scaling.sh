@@ -120,6 +120,7 @@ kill -9 "$balancer"
 wait "$balancer" 2>/dev/null || true
 [ "$(ours)" = "$survivor" ] || die "the container went with a crash"
 start_balancer
+curl -fsS -o /dev/null "$url" || die "the first request after a crash was not served"
 wait_for 30 serving 1 || die "what a crash has left was not found"
 [ "$(ours)" = "$survivor" ] || die "another container was started"
 load 5

@@ -4,6 +4,7 @@
 //! Reading order: `Autoscalers` (what can be asked, and every second), `signals`, `crew` (a pool's
 //! backends from start to stop), `driver` and its kinds, `lease`, `keep`.
 
+mod begin;
 mod crew;
 mod docker;
 mod document;
@@ -18,9 +19,11 @@ mod process;
 mod process;
 mod sight;
 mod signals;
+mod standing;
 mod ties;
 
 pub use process::guard;
+pub use standing::{Standing, standing};
 pub use ties::{Heritage, Ties};
 
 use crate::documents::time_text;
@@ -30,12 +33,12 @@ pub(crate) use crew::is_numbered;
 use crew::{Crew, Size};
 use evenkeel_api::{Autoscaler as Document, ScaleDecision};
 use evenkeel_core::autoscale::{AutoscalePlan, Autoscaler, Decision, Paused};
-use evenkeel_core::plan::{LogLevel, Plan, PoolPlan};
+use evenkeel_core::plan::{LogLevel, PoolPlan};
 use evenkeel_core::pool::Pool;
 use evenkeel_core::record::{Event, EventValue};
 use evenkeel_core::snapshot::Snapshot;
 use evenkeel_proxy::log::EventLog;
-use keep::{KeptProcess, Page};
+use keep::Page;
 use lease::Lease;
 use process::Process;
 use signals::Seen;
@@ -50,10 +53,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use ties::{Course, Left};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// How often signals are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is asked whether what a former process has left was found.
+const BEGIN_POLL: Duration = Duration::from_millis(20);
 /// Decisions that are kept of a pool.
 const MAX_DECISIONS: usize = 200;
 
@@ -75,17 +80,6 @@ pub trait Grows: Send + Sync {
     fn grown(&self, pool: &str) -> Vec<String>;
 }
 
-/// A backend that another process has started, and that takes traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its pool.
-    pub pool: Arc<str>,
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub address: String,
-}
-
 /// What this machine is called.
 #[cfg(unix)]
 fn machine() -> String {
@@ -95,27 +89,6 @@ fn machine() -> String {
 #[cfg(windows)]
 fn machine() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_default()
-}
-
-/// What another process has left serving: by handing over, or by a crash. To be in the first
-/// configuration that is served, so that it is not missing until it was probed.
-pub fn standing(plan: &Plan, ties: &Ties) -> Vec<Standing> {
-    let written = |pool: &PoolPlan| {
-        let file = plan.state_dir.as_ref().map(|folder| keep::file(folder, &pool.name));
-        // What cannot be read is told once there is somebody to tell it.
-        let kept = file.and_then(|file| keep::read(&file).ok());
-        let kept = kept.map_or_else(Vec::new, |kept| kept.processes);
-        let alive = |kept: &KeptProcess| Process::adopt(kept).is_some();
-        let serving = kept.into_iter().filter(|kept| kept.serving && alive(kept));
-        serving.map(|kept| (kept.name.clone(), kept.address())).collect()
-    };
-    let scaled = plan.pools.iter().filter(|pool| pool.autoscale.is_some());
-    let standing = scaled.flat_map(|pool| {
-        let found: Vec<_> = ties.serving(&pool.name).unwrap_or_else(|| written(pool));
-        let of = |(name, address)| Standing { pool: Arc::clone(&pool.name), name, address };
-        found.into_iter().map(of)
-    });
-    standing.collect()
 }
 
 /// What autoscalers work with.
@@ -190,6 +163,7 @@ impl Autoscalers {
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.tick(),
+                () = sleep(BEGIN_POLL), if self.awaits_crews() => self.begin_late(),
                 pool = poll_fn(|cx| self.poll_called(cx)) => self.wake(&pool),
             }
         }
@@ -317,26 +291,37 @@ impl Autoscalers {
                 entry.crew.replan(plan.clone());
             }
             entry.lease.renew(&plan.lease, &pool.name);
-            // What a former process has left counts, once it was found.
-            let Some(size) = entry.crew.size() else { continue };
-            entry.notice(&snapshot, pool);
-            let recounted = entry.crew.recounted();
-            if let Some(count) = recounted {
-                entry.machine.adopt(count);
+            if let Some(size) = self.look(&snapshot, (pool, plan), entry) {
+                coming.insert(Arc::clone(&pool.name), entry.coming(size));
             }
-            let signals = entry.seen.signals(&self.ground, (&pool.name, size), plan);
-            if let Some(decision) = entry.machine.tick(now, &signals) {
-                self.decided(&pool.name, entry, &decision);
-            }
-            entry.act();
-            if let Some(count) = recounted {
-                entry.crew.heeded(count);
-            }
-            coming.insert(Arc::clone(&pool.name), entry.coming(size));
         }
         if let Some(migrations) = &self.ground.migrations {
             migrations.expect(coming);
         }
+    }
+
+    /// One pool at one time; `None` until it is known what a former process has left.
+    fn look(
+        &self,
+        snapshot: &Snapshot,
+        (pool, plan): (&PoolPlan, &AutoscalePlan),
+        entry: &mut Entry,
+    ) -> Option<Size> {
+        let size = entry.crew.size()?;
+        entry.notice(snapshot, pool);
+        let recounted = entry.crew.recounted();
+        if let Some(count) = recounted {
+            entry.machine.adopt(count);
+        }
+        let signals = entry.seen.signals(&self.ground, (&pool.name, size), plan);
+        if let Some(decision) = entry.machine.tick(self.ground.numbers.now(), &signals) {
+            self.decided(&pool.name, entry, &decision);
+        }
+        entry.act();
+        if let Some(count) = recounted {
+            entry.crew.heeded(count);
+        }
+        Some(size)
     }
 
     fn decided(&self, pool: &str, entry: &mut Entry, decision: &Decision) {

@@ -100,6 +100,17 @@ pub(super) async fn found(plan: &DockerPlan, pool: &str) -> Result<Vec<Container
     Ok(all)
 }
 
+/// True if a container of ours of this name runs at this address.
+pub(super) async fn serves(plan: &DockerPlan, (pool, name): (&str, &str), address: &str) -> bool {
+    let facts = get(&plan.socket, &format!("/containers/{name}/json")).await;
+    let Ok(facts) = facts else { return false };
+    let labels = &facts["Config"]["Labels"];
+    let is_ours = labels[POOL_LABEL] == pool && labels[OWNER_LABEL] == owner();
+    let runs = facts["State"]["Running"].as_bool().unwrap_or(false);
+    let at = ip_of(&facts).map(|ip| format!("{ip}:{}", plan.port));
+    is_ours && runs && at.as_deref() == Some(address)
+}
+
 /// False if the engine says so; an engine that does not answer proves nothing.
 pub(super) async fn lives(container: &Container) -> bool {
     let facts = get(&container.socket, &format!("/containers/{}/json", container.id)).await;

@@ -31,11 +31,11 @@ impl Started {
         }
     }
 
-    /// What the next process needs to find it; a container is found by its labels.
-    pub(super) fn kept(&self, name: &str, serving: bool) -> Option<KeptProcess> {
+    /// What the next process needs to find it, or to serve by it before it is found by its labels.
+    pub(super) fn kept(&self, name: &str, serving: bool) -> KeptProcess {
         match self {
-            Started::Process(process) => Some(process.kept(name, serving)),
-            Started::Container(_) => None,
+            Started::Process(process) => process.kept(name, serving),
+            Started::Container(it) => KeptProcess::of_container(name, &it.address, serving),
         }
     }
 

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A process that was started for a pool.
+/// A process that was started for a pool, or a container: that one is of no process of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeptProcess {
     pub(super) name: String,
@@ -29,6 +29,12 @@ pub(super) struct KeptProcess {
 }
 
 impl KeptProcess {
+    /// A container; nothing that runs began at 0.
+    pub(super) fn of_container(name: &str, address: &str, serving: bool) -> KeptProcess {
+        let (name, address) = (name.to_owned(), Some(address.to_owned()));
+        KeptProcess { name, pid: 0, port: 0, address, began: 0, serving }
+    }
+
     /// Where it is reached.
     pub(super) fn address(&self) -> String {
         self.address.clone().unwrap_or_else(|| format!("127.0.0.1:{}", self.port))

@@ -424,3 +424,22 @@ fn what_another_process_has_started_stays_its_own() {
     assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-1");
     assert_eq!(world.balancer.terminate().code, 0);
 }
+
+#[test]
+fn a_request_right_after_the_start_wakes_a_pool_at_once() {
+    let file = sleepy("", "{ interval: 200ms }", "24750-24799");
+    // The tick before it was known what there is has nothing to decide, the next is a second later.
+    let soon = std::time::Duration::from_millis(600);
+    let took = || {
+        let mut world = World::new(&file);
+        let began = Instant::now();
+        let address = world.address.clone();
+        let asked = thread::spawn(move || get(&address, "/"));
+        world.balancer.event("autoscaled");
+        let took = began.elapsed();
+        assert_eq!(backend_of(&asked.join().expect("an answer")), "app-auto-1");
+        took
+    };
+    // A machine may be busy, but not each time.
+    assert!((0..5).any(|_| took() < soon));
+}

@@ -11,7 +11,7 @@ pub(super) struct Endings(Vec<Ending>);
 
 struct Ending {
     name: String,
-    kept: Option<KeptProcess>,
+    kept: KeptProcess,
     task: JoinHandle<()>,
 }
 
@@ -30,7 +30,7 @@ impl Endings {
 
     /// What a crash would leave of them.
     pub(super) fn kept(&self) -> impl Iterator<Item = KeptProcess> {
-        self.0.iter().filter_map(|ending| ending.kept.clone())
+        self.0.iter().map(|ending| ending.kept.clone())
     }
 
     /// Forgets those that have ended; true if there were any.

@@ -26,9 +26,15 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 enum Stage {
-    Starting { since: Instant, good: u32, probe: Probe },
+    Starting {
+        since: Instant,
+        good: u32,
+        probe: Probe,
+    },
     Serving { since: Instant },
-    Leaving { until: Instant },
+    Leaving {
+        until: Instant,
+    },
 }
 
 impl Stage {
@@ -104,11 +110,8 @@ impl Work {
     ) {
         let first = orders.borrow().plan.clone();
         self.take_up(&first).await;
-        for name in self.ground.grows.grown(&self.pool) {
-            if !self.members.iter().any(|member| member.name == name) {
-                // It ended before it was found again; it may have been removed already.
-                let _ = self.ground.grows.remove(&self.pool, &name, Duration::ZERO);
-            }
+        if !self.is_unsure {
+            self.disown();
         }
         self.tell();
         loop {
@@ -172,8 +175,20 @@ impl Work {
                         self.adopt(container.name.clone(), Started::Container(container));
                     }
                 }
+                self.disown();
+                self.keep();
             }
             Err(why) => self.fail(why),
+        }
+    }
+
+    /// Those that ended before they were found again.
+    fn disown(&self) {
+        for name in self.ground.grows.grown(&self.pool) {
+            if !self.members.iter().any(|member| member.name == name) {
+                // It may have been removed already.
+                let _ = self.ground.grows.remove(&self.pool, &name, Duration::ZERO);
+            }
         }
     }
 
@@ -460,7 +475,7 @@ impl Work {
             let serving = matches!(member.stage, Stage::Serving { .. });
             member.started.kept(&member.name, serving)
         };
-        let stay: Vec<KeptProcess> = self.members.iter().filter_map(kept).collect();
+        let stay: Vec<KeptProcess> = self.members.iter().map(kept).collect();
         self.page.set_processes(stay.iter().cloned().chain(self.endings.kept()).collect());
         self.told.lock().unwrap_or_else(PoisonError::into_inner).kept = stay;
     }
