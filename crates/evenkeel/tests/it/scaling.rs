@@ -3,7 +3,7 @@
 use crate::handover::Successor;
 use crate::program::{backend_of, get};
 use crate::world::{PATIENCE, POLL, World};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -442,4 +442,30 @@ fn a_request_right_after_the_start_wakes_a_pool_at_once() {
     };
     // A machine may be busy, but not each time.
     assert!((0..5).any(|_| took() < soon));
+}
+
+#[test]
+fn a_process_whose_server_is_gone_is_replaced() {
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    let served = format!(
+        "command: [\"{program}\", testserver, --listen, \"127.0.0.1:{{port}}\", --name, \
+         \"{{name}}\"]"
+    );
+    let script = format!(
+        "{program} testserver --listen 127.0.0.1:{{port}} --name {{name}} & sleep 86400; exit"
+    );
+    let stays = format!("start_timeout: 1s, command: [sh, \"-c\", \"{script}\"]");
+    let file = steady("24800-24999", "").replace(&served, &stays);
+    assert!(file.contains("sleep 86400"), "{file}");
+    let mut world = World::new(&file);
+    let (_, server) = grown(&world);
+    let server = i32::try_from(server).ok().and_then(Pid::from_raw).expect("a number");
+    kill_process(server, Signal::KILL).expect("it runs");
+    world.wait_for(&BACKENDS, |it| {
+        it["backends"][0]["name"] == "app-auto-2" && it["backends"][0]["eligible"] == true
+    });
+    let told = world.balancer.event("autoscale_failed");
+    assert_eq!(told["message"], "app-auto-1 has been unhealthy for 1s", "{told:#}");
+    assert_eq!(backend_of(&get(&world.address, "/")), "app-auto-2");
+    assert_eq!(decisions(&world), ["fewer than min"], "nothing else was to decide");
 }

@@ -1,6 +1,7 @@
 //! What a crew does, look by look.
 
 mod say;
+mod sick;
 
 use super::super::driver::{self, Names, Started};
 use super::super::keep::{KeptProcess, Page};
@@ -31,7 +32,11 @@ enum Stage {
         good: u32,
         probe: Probe,
     },
-    Serving { since: Instant },
+    /// `sick`: since when no probe finds it healthy.
+    Serving {
+        since: Instant,
+        sick: Option<Instant>,
+    },
     Leaving {
         until: Instant,
     },
@@ -40,6 +45,10 @@ enum Stage {
 impl Stage {
     fn starting() -> Stage {
         Stage::Starting { since: Instant::now(), good: 0, probe: Probe::default() }
+    }
+
+    fn serving() -> Stage {
+        Stage::Serving { since: Instant::now(), sick: None }
     }
 }
 
@@ -200,7 +209,7 @@ impl Work {
         let mut backends = pool.into_iter().flat_map(|pool| &pool.backends);
         // Those that took traffic are in the pool already.
         let stage = if backends.any(|backend| *backend.name == *name) {
-            Stage::Serving { since: Instant::now() }
+            Stage::serving()
         } else {
             Stage::starting()
         };
@@ -223,6 +232,7 @@ impl Work {
         }
         self.follow(&orders.plan);
         self.advance(&orders.plan);
+        self.examine();
         self.part();
         if self.endings.sweep() {
             self.keep();
@@ -264,7 +274,7 @@ impl Work {
     /// and over, does not.
     fn forgive(&mut self) {
         let lasts = |stage: &Stage| match stage {
-            Stage::Serving { since } => since.elapsed() >= MAX_PAUSE,
+            Stage::Serving { since, sick } => sick.is_none() && since.elapsed() >= MAX_PAUSE,
             Stage::Starting { .. } | Stage::Leaving { .. } => false,
         };
         if self.members.iter().any(|member| lasts(&member.stage)) {
@@ -303,7 +313,7 @@ impl Work {
             if *good >= health.healthy_threshold.max(1) {
                 match self.ground.grows.add(&self.pool, &name, &address) {
                     Ok(()) => {
-                        self.members[at].stage = Stage::Serving { since: Instant::now() };
+                        self.members[at].stage = Stage::serving();
                         self.trouble(None);
                         self.keep();
                     }
@@ -366,6 +376,7 @@ impl Work {
     async fn staff(&mut self, plan: &AutoscalePlan, wanted: u32) {
         let fixed = self.fixed();
         let wanted_here = usize::try_from(wanted.saturating_sub(fixed)).unwrap_or(usize::MAX);
+        self.relieve(plan, wanted_here);
         let staying = |member: &&Member| !matches!(member.stage, Stage::Leaving { .. });
         let here = self.members.iter().filter(staying).count();
         if here < wanted_here && !self.is_unsure && Instant::now() >= self.rest_until {
