@@ -52,7 +52,7 @@ pub struct PoolDiscovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolMode {
-    /// Among the eligible.
+    /// Among the eligible; or it is scaled to zero, and wakes with a request.
     Normal,
     /// Nobody is free of doubt or pause: those who are not worse than that serve.
     Doubtful,

@@ -58,7 +58,7 @@ impl<'a> Portrait<'a> {
         let count = |length| u32::try_from(length).unwrap_or(u32::MAX);
         api::PoolSummary {
             name: pool.plan.name.to_string(),
-            mode: mode(pool.mode()),
+            mode: mode(pool),
             backends: count(pool.backends.len()),
             eligible: count(eligible),
         }
@@ -85,7 +85,7 @@ impl<'a> Portrait<'a> {
         api::Pool {
             name: pool.plan.name.to_string(),
             strategy: pool.plan.strategy_text.to_string(),
-            mode: mode(pool.mode()),
+            mode: mode(pool),
             backends: self.backends_of(pool),
             waiting: pool.waiting.len() as u64,
             retry_budget: api::RetryBudget {
@@ -171,8 +171,10 @@ fn mount(plan: &MountPlan) -> api::Mount {
     api::Mount { path: plan.path.clone(), serve: serve.to_owned() }
 }
 
-fn mode(mode: Mode) -> api::PoolMode {
-    match mode {
+fn mode(pool: &Pool) -> api::PoolMode {
+    match pool.mode() {
+        // It wakes with a request.
+        Mode::Empty if !pool.is_down() => api::PoolMode::Normal,
         Mode::Normal => api::PoolMode::Normal,
         Mode::Doubtful => api::PoolMode::Doubtful,
         Mode::FailOpen => api::PoolMode::FailingOpen,

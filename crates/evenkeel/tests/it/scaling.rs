@@ -65,6 +65,7 @@ fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
     let world = World::new(&sleepy("", "{ interval: 200ms }", "22000-22499"));
     assert!(is_asleep(&world.json(&BACKENDS)));
     assert!(get(&world.admin, "/readyz").starts_with("HTTP/1.1 200 "), "it can serve");
+    assert_eq!(world.json(&["status", "--json"])["pools"][0]["mode"], "normal");
     // Many at once, and each is served.
     thread::scope(|scope| {
         let asks = (0..20).map(|_| scope.spawn(|| get(&world.address, "/")));

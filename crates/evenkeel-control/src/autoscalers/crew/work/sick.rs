@@ -36,7 +36,10 @@ impl Work {
             return;
         }
         let patience = driver::start_timeout(&plan.driver);
-        let too_long = |stage: &Stage| matches!(stage, Stage::Serving { sick: Some(since), .. } if since.elapsed() > patience);
+        let too_long = |stage: &Stage| match stage {
+            Stage::Serving { sick, .. } => sick.is_some_and(|since| since.elapsed() > patience),
+            Stage::Starting { .. } | Stage::Leaving { .. } => false,
+        };
         let Some(member) = self.members.iter_mut().find(|it| too_long(&it.stage)) else { return };
         let (name, drain) = (member.name.clone(), plan.down.drain_timeout);
         member.stage = Stage::Leaving { until: Instant::now() + drain };
