@@ -136,13 +136,14 @@ fn host_name(value: &[u8]) -> Option<String> {
     let mut list = Parts(whole.long()?);
     let kind = *list.take(1)?.first()?;
     let name = list.long()?;
+    // As a whole name of DNS ends.
+    let name = name.strip_suffix(b".").unwrap_or(name);
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let ours = kind == HOST_NAME && whole.0.is_empty() && list.0.is_empty();
     if !ours || name.is_empty() || name.len() > 255 || !name.iter().all(legal) {
         return None;
     }
-    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-    Some(name.strip_suffix('.').map_or_else(|| name.clone(), str::to_owned))
+    Some(String::from_utf8_lossy(name).to_ascii_lowercase())
 }
 
 /// True if one of the patterns, exact names or `*.suffix`, covers the name.
@@ -218,6 +219,7 @@ mod tests {
             (hello(Some(&name("a b")), 999), "a name with a space"),
             (hello(Some(&name("a\0.test")), 999), "a name with a NUL"),
             (hello(Some(&name("")), 999), "an empty name"),
+            (hello(Some(&name(".")), 999), "a name that is a dot"),
             (hello(Some(&[0, 0, 0, 9, 1]), 999), "an extension too long"),
         ] {
             assert_eq!(look(&bytes), Hello::Foreign, "{why}");
