@@ -45,7 +45,7 @@ use crate::metrics::Reloads;
 use crate::migrations::Division;
 use arc_swap::ArcSwap;
 use evenkeel_api::Revision;
-use evenkeel_config::{Configuration, Layers, Source, differences, read_over};
+use evenkeel_config::{Configuration, Layers, Source, read_over};
 use evenkeel_core::discovery::Finds;
 use evenkeel_core::plan::Plan;
 use evenkeel_core::strategy::hash::hash;
@@ -183,7 +183,8 @@ impl Steering {
             let snapshot = self.server.state().snapshot();
             let mut preview = preview::preview(&snapshot, &plan);
             preview.notes = self.needs_restart(&plan);
-            preview.changes = differences(self.in_force.load().json(), &configuration.to_json());
+            let now = self.in_force.load();
+            preview.changes = preview::changes(&now, &configuration.to_json(), &plan);
             preview.conflicts = configuration.conflicts;
             preview.warnings = warnings;
             Ok(preview)
@@ -418,7 +419,7 @@ impl Steering {
         (in_force.file, in_force.edits) = (next.file(), next.overlay.len());
         in_force.revision = before.revision;
         let conflicts = in_force.conflicts.clone();
-        let differs = || differences(before.json(), in_force.json());
+        let differs = || preview::changes(&before, in_force.json(), &in_force.plan);
         let changes = if changed { differs() } else { Vec::new() };
         self.in_force.store(Arc::new(in_force));
         course.state = next;

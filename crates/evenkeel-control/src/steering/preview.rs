@@ -1,9 +1,11 @@
 //! What a change would touch: counted on what serves now.
 
-use evenkeel_config::{Conflict, Diagnostic, Difference};
+use super::in_force::InForce;
+use evenkeel_config::{Conflict, Diagnostic, Difference, differences};
 use evenkeel_core::address::{Endpoint, Scheme};
 use evenkeel_core::plan::{Plan, PoolPlan};
 use evenkeel_core::snapshot::Snapshot;
+use serde_json::Value as Json;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -40,6 +42,16 @@ pub struct Touched {
     pub sessions: u64,
 }
 
+/// What is different by key. If that is nothing that is shown, a secret is.
+pub(super) fn changes(before: &InForce, shown: &Json, plan: &Plan) -> Vec<Difference> {
+    let mut changes = differences(before.json(), shown);
+    if changes.is_empty() && *before.plan != *plan {
+        let path = "a value that is not shown".to_owned();
+        changes.push(Difference { path, before: None, after: None });
+    }
+    changes
+}
+
 pub(super) fn preview(now: &Snapshot, next: &Plan) -> Preview {
     let mut touched = Touched::default();
     let stay: HashSet<usize> =
@@ -71,4 +83,34 @@ pub(super) fn preview(now: &Snapshot, next: &Plan) -> Preview {
         }
     }
     Preview { touched, ..Preview::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_config::{Configuration, Format, Overrides, Source};
+
+    fn with_key(key: &str) -> (Configuration, Plan) {
+        let text = format!(
+            "listeners: [{{ bind: ':80' }}]\npools: [{{ name: a, backends: ['127.0.0.1:1'] }}]\n\
+             routes: [{{ pool: a, match: {{ headers: {{ x-api-key: {key} }} }} }}]\n"
+        );
+        let source = Source { name: "c.yaml".to_owned(), text, format: Format::Yaml };
+        let read = evenkeel_config::read(Some(&source), &Overrides::default()).expect("valid");
+        let plan = read.plan().0;
+        (read, plan)
+    }
+
+    #[test]
+    fn a_secret_that_changes_is_a_change() {
+        let (before, plan) = with_key("one");
+        let before = InForce::new(before, plan, 1);
+        let told = |key: &str| {
+            let (after, plan) = with_key(key);
+            let found = changes(&before, &after.to_json(), &plan);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told("one"), [""; 0]);
+        assert_eq!(told("two"), ["a value that is not shown"]);
+    }
 }
