@@ -5,6 +5,7 @@ mod keys;
 use crate::diagnostic::{Diagnostics, Fault, Problem, SourceLines};
 use crate::key::Key;
 use crate::reader::Reader;
+use crate::scalar::uncallable;
 use crate::schema::document;
 use crate::section;
 use crate::tree::{Node, Value};
@@ -135,8 +136,8 @@ fn check(keys: &MigrationKeys, tree: &Node, problems: &mut Vec<Problem>) {
         }
     }
     for (index, hook) in keys.webhooks.iter().enumerate() {
-        if !["http://", "https://"].iter().any(|scheme| hook.url.0.starts_with(scheme)) {
-            let fault = Fault::new("only http:// and https:// can be called");
+        if let Some(why) = uncallable(&hook.url.0) {
+            let fault = Fault::new(why);
             report(&format!("webhooks[{index}].url"), fault.hint("such as http://ci/hook"));
         }
         if hook.timeout.0.is_zero() {
@@ -392,6 +393,10 @@ webhooks: [{ url: 'http://ci/hook', on: [before_stage, done], timeout: 3s }]
                 "from 50% to 99.9999999%, such as 95%",
             ),
             (&*format!("{base}webhooks: [{{ url: ci/hook }}]\n"), "webhooks[0].url: only http://"),
+            (
+                &*format!("{base}webhooks: [{{ url: 'https://u:p@ci/' }}]\n"),
+                "webhooks[0].url: a login in the URL would not be sent",
+            ),
             (
                 &*format!("{base}webhooks: [{{ url: 'https://ci/', timeout: 0s }}]\n"),
                 "webhooks[0].timeout: 0s is no time",

@@ -12,6 +12,14 @@ use std::time::Duration;
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
 
+/// A URL for messages: tokens are sent in queries, which are nobody else's.
+pub(crate) fn shown(url: &str) -> String {
+    match url.split_once('?') {
+        Some((place, _)) => format!("{place}?…"),
+        None => url.to_owned(),
+    }
+}
+
 /// Sends one request to an `http://` or `https://` URL and waits for the status of its answer; a
 /// body is JSON.
 ///
@@ -23,7 +31,8 @@ pub(crate) async fn call(
     body: Option<String>,
     patience: Duration,
 ) -> Result<u16, String> {
-    let uri: Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
+    let place = shown(url);
+    let uri: Uri = url.parse().map_err(|error| format!("{place} is not a URL: {error}"))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let body = body.map(|text| ("application/json", Bytes::from(text)));
     let question = Question { method, path, fields: Vec::new(), body };
@@ -35,8 +44,8 @@ pub(crate) async fn call(
         Ok(status)
     };
     match tokio::time::timeout(patience, exchange).await {
-        Ok(status) => status.map_err(|why: String| format!("{url}: {why}")),
-        Err(_) => Err(format!("{url}: no answer in time")),
+        Ok(status) => status.map_err(|why: String| format!("{place}: {why}")),
+        Err(_) => Err(format!("{place}: no answer in time")),
     }
 }
 
@@ -76,10 +85,13 @@ mod tests {
             ("ftp://a/", "begins neither with http://"),
             ("http://a b/", "not a url"),
             ("http://127.0.0.1:1/", "refused"),
+            ("http://127.0.0.1:1/a?token=hush", "http://127.0.0.1:1/a?…: "),
+            ("http://a b/?token=hush", "http://a b/?… is not a url"),
         ] {
             let answer = call(Method::GET, url, None, Duration::from_secs(5)).await;
             let why = answer.expect_err(url);
             assert!(why.to_lowercase().contains(expected), "{why}");
+            assert!(!why.contains("hush"), "{why}");
         }
     }
 }

@@ -7,7 +7,12 @@ use crate::sections::Otlp;
 impl Check<'_> {
     pub(super) fn collector(&mut self, otlp: &Otlp) {
         let endpoint = &otlp.endpoint.0;
-        if !endpoint.is_empty() && !is_plain_url(endpoint) {
+        let rest = endpoint.split_once("://").map_or("", |(_, rest)| rest);
+        if !endpoint.is_empty() && rest.contains(['@', '?', '#']) {
+            let message = "a login or a query in the URL would not be sent".to_owned();
+            let hint = "leave it out; tracing.otlp.headers: { authorization: \"Basic …\" }";
+            self.report("tracing.otlp.endpoint", Fault::new(message).hint(hint));
+        } else if !endpoint.is_empty() && !is_plain_url(endpoint) {
             let message = format!("`{endpoint}` is not of the form http(s)://HOST:PORT");
             let hint = "OTLP over HTTP, as in http://127.0.0.1:4318; /v1/traces is appended";
             self.report("tracing.otlp.endpoint", Fault::new(message).hint(hint));

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::diagnostic::Fault;
 use crate::plan::scale::{ports, redis};
-use crate::scalar::Text;
+use crate::scalar::{Text, uncallable};
 use crate::sections::{Autoscale, Driver, DriverType};
 use crate::tree::Value;
 use evenkeel_core::address::BackendAddress;
@@ -33,6 +33,7 @@ impl Check<'_> {
     }
 
     fn driver(&mut self, driver: &Driver, path: &str) {
+        let url = driver.url.as_ref().map_or("", |url| &url.0);
         let missing = |text: &Option<Text>| text.as_ref().is_none_or(|text| text.0.is_empty());
         let needed = match driver.r#type {
             DriverType::Process | DriverType::Exec if driver.command.is_empty() => {
@@ -40,7 +41,7 @@ impl Check<'_> {
             }
             DriverType::Docker if missing(&driver.image) => Some(("image", r#"image: "app:1""#)),
             DriverType::Docker if driver.port.is_none() => Some(("port", "port: 8080")),
-            DriverType::Webhook if missing(&driver.url) => Some(("url", r#"url: "http://x/""#)),
+            DriverType::Webhook if url.is_empty() => Some(("url", r#"url: "http://x/""#)),
             DriverType::Kubernetes if missing(&driver.deployment) => {
                 Some(("deployment", "deployment: app"))
             }
@@ -77,12 +78,8 @@ impl Check<'_> {
         {
             self.report(&format!("{path}.address"), fault.hint("such as http://localhost:{port}"));
         }
-        let is_http = |url: &Text| {
-            url.0.is_empty() || ["http://", "https://"].iter().any(|it| url.0.starts_with(it))
-        };
-        if driver.url.as_ref().is_some_and(|url| !is_http(url)) {
-            let fault = Fault::new("only http:// and https:// can be called");
-            let fault = fault.hint("such as http://x/scale");
+        if let Some(why) = uncallable(url).filter(|_| !url.is_empty()) {
+            let fault = Fault::new(why).hint("such as http://x/scale");
             self.report(&format!("{path}.url"), fault);
         }
     }

@@ -121,7 +121,8 @@ fn driver(keys: &Driver) -> DriverPlan {
         }),
         DriverType::Exec => DriverPlan::Exec(command),
         DriverType::Webhook => {
-            DriverPlan::Webhook { url: text(&keys.url), timeout: keys.timeout.0 }
+            let url = keys.url.as_ref().map_or_else(String::new, |url| url.0.clone());
+            DriverPlan::Webhook { url, timeout: keys.timeout.0 }
         }
         DriverType::Kubernetes => DriverPlan::Kubernetes {
             namespace: match text(&keys.namespace).as_str() {

@@ -81,6 +81,10 @@ impl Scalar for HeaderName {
     fn schema() -> Json {
         json!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" })
     }
+
+    fn is_secret(&self) -> bool {
+        SECRET_FIELDS.contains(&self.0.as_str())
+    }
 }
 
 impl<const HOST: bool> Scalar for ChangeableName<HOST> {

@@ -23,7 +23,7 @@ pub(crate) use path::{ExactPath, PathPrefix, SentPath};
 pub(crate) use ratio::{Factor, Ratio};
 pub(crate) use size::Size;
 pub(crate) use strategy::Strategy;
-pub(crate) use text::{CookieName, HashKey, Name, RateKey, RetryOn, Secret, Text};
+pub(crate) use text::{CookieName, HashKey, Name, RateKey, RetryOn, Secret, Text, Url, uncallable};
 
 use crate::diagnostic::Fault;
 use crate::key::{Atom, Scalar};

@@ -18,6 +18,10 @@ pub(crate) struct Name(pub(crate) String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secret(pub(crate) String);
 
+/// A URL that is called. Its query, where tokens are, is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Url(pub(crate) String);
+
 /// What a rate limit counts by: `client_ip`, `header:NAME` or `route`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RateKey {
@@ -109,6 +113,35 @@ impl Scalar for Secret {
     fn schema() -> Json {
         json!({ "type": "string" })
     }
+}
+
+impl Scalar for Url {
+    const WORD: &'static str = "text";
+
+    fn parse(atom: Atom<'_>) -> Result<Url, Fault> {
+        one_line(atom.text()).map(|text| Url(text.to_owned()))
+    }
+
+    fn json(&self) -> Json {
+        Json::String(match self.0.split_once('?') {
+            Some((place, _)) => format!("{place}?{REDACTED}"),
+            None => self.0.clone(),
+        })
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string" })
+    }
+}
+
+/// Why a URL cannot be called by us; a login in it would not be sent.
+pub(crate) fn uncallable(url: &str) -> Option<&'static str> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some(rest) = rest else {
+        return Some("only http:// and https:// can be called");
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.contains('@').then_some("a login in the URL would not be sent")
 }
 
 impl Scalar for RateKey {
@@ -284,6 +317,10 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         shown::<Secret>(&[("hunter2", "<redacted>"), ("", "")]);
+        shown::<Url>(&[
+            ("http://x/a?k=hunter2", "http://x/a?<redacted>"),
+            ("http://x", "http://x"),
+        ]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Keys of a pool that starts and stops backends by load.
 
 use crate::key::Table;
-use crate::scalar::{Ratio, Secret, Text, Time, Whole};
+use crate::scalar::{Ratio, Secret, Text, Time, Url, Whole};
 use crate::section::{choice, section};
 
 section! {
@@ -127,8 +127,8 @@ section! {
         labels: Table<Text, Text> = Table::default();
         /// Socket of the container daemon.
         socket: Option<Text> = None;
-        /// URL of a webhook.
-        url: Option<Text> = None;
+        /// URL of a webhook; its query is not shown.
+        url: Option<Url> = None;
         /// Bound of one webhook call.
         timeout: Time = Time::secs(10);
         /// Namespace of a deployment.

@@ -30,6 +30,24 @@ const MISTAKES: &[(Text, usize, &str, &str)] = &[
     (Add("    retry: { buffer: 64Kix }\n"), 11, "pools[0].retry.buffer", "KiB"),
     (Add("    health: { expect_status: x }\n"), 11, "pools[0].health.expect_status", "200-399"),
     (Add("    name: again\n"), 11, "pools[0].name", "twice, first on line 8"),
+    (
+        Add("tracing: { otlp: { endpoint: \"http://u:p@a:4318\" } }\n"),
+        11,
+        "tracing.otlp.endpoint",
+        "a login or a query in the URL would not be sent",
+    ),
+    (
+        Add("tracing: { otlp: { endpoint: \"http://a:4318/?key=x\" } }\n"),
+        11,
+        "tracing.otlp.endpoint",
+        "tracing.otlp.headers",
+    ),
+    (
+        Add("    autoscale: { driver: { type: webhook, url: \"http://u:p@x/\" } }\n"),
+        11,
+        "pools[0].autoscale.driver.url",
+        "a login in the URL would not be sent",
+    ),
     (Add("pools: []\n"), 11, "pools", "twice, first on line 7"),
     (
         Swap("routes:", "    trusted_proxies: [\"10.0.0.0/99\"]\nroutes:"),

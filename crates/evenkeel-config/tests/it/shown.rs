@@ -108,4 +108,8 @@ fn credentials_are_hidden() {
     let shown = yaml(&GOOD.replace("- pool: web", header)).expect("valid").to_json();
     let set = &shown["routes"][0]["request_headers"]["set"];
     assert_eq!(set, &serde_json::json!({ "authorization": "<redacted>", "x-a": "b" }));
+    let header = "- { pool: web, match: { headers: { X-Api-Key: hunter2, x-a: b } } }";
+    let shown = yaml(&GOOD.replace("- pool: web", header)).expect("valid").to_json();
+    let asked = &shown["routes"][0]["match"]["headers"];
+    assert_eq!(asked, &serde_json::json!({ "x-a": "b", "x-api-key": "<redacted>" }));
 }

@@ -6,7 +6,7 @@ use super::keep::KeptProcess;
 use super::kubernetes::{self, Deployment};
 use super::process::{self, Process};
 use crate::kubernetes::Kubernetes;
-use crate::outgoing::call;
+use crate::outgoing::{call, shown};
 use evenkeel_core::autoscale::DriverPlan;
 use hyper::Method;
 use serde_json::json;
@@ -123,7 +123,7 @@ pub(super) async fn set(plan: &DriverPlan, names: Names<'_>) -> Result<(), Strin
             let body = json!({ "pool": names.pool, "count": names.count }).to_string();
             match call(Method::POST, url, Some(body), *timeout).await? {
                 200..=299 => Ok(()),
-                status => Err(format!("{url} answers {status}")),
+                status => Err(format!("{} answers {status}", shown(url))),
             }
         }
         DriverPlan::Kubernetes { namespace, deployment } => {

@@ -1,7 +1,7 @@
 //! Every second, and what a machine wants done.
 
 use super::{Division, Entry, Migrations, report, unix_ms};
-use crate::outgoing::call;
+use crate::outgoing::{call, shown};
 use evenkeel_api::MigrationState;
 use evenkeel_core::migration::{
     Command, HookPoint, MigrationPlan, State, Traffic, Unanswered, Wish,
@@ -277,7 +277,7 @@ async fn call_hooks(plan: &MigrationPlan, point: HookPoint, facts: &str) -> Resu
             let answer = call(Method::POST, &hook.url, Some(facts.to_owned()), left).await;
             let why = match answer {
                 Ok(200..=299) => break,
-                Ok(status) => format!("{} answers {status}", hook.url),
+                Ok(status) => format!("{} answers {status}", shown(&hook.url)),
                 Err(why) => why,
             };
             if Instant::now() + HOOK_PAUSE >= until {

@@ -1,7 +1,7 @@
 //! One question to a program that the control plane depends on (an engine of containers, an API
 //! server, a catalogue), over TCP, TLS or a unix socket. Bytes and time of its answer are bounded.
 
-use super::AGENT;
+use super::{AGENT, shown};
 use bytes::{Buf, Bytes, BytesMut};
 #[cfg(windows)]
 use evenkeel_proxy::socket::UnixStream;
@@ -41,8 +41,9 @@ impl Place {
     /// # Errors
     /// In words: it is none, or its authorities cannot be read.
     pub(crate) fn of_url(url: &str, ca_file: Option<&std::path::Path>) -> Result<Place, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url} is not a URL: {error}"))?;
-        let authority = uri.authority().ok_or_else(|| format!("{url} names no host"))?;
+        let place = shown(url);
+        let uri: Uri = url.parse().map_err(|error| format!("{place} is not a URL: {error}"))?;
+        let authority = uri.authority().ok_or_else(|| format!("{place} names no host"))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         match uri.scheme_str() {
             Some("http") => Ok(Place::Tcp { host, port: authority.port_u16().unwrap_or(80) }),
@@ -50,7 +51,7 @@ impl Place {
                 let trust = evenkeel_proxy::tls::trusting(ca_file)?;
                 Ok(Place::Tls { host, port: authority.port_u16().unwrap_or(443), trust })
             }
-            Some(_) | None => Err(format!("{url} begins neither with http:// nor with https://")),
+            Some(_) | None => Err(format!("{place} begins neither with http:// nor with https://")),
         }
     }
 
