@@ -50,7 +50,7 @@ pub use import::{Fidelity, FindIncluded, Imported, Product, Remark, import, impo
 pub use migration::{migration_names, migration_schema, read_migration};
 pub use overrides::Overrides;
 pub use reference::reference_markdown;
-pub use scalar::{parse_duration, parse_ratio};
+pub use scalar::{parse_duration, parse_ratio, shown_value};
 pub use schema::schema;
 pub use targets::read_targets;
 pub use tokens::{TokenEntry, TokenRole, tokens};

@@ -193,13 +193,16 @@ fn route_match(plan: &RoutePlan) -> api::RouteMatch {
         PathMatch::Exact(path) => (Some(path.clone()), None),
         PathMatch::Prefix(prefix) => (None, Some(prefix.clone())),
     };
+    let shown = |(name, value): &(String, String)| {
+        (name.clone(), evenkeel_config::shown_value(name, value).to_owned())
+    };
     api::RouteMatch {
         listeners: test.listeners.clone(),
         hosts: test.hosts.clone(),
         path,
         path_prefix,
         methods: test.methods.clone(),
-        headers: test.headers.iter().cloned().collect(),
+        headers: test.headers.iter().map(shown).collect(),
     }
 }
 
@@ -235,4 +238,21 @@ fn filters(plan: &RoutePlan, pools: &[PoolPlan]) -> Vec<String> {
         filters.push(format!("copy {} % to {pool}", mirror.percent));
     }
     filters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_config::{Format, Overrides, Source, read};
+
+    #[test]
+    fn secrets_that_a_route_asks_for_are_not_shown() {
+        let text = "listeners: [{ bind: ':80' }]\npools: [{ name: a, backends: ['127.0.0.1:1'] }]\n\
+            routes: [{ pool: a, match: { headers: { X-Api-Key: hush, x-a: seen } } }]\n";
+        let source = Source { name: "c".to_owned(), text: text.to_owned(), format: Format::Yaml };
+        let plan = read(Some(&source), &Overrides::default()).expect("valid").plan().0;
+        let headers = route_match(&plan.routes[0]).headers;
+        assert_eq!(headers["x-api-key"], "<redacted>");
+        assert_eq!(headers["x-a"], "seen");
+    }
 }

@@ -1,7 +1,7 @@
 //! What HTTP has: field names and values, methods, hosts, status codes.
 
 use crate::diagnostic::Fault;
-use crate::key::{Atom, Scalar};
+use crate::key::{Atom, REDACTED, Scalar};
 use serde_json::{Value as Json, json};
 use std::ops::RangeInclusive;
 
@@ -50,6 +50,11 @@ const FIXED_FIELDS: &[&str] = &[
 /// Fields whose values are credentials.
 const SECRET_FIELDS: &[&str] =
     &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
+
+/// The value of a field as it may be shown.
+pub fn shown_value<'a>(name: &str, value: &'a str) -> &'a str {
+    if SECRET_FIELDS.contains(&name) { REDACTED } else { value }
+}
 
 /// True of a field name that a rule may set.
 pub(crate) fn is_changeable(name: &str) -> bool {

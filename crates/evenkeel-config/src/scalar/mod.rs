@@ -13,6 +13,7 @@ mod strategy;
 mod text;
 
 pub(crate) use duration::Time;
+pub use http::shown_value;
 pub(crate) use http::{
     HeaderName, HeaderValue, Host, Method, RuleHeaderName, SetHeaderName, StatusSet, is_changeable,
 };
