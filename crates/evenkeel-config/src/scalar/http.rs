@@ -129,6 +129,10 @@ impl Scalar for HeaderValue {
         if text.contains(|c: char| c.is_ascii_control() && c != '\t') {
             return Err(Fault::new("a header value cannot hold line breaks or control characters"));
         }
+        if text == REDACTED {
+            let fault = Fault::new(format!("{REDACTED} stands for a secret that is not shown"));
+            return Err(fault.hint("write the value itself, as the file has it that was shown"));
+        }
         Ok(HeaderValue(text.to_owned()))
     }
 
@@ -274,7 +278,11 @@ mod tests {
         shown::<SetHeaderName>(&[("Host", "host")]);
         refused::<SetHeaderName>(&[("Te", "cannot be changed"), ("x:", "not a header name")]);
         shown::<HeaderValue>(&[(" a\tb ", "a\tb"), ("", "")]);
-        refused::<HeaderValue>(&[("a\r\nb: c", "line breaks"), ("\0", "control")]);
+        refused::<HeaderValue>(&[
+            ("a\r\nb: c", "line breaks"),
+            ("\0", "control"),
+            (REDACTED, "stands for a secret"),
+        ]);
     }
 
     #[test]
