@@ -164,11 +164,15 @@ class Stage:
         # Room for two: some have to wait, so that the queue's metrics are there.
         connections = {"max": 2, "queue": {"max": 50, "timeout": "5s"}}
         pool = {"name": "web", "backends": backends, "connections": connections}
+        # Something to be told of autoscalers; nothing is started.
+        driver = {"type": "exec", "command": ["true"]}
+        scale = {"min": 1, "max": 2, "in_flight": 10, "dry_run": True, "driver": driver}
+        scaled = {"name": "scaled", "backends": [backends[0]["address"]], "autoscale": scale}
         configuration = {
             "version": 1,
             "listeners": [{"name": "main", "bind": f"127.0.0.1:{self.traffic}"}],
             "routes": [{"name": "all", "pool": "web"}],
-            "pools": [pool],
+            "pools": [pool, scaled],
             "admin": {"bind": f"127.0.0.1:{self.admin}"},
             "metrics": {"families": ["native", "gobalance", "loadbalancer"]},
             "logging": {"level": "error", "access": {"enabled": False}},
