@@ -172,9 +172,7 @@ fn mount(plan: &MountPlan) -> api::Mount {
 }
 
 fn mode(pool: &Pool) -> api::PoolMode {
-    match pool.mode() {
-        // It wakes with a request.
-        Mode::Empty if !pool.is_down() => api::PoolMode::Normal,
+    match pool.told_mode() {
         Mode::Normal => api::PoolMode::Normal,
         Mode::Doubtful => api::PoolMode::Doubtful,
         Mode::FailOpen => api::PoolMode::FailingOpen,

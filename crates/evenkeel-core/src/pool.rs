@@ -183,6 +183,14 @@ impl Pool {
         self.selection.load().mode
     }
 
+    /// The same as people are told it: a pool that sleeps lacks nobody, it wakes with a request.
+    pub fn told_mode(&self) -> Mode {
+        match self.mode() {
+            Mode::Empty if self.is_asleep => Mode::Normal,
+            mode => mode,
+        }
+    }
+
     /// True while a backend takes less than its share, because it has just joined.
     pub fn is_ramping(&self, backend: &Backend, now: Nanos) -> bool {
         selection::ramp_share(&self.plan, backend, now).is_some()

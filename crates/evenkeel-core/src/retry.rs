@@ -9,6 +9,9 @@ pub use budget::RetryBudget;
 use crate::plan::BackoffPlan;
 use std::time::Duration;
 
+/// Longest request body that is kept for another try, whatever `retry.buffer` allows.
+pub const MAX_REPLAYED_BYTES: u64 = 64 * 1024;
+
 /// The wait before a retry (1 = the first): drawn between zero and a bound that grows with every
 /// retry. "Full jitter" of Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
 /// 2015. `chance` is drawn from [0, 1).

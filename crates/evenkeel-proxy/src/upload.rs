@@ -10,11 +10,10 @@ use crate::worker::Worker;
 use evenkeel_core::framing::BodyLength;
 use evenkeel_core::headers::Trailers;
 use evenkeel_core::path::put_prefix;
+use evenkeel_core::retry::MAX_REPLAYED_BYTES;
 use std::borrow::Cow;
 use std::task::{Context, Poll};
 
-/// Longest body that is gathered.
-pub(crate) const MAX_GATHERED_BYTES: u64 = 64 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Why a request could not be sent.
@@ -72,7 +71,7 @@ impl Upload {
                 self.kept.bytes.extend_from_slice(&arrived[..taken]);
                 self.gathered = taken as u64;
                 let left = length - self.gathered;
-                if length <= MAX_GATHERED_BYTES {
+                if length <= MAX_REPLAYED_BYTES {
                     self.missing = left;
                 } else if left > 0 {
                     let left = BodyLength::Fixed(left);

@@ -8,10 +8,8 @@ use crate::sections::{
     AcceptProxy, Affinity, AffinityType, BodyDiff, Driver, DriverType, Listener, MetricsFormat,
     Mount, MountKind, Pool, Root, Route,
 };
+use evenkeel_core::retry::MAX_REPLAYED_BYTES;
 use std::path::Path;
-
-/// Bytes of a request body that are kept for another try at the most, however many are asked for.
-const MAX_KEPT_BYTES: u64 = 64 * 1024;
 
 /// A key, whether it says something, and what it would be for.
 type Said<'a> = (&'a str, bool, &'a str);
@@ -87,7 +85,7 @@ impl Check<'_> {
     }
 
     fn inert_of_pool(&mut self, pool: &Pool, path: &str) {
-        if pool.retry.buffer.0 > MAX_KEPT_BYTES {
+        if pool.retry.buffer.0 > MAX_REPLAYED_BYTES {
             let fault = Fault::new("64KiB of a body are kept at the most, whatever stands here");
             self.report(&format!("{path}.retry.buffer"), fault.hint("buffer: 64KiB"));
         }

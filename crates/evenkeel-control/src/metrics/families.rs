@@ -124,7 +124,7 @@ pub(super) const QUEUE_WAITING: Metric = Metric {
 pub(super) const POOL_MODE: Metric = Metric {
     name: "evenkeel_pool_mode",
     kind: Kind::Gauge,
-    help: "How the pool chooses: 0 normal, 1 doubtful, 2 fail open, 3 empty.",
+    help: "How the pool chooses: 0 normal, 1 doubtful, 2 fail open, 3 empty and not asleep.",
 };
 pub(super) const FAIL_OPEN: Metric = Metric {
     name: "evenkeel_fail_open",

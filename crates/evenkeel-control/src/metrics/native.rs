@@ -210,7 +210,7 @@ fn write_pool_durations(view: &View<'_>, out: &mut Exposition) {
 fn write_pools(view: &View<'_>, out: &mut Exposition) {
     let gauges: [Reading<Pool>; 3] = [
         (&QUEUE_WAITING, |pool| Value::Count(pool.waiting.len() as u64)),
-        (&POOL_MODE, |pool| Value::Count(mode(pool.mode()))),
+        (&POOL_MODE, |pool| Value::Count(mode(pool.told_mode()))),
         (&FAIL_OPEN, |pool| (pool.mode() == Mode::FailOpen).into()),
     ];
     for (metric, value) in gauges {

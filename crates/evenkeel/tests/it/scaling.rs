@@ -66,6 +66,8 @@ fn a_pool_at_zero_wakes_with_a_request_and_falls_asleep_again() {
     assert!(is_asleep(&world.json(&BACKENDS)));
     assert!(get(&world.admin, "/readyz").starts_with("HTTP/1.1 200 "), "it can serve");
     assert_eq!(world.json(&["status", "--json"])["pools"][0]["mode"], "normal");
+    let metrics = get(&world.admin, "/metrics");
+    assert!(metrics.contains("evenkeel_pool_mode{pool=\"app\"} 0\n"), "{metrics}");
     // Many at once, and each is served.
     thread::scope(|scope| {
         let asks = (0..20).map(|_| scope.spawn(|| get(&world.address, "/")));
