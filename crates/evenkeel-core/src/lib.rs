@@ -37,6 +37,7 @@ pub mod request;
 pub mod response;
 pub mod retry;
 pub mod route;
+pub mod secret;
 pub mod snapshot;
 pub mod stats;
 pub mod strategy;

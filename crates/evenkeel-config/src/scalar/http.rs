@@ -2,6 +2,7 @@
 
 use crate::diagnostic::Fault;
 use crate::key::{Atom, REDACTED, Scalar};
+use evenkeel_core::secret::is_secret_field;
 use serde_json::{Value as Json, json};
 use std::ops::RangeInclusive;
 
@@ -47,13 +48,9 @@ const FIXED_FIELDS: &[&str] = &[
     "upgrade",
 ];
 
-/// Fields whose values are credentials.
-const SECRET_FIELDS: &[&str] =
-    &["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
-
 /// The value of a field as it may be shown.
 pub fn shown_value<'a>(name: &str, value: &'a str) -> &'a str {
-    if SECRET_FIELDS.contains(&name) { REDACTED } else { value }
+    if is_secret_field(name) { REDACTED } else { value }
 }
 
 /// True of a field name that a rule may set.
@@ -88,7 +85,7 @@ impl Scalar for HeaderName {
     }
 
     fn is_secret(&self) -> bool {
-        SECRET_FIELDS.contains(&self.0.as_str())
+        is_secret_field(&self.0)
     }
 }
 
@@ -117,7 +114,7 @@ impl<const HOST: bool> Scalar for ChangeableName<HOST> {
     }
 
     fn is_secret(&self) -> bool {
-        SECRET_FIELDS.contains(&self.0.as_str())
+        is_secret_field(&self.0)
     }
 }
 

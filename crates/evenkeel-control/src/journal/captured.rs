@@ -1,23 +1,10 @@
 //! What a request said, without what must not be kept.
 
 use evenkeel_api::{Captured, CapturedHeader};
+use evenkeel_core::secret::is_secret_field;
 
 /// Stands for a value that is not kept.
 const HIDDEN: &str = "[redacted]";
-/// Fields that hold secrets, whole names.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "client-cert"];
-/// The same, as parts of names.
-const TELLING: [&str; 9] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "api-key",
-    "apikey",
-    "session",
-    "credential",
-    "signature",
-];
 
 /// Fields whose value is an address.
 const ADDRESSES: [&str; 5] =
@@ -49,10 +36,8 @@ fn without_query(name: &str, value: &str) -> String {
 }
 
 fn is_secret(name: &str, also: &[String]) -> bool {
-    let name = name.trim().to_ascii_lowercase();
-    SECRET.contains(&name.as_str())
-        || TELLING.iter().any(|part| name.contains(part))
-        || also.contains(&name)
+    let name = name.trim();
+    is_secret_field(name) || also.contains(&name.to_ascii_lowercase())
 }
 
 #[cfg(test)]
