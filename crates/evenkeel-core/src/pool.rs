@@ -185,10 +185,8 @@ impl Pool {
 
     /// The same as people are told it: a pool that sleeps lacks nobody, it wakes with a request.
     pub fn told_mode(&self) -> Mode {
-        match self.mode() {
-            Mode::Empty if self.is_asleep => Mode::Normal,
-            mode => mode,
-        }
+        let mode = self.mode();
+        if mode == Mode::Empty && self.is_asleep { Mode::Normal } else { mode }
     }
 
     /// True while a backend takes less than its share, because it has just joined.
