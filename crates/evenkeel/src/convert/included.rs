@@ -2,85 +2,66 @@
 
 use crate::load;
 use evenkeel_config::Source;
-use std::path::{Path, PathBuf};
+use glob::{MatchOptions, Pattern, glob_with};
+use std::path::Path;
 
 /// Every file of a pattern, by name; beside the file that was named, unless it is a whole path.
 /// `None` if one cannot be read, or if one that is named without a wildcard is not there.
 pub(super) fn find(beside: &Path, pattern: &str) -> Option<Vec<Source>> {
     let folder = beside.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let whole = folder.unwrap_or(Path::new(".")).join(pattern);
-    let mut found = vec![PathBuf::new()];
-    for component in whole.components() {
-        let name = component.as_os_str().to_str()?;
-        found = match is_pattern(name) {
-            true => found.iter().flat_map(|folder| entries(folder, name)).collect(),
-            false => found.iter().map(|path| path.join(component)).collect(),
-        };
+    let folder = folder.unwrap_or(Path::new("."));
+    if !pattern.contains(['*', '?', '[']) {
+        return Some(vec![load::read(&folder.join(pattern)).ok()?]);
     }
-    if is_pattern(pattern) {
-        found.retain(|path| path.is_file());
-    }
-    found.iter().map(|path| load::read(path).ok()).collect()
-}
-
-fn is_pattern(name: &str) -> bool {
-    name.contains(['*', '?'])
-}
-
-/// What of a folder has such a name, sorted.
-fn entries(folder: &Path, pattern: &str) -> Vec<PathBuf> {
-    let Ok(read) = std::fs::read_dir(folder) else { return Vec::new() };
-    let names = read.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| fits(name, pattern)).collect();
-    names.sort();
-    names.into_iter().map(|name| folder.join(name)).collect()
-}
-
-/// True of a name that a pattern of `*` and `?` stands for; a dot at the start has to be written.
-fn fits(name: &str, pattern: &str) -> bool {
-    if name.starts_with('.') && !pattern.starts_with('.') {
-        return false;
-    }
-    let (name, pattern): (Vec<char>, Vec<char>) =
-        (name.chars().collect(), pattern.chars().collect());
-    // Where the last `*` stood, and how much of the name it has taken.
-    let (mut at, mut of, mut star) = (0, 0, None);
-    while at < name.len() {
-        match (pattern.get(of), star) {
-            (Some('*'), _) => {
-                star = Some((of, at));
-                of += 1;
-            }
-            (Some(c), _) if *c == '?' || *c == name[at] => (at, of) = (at + 1, of + 1),
-            (_, Some((before, taken))) => {
-                star = Some((before, taken + 1));
-                (at, of) = (taken + 1, before + 1);
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[of..].iter().all(|c| *c == '*')
+    let whole = Path::new(&Pattern::escape(folder.to_str()?)).join(pattern);
+    // A dot at the start of a name has to be written; the library takes none even then.
+    let name = Path::new(pattern).file_name()?.to_str()?;
+    let options = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: !name.starts_with('.'),
+    };
+    let found = glob_with(whole.to_str()?, options).ok()?;
+    let files = found.flatten().filter(|path| path.is_file());
+    files.map(|path| load::read(&path).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
-    fn names_fit_patterns() {
-        for (name, pattern, wanted) in [
-            ("a.conf", "*.conf", true),
-            ("a.conf.off", "*.conf", false),
-            ("a", "*", true),
-            (".hidden", "*", false),
-            (".hidden", ".*", true),
-            ("site-1", "site-?", true),
-            ("site-12", "site-?", false),
-            ("aXbXc", "a*b*c", true),
-            ("aXbX", "a*b*c", false),
-            ("", "*", true),
-        ] {
-            assert_eq!(fits(name, pattern), wanted, "{name} {pattern}");
+    fn patterns_stand_for_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("with [brackets]*");
+        fs::create_dir_all(root.join("sites/deep.conf")).unwrap();
+        for name in
+            ["b.conf", "a.conf", "a.conf.off", ".hidden.conf", "sites/site-1", "sites/site-12"]
+        {
+            fs::write(root.join(name), "").unwrap();
         }
+        let whole = root.join("sites/*");
+        for (pattern, wanted) in [
+            ("*.conf", Some(vec!["a.conf", "b.conf"])),
+            (".*.conf", Some(vec![".hidden.conf"])),
+            ("s*/site-?", Some(vec!["sites/site-1"])),
+            ("sites/*", Some(vec!["sites/site-1", "sites/site-12"])),
+            ("a*c*nf", Some(vec!["a.conf"])),
+            ("a.conf", Some(vec!["a.conf"])),
+            ("none/*.conf", Some(vec![])),
+            ("none.conf", None),
+            ("sites", None),
+        ] {
+            let found = find(&root.join("nginx.conf"), pattern);
+            let names = found.map(|found| found.into_iter().map(|it| it.name).collect::<Vec<_>>());
+            let wanted = wanted.map(|all| {
+                all.iter().map(|name| root.join(name).display().to_string()).collect::<Vec<_>>()
+            });
+            assert_eq!(names, wanted, "{pattern}");
+        }
+        let pattern = whole.to_str().unwrap().replace("[brackets]*", "?brackets?*");
+        let found = find(Path::new("nginx.conf"), &pattern).unwrap();
+        assert_eq!(found.len(), 2, "{pattern}");
     }
 }
